@@ -1,0 +1,1 @@
+"""Highwater: the record of what landed, beside Airflow's record of what ran."""

@@ -1,0 +1,73 @@
+"""Generated secrets: one file each, made once, never printed."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from highwater import settings
+from highwater.errors import ConfigurationError
+
+SOURCE_READERS = ("legacy_reader",)
+LOGINS = ("postgres", "airflow", "loader", "analyst", "simulator", *SOURCE_READERS)
+"""Database roles that log in; each has the secret ``<role>_password``."""
+
+
+def secret(name: str) -> str:
+    """The secret of that name.
+
+    Raises:
+        ConfigurationError: it was never made, or this user may not read it.
+    """
+    path = settings.get().secrets / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise ConfigurationError(f"secret {path} is missing: `highwater bootstrap` makes it") from None
+    except PermissionError:
+        raise ConfigurationError(f"secret {path} is not readable by uid {os.getuid()}") from None
+
+
+def password(role: str) -> str:
+    """The database password of a role."""
+    return secret(f"{role}_password")
+
+
+def ensure() -> list[str]:
+    """Make the secrets that are missing; existing ones stay. Returns the names of those made."""
+    folder = settings.get().secrets
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    makers = {f"{role}_password": _token for role in LOGINS} | {
+        "metadata_admin_password": _token,
+        "admin_password": _token,
+        "fernet_key": _fernet_key,
+        "jwt_secret": _token,
+        "api_secret_key": _token,
+    }
+    return [name for name, make in makers.items() if _write_new(folder / name, make())]
+
+
+def _write_new(path: Path, value: str) -> bool:
+    """Create the file whole or not at all, so that a second writer or a crash cannot leave half a secret."""
+    if path.exists():
+        return False
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(value + "\n")
+    draft.chmod(0o440)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

@@ -1,0 +1,121 @@
+"""Connections to the warehouse, running a ``.sql`` file, streaming rows between databases."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import NamedTupleCursor
+
+from highwater import clock, credentials, settings
+from highwater.errors import ConfigurationError
+
+SQL = settings.ROOT / "sql"
+
+
+def connect(role: str, database: str | None = None, **options: Any) -> Connection:
+    """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
+
+    The session is in UTC and carries the clock seam to ``ops.clock()``.
+
+    Raises:
+        psycopg2.OperationalError: the server is away or refuses the login.
+    """
+    config = settings.get()
+    runtime = "-c timezone=UTC -c lock_timeout=10s"
+    if pinned := clock.frozen():
+        runtime += f" -c highwater.now={pinned.isoformat()}"
+    return psycopg2.connect(
+        host=config.warehouse_host,
+        port=config.warehouse_port,
+        dbname=database or config.warehouse_database,
+        user=config.warehouse_admin if role == "postgres" else role,
+        password=credentials.password(role),
+        sslmode=config.warehouse_sslmode,
+        connect_timeout=10,
+        application_name=f"highwater {role}",
+        options=runtime,
+        cursor_factory=NamedTupleCursor,
+        **options,
+    )
+
+
+@contextmanager
+def session(role: str, database: str | None = None) -> Iterator[Cursor]:
+    """A cursor in one transaction: committed at the end of the block, rolled back if it raises."""
+    link = connect(role, database)
+    try:
+        with link, link.cursor() as cursor:
+            yield cursor
+    finally:
+        link.close()
+
+
+def read_sql(name: str) -> str:
+    """The text of ``sql/<name>``.
+
+    Raises:
+        ConfigurationError: no such file; lists those beside it.
+    """
+    path = SQL / name
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        beside = sorted(p.name for p in path.parent.glob("*.sql")) if path.parent.is_dir() else []
+        there = ", ".join(beside) or "nothing"
+        raise ConfigurationError(f"SQL file sql/{name} is missing; sql/{Path(name).parent} holds {there}") from None
+
+
+def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Run ``sql/<name>`` on the cursor with bound parameters (``%(name)s`` in the file)."""
+    cursor.execute(read_sql(name), parameters)
+
+
+def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composable) -> int:
+    """Stream the rows of ``query`` on one database into ``table`` on another by binary COPY; returns the rows.
+
+    Memory stays flat: a pipe lies between a reading thread and this one. The target's transaction is the caller's
+    to commit, and an error of the reader is raised here first: a cut connection must not become a short day.
+    """
+    read_end, write_end = os.pipe()
+    failure: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with os.fdopen(write_end, "wb") as sink:
+                source.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", sink, size=1 << 16)
+        except BaseException as error:
+            failure.append(error)
+
+    reader = threading.Thread(target=read, name="copy-reader", daemon=True)
+    reader.start()
+    try:
+        with os.fdopen(read_end, "rb") as pipe:
+            target.copy_expert(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table), pipe, size=1 << 16)
+    except psycopg2.Error:
+        reader.join()
+        if failure and not isinstance(failure[0], BrokenPipeError):
+            raise failure[0] from None
+        raise
+    reader.join()
+    if failure:
+        raise failure[0]
+    return int(target.rowcount)
+
+
+def columns_of(cursor: Cursor, table: str, schema: str) -> Sequence[str]:
+    """The column names of a table in order; empty when there is no such table."""
+    cursor.execute(
+        "SELECT column_name::text FROM information_schema.columns"
+        " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
+        (schema, table),
+    )
+    return [row[0] for row in cursor.fetchall()]
