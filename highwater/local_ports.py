@@ -1,0 +1,56 @@
+"""The ports of the local platform: chosen free once, kept in ``<home>/platform.env``, chosen again when taken."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from highwater import settings
+from highwater.errors import ConfigurationError
+
+
+def remember_port(name: str, first: int) -> int:
+    """The port that goes by that name in ``<home>/platform.env``: the one kept there if it is free, else the first
+    free one from ``first`` on, which is then kept. One given in the process's environment is taken as it is.
+
+    Raises:
+        ConfigurationError: the port given in the environment is taken, or there is no free one.
+    """
+    if given := os.environ.get(name):
+        if is_free(int(given)):
+            return int(given)
+        raise ConfigurationError(f"{name}={given}, but something else listens there: choose a free port or unset it")
+    kept = remembered()
+    candidates = [int(kept[name])] if name in kept else []
+    port = next((port for port in [*candidates, *range(first, first + 500)] if is_free(port)), None)
+    if port is None:
+        raise ConfigurationError(f"no free port for {name} from {first} to {first + 499}")
+    if kept.get(name) != str(port):
+        draft = _platform_env().with_suffix(".new")
+        draft.write_text("".join(f"{key}={value}\n" for key, value in (kept | {name: str(port)}).items()))
+        draft.replace(_platform_env())
+        settings.get.cache_clear()
+    return port
+
+
+def remembered() -> dict[str, str]:
+    """What ``<home>/platform.env`` holds: the settings the local platform chose for itself."""
+    path = _platform_env()
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _platform_env() -> Path:
+    return settings.get().home / "platform.env"
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
