@@ -23,7 +23,7 @@ def remember_port(name: str, first: int) -> int:
         raise ConfigurationError(f"{name}={given}, but something else listens there: choose a free port or unset it")
     kept = remembered()
     candidates = [int(kept[name])] if name in kept else []
-    port = next((port for port in [*candidates, *range(first, first + 500)] if is_free(port)), None)
+    port: int | None = next((port for port in [*candidates, *range(first, first + 500)] if is_free(port)), None)
     if port is None:
         raise ConfigurationError(f"no free port for {name} from {first} to {first + 499}")
     if kept.get(name) != str(port):
