@@ -39,9 +39,17 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None for whoever runs this, an unprivileged user if that is root."""
+    """Whom the server runs as: None for whoever runs this; if that is root, the owner of the data, else somebody
+    unprivileged.
+
+    Raises:
+        ConfigurationError: there is no such user.
+    """
     if os.geteuid() != 0:
         return None
+    data = settings.get().home / "postgres"
+    if data.exists():
+        return pwd.getpwuid(data.stat().st_uid)
     for name in UNPRIVILEGED:
         with suppress(KeyError):
             return pwd.getpwnam(name)
@@ -76,11 +84,11 @@ def data_folder() -> Path:
     entry = home() / "postgres"
     if not entry.exists():
         return entry.resolve() if not entry.is_symlink() and can_reach(home()) else elsewhere() / "postgres"
-    data, user = entry.resolve(), server_user()
-    if data.stat().st_uid != (user.pw_uid if user else os.geteuid()):
+    data = entry.resolve()
+    if os.geteuid() not in (0, data.stat().st_uid):
         owner = pwd.getpwuid(data.stat().st_uid).pw_name
         raise ConfigurationError(
-            f"the data in {data} belongs to user {owner}: run this as whoever made it, or set HIGHWATER_HOME to"
+            f"the data in {data} belongs to user {owner}: run this as that user or as root, or set HIGHWATER_HOME to"
             " another folder"
         )
     return data
