@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         """Where bootstrap keeps the anchor for the DAG files: they may read a line, not a database."""
         return self.home / "anchor"
 
+    @property
+    def ui_passwords_file(self) -> Path:
+        """The login of Airflow's UI, as its SimpleAuthManager reads it."""
+        return self.home / "ui_passwords.json"
+
     def anchor_date(self) -> date:
         """The day that fixed start dates count from: ``HIGHWATER_ANCHOR``, else the day of the first start."""
         if self.anchor is not None:

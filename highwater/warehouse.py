@@ -21,7 +21,7 @@ from highwater.errors import ConfigurationError
 SQL = settings.ROOT / "sql"
 
 
-def connect(role: str, database: str | None = None, **options: Any) -> Connection:
+def connect(role: str, database: str | None = None) -> Connection:
     """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
 
     The session is in UTC and carries the clock seam to ``ops.clock()``.
@@ -33,7 +33,7 @@ def connect(role: str, database: str | None = None, **options: Any) -> Connectio
     runtime = "-c timezone=UTC -c lock_timeout=10s"
     if pinned := clock.frozen():
         runtime += f" -c highwater.now={pinned.isoformat()}"
-    return psycopg2.connect(
+    link: Connection = psycopg2.connect(
         host=config.warehouse_host,
         port=config.warehouse_port,
         dbname=database or config.warehouse_database,
@@ -44,8 +44,25 @@ def connect(role: str, database: str | None = None, **options: Any) -> Connectio
         application_name=f"highwater {role}",
         options=runtime,
         cursor_factory=NamedTupleCursor,
-        **options,
     )
+    return link
+
+
+def connect_metadata(role: str, database: str) -> Connection:
+    """A new connection to the server of Airflow's metadata: its own, or the warehouse's where none is set."""
+    config = settings.get()
+    if config.metadata_host is None:
+        return connect(role, database)
+    link: Connection = psycopg2.connect(
+        host=config.metadata_host,
+        port=config.metadata_port or 5432,
+        dbname=database,
+        user=role,
+        password=credentials.secret("metadata_admin_password" if role == "postgres" else f"{role}_password"),
+        connect_timeout=10,
+        application_name=f"highwater {role}",
+    )
+    return link
 
 
 @contextmanager

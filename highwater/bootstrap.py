@@ -1,0 +1,181 @@
+"""Brings any state of the databases to the current one: roles, databases, schemas, anchor, connections, history."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import encrypt_password
+
+from highwater import clock, credentials, settings, simulation, warehouse
+
+log = logging.getLogger(__name__)
+
+WAREHOUSE_LOGINS = ("loader", "analyst", "simulator", *credentials.SOURCE_READERS)
+
+
+def run() -> None:
+    """Make what is missing and change what is old; run twice it changes nothing. It never drops data.
+
+    Raises:
+        ConfigurationError: a setting, a secret or a SQL file is wrong.
+        psycopg2.Error: a server is away, or refuses the admin login.
+    """
+    config = settings.get()
+    credentials.ensure()
+    with closing(warehouse.connect_metadata("postgres", "postgres")) as link:
+        link.autocommit = True
+        with link.cursor() as cursor:
+            _login(cursor, "airflow")
+            _database(cursor, config.metadata_database, owner="airflow")
+    with closing(warehouse.connect("postgres", "postgres")) as link:
+        link.autocommit = True
+        with link.cursor() as cursor:
+            for role in WAREHOUSE_LOGINS:
+                _login(cursor, role)
+            _publisher(cursor)
+            _database(cursor, config.warehouse_database, owner="publisher")
+            _database(cursor, config.sources_database, owner="simulator")
+    with closing(warehouse.connect("postgres")) as link:
+        anchor = _warehouse(link)
+    _write(config.anchor_file, anchor.isoformat())
+    with closing(warehouse.connect("postgres", config.sources_database)) as link:
+        _sources(link)
+    _write(config.secrets / "connections.json", json.dumps(_connections(), indent=2), mode=0o440)
+    _write(config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}), mode=0o600)
+    for day in simulation.advance(clock.now()):
+        log.info("simulated legacy.sales of %s", day)
+
+
+def _login(cursor: Cursor, role: str) -> None:
+    """A role that logs in with its generated password; the server sees only the SCRAM verifier."""
+    cursor.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (role,))
+    if cursor.fetchone() is None:
+        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+    elif _password_fits(cursor.connection, role):
+        return
+    verifier = encrypt_password(credentials.password(role), role, cursor.connection, "scram-sha-256")
+    cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD %s").format(sql.Identifier(role)), (verifier,))
+    cursor.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(sql.Identifier(role)))
+    log.info("role %s has its password", role)
+
+
+def _password_fits(admin: Connection, role: str) -> bool:
+    """Whether the server takes the secret of ``role``; a role that may not log in just now keeps what it has."""
+    where = admin.get_dsn_parameters()
+    try:
+        psycopg2.connect(
+            host=where["host"],
+            port=where["port"],
+            dbname=where["dbname"],
+            sslmode=where["sslmode"],
+            user=role,
+            password=credentials.password(role),
+            connect_timeout=10,
+        ).close()
+    except psycopg2.OperationalError as error:
+        return "password authentication failed" not in str(error)
+    return True
+
+
+def _publisher(cursor: Cursor) -> None:
+    """The owner of all that is published: nobody logs in as it, and it may take over the loader's tables."""
+    cursor.execute("SELECT FROM pg_roles WHERE rolname = 'publisher'")
+    if cursor.fetchone() is None:
+        cursor.execute("CREATE ROLE publisher NOLOGIN")
+    for role, member in (("loader", sql.Identifier("publisher")), *((r, sql.SQL("CURRENT_USER")) for r in _OWNERS)):
+        cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
+
+
+_OWNERS = ("publisher", "simulator")
+"""Roles that own databases; an admin that is no superuser must be their member to act for them."""
+
+
+def _database(cursor: Cursor, name: str, owner: str) -> None:
+    cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+    if cursor.fetchone() is None:
+        cursor.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(
+                sql.Identifier(name), sql.Identifier(owner)
+            )
+        )
+        log.info("database %s is made", name)
+    cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+
+
+def _warehouse(link: Connection) -> date:
+    """Everything of sql/warehouse/, in one transaction; returns the anchor, stored at the first start."""
+    config = settings.get()
+    database = sql.Identifier(config.warehouse_database)
+    with link, link.cursor() as cursor:
+        _one_at_a_time(cursor)
+        cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+        cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(database))
+        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(database))
+        cursor.execute("SET LOCAL ROLE publisher")
+        cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
+        anchor = config.anchor
+        if anchor is None and cursor.fetchone()[0]:  # type: ignore[index]
+            cursor.execute("SELECT anchor FROM control.platform")
+            anchor = cursor.fetchone()[0]  # type: ignore[index]
+        anchor = anchor or config.anchor_date()
+        cursor.execute(
+            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true)",
+            (anchor.isoformat(), str(config.history_days)),
+        )
+        _run_folder(cursor, "warehouse")
+    return anchor
+
+
+def _sources(link: Connection) -> None:
+    """Everything of sql/sources/, in one transaction."""
+    database = sql.Identifier(settings.get().sources_database)
+    with link, link.cursor() as cursor:
+        _one_at_a_time(cursor)
+        for reader in credentials.SOURCE_READERS:
+            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(reader)))
+        cursor.execute("SET LOCAL ROLE simulator")
+        _run_folder(cursor, "sources")
+
+
+def _one_at_a_time(cursor: Cursor) -> None:
+    """Two bootstraps at once take turns: CREATE OR REPLACE does not bear company."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('highwater bootstrap'))")
+
+
+def _run_folder(cursor: Cursor, folder: str) -> None:
+    for path in sorted((warehouse.SQL / folder).glob("*.sql")):
+        warehouse.run_file(cursor, f"{folder}/{path.name}")
+
+
+def _connections() -> dict[str, dict[str, str | int]]:
+    """What Airflow's LocalFilesystemBackend serves: a connection a source, each with its read-only role."""
+    config = settings.get()
+    return {
+        reader.removesuffix("_reader"): {
+            "conn_type": "postgres",
+            "host": config.warehouse_host,
+            "port": config.warehouse_port,
+            "schema": config.sources_database,
+            "login": reader,
+            "password": credentials.password(reader),
+        }
+        for reader in credentials.SOURCE_READERS
+    }
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace the file whole, or leave it when it already says so."""
+    if path.exists() and path.read_text() == text + "\n":
+        return
+    draft = path.with_name(f".{path.name}.new")
+    draft.touch(mode=mode)
+    draft.write_text(text + "\n")
+    draft.replace(path)

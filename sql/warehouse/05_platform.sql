@@ -1,0 +1,11 @@
+-- One row: the anchor of this platform, so that a lost home folder does not move the start dates.
+CREATE TABLE IF NOT EXISTS control.platform (
+    only_row boolean PRIMARY KEY DEFAULT TRUE CHECK (only_row),
+    anchor date NOT NULL
+);
+
+INSERT INTO control.platform (anchor) VALUES (current_setting('highwater.anchor')::date)
+ON CONFLICT (only_row) DO UPDATE SET anchor = excluded.anchor
+WHERE platform.anchor <> excluded.anchor;
+
+GRANT SELECT ON control.platform TO loader, analyst;

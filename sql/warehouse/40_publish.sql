@@ -1,0 +1,204 @@
+-- The only way data is published. A set in staging is three plain tables of the loader's: <set>_raw as it came,
+-- <set>_clean in the published shape, <set>_rejected with reasons. The functions take it over and write the ledger row
+-- in one transaction. Errors a retry cannot mend carry SQLSTATE HW0xx.
+
+-- Refuses a table that could run code of its owner with the publisher's rights, or is no plain table.
+CREATE OR REPLACE FUNCTION ops.assert_plain_table(p_table regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    flaw text;
+BEGIN
+    SELECT CASE
+        WHEN c.relkind <> 'r' OR c.relispartition THEN 'it is no plain table'
+        WHEN c.relhastriggers THEN 'it has a trigger'
+        WHEN c.relhasrules THEN 'it has a rule'
+        WHEN c.relrowsecurity THEN 'it has row security'
+        WHEN EXISTS (SELECT FROM pg_inherits WHERE p_table IN (inhrelid, inhparent)) THEN 'it inherits'
+        WHEN EXISTS (
+            SELECT FROM pg_index AS i
+            WHERE i.indrelid = p_table AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+        ) THEN 'it has an index on an expression'
+        WHEN EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p_table AND k.contype = 'c')
+            THEN 'it has a check constraint'
+        WHEN EXISTS (SELECT FROM pg_attrdef AS f WHERE f.adrelid = p_table) THEN 'it has a default or generated column'
+        WHEN EXISTS (
+            SELECT FROM pg_attribute AS a JOIN pg_type AS t ON a.atttypid = t.oid
+            WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND t.typnamespace <> 'pg_catalog'::regnamespace
+        ) THEN 'it has a column of a type that is not built in'
+    END
+    INTO flaw
+    FROM pg_class AS c WHERE c.oid = p_table;
+    IF flaw IS NOT NULL THEN
+        RAISE EXCEPTION 'staging table % is refused: %', p_table, flaw USING ERRCODE = 'HW005';
+    END IF;
+END;
+$$;
+
+-- Rows and content hash of a table, whatever the order of its rows.
+CREATE OR REPLACE FUNCTION ops.table_content(p_table regclass, OUT row_count bigint, OUT content_hash text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        $query$
+            SELECT count(*), md5(concat_ws(
+                ':', count(*), sum(hash_record_extended(t, 0)::numeric), sum(hash_record_extended(t, 1)::numeric)
+            ))
+            FROM %s AS t
+        $query$, p_table
+    ) INTO row_count, content_hash;
+END;
+$$;
+
+-- Publishes one window from its staging set. Outcomes: 'published'; 'already landed' (this very set is what the ledger
+-- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile).
+CREATE OR REPLACE FUNCTION ops.publish_window(
+    p_dataset text,
+    p_window tstzrange,
+    p_set text,
+    p_base_version integer,
+    p_rows_extracted bigint,
+    p_rows_deduplicated bigint,
+    p_source_snapshot text,
+    p_dag_id text,
+    p_run_id text,
+    OUT outcome text,
+    OUT landed ops.window_ledger
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s'
+AS $$
+DECLARE
+    wanted control.datasets;
+    former ops.window_ledger;
+    raw_table regclass;
+    clean_table regclass;
+    rejected_table regclass;
+    found_raw bigint;
+    found_rejected bigint;
+    content record;
+    published regclass;
+    key_column text;
+    partition_name text;
+BEGIN
+    SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    IF NOT found THEN
+        RAISE EXCEPTION 'unknown dataset "%"; known: %', p_dataset,
+            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d)
+            USING ERRCODE = 'HW001';
+    END IF;
+    IF NOT coalesce(control.is_window(wanted, p_window), false) THEN
+        RAISE EXCEPTION '% is no window of %: its windows are % long from %', p_window, p_dataset, wanted.step,
+            wanted.first_window USING ERRCODE = 'HW002';
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(hashtextextended(p_dataset || p_window::text, 0));
+    SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
+
+    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
+    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
+    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
+    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
+        IF former.staged_as = p_set THEN
+            outcome := 'already landed';
+            landed := former;
+            RETURN;
+        END IF;
+        RAISE EXCEPTION 'staging set % is not there whole: extract % % again', p_set, p_dataset, p_window
+            USING ERRCODE = 'HW003';
+    END IF;
+
+    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
+    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
+
+    -- What the tables hold counts, not what the caller says of them.
+    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO found_raw;
+    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO found_rejected;
+    SELECT * INTO content FROM ops.table_content(clean_table);
+    IF found_raw <> p_rows_extracted OR found_raw <> content.row_count + found_rejected + p_rows_deduplicated THEN
+        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
+            p_dataset, p_window, p_rows_extracted, found_raw, content.row_count, found_rejected, p_rows_deduplicated
+            USING ERRCODE = 'HW004';
+    END IF;
+
+    IF coalesce(former.version, 0) <> p_base_version THEN
+        IF former.content_hash = content.content_hash THEN
+            EXECUTE format('DROP TABLE %s, %s, %s', raw_table, clean_table, rejected_table);
+            outcome := 'unchanged';
+            landed := former;
+            RETURN;
+        END IF;
+        RAISE EXCEPTION 'stale attempt: % % was at version % when it was extracted, run % has published version % since',
+            p_dataset, p_window, p_base_version, former.run_id, former.version
+            USING ERRCODE = 'HW006', HINT = 'Extract the window again.';
+    END IF;
+
+    IF former.content_hash IS DISTINCT FROM content.content_hash THEN
+        published := wanted.published_table::regclass;
+        SELECT a.attname INTO STRICT key_column
+        FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
+        WHERE p.partrelid = published;
+        partition_name := split_part(wanted.published_table, '.', 2) || to_char(
+            lower(p_window),
+            CASE WHEN lower(p_window) = date_trunc('day', lower(p_window)) THEN '_YYYYMMDD' ELSE '_YYYYMMDD"t"HH24MI' END
+        );
+        EXECUTE format('ALTER TABLE %s OWNER TO publisher', clean_table);
+        -- Proves the bounds, so that ATTACH need not look at the rows while it holds its lock.
+        EXECUTE format(
+            'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
+            clean_table, key_column, key_column, lower(p_window), key_column, upper(p_window)
+        );
+        EXECUTE format('DROP TABLE IF EXISTS %I.%I', split_part(wanted.published_table, '.', 1), partition_name);
+        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', clean_table, split_part(wanted.published_table, '.', 1));
+        EXECUTE format('ALTER TABLE %s RENAME TO %I', clean_table, partition_name);
+        EXECUTE format(
+            'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+            published, clean_table, lower(p_window), upper(p_window)
+        );
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', clean_table);
+    ELSE
+        EXECUTE format('DROP TABLE %s', clean_table);
+    END IF;
+
+    DELETE FROM quarantine.rejected_rows AS q WHERE q.dataset = p_dataset AND q.window_range = p_window;
+    INSERT INTO ops.window_ledger AS l (
+        dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
+        content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
+    )
+    VALUES (
+        p_dataset, p_window, p_base_version + 1, found_raw, content.row_count, found_rejected, p_rows_deduplicated,
+        content.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+    )
+    ON CONFLICT (dataset, window_range) DO UPDATE SET
+        version = excluded.version, rows_extracted = excluded.rows_extracted, rows_published = excluded.rows_published,
+        rows_quarantined = excluded.rows_quarantined, rows_deduplicated = excluded.rows_deduplicated,
+        content_hash = excluded.content_hash, source_snapshot = excluded.source_snapshot,
+        staged_as = excluded.staged_as, dag_id = excluded.dag_id, run_id = excluded.run_id,
+        landed_at = excluded.landed_at
+    RETURNING l.* INTO landed;
+    EXECUTE format(
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', rejected_table
+    ) USING p_dataset, p_window, p_run_id, landed.landed_at;
+    DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
+    EXECUTE format('DROP TABLE %s, %s', raw_table, rejected_table);
+    outcome := 'published';
+END;
+$$;
+
+-- Records that a rule says not to load a window; a window that landed is not skipped.
+CREATE OR REPLACE FUNCTION ops.skip_window(
+    p_dataset text, p_window tstzrange, p_rule text, p_reason text, p_dag_id text, p_run_id text
+) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason, dag_id, run_id)
+    SELECT p_dataset, p_window, p_rule, p_reason, p_dag_id, p_run_id
+    WHERE NOT EXISTS (SELECT FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window)
+    ON CONFLICT (dataset, window_range) DO UPDATE
+    SET rule = excluded.rule, reason = excluded.reason, dag_id = excluded.dag_id, run_id = excluded.run_id,
+        skipped_at = excluded.skipped_at
+    RETURNING true;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.assert_plain_table FROM public;
+GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window TO loader;
