@@ -65,13 +65,18 @@ def home() -> Path:
     """The home folder, made if it isn't there.
 
     Raises:
-        ConfigurationError: it cannot be made there.
+        ConfigurationError: it cannot be made there, or is somebody else's.
     """
     folder = settings.get().home
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"HIGHWATER_HOME={folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        owner = pwd.getpwuid(folder.stat().st_uid).pw_name
+        raise ConfigurationError(
+            f"HIGHWATER_HOME={folder} belongs to user {owner}: run this as that user, or set another"
+        )
     return folder
 
 

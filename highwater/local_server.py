@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 
 from highwater import credentials, settings
 from highwater.errors import HighwaterError
-from highwater.local_placement import binaries, data_folder, home, run, server_user
+from highwater.local_placement import ELSEWHERE, binaries, data_folder, home, run, server_user
 from highwater.local_ports import is_free, remember_port
 
 PORT = "HIGHWATER_WAREHOUSE_PORT"
@@ -83,6 +83,15 @@ def stop() -> None:
             stopped = run(program("pg_ctl"), "stop", "-w", "-t", "60", "-m", "fast", "-D", data)
             if stopped.returncode != 0 and _running(data):
                 raise HighwaterError(f"Postgres with data in {data} did not stop: {stopped.stderr.strip()}")
+
+
+def remove() -> None:
+    """Stop the server and delete its data, wherever it lies."""
+    stop()
+    data = data_folder()
+    shutil.rmtree(data, ignore_errors=True)
+    if data.parent.parent == ELSEWHERE:
+        shutil.rmtree(data.parent)
 
 
 def running() -> bool:

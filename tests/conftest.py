@@ -1,0 +1,99 @@
+"""What every test may ask for: a bootstrapped platform of its own, and a cursor in it for each role."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import bootstrap, local_server, settings, warehouse
+
+ENVIRONMENT = {
+    "HIGHWATER_ANCHOR": "2026-10-31",
+    "HIGHWATER_NOW": "2026-10-31T12:00:00+00:00",
+    "SIMULATION_ROWS_PER_DAY": "400",
+    "SIMULATION_LATE_CLOSE_SECONDS": "0",
+}
+"""Small, and the same on every day of the year: thirty windows are due, 2026-10-01 to 2026-10-30, all closed."""
+SUITES = ("unit", "integration", "e2e", "compose")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The cheap tests first, whatever the order on the command line."""
+    items.sort(key=lambda item: next((n for n, suite in enumerate(SUITES) if suite in item.path.parts), len(SUITES)))
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Callable[[str], Path]]:
+    """Makes folders that an unprivileged Postgres can reach, which pytest's own are not; they go at the end."""
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix=f"highwater-{name}-")))
+        made[-1].chmod(0o755)
+        return made[-1]
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def platform(scratch: Callable[[str], Path]) -> Iterator[Path]:
+    """The home of a bootstrapped platform with its own server; one for the whole session."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("HIGHWATER_", "SIMULATION_"))]:
+            patch.delenv(name)
+        patch.setenv("HIGHWATER_HOME", str(scratch("home")))
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        settings.get.cache_clear()
+        local_server.start()
+        try:
+            bootstrap.run()
+            yield settings.get().home
+        finally:
+            local_server.remove()
+            settings.get.cache_clear()
+
+
+def _cursor_as(role: str, name: str, database: str) -> Callable[[Path], Iterator[Cursor]]:
+    @pytest.fixture(name=name)
+    def cursor(platform: Path) -> Iterator[Cursor]:
+        link = warehouse.connect(role, getattr(settings.get(), f"{database}_database"))
+        with closing(link), link.cursor() as cursor:
+            yield cursor
+            link.rollback()
+
+    return cursor
+
+
+# A cursor logged in as that role, in a transaction that is rolled back unless the test commits it.
+admin = _cursor_as("postgres", "admin", "warehouse")
+loader = _cursor_as("loader", "loader", "warehouse")
+analyst = _cursor_as("analyst", "analyst", "warehouse")
+simulator = _cursor_as("simulator", "simulator", "sources")
+legacy_reader = _cursor_as("legacy_reader", "legacy_reader", "sources")
+
+
+@pytest.fixture
+def empty_warehouse(platform: Path) -> None:
+    """Nothing has happened yet: no window landed, no attempt, nothing staged, no partition. What is wanted stays."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "SELECT n.nspname AS folder, c.relname AS name, c.relispartition OR n.nspname = 'staging' AS goes"
+            " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+            " WHERE n.nspname IN ('ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
+        )
+        tables = cursor.fetchall()
+        for table in (table for table in tables if table.goes):
+            cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table.folder, table.name)))
+        kept = sql.SQL(", ").join(sql.Identifier(table.folder, table.name) for table in tables if not table.goes)
+        cursor.execute(sql.SQL("TRUNCATE {} CASCADE").format(kept))
