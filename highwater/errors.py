@@ -4,13 +4,20 @@
 class HighwaterError(Exception):
     """Any failure Highwater can name. Its message says what, the value seen and the way out."""
 
+    is_final = False
+    """Whether trying again changes nothing."""
+
 
 class ConfigurationError(HighwaterError):
     """A setting, a file or an argument is wrong: trying again changes nothing."""
 
+    is_final = True
+
 
 class RefusedData(HighwaterError):
     """The data broke a rule (failed audit, wrong counts, stale attempt): trying again changes nothing."""
+
+    is_final = True
 
 
 class NotReady(HighwaterError):

@@ -5,7 +5,8 @@ CREATE TABLE IF NOT EXISTS control.platform (
 );
 
 INSERT INTO control.platform (anchor) VALUES (current_setting('highwater.anchor')::date)
-ON CONFLICT (only_row) DO UPDATE SET anchor = excluded.anchor
-WHERE platform.anchor <> excluded.anchor;
+ON CONFLICT (only_row) DO UPDATE
+    SET anchor = excluded.anchor
+    WHERE platform.anchor <> excluded.anchor;
 
 GRANT SELECT ON control.platform TO loader, analyst;

@@ -48,5 +48,6 @@ VALUES (
     - make_interval(days => current_setting('highwater.history_days')::integer),
     '24 hours', '2 hours', '30 hours'
 )
-ON CONFLICT (dataset) DO UPDATE SET first_window = excluded.first_window
-WHERE datasets.first_window <> excluded.first_window;
+ON CONFLICT (dataset) DO UPDATE
+    SET first_window = excluded.first_window
+    WHERE datasets.first_window <> excluded.first_window;

@@ -75,7 +75,7 @@ CREATE TABLE IF NOT EXISTS ops.processing_summary (
     PRIMARY KEY (dataset, window_range, version)
 );
 
-COMMENT ON COLUMN ops.processing_summary.seconds IS 'Work: the sum of the stages that succeeded, without the waits between';
+COMMENT ON COLUMN ops.processing_summary.seconds IS 'Work: the stages that succeeded, without the waits between';
 
 GRANT SELECT ON ops.window_ledger, ops.skipped_windows, quarantine.rejected_rows TO loader, analyst;
 GRANT SELECT, INSERT, UPDATE ON ops.processing_summary TO loader;

@@ -19,7 +19,7 @@ CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(wi
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
 CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE state = 'running';
 
-COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died without a word; retrying: failed, and Airflow tries again';
+COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
 
 -- Attempts whose process lives: it holds an advisory lock for as long as its connection stands, so that a kill -9 or
 -- a cut network ends the claim without anyone cleaning up. 18807 is "Hw" in ASCII.
@@ -28,7 +28,10 @@ SELECT objid::integer AS attempt_id
 FROM pg_catalog.pg_locks
 WHERE
     locktype = 'advisory' AND classid = 18807 AND objsubid = 2 AND granted
-    AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database());
+    AND database = (
+        SELECT oid FROM pg_catalog.pg_database
+        WHERE datname = current_database()
+    );
 
 -- Opens an attempt, declares those lost whose process died, and holds the claim for the caller's session.
 CREATE OR REPLACE FUNCTION ops.start_attempt(

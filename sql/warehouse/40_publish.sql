@@ -35,6 +35,17 @@ BEGIN
 END;
 $$;
 
+-- The columns of a table's primary key in order, or null: what an aside table needs before it is attached.
+CREATE OR REPLACE FUNCTION ops.primary_key_of(p_table text) RETURNS text[]
+LANGUAGE sql STABLE
+RETURN (
+    SELECT array_agg(a.attname::text ORDER BY k.place)
+    FROM pg_catalog.pg_index AS i
+    CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
+    INNER JOIN pg_catalog.pg_attribute AS a ON i.indrelid = a.attrelid AND k.attnum = a.attnum
+    WHERE i.indrelid = p_table::regclass AND i.indisprimary
+);
+
 -- Rows and content hash of a table, whatever the order of its rows.
 CREATE OR REPLACE FUNCTION ops.table_content(p_table regclass, OUT row_count bigint, OUT content_hash text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -6,12 +6,12 @@ WITH expected AS (
     SELECT
         d.dataset,
         d.dag_id,
-        tstzrange(edge.at, edge.at + make_interval(secs => extract(EPOCH FROM d.step)), '[)') AS window_range,
-        edge.at + make_interval(secs => extract(EPOCH FROM d.step)) <= control.due_until(d, ops.clock()) AS is_due
+        tstzrange(edge.moment, edge.moment + make_interval(secs => extract(EPOCH FROM d.step)), '[)') AS window_range,
+        edge.moment + make_interval(secs => extract(EPOCH FROM d.step)) <= control.due_until(d, ops.clock()) AS is_due
     FROM control.datasets AS d
     CROSS JOIN LATERAL generate_series(
         d.first_window, ops.clock(), make_interval(secs => extract(EPOCH FROM d.step))
-    ) AS edge (at)
+    ) AS edge (moment)
 ),
 
 latest AS (
@@ -24,7 +24,7 @@ latest AS (
         CASE WHEN a.state = 'running' AND live.attempt_id IS NULL THEN 'lost' ELSE a.state END AS state
     FROM ops.attempts AS a
     LEFT JOIN ops.live_attempts AS live USING (attempt_id)
-    ORDER BY a.dataset, a.window_range, a.attempt_id DESC
+    ORDER BY a.dataset ASC, a.window_range ASC, a.attempt_id DESC
 )
 
 SELECT
@@ -42,7 +42,8 @@ SELECT
     END AS state,
     CASE
         WHEN l.version IS NOT NULL AND a.state IN ('failed', 'lost') AND a.started_at > l.landed_at
-            THEN 'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
+            THEN
+                'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
                 || coalesce(a.error, 'the process died')
         WHEN l.version IS NOT NULL THEN 'version ' || l.version || ' by ' || l.run_id
         WHEN a.state = 'lost' THEN a.stage || ': the process died; Airflow tries again while it has tries left'
@@ -76,16 +77,17 @@ SELECT
     (extract(EPOCH FROM upper(gap.window_range) - lower(gap.window_range)) / extract(EPOCH FROM d.step))::bigint
         AS windows
 FROM control.datasets AS d
-CROSS JOIN LATERAL (
-    SELECT range_agg(accounted.window_range) AS covered
-    FROM (
-        SELECT l.window_range FROM ops.window_ledger AS l
-        WHERE l.dataset = d.dataset
-        UNION ALL
-        SELECT s.window_range FROM ops.skipped_windows AS s
-        WHERE s.dataset = d.dataset
-    ) AS accounted
-) AS known
+CROSS JOIN
+    LATERAL (
+        SELECT range_agg(accounted.window_range) AS covered
+        FROM (
+            SELECT l.window_range FROM ops.window_ledger AS l
+            WHERE l.dataset = d.dataset
+            UNION ALL
+            SELECT s.window_range FROM ops.skipped_windows AS s
+            WHERE s.dataset = d.dataset
+        ) AS accounted
+    ) AS known
 CROSS JOIN LATERAL unnest(
     tstzmultirange(tstzrange(d.first_window, control.due_until(d, ops.clock()), '[)'))
     - coalesce(known.covered, '{}'::tstzmultirange)
@@ -152,21 +154,21 @@ works AS (
 changes AS (
     SELECT
         dataset,
-        started_at AS at,
+        started_at AS moment,
         1 AS change
     FROM works
     UNION ALL
     SELECT
         dataset,
-        ended_at AS at,
+        ended_at AS moment,
         -1 AS change
     FROM works
 )
 
 SELECT
     dataset,
-    at,
-    sum(change) OVER (PARTITION BY dataset ORDER BY at, change ROWS UNBOUNDED PRECEDING) AS windows_in_work
+    moment,
+    sum(change) OVER (PARTITION BY dataset ORDER BY moment, change ROWS UNBOUNDED PRECEDING) AS windows_in_work
 FROM changes;
 
 GRANT SELECT ON ops.window_status, ops.gaps, ops.coverage, ops.freshness, ops.concurrency TO loader, analyst;

@@ -1,0 +1,154 @@
+"""Thin Python over the ledger: the grid of a dataset, what landed, attempts, the summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import DateTimeTZRange
+
+from highwater import warehouse
+from highwater.errors import ConfigurationError
+from highwater.windows import Grid, Window
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The Airflow run and try that work is done for."""
+
+    dag_id: str
+    run_id: str
+    try_number: int = 1
+    last_try: bool = True
+
+
+@dataclass
+class Attempt:
+    """One try of a stage, under way; the stage says here what the log line and the row should show."""
+
+    dataset: str
+    window: Window
+    stage: str
+    run: Run
+    rows: int | None = None
+    note: str = ""
+    started: float = field(default_factory=perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Since the attempt began."""
+        return perf_counter() - self.started
+
+
+def as_range(window: Window) -> DateTimeTZRange:
+    """The window as Postgres' tstzrange, half-open."""
+    return DateTimeTZRange(window.start, window.end, "[)")
+
+
+def grid(cursor: Cursor, dataset: str) -> Grid:
+    """The grid of a dataset, as control.datasets has it.
+
+    Raises:
+        ConfigurationError: no such dataset; lists those there are.
+    """
+    cursor.execute(
+        "SELECT first_window, extract(EPOCH FROM step)::float8 AS step FROM control.datasets WHERE dataset = %s",
+        (dataset,),
+    )
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute("SELECT coalesce(string_agg(dataset, ', ' ORDER BY dataset), 'none') FROM control.datasets")
+        known = cursor.fetchone()
+        raise ConfigurationError(f"dataset {dataset!r} has no row in control.datasets; known: {known and known[0]}")
+    return Grid(row[0], timedelta(seconds=row[1]))
+
+
+def version(cursor: Cursor, dataset: str, window: Window) -> int:
+    """The version of the window that is landed now; 0 when it never landed."""
+    cursor.execute(
+        "SELECT version FROM ops.window_ledger WHERE dataset = %s AND window_range = %s", (dataset, as_range(window))
+    )
+    row = cursor.fetchone()
+    return row[0] if row else 0
+
+
+@contextmanager
+def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Attempt]:
+    """Record one try of a stage in ops.attempts, and say its end in one log line.
+
+    A connection of its own holds the claim for as long as the block runs: when the process is killed, the database
+    knows at once. Whatever the block raises is recorded and raised on.
+    """
+    mine = Attempt(dataset, window, stage, run)
+    with closing(warehouse.connect("loader")) as link:
+        link.autocommit = True
+        with link.cursor() as cursor:
+            cursor.execute(
+                "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s)",
+                (dataset, as_range(window), stage, run.dag_id, run.run_id, run.try_number),
+            )
+            row = cursor.fetchone()
+            attempt_id = row and row[0]
+            _reset_peak_memory()
+            state, error = "succeeded", None
+            try:
+                yield mine
+            except BaseException as failure:
+                hopeless = run.last_try or getattr(failure, "is_final", False)
+                state, error = ("failed" if hopeless else "retrying"), str(failure).strip()
+                raise
+            finally:
+                cursor.execute(
+                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s)",
+                    (attempt_id, state, error, mine.rows, peak_memory_bytes()),
+                )
+    rows = "" if mine.rows is None else f" {mine.rows:,} rows"
+    log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
+
+
+def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
+    """Write the row of ops.processing_summary for what this run landed; returns it as one sentence.
+
+    Raises:
+        ConfigurationError: the run landed no version of this window.
+    """
+    warehouse.run_file(
+        cursor,
+        "ops/summarise.sql",
+        {"dataset": dataset, "window_range": as_range(window), "dag_id": run.dag_id, "run_id": run.run_id},
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise ConfigurationError(f"{dataset} {window} has no landed version by run {run.run_id}: load it first")
+    return (
+        f"version {row.version}: {row.rows_published:,} published, {row.rows_quarantined:,} quarantined, "
+        f"{row.rows_deduplicated:,} duplicates of {row.rows_extracted:,}; {row.seconds} s of work, "
+        f"{row.rows_per_second:,.0f} rows/s, peak {(row.peak_memory_bytes or 0) / 2**20:.0f} MiB"
+    )
+
+
+def _reset_peak_memory() -> None:
+    """Start the peak anew: a task process is forked from a scheduler that may have been larger.
+
+    See proc(5), /proc/pid/clear_refs. Without it (no Linux) the peak is that of the whole process.
+    """
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")
+
+
+def peak_memory_bytes() -> int | None:
+    """The largest resident set of this process since the attempt began; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

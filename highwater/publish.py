@@ -1,0 +1,101 @@
+"""Thin Python over the publishing functions of the warehouse: what they take, what they answer, what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+import tenacity
+from psycopg2 import errors
+
+from highwater import ledger, warehouse
+from highwater.errors import Busy, RefusedData
+from highwater.ledger import Run
+from highwater.windows import Window
+
+BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A set in staging: where it is, how many rows came from which snapshot, on top of which landed version."""
+
+    name: str
+    rows: int
+    base_version: int
+    snapshot: str
+    expected_rows: int | None = None
+    deduplicated: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Landed:
+    """The ledger row after publishing, and how it came to be (see ops.publish_window)."""
+
+    outcome: str
+    version: int
+    rows_published: int
+    rows_quarantined: int
+    content_hash: str
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(Busy),
+    wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+    stop=tenacity.stop_after_attempt(8),
+    reraise=True,
+)
+def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
+    """Publish a window from its set in one transaction; a lock that somebody holds is waited for, within bounds.
+
+    Raises:
+        RefusedData: the counts don't add up, the attempt is stale, the set is gone or unsafe.
+        Busy: readers held the published table for too long.
+    """
+    with _in_words(), warehouse.session("loader") as cursor:
+        cursor.execute(
+            "SELECT p.outcome, (p.landed).* FROM ops.publish_window(%s, %s, %s, %s, %s, %s, %s, %s, %s) AS p",
+            (
+                dataset,
+                ledger.as_range(window),
+                staged.name,
+                staged.base_version,
+                staged.rows,
+                staged.deduplicated,
+                staged.snapshot,
+                run.dag_id,
+                run.run_id,
+            ),
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        return Landed(row.outcome, row.version, row.rows_published, row.rows_quarantined, row.content_hash)
+
+
+def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
+    """Record that a rule says not to load this window; returns False when it has landed, which stands."""
+    with _in_words(), warehouse.session("loader") as cursor:
+        cursor.execute(
+            "SELECT ops.skip_window(%s, %s, %s, %s, %s, %s)",
+            (dataset, ledger.as_range(window), rule, reason, run.dag_id, run.run_id),
+        )
+        row = cursor.fetchone()
+        return bool(row and row[0])
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """SQLSTATE HW0xx is a refusal of ours; a lock is busy; the rest is as it is."""
+    try:
+        yield
+    except BUSY as error:
+        raise Busy(f"the published table is busy: {error.diag.message_primary}") from error
+    except psycopg2.Error as error:
+        if (error.pgcode or "").startswith("HW"):
+            raise RefusedData(error.diag.message_primary or str(error)) from error
+        if isinstance(error, errors.IntegrityError):
+            raise RefusedData(f"the data breaks a rule of the published table: {str(error).strip()}") from error
+        raise

@@ -1,0 +1,225 @@
+-- The archive of a till system, simulated. Grain of legacy.sales: one line of a till receipt.
+-- Run as simulator in the database of the sources; again is harmless.
+
+CREATE SCHEMA IF NOT EXISTS legacy;
+
+-- No constraint: like many an old system it takes whatever the tills send.
+CREATE TABLE IF NOT EXISTS legacy.sales (
+    business_date date,
+    sale_id bigint,
+    receipt_no text,
+    store_code text,
+    till_no smallint,
+    product_code text,
+    quantity integer,
+    unit_price numeric(10, 2),
+    discount numeric(10, 2),
+    currency text,
+    payment_method text,
+    customer_id bigint,
+    sold_at timestamptz
+) PARTITION BY RANGE (business_date);
+
+CREATE TABLE IF NOT EXISTS legacy.closed_days (
+    business_date date PRIMARY KEY,
+    row_count bigint NOT NULL,
+    closed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE legacy.closed_days IS
+'A day is complete once closed_at has come; row_count is the till system''s own count of its rows.';
+
+-- 40 stores with 8 tills each.
+CREATE TABLE IF NOT EXISTS legacy.tills (
+    till_id bigint PRIMARY KEY,
+    store_code text NOT NULL,
+    till_no smallint NOT NULL,
+    receipt_series text NOT NULL,
+    currency text NOT NULL
+);
+
+INSERT INTO legacy.tills (till_id, store_code, till_no, receipt_series, currency)
+SELECT
+    till_id,
+    'S' || lpad((till_id / 8 + 1)::text, 3, '0') AS store_code,
+    till_id % 8 + 1 AS till_no,
+    lpad((till_id / 8 + 1)::text, 3, '0') || '-' || (till_id % 8 + 1)::text || '-' AS receipt_series,
+    CASE WHEN till_id < 248 THEN 'EUR' WHEN till_id < 272 THEN 'USD' WHEN till_id < 296 THEN 'GBP' ELSE 'CHF' END
+        AS currency
+FROM generate_series(0, 319) AS numbers (till_id)
+ON CONFLICT DO NOTHING;
+
+CREATE TABLE IF NOT EXISTS legacy.products (
+    product_no bigint PRIMARY KEY,
+    product_code text NOT NULL,
+    unit_price numeric(10, 2) NOT NULL
+);
+
+-- Prices run from 0.99 to 63.99, whatever the seed.
+INSERT INTO legacy.products (product_no, product_code, unit_price)
+SELECT
+    product_no,
+    'P' || lpad((product_no + 1)::text, 5, '0') AS product_code,
+    (hashint8extended(product_no, 0) & 63) + 0.99 AS unit_price
+FROM generate_series(0, 499) AS numbers (product_no)
+ON CONFLICT DO NOTHING;
+
+-- The hour of a sale out of 64 equal chances: weekdays are busy at noon and after work, weekends around midday.
+CREATE OR REPLACE FUNCTION legacy.busy_hours(day date) RETURNS integer[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN extract(ISODOW FROM day) < 6
+        THEN
+            '{8,8,8,8,9,9,9,9,10,10,10,10,11,11,11,11,11,12,12,12,12,12,12,12,13,13,13,13,13,13,14,14,14,14,15,15,15,15,
+            16,16,16,16,16,16,17,17,17,17,17,17,17,17,17,18,18,18,18,18,18,18,19,19,19,19}'::integer[]
+    ELSE
+        '{8,9,9,9,10,10,10,10,10,10,11,11,11,11,11,11,11,11,12,12,12,12,12,12,12,12,13,13,13,13,13,13,13,
+        14,14,14,14,14,14,14,14,15,15,15,15,15,15,15,15,16,16,16,16,16,16,17,17,17,17,18,18,18,19,19}'::integer[]
+END;
+
+-- The rows of a day: a function of their number k (0, 1, …), the day and the seed alone, the same wherever it runs.
+-- One row in 3000 has each of the defects; SLOTS in highwater/simulation.py says the same and counts them.
+-- OFFSET 0 keeps the planner from computing the hashes once for each column.
+CREATE OR REPLACE FUNCTION legacy.rows_of_day(day date, row_count integer, seed bigint)
+RETURNS SETOF legacy.sales
+LANGUAGE sql STABLE
+AS $$
+WITH numbered AS (
+    SELECT generate_series(0, row_count - 1) AS k
+),
+
+marked AS (
+    SELECT
+        k,
+        CASE
+            WHEN k % 3000 <= 44 THEN CASE k % 3000
+                WHEN 4 THEN 'null key'
+                WHEN 8 THEN 'negative quantity'
+                WHEN 12 THEN 'duplicate'
+                WHEN 16 THEN 'conflicting duplicate'
+                WHEN 20 THEN 'unknown currency'
+                WHEN 24 THEN 'sold in the future'
+                WHEN 28 THEN 'sold the day before'
+                WHEN 32 THEN 'discount above amount'
+                WHEN 36 THEN 'untidy store'
+                WHEN 40 THEN 'untidy currency'
+                WHEN 44 THEN 'untidy payment'
+            END
+        END AS defect
+    FROM numbered
+    OFFSET 0
+),
+
+-- A duplicate is drawn as the row before it; a conflicting one has that row's key alone.
+numbers AS (
+    SELECT
+        defect,
+        CASE WHEN defect = 'duplicate' THEN k - 1 ELSE k END AS line_no,
+        CASE WHEN defect IN ('duplicate', 'conflicting duplicate') THEN k - 1 ELSE k END AS key_no
+    FROM marked
+),
+
+drawn AS (
+    SELECT
+        defect,
+        line_no,
+        (day - '2000-01-01') * 16777216::bigint + key_no AS sale_id,
+        hashint8extended(line_no, hashint8extended(day - '2000-01-01', seed)) AS dice,
+        hashint8extended(line_no, ~hashint8extended(day - '2000-01-01', seed)) AS more_dice
+    FROM numbers
+    OFFSET 0
+),
+
+lines AS (
+    SELECT
+        drawn.defect,
+        drawn.line_no,
+        drawn.sale_id,
+        tills.store_code,
+        tills.till_no,
+        tills.receipt_series,
+        tills.currency,
+        products.product_code,
+        products.unit_price,
+        CASE
+            WHEN drawn.dice >> 32 & 63 < 40 THEN 1
+            WHEN drawn.dice >> 32 & 63 < 55 THEN 2
+            ELSE 3 + (drawn.dice >> 32 & 3)::integer
+        END AS quantity,
+        extract(EPOCH FROM day)::integer
+        + 3600 * (legacy.busy_hours(day))[1 + (drawn.dice >> 38 & 63)::integer]
+        + ((drawn.dice >> 44 & 65535) * 3600 >> 16)::integer AS sold_second,
+        drawn.more_dice & 63 AS discount_dice,
+        drawn.more_dice >> 6 & 127 AS payment_dice,
+        CASE WHEN drawn.more_dice >> 13 & 3 > 0 THEN (drawn.more_dice >> 15 & 65535) + 1 END AS customer_id
+    FROM drawn
+    INNER JOIN legacy.tills ON tills.till_id = ((drawn.dice >> 16 & 65535) * 320 >> 16)
+    INNER JOIN legacy.products ON products.product_no = ((drawn.dice & 65535) * 500 >> 16)
+),
+
+paid AS (
+    SELECT
+        *,
+        CASE
+            WHEN payment_dice < 70 THEN 'card'
+            WHEN payment_dice < 108 THEN 'cash'
+            WHEN payment_dice < 122 THEN 'mobile'
+            ELSE 'voucher'
+        END AS payment_method
+    FROM lines
+)
+
+SELECT
+    day AS business_date,
+    CASE WHEN defect = 'null key' THEN NULL ELSE sale_id END AS sale_id,
+    receipt_series || line_no AS receipt_no,
+    CASE WHEN defect = 'untidy store' THEN ' ' || lower(store_code) || ' ' ELSE store_code END AS store_code,
+    till_no,
+    product_code,
+    CASE WHEN defect = 'negative quantity' THEN -quantity ELSE quantity END AS quantity,
+    unit_price,
+    CASE
+        WHEN defect = 'discount above amount' THEN quantity * unit_price + 1.00
+        WHEN discount_dice < 6 THEN round(quantity * unit_price * 0.10, 2)
+        WHEN discount_dice < 9 THEN round(quantity * unit_price * 0.20, 2)
+        ELSE 0.00
+    END::numeric(10, 2) AS discount,
+    CASE defect WHEN 'unknown currency' THEN 'XXX' WHEN 'untidy currency' THEN lower(currency) ELSE currency END
+        AS currency,
+    CASE WHEN defect = 'untidy payment' THEN initcap(payment_method) || ' ' ELSE payment_method END AS payment_method,
+    customer_id,
+    -- a till whose clock is years ahead, or one that sent yesterday's sale today
+    to_timestamp(
+        sold_second
+        + CASE defect WHEN 'sold in the future' THEN 4000 * 86400 WHEN 'sold the day before' THEN -86400 ELSE 0 END
+    ) AS sold_at
+FROM paid
+$$;
+
+-- Make a day and close it, in the caller's transaction; returns its rows, or null when the day is there already.
+-- It is filled aside and attached when full, so that neither readers nor makers of other days wait.
+CREATE OR REPLACE FUNCTION legacy.generate_day(day date, row_count integer, seed bigint, closed_at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    partition_name text := 'sales_' || to_char(day, 'YYYYMMDD');
+    made bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock('legacy.sales'::regclass::oid::integer, day - '2000-01-01');
+    IF EXISTS (SELECT 1 FROM legacy.closed_days AS known WHERE known.business_date = day) THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('CREATE TABLE legacy.%I (LIKE legacy.sales)', partition_name);
+    EXECUTE format('INSERT INTO legacy.%I SELECT * FROM legacy.rows_of_day($1, $2, $3)', partition_name)
+        USING day, row_count, seed;
+    GET DIAGNOSTICS made = ROW_COUNT;
+    EXECUTE format(
+        'ALTER TABLE legacy.sales ATTACH PARTITION legacy.%I FOR VALUES FROM (%L) TO (%L)', partition_name, day, day + 1
+    );
+    INSERT INTO legacy.closed_days VALUES (day, made, closed_at);
+    RETURN made;
+END;
+$$;
+
+GRANT USAGE ON SCHEMA legacy TO legacy_reader;
+GRANT SELECT ON legacy.sales, legacy.closed_days TO legacy_reader;
