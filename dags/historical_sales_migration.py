@@ -2,14 +2,14 @@
 ### A month of sales, landed and provable
 
 Every night at 02:00 UTC the tills' day before goes from `legacy.sales` to `sales.daily_sales`. On its first start it
-catches up: one run per day since *anchor − 30 days*, three at a time.
+catches up: one run per day since *anchor - 30 days*, three at a time.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `validate_availability` | asks the source whether the day is closed | retried: the source is away, or the day still open |
+| `validate_availability` | is the day closed at the source? | retried: the source is away, the day still open |
 | `extract` | COPY stream into a set of its own in `staging` | retried: nothing is half-landed |
-| `transform` | `clean.sql`; refused rows to quarantine, each with its reason | fails at once: a statement does not fit |
-| `audit` | the suite `daily_sales` on the set, before anyone can read it | fails at once: names what it saw and the rows |
+| `transform` | `clean.sql`; refused rows to quarantine, each with its reason | fails at once: it does not fit |
+| `audit` | the suite `daily_sales` on the set, before anyone can read it | fails at once: names the rows |
 | `load` | publishes the day and writes its ledger row, in one transaction | retried when busy |
 | `summarise` | what it cost, in `ops.processing_summary` | retried |
 

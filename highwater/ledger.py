@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -63,12 +63,26 @@ def grid(cursor: Cursor, dataset: str) -> Grid:
         "SELECT first_window, extract(EPOCH FROM step)::float8 AS step FROM control.datasets WHERE dataset = %s",
         (dataset,),
     )
-    row = cursor.fetchone()
+    row = warehouse.fetch(cursor)
     if row is None:
         cursor.execute("SELECT coalesce(string_agg(dataset, ', ' ORDER BY dataset), 'none') FROM control.datasets")
-        known = cursor.fetchone()
-        raise ConfigurationError(f"dataset {dataset!r} has no row in control.datasets; known: {known and known[0]}")
-    return Grid(row[0], timedelta(seconds=row[1]))
+        known = warehouse.fetch_value(cursor)
+        raise ConfigurationError(f"dataset {dataset!r} has no row in control.datasets; known: {known}")
+    return Grid(row.first_window, timedelta(seconds=row.step))
+
+
+def published_columns(cursor: Cursor, dataset: str) -> Sequence[str]:
+    """The columns of the dataset's published table, in order.
+
+    Raises:
+        ConfigurationError: no such dataset, or its published table is not there.
+    """
+    cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
+    row = warehouse.fetch(cursor)
+    columns = warehouse.columns_of(cursor, *reversed(row[0].split("."))) if row else ()
+    if not columns:
+        raise ConfigurationError(f"dataset {dataset!r}: published table {row and row[0]} is not there to publish into")
+    return columns
 
 
 def version(cursor: Cursor, dataset: str, window: Window) -> int:
@@ -76,7 +90,7 @@ def version(cursor: Cursor, dataset: str, window: Window) -> int:
     cursor.execute(
         "SELECT version FROM ops.window_ledger WHERE dataset = %s AND window_range = %s", (dataset, as_range(window))
     )
-    row = cursor.fetchone()
+    row = warehouse.fetch(cursor)
     return row[0] if row else 0
 
 
@@ -95,8 +109,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s)",
                 (dataset, as_range(window), stage, run.dag_id, run.run_id, run.try_number),
             )
-            row = cursor.fetchone()
-            attempt_id = row and row[0]
+            attempt_id = warehouse.fetch_value(cursor)
             _reset_peak_memory()
             state, error = "succeeded", None
             try:
@@ -125,7 +138,7 @@ def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
         "ops/summarise.sql",
         {"dataset": dataset, "window_range": as_range(window), "dag_id": run.dag_id, "run_id": run.run_id},
     )
-    row = cursor.fetchone()
+    row = warehouse.fetch(cursor)
     if row is None:
         raise ConfigurationError(f"{dataset} {window} has no landed version by run {run.run_id}: load it first")
     return (

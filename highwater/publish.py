@@ -70,8 +70,7 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
                 run.run_id,
             ),
         )
-        row = cursor.fetchone()
-        assert row is not None
+        row = warehouse.fetch(cursor)
         return Landed(row.outcome, row.version, row.rows_published, row.rows_quarantined, row.content_hash)
 
 
@@ -79,11 +78,10 @@ def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) 
     """Record that a rule says not to load this window; returns False when it has landed, which stands."""
     with _in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
-            "SELECT ops.skip_window(%s, %s, %s, %s, %s, %s)",
+            "SELECT WHERE ops.skip_window(%s, %s, %s, %s, %s, %s)",
             (dataset, ledger.as_range(window), rule, reason, run.dag_id, run.run_id),
         )
-        row = cursor.fetchone()
-        return bool(row and row[0])
+        return warehouse.fetch(cursor) is not None
 
 
 @contextmanager

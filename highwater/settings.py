@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     metadata_host: str | None = None
     metadata_port: int | None = Field(default=None, ge=1, le=65535)
     metadata_database: str = "airflow"
+    ui_port: int = Field(default=8080, ge=1, le=65535)
 
     simulation_seed: int = Field(default=42, ge=0, le=2**31 - 1, validation_alias="SIMULATION_SEED")
     simulation_rows_per_day: int = Field(
@@ -63,6 +64,11 @@ class Settings(BaseSettings):
     def anchor_file(self) -> Path:
         """Where bootstrap keeps the anchor for the DAG files: they may read a line, not a database."""
         return self.home / "anchor"
+
+    @property
+    def ui_address(self) -> str:
+        """Where Airflow's UI is served, on this machine only."""
+        return f"http://127.0.0.1:{self.ui_port}"
 
     @property
     def ui_passwords_file(self) -> Path:

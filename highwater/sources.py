@@ -46,7 +46,7 @@ def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) ->
         NotReady: it has not; carries the source's note.
     """
     warehouse.run_file(cursor, f"{folder}/availability.sql", bounds(window) | {"now": clock.now()})
-    row = cursor.fetchone()
+    row = warehouse.fetch(cursor)
     if row is None:
         raise NotReady(f"{dataset} {window}: the source knows nothing of this window yet")
     if not row.complete:

@@ -40,13 +40,13 @@ def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Wi
     Raises:
         ConfigurationError: a column has a type that is not built into Postgres.
     """
-    query = source.mogrify(warehouse.read_sql(f"{folder}/extract.sql").rstrip().rstrip(";"), sources.bounds(window))
-    query = query.decode()
+    statement = warehouse.read_sql(f"{folder}/extract.sql").rstrip().rstrip(";")
+    query = source.mogrify(statement, sources.bounds(window)).decode()
     source.execute(f"SELECT * FROM ({query}\n) AS shape LIMIT 0")  # noqa: S608 - mogrify has bound the values
     for column in source.description or ():
         if column.type_code >= FIRST_CUSTOM_OID:
             raise ConfigurationError(
-                f"column {column.name!r} of sql/{folder}/extract.sql has a type made by the source: cast it, e.g. to text"
+                f"column {column.name!r} of sql/{folder}/extract.sql has a type of the source's own: cast it"
             )
     target.execute(
         "SELECT format_type(oid, NULL) FROM unnest(%s) WITH ORDINALITY AS wanted (oid, place) ORDER BY place",
@@ -73,37 +73,31 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
     """
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (staged,))
     cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
-    row = cursor.fetchone()
-    if row is None:
-        raise ConfigurationError(f"dataset {dataset!r} has no row in control.datasets")
-    published = sql.Identifier(*row.published_table.split("."))
+    published_table = warehouse.fetch_value(cursor)
+    published = sql.Identifier(*published_table.split("."))
     raw, cleaned, rejected = (_table(staged, part) for part in ("raw", "clean", "rejected"))
     cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(cleaned, rejected))
     cursor.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(cleaned, published))
     cursor.execute(sql.SQL("CREATE TABLE {} (reason text NOT NULL, source_row jsonb NOT NULL)").format(rejected))
     for name, table in (("raw", raw), ("clean", cleaned), ("rejected", rejected)):
-        cursor.execute(
-            sql.SQL("CREATE TEMPORARY VIEW {} AS SELECT * FROM {}").format(sql.Identifier(name), table)
-        )
+        cursor.execute(sql.SQL("CREATE TEMPORARY VIEW {} AS SELECT * FROM {}").format(sql.Identifier(name), table))
     try:
         warehouse.run_file(cursor, f"{folder}/clean.sql", sources.bounds(window))
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"sql/{folder}/clean.sql does not fit: {str(error).strip()}") from error
-    result = cursor.fetchone()
+    deduplicated = warehouse.fetch_value(cursor)
     cursor.execute("DROP VIEW pg_temp.raw, pg_temp.clean, pg_temp.rejected")
     cursor.execute(sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})").format(cleaned, rejected))
-    counts = cursor.fetchone()
-    assert result is not None and counts is not None
-    cursor.execute("SELECT ops.primary_key_of(%s)", (row.published_table,))
-    key = cursor.fetchone()
-    if key and key[0]:
+    counts = warehouse.fetch(cursor)
+    cursor.execute("SELECT ops.primary_key_of(%s)", (published_table,))
+    if key := warehouse.fetch_value(cursor):
         cursor.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                cleaned, sql.SQL(", ").join(sql.Identifier(column) for column in key[0])
+                cleaned, sql.SQL(", ").join(sql.Identifier(column) for column in key)
             )
         )
     cursor.execute(sql.SQL("ANALYZE {}").format(cleaned))
-    return Cleaned(counts[0], counts[1], result.rows_deduplicated)
+    return Cleaned(counts[0], counts[1], deduplicated)
 
 
 def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int:
@@ -122,7 +116,7 @@ def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int
             "run_id": run.run_id,
         },
     )
-    tables = [row.table_name for row in cursor.fetchall()]
+    tables = [row[0] for row in cursor.fetchall()]
     for table in tables:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", table)))
     return len(tables)

@@ -38,10 +38,12 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
 
         for statement in ("extract.sql", "clean.sql"):
             warehouse.read_sql(f"{pipeline.folder}/{statement}")
-        quality.load_suite(pipeline.suite)
+        with warehouse.session("loader") as cursor:
+            published = ledger.published_columns(cursor, pipeline.dataset)
+        quality.check_suite(pipeline.suite, published, _audit_parameters(attempt.window, 0))
         with sources.snapshot(pipeline.connection) as source:
             complete = sources.check_complete(source, pipeline.folder, attempt.window, pipeline.dataset)
-        attempt.note = f"complete at source {pipeline.connection}, {_count(complete.expected_rows)} rows by its own count"
+        attempt.note = f"complete at {pipeline.connection}, {_count(complete.expected_rows)} rows by its own count"
         return asdict(complete)
 
 
@@ -85,7 +87,7 @@ def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
             pipeline.suite,
             "staging",
             f"{staged.name}_clean",
-            sources.bounds(attempt.window) | {"expected_rows": source_rows - staged.rejected - staged.deduplicated},
+            _audit_parameters(attempt.window, source_rows - staged.rejected - staged.deduplicated),
         )
         with warehouse.session("loader") as cursor:
             quality.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
@@ -109,7 +111,9 @@ def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
     with _stage(pipeline, "summarise") as attempt, warehouse.session("loader") as cursor:
-        attempt.note = f"{landed['outcome']}, " + ledger.summarise(cursor, pipeline.dataset, attempt.window, attempt.run)
+        attempt.note = f"{landed['outcome']}, " + ledger.summarise(
+            cursor, pipeline.dataset, attempt.window, attempt.run
+        )
         attempt.rows = landed["rows_published"]
         staging.drop_obsolete(cursor, pipeline.dataset, attempt.window, attempt.run)
 
@@ -127,6 +131,11 @@ def _stage(pipeline: Pipeline, name: str) -> Iterator[Attempt]:
             yield attempt
     except (ConfigurationError, RefusedData) as error:
         raise AirflowFailException(str(error)) from error
+
+
+def _audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
+    """What a suite may refer to as ``{"$PARAMETER": …}``."""
+    return sources.bounds(window) | {"expected_rows": expected_rows}
 
 
 def _count(rows: int | None) -> str:

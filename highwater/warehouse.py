@@ -96,6 +96,23 @@ def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = N
     cursor.execute(read_sql(name), parameters)
 
 
+def fetch(cursor: Cursor) -> Any:
+    """The next row of the cursor with its columns as attributes, or None when there is none."""
+    return cursor.fetchone()
+
+
+def fetch_value(cursor: Cursor) -> Any:
+    """The first column of the next row.
+
+    Raises:
+        LookupError: there is no row.
+    """
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError(f"no row came back from: {cursor.query!r}")
+    return row[0]
+
+
 def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composable) -> int:
     """Stream the rows of ``query`` on one database into ``table`` on another by binary COPY; returns the rows.
 

@@ -70,7 +70,7 @@ def window_of(logical_date: datetime | None, grid: Grid) -> Window:
     moment = logical_date.astimezone(UTC)
     if moment < grid.first:
         raise ConfigurationError(
-            f"logical date {moment:%Y-%m-%d %H:%M} lies before the first window, which starts {grid.first:%Y-%m-%d %H:%M}"
+            f"logical date {moment:%Y-%m-%d %H:%M} is before the first window, {grid.first:%Y-%m-%d %H:%M}"
         )
     start = grid.first + (moment - grid.first) // grid.step * grid.step
     return Window(start, start + grid.step)

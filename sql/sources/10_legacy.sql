@@ -3,9 +3,9 @@
 
 CREATE SCHEMA IF NOT EXISTS legacy;
 
--- No constraint: like many an old system it takes whatever the tills send.
+-- No other constraint: like many an old system it takes whatever the tills send.
 CREATE TABLE IF NOT EXISTS legacy.sales (
-    business_date date,
+    business_date date NOT NULL,
     sale_id bigint,
     receipt_no text,
     store_code text,
@@ -196,7 +196,8 @@ FROM paid
 $$;
 
 -- Make a day and close it, in the caller's transaction; returns its rows, or null when the day is there already.
--- It is filled aside and attached when full, so that neither readers nor makers of other days wait.
+-- It is filled aside and attached when full, so that neither readers nor makers of other days wait;
+-- the CHECK spares ATTACH a scan.
 CREATE OR REPLACE FUNCTION legacy.generate_day(day date, row_count integer, seed bigint, closed_at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -209,7 +210,7 @@ BEGIN
     IF EXISTS (SELECT 1 FROM legacy.closed_days AS known WHERE known.business_date = day) THEN
         RETURN NULL;
     END IF;
-    EXECUTE format('CREATE TABLE legacy.%I (LIKE legacy.sales)', partition_name);
+    EXECUTE format('CREATE TABLE legacy.%I (LIKE legacy.sales, CHECK (business_date = %L))', partition_name, day);
     EXECUTE format('INSERT INTO legacy.%I SELECT * FROM legacy.rows_of_day($1, $2, $3)', partition_name)
         USING day, row_count, seed;
     GET DIAGNOSTICS made = ROW_COUNT;

@@ -1,0 +1,82 @@
+"""``highwater …``: what a person or a program asks of the platform from a shell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Annotated
+
+import psycopg2
+import typer
+from rich.console import Console
+
+from highwater import bootstrap as bootstrapping
+from highwater import credentials, settings, warehouse
+from highwater import status as statuses
+from highwater.errors import HighwaterError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+NOT_WHOLE = 1
+MISTAKE = 2
+
+
+@app.command()
+def bootstrap() -> None:
+    """Bring the databases to the current state: roles, schemas, functions, datasets. Never drops data."""
+    bootstrapping.run()
+    out.print("bootstrap: the databases are up to date")
+
+
+@app.command()
+def secrets() -> None:
+    """Make the secrets that are missing; existing ones stay."""
+    made = credentials.ensure()
+    out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless every due window landed.")] = False,
+) -> None:
+    """Show what is landed, what is missing and why: a strip a dataset, a mark a window."""
+    with warehouse.session("analyst") as cursor:
+        found, troubles = statuses.read(cursor), statuses.troubles(cursor)
+    if as_json:
+        typer.echo(json.dumps(statuses.as_json(found, troubles), default=str, indent=2))
+    else:
+        out.print(statuses.draw(found, troubles))
+    if check and not all(status.is_whole for status in found):
+        raise typer.Exit(NOT_WHOLE)
+
+
+@app.command()
+def login() -> None:
+    """Show the address of Airflow's UI and its login."""
+    out.print(f"address   {settings.get().ui_address}")
+    out.print("user      admin")
+    out.print(f"password  {credentials.secret('admin_password')}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        app()
+    except HighwaterError as error:
+        _refuse(str(error))
+    except psycopg2.OperationalError as error:
+        where = f"{settings.get().warehouse_host}:{settings.get().warehouse_port}"
+        _refuse(f"the warehouse at {where} does not answer: {str(error).strip().splitlines()[-1]}")
+
+
+def _refuse(sentence: str) -> None:
+    err.print(f"highwater: {sentence}", markup=False, highlight=False)
+    raise SystemExit(MISTAKE)
+
+
+if __name__ == "__main__":
+    main()

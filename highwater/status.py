@@ -1,0 +1,140 @@
+"""What the ledger says of every dataset, read once and drawn for a person or a program."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from highwater import warehouse
+from highwater.windows import Window
+
+MARKS = {
+    "L": ("█", "green", "landed"),
+    "R": ("▶", "cyan", "running"),
+    "F": ("✗", "red", "failed"),
+    "S": ("·", "dim", "skipped"),
+    "M": ("░", "yellow", "missing"),
+    "N": ("_", "dim", "not due"),
+}
+"""A window's state in a strip: letter, mark (readable without colour), colour, word."""
+
+STRIP = 120
+"""So many of the newest windows are drawn."""
+
+
+@dataclass(frozen=True)
+class DatasetStatus:
+    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter a window."""
+
+    dataset: str
+    dag_id: str
+    published_table: str
+    landed_until: datetime | None
+    lag: timedelta | None
+    is_stale: bool
+    windows_due: int
+    windows_landed: int
+    windows_running: int
+    windows_failed: int
+    windows_skipped: int
+    windows_missing: int
+    rows_extracted: int
+    rows_published: int
+    rows_quarantined: int
+    rows_deduplicated: int
+    last_landed_at: datetime | None
+    strip: str
+    first_window: datetime | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every due window landed or is skipped by a rule."""
+        return self.windows_due == self.windows_landed + self.windows_skipped
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A due window that has not landed, and why."""
+
+    dataset: str
+    window_start: datetime
+    window_end: datetime
+    state: str
+    reason: str
+
+
+def read(cursor: Cursor) -> list[DatasetStatus]:
+    """The status of every dataset, by name."""
+    warehouse.run_file(cursor, "ops/status.sql")
+    return [DatasetStatus(*row) for row in cursor.fetchall()]
+
+
+def troubles(cursor: Cursor, most: int = 20) -> list[Trouble]:
+    """The due windows that have not landed, oldest first, at most so many."""
+    warehouse.run_file(cursor, "ops/troubles.sql", {"most": most})
+    return [Trouble(*row) for row in cursor.fetchall()]
+
+
+def as_json(statuses: list[DatasetStatus], found: list[Trouble]) -> dict[str, Any]:
+    """For a program: the same, times as ISO 8601, the lag in seconds."""
+    datasets = [
+        asdict(status) | {"lag": None if status.lag is None else status.lag.total_seconds()} for status in statuses
+    ]
+    return {"datasets": datasets, "not_landed": [asdict(trouble) for trouble in found]}
+
+
+def draw(statuses: list[DatasetStatus], found: list[Trouble]) -> RenderableType:
+    """For a person: a strip a dataset, then what has not landed and why."""
+    lines: list[RenderableType] = []
+    for status in statuses:
+        lines += [_heading(status), _strip(status), _counts(status), Text()]
+    legend = Text("  ".join(f"{mark} {word}" for mark, _, word in MARKS.values()), style="dim")
+    lines.append(legend)
+    for trouble in found:
+        window = Window(trouble.window_start, trouble.window_end)
+        lines.append(Text(f"{trouble.dataset} {window} {trouble.state}: {trouble.reason}", style="red"))
+    return Group(*lines)
+
+
+def _heading(status: DatasetStatus) -> Text:
+    return Text.assemble((status.dataset, "bold"), f"  {status.published_table}, loaded by {status.dag_id}")
+
+
+def _strip(status: DatasetStatus) -> Text:
+    line = Text()
+    if status.first_window is not None:
+        hidden = len(status.strip) - STRIP
+        line.append(f"{status.first_window:%Y-%m-%d} ")
+        line.append(f"… {hidden} older … " if hidden > 0 else "", style="dim")
+    for letter in status.strip[-STRIP:]:
+        mark, colour, _ = MARKS[letter]
+        line.append(mark, style=colour)
+    return line
+
+
+def _counts(status: DatasetStatus) -> Text:
+    parts = [
+        f"{status.windows_landed} of {status.windows_due} due windows landed",
+        *(
+            f"{count} {word}"
+            for word, count in (
+                ("running", status.windows_running),
+                ("failed", status.windows_failed),
+                ("skipped", status.windows_skipped),
+                ("missing", status.windows_missing),
+            )
+            if count
+        ),
+        f"{status.rows_published:,} rows",
+        f"{status.rows_quarantined:,} quarantined",
+    ]
+    if status.landed_until is not None and status.last_landed_at is not None:
+        parts.append(f"landed up to {status.landed_until:%Y-%m-%d %H:%M}, last at {status.last_landed_at:%m-%d %H:%M}")
+    if status.is_stale:
+        parts.append("STALE")
+    return Text(" · ".join(parts))
