@@ -1,0 +1,97 @@
+"""The SQL a person pastes into psql to see the rows an expectation objects to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from highwater.errors import ConfigurationError
+from highwater.suites import BATCH, Rule, Suite
+
+DUPLICATES = """SELECT * FROM {table}
+WHERE {column} IN (SELECT {column} FROM {table} GROUP BY {column} HAVING count(*) > 1) ORDER BY {column}"""
+EMPTY = "SELECT * FROM {table} WHERE {column} IS NULL"
+LARGEST = "SELECT * FROM {table} ORDER BY {column} DESC NULLS LAST LIMIT 100"
+COUNT = "SELECT count(*) FROM {table}"
+SHAPE = """SELECT ordinal_position, column_name, data_type FROM information_schema.columns
+WHERE table_schema = {schema} AND table_name = {name} ORDER BY ordinal_position"""
+
+# Great Expectations selects the one column; a person wants the whole row.
+_ONE_COLUMN = re.compile(r"\ASELECT [^()]*? \nFROM (?=\S+ \nWHERE )")
+# And it writes a datetime as Python would, which no database can run.
+_PYTHON_DATETIME = re.compile(r"datetime\.datetime\(([\d, ]+)(?:, tzinfo=datetime\.timezone\.utc)?\)")
+
+
+class RowsQueries:
+    """Writes such queries for one table; quoting needs an open cursor."""
+
+    def __init__(self, cursor: Cursor, schema: str, table: str) -> None:
+        self._cursor = cursor
+        self._schema, self._name = schema, table
+        self._table = sql.Identifier(schema, table)
+
+    def of(self, rule: Rule, result: Mapping[str, Any]) -> str:
+        """The query for a broken rule, on one line, ending in a semicolon.
+
+        Args:
+            rule: the broken rule.
+            result: what Great Expectations explained; its ``unexpected_index_query`` is taken where there is one.
+        """
+        query = self._authors(rule) or self._written(_template(rule, result), rule)
+        query = query or _runnable(result["unexpected_index_query"])
+        return query.replace(" \n", " ").replace("\n", " ").rstrip("; ") + ";"
+
+    def try_authors(self, suite: Suite) -> None:
+        """Let Postgres plan the queries that the suite's author wrote.
+
+        Raises:
+            ConfigurationError: it refuses one, say for a misspelled column; gives its reason and hint.
+        """
+        for rule in suite.rules:
+            if (query := self._authors(rule)) is None:
+                continue
+            try:
+                self._cursor.execute(sql.SQL("EXPLAIN {}").format(sql.SQL(query)))
+            except psycopg2.ProgrammingError as error:
+                reason = " ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
+                raise ConfigurationError(f"{suite.file}: {rule.label} is refused: {reason}: {query}") from None
+
+    def _authors(self, rule: Rule) -> str | None:
+        if rule.query is None:
+            return None
+        return rule.query.replace(BATCH, self._table.as_string(self._cursor)).replace("{{", "{").replace("}}", "}")
+
+    def _written(self, template: str | None, rule: Rule) -> str | None:
+        if template is None:
+            return None
+        names: dict[str, sql.Composable] = {"table": self._table}
+        names |= {"schema": sql.Literal(self._schema), "name": sql.Literal(self._name)}
+        if rule.columns:
+            names["column"] = sql.Identifier(rule.columns[0])
+        return sql.SQL(template).format(**names).as_string(self._cursor)
+
+
+def _template(rule: Rule, result: Mapping[str, Any]) -> str | None:
+    """What to show for the kind of rule; None where Great Expectations knows best."""
+    if rule.type == "expect_column_values_to_be_unique":
+        return DUPLICATES  # theirs joins two subqueries and repeats the column
+    if "unexpected_index_query" in result:
+        return None
+    if rule.columns:
+        return EMPTY if "non_null" in rule.type else LARGEST
+    return COUNT if "row_count" in rule.type else SHAPE
+
+
+def _runnable(query: str) -> str:
+    return _ONE_COLUMN.sub("SELECT * FROM ", _PYTHON_DATETIME.sub(_sql_literal, query))
+
+
+def _sql_literal(python: re.Match[str]) -> str:
+    year, month, day, hour, minute, second, microsecond, *_ = *map(int, python[1].split(",")), 0, 0
+    return f"'{datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC).isoformat()}'"
