@@ -42,7 +42,7 @@ SELECT
     till_id,
     'S' || lpad((till_id / 8 + 1)::text, 3, '0') AS store_code,
     till_id % 8 + 1 AS till_no,
-    lpad((till_id / 8 + 1)::text, 3, '0') || '-' || (till_id % 8 + 1)::text || '-' AS receipt_series,
+    'S' || lpad((till_id / 8 + 1)::text, 3, '0') || '-' || (till_id % 8 + 1)::text || '-' AS receipt_series,
     CASE WHEN till_id < 248 THEN 'EUR' WHEN till_id < 272 THEN 'USD' WHEN till_id < 296 THEN 'GBP' ELSE 'CHF' END
         AS currency
 FROM generate_series(0, 319) AS numbers (till_id)
