@@ -123,7 +123,8 @@ def test_sales_look_like_those_of_a_till_system(simulator: Cursor) -> None:
     simulator.execute(
         "SELECT count(DISTINCT upper(trim(store_code))) AS stores, count(DISTINCT product_code) AS products,"
         " count(DISTINCT (product_code, unit_price)) AS prices,"
-        " count(DISTINCT lower(trim(payment_method))) AS payments, min(till_no) AS first_till, max(till_no) AS last_till,"
+        " count(DISTINCT lower(trim(payment_method))) AS payments,"
+        " min(till_no) AS first_till, max(till_no) AS last_till,"
         " min(sold_at::time) AS opening, max(sold_at::time) AS closing,"
         " avg((customer_id IS NULL)::integer) AS anonymous, avg((discount > 0)::integer) AS reduced,"
         f" avg((currency = 'EUR')::integer) AS euros FROM {ROWS}",
