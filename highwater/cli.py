@@ -48,7 +48,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(statuses.as_json(found, troubles), default=str, indent=2))
     else:
-        out.print(statuses.draw(found, troubles))
+        out.print(statuses.draw(found, troubles), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
         raise typer.Exit(NOT_WHOLE)
 

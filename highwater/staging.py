@@ -87,7 +87,11 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
         raise ConfigurationError(f"sql/{folder}/clean.sql does not fit: {str(error).strip()}") from error
     deduplicated = warehouse.fetch_value(cursor)
     cursor.execute("DROP VIEW pg_temp.raw, pg_temp.clean, pg_temp.rejected")
-    cursor.execute(sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})").format(cleaned, rejected))
+    cursor.execute(
+        sql.SQL("SELECT (SELECT count(*) FROM {}) AS clean, (SELECT count(*) FROM {}) AS rejected").format(
+            cleaned, rejected
+        )
+    )
     counts = warehouse.fetch(cursor)
     cursor.execute("SELECT ops.primary_key_of(%s)", (published_table,))
     if key := warehouse.fetch_value(cursor):
@@ -97,7 +101,7 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
             )
         )
     cursor.execute(sql.SQL("ANALYZE {}").format(cleaned))
-    return Cleaned(counts[0], counts[1], deduplicated)
+    return Cleaned(counts.clean, counts.rejected, deduplicated)
 
 
 def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int:

@@ -59,7 +59,7 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A due window that has not landed, and why."""
+    """A stretch of due windows that have not landed, and why."""
 
     dataset: str
     window_start: datetime
@@ -75,7 +75,7 @@ def read(cursor: Cursor) -> list[DatasetStatus]:
 
 
 def troubles(cursor: Cursor, most: int = 20) -> list[Trouble]:
-    """The due windows that have not landed, oldest first, at most so many."""
+    """The stretches of due windows that have not landed, oldest first, at most so many."""
     warehouse.run_file(cursor, "ops/troubles.sql", {"most": most})
     return [Trouble(*row) for row in cursor.fetchall()]
 

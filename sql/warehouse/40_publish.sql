@@ -54,7 +54,7 @@ BEGIN
     EXECUTE format(
         $query$
             SELECT count(*), md5(concat_ws(
-                ':', count(*), sum(hash_record_extended(t, 0)::numeric), sum(hash_record_extended(t, 1)::numeric)
+                ':', count(*), sum(hash_record_extended(row(t.*), 0)::numeric), sum(hash_record_extended(row(t.*), 1)::numeric)
             ))
             FROM %s AS t
         $query$, p_table
@@ -77,7 +77,7 @@ CREATE OR REPLACE FUNCTION ops.publish_window(
     OUT outcome text,
     OUT landed ops.window_ledger
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
 AS $$
 DECLARE
     wanted control.datasets;

@@ -1,0 +1,53 @@
+"""Carries a day through the engine's own stages, without Airflow around them: for tests of what lies beneath."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import ledger, publish, settings, staging, warehouse
+from highwater.ledger import Run
+from highwater.publish import Landed, Staged
+from highwater.windows import Window
+
+DATASET, FOLDER = "daily_sales", "historical_sales_migration"
+
+
+def day(text: str) -> Window:
+    """The window of a day, ``2026-10-05``."""
+    start = datetime.combine(date.fromisoformat(text), datetime.min.time(), tzinfo=UTC)
+    return Window(start, start + timedelta(days=1))
+
+
+def run(name: str = "a") -> Run:
+    """A run by that name."""
+    return Run("historical_sales_migration", f"run {name}")
+
+
+def stage(window: Window) -> Staged:
+    """Extract and clean the window into a set of its own."""
+    with closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as source:
+        with warehouse.session("loader") as target, source.cursor() as reader:
+            name = staging.new_set(DATASET, window)
+            base = ledger.version(target, DATASET, window)
+            rows = staging.extract(reader, target, FOLDER, name, window)
+        with warehouse.session("loader") as target:
+            cleaned = staging.clean(target, FOLDER, name, DATASET, window)
+    staged = Staged(name, rows, base, "snapshot")
+    return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
+
+
+def land(window: Window, by: str = "a") -> Landed:
+    """Stage the window and publish it."""
+    return publish.publish_window(DATASET, window, stage(window), run(by))
+
+
+def landed(cursor: Cursor) -> list[tuple[str, int, str]]:
+    """Day, version and content hash of every ledger row."""
+    cursor.execute(
+        "SELECT lower(window_range)::date::text, version, content_hash FROM ops.window_ledger ORDER BY window_range"
+    )
+    return [tuple(row) for row in cursor.fetchall()]

@@ -1,0 +1,267 @@
+"""Publishing a window: the data and the ledger row together, once, by the function alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from loading import DATASET, day, land, landed, run, stage
+from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import clock, publish, simulation, warehouse
+from highwater.errors import RefusedData
+from highwater.publish import Landed
+from highwater.windows import Window
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+DAY = day("2026-10-05")
+OTHER_QUANTITY = (
+    "UPDATE legacy.sales SET quantity = quantity + 1, discount = 0"
+    " WHERE business_date = '2026-10-05' AND quantity > 0 AND unit_price >= discount AND till_no = 3"
+)
+Change = Callable[[str], int]
+
+
+@pytest.fixture
+def source_day(simulator: Cursor) -> Iterator[Change]:
+    """Changes the day at the source by a statement; the day is made anew at the end."""
+
+    def change(statement: str) -> int:
+        simulator.execute(statement)
+        simulator.connection.commit()
+        return int(simulator.rowcount)
+
+    yield change
+    change("DROP TABLE legacy.sales_20261005")
+    change("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-05'")
+    assert [str(made) for made in simulation.advance(clock.now())] == ["2026-10-05"]
+
+
+def count(cursor: Cursor, table: str) -> int:
+    cursor.execute(f"SELECT count(*) FROM {table}")
+    return int(warehouse.fetch_value(cursor))
+
+
+def staged_tables(cursor: Cursor) -> int:
+    cursor.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'")
+    return int(warehouse.fetch_value(cursor))
+
+
+def test_every_row_of_the_source_is_published_quarantined_or_counted_as_a_copy(analyst: Cursor) -> None:
+    land(DAY)
+    analyst.execute("SELECT * FROM ops.window_ledger")
+    row = warehouse.fetch(analyst)
+    planted = simulation.planted(400)
+    assert (row.rows_extracted, row.rows_deduplicated) == (400, planted["duplicate"])
+    assert row.rows_quarantined == simulation.refused(400) == count(analyst, "quarantine.rejected_rows") > 0
+    assert (
+        row.rows_published == count(analyst, "sales.daily_sales") == 400 - row.rows_quarantined - planted["duplicate"]
+    )
+
+
+def test_nothing_is_left_in_staging(analyst: Cursor) -> None:
+    land(DAY)
+    assert staged_tables(analyst) == 0
+
+
+def test_loading_a_day_three_times_keeps_one_row_at_version_three_with_the_same_hash(analyst: Cursor) -> None:
+    hashes = {land(DAY, by=str(n)).content_hash for n in range(3)}
+    assert landed(analyst) == [("2026-10-05", 3, hashes.pop())]
+    assert not hashes
+
+
+def test_a_reload_replaces_what_changed_and_the_quarantine_with_it(analyst: Cursor, source_day: Change) -> None:
+    before = land(DAY)
+    assert source_day("DELETE FROM legacy.sales WHERE business_date = '2026-10-05' AND quantity < 0") > 0
+    assert source_day(OTHER_QUANTITY) > 0
+    after = land(DAY, by="b")
+    assert (after.version, after.rows_published) == (2, before.rows_published)
+    assert after.content_hash != before.content_hash
+    analyst.execute("SELECT count(*) FROM quarantine.rejected_rows WHERE reason = 'quantity not positive'")
+    assert warehouse.fetch_value(analyst) == 0
+    assert count(analyst, "sales.daily_sales") == after.rows_published
+
+
+def test_the_hash_is_of_the_content_and_not_of_the_order(loader: Cursor) -> None:
+    loader.execute("CREATE TEMPORARY TABLE up AS SELECT n, n::text AS t FROM generate_series(1, 50) AS n")
+    loader.execute("CREATE TEMPORARY TABLE down AS SELECT * FROM up ORDER BY n DESC")
+    loader.execute("CREATE TEMPORARY TABLE other AS SELECT n, CASE n WHEN 7 THEN '8' ELSE t END AS t FROM up")
+    hashes = {}
+    for table in ("up", "down", "other"):
+        loader.execute("SELECT content_hash FROM ops.table_content(%s)", (table,))
+        hashes[table] = warehouse.fetch_value(loader)
+    assert hashes["up"] == hashes["down"] != hashes["other"]
+
+
+def test_a_second_try_of_the_same_load_finds_it_done(analyst: Cursor) -> None:
+    staged = stage(DAY)
+    first = publish.publish_window(DATASET, DAY, staged, run())
+    again = publish.publish_window(DATASET, DAY, staged, run())
+    assert (first.outcome, again) == ("published", replace(first, outcome="already landed"))
+
+
+def test_a_stale_attempt_with_the_same_content_changes_nothing(analyst: Cursor) -> None:
+    one, other = stage(DAY), stage(DAY)
+    publish.publish_window(DATASET, DAY, one, run("one"))
+    late = publish.publish_window(DATASET, DAY, other, run("other"))
+    assert (late.outcome, late.version) == ("unchanged", 1)
+    assert staged_tables(analyst) == 0
+
+
+def test_a_stale_attempt_with_other_content_is_refused(analyst: Cursor, source_day: Change) -> None:
+    old = stage(DAY)
+    source_day(OTHER_QUANTITY)
+    new = land(DAY, by="new")
+    with pytest.raises(
+        RefusedData, match=r"stale attempt: daily_sales .* was at version 0 .* run run new has published"
+    ):
+        publish.publish_window(DATASET, DAY, old, run("old"))
+    assert landed(analyst) == [("2026-10-05", 1, new.content_hash)]
+
+
+def test_of_two_attempts_at_once_one_publishes(analyst: Cursor) -> None:
+    sets = [stage(DAY), stage(DAY), stage(DAY)]
+    start = threading.Barrier(len(sets))
+    outcomes: list[str] = []
+
+    def publish_one(number: int) -> None:
+        start.wait()
+        outcomes.append(publish.publish_window(DATASET, DAY, sets[number], run(str(number))).outcome)
+
+    threads = [threading.Thread(target=publish_one, args=(number,)) for number in range(len(sets))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["published", "unchanged", "unchanged"]
+    assert [version for _, version, _ in landed(analyst)] == [1]
+
+
+def test_readers_never_see_half_a_window(analyst: Cursor, source_day: Change) -> None:
+    whole = land(DAY).rows_published
+    seen: set[int] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
+            link.autocommit = True
+            while not stop.is_set():
+                seen.add(count(cursor, "sales.daily_sales"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(8):
+            source_day(OTHER_QUANTITY)
+            land(DAY, by=str(number))
+    finally:
+        stop.set()
+        reader.join()
+    assert seen == {whole}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda s: replace(s, rows=s.rows + 1), r"401 rows were extracted, but staging holds 400"),
+        (lambda s: replace(s, deduplicated=s.deduplicated + 1), r"400 = \d+ clean \+ \d+ rejected \+ \d+ duplicates"),
+        (lambda s: replace(s, name="daily_sales__20261005__nowhere"), r"is not there whole: extract daily_sales"),
+    ],
+    ids=["too many extracted", "a copy too many", "no such set"],
+)
+def test_counts_that_do_not_add_up_publish_nothing(spoil: object, said: str, analyst: Cursor) -> None:
+    staged = stage(DAY)
+    with pytest.raises(RefusedData, match=said):
+        publish.publish_window(DATASET, DAY, spoil(staged), run())  # type: ignore[operator]
+    assert landed(analyst) == []
+    assert count(analyst, "sales.daily_sales") == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "flaw"),
+    [
+        ("CREATE TRIGGER t BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION staging.f()", "has a trigger"),
+        ("CREATE RULE r AS ON INSERT TO {} DO ALSO SELECT 1", "has a rule"),
+        ("ALTER TABLE {} ENABLE ROW LEVEL SECURITY", "has row security"),
+        ("CREATE INDEX ON {} ((lower(store_code)))", "index on an expression"),
+        ("ALTER TABLE {} ADD CHECK (quantity > 0)", "has a check constraint"),
+        ("ALTER TABLE {} ALTER quantity SET DEFAULT 1", "has a default"),
+    ],
+)
+def test_an_aside_table_that_could_run_code_is_refused(statement: str, flaw: str, analyst: Cursor) -> None:
+    staged = stage(DAY)
+    with warehouse.session("loader") as cursor:
+        cursor.execute(
+            "CREATE OR REPLACE FUNCTION staging.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'"
+        )
+        cursor.execute(statement.format(f"staging.{staged.name}_clean"))
+    with pytest.raises(RefusedData, match=flaw):
+        publish.publish_window(DATASET, DAY, staged, run())
+    assert landed(analyst) == []
+    with warehouse.session("loader") as cursor:
+        cursor.execute("DROP FUNCTION staging.f() CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("window", "dataset", "said"),
+    [
+        (Window(DAY.start, DAY.end + (DAY.end - DAY.start)), DATASET, "is no window of daily_sales"),
+        (day("2026-09-30"), DATASET, "is no window of daily_sales"),
+        (DAY, "weekly_sales", 'unknown dataset "weekly_sales"; known: .*daily_sales'),
+    ],
+    ids=["two days", "before the grid", "no such dataset"],
+)
+def test_what_is_not_on_the_grid_is_refused(window: Window, dataset: str, said: str) -> None:
+    with pytest.raises(RefusedData, match=said):
+        publish.publish_window(dataset, window, stage(DAY), run())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO sales.daily_sales SELECT * FROM sales.daily_sales",
+        "DELETE FROM sales.daily_sales_20261005",
+        "DROP TABLE sales.daily_sales_20261005",
+        "ALTER TABLE sales.daily_sales DETACH PARTITION sales.daily_sales_20261005",
+        "UPDATE ops.window_ledger SET version = 9",
+        "DELETE FROM ops.window_ledger",
+        "INSERT INTO ops.window_ledger SELECT * FROM ops.window_ledger",
+        "DELETE FROM quarantine.rejected_rows",
+        "UPDATE ops.attempts SET state = 'succeeded'",
+        "SET ROLE publisher",
+    ],
+)
+@pytest.mark.parametrize("role", ["loader", "analyst"])
+def test_the_database_refuses_every_other_way_to_write(role: str, statement: str) -> None:
+    land(DAY)
+    with pytest.raises(errors.InsufficientPrivilege), warehouse.session(role) as cursor:
+        cursor.execute(statement)
+
+
+def test_a_busy_table_is_waited_for(analyst: Cursor, source_day: Change) -> None:
+    """A reader's transaction holds the partition that a reload wants to replace: the reload waits, then lands."""
+    land(DAY)
+    source_day(OTHER_QUANTITY)
+    staged = stage(DAY)
+    analyst.execute("SELECT count(*) FROM sales.daily_sales")
+    outcome: list[Landed] = []
+    reload = threading.Thread(target=lambda: outcome.append(publish.publish_window(DATASET, DAY, staged, run("b"))))
+    reload.start()
+    wait_until_blocked()
+    analyst.connection.rollback()
+    reload.join()
+    assert outcome[0].version == 2
+
+
+def wait_until_blocked() -> None:
+    """Until a session of the loader waits for a lock."""
+    waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'loader' AND wait_event_type = 'Lock')"
+    with closing(warehouse.connect("postgres")) as link, link.cursor() as cursor:
+        link.autocommit = True
+        cursor.execute(waiting)
+        while not warehouse.fetch_value(cursor):
+            cursor.execute(waiting)
