@@ -125,7 +125,6 @@ def test_sales_look_like_those_of_a_till_system(simulator: Cursor) -> None:
         " count(DISTINCT (product_code, unit_price)) AS prices,"
         " count(DISTINCT lower(trim(payment_method))) AS payments,"
         " min(till_no) AS first_till, max(till_no) AS last_till,"
-        " min(sold_at::time) AS opening, max(sold_at::time) AS closing,"
         " avg((customer_id IS NULL)::integer) AS anonymous, avg((discount > 0)::integer) AS reduced,"
         f" avg((currency = 'EUR')::integer) AS euros FROM {ROWS}",
         {"day": DAY, "rows": 20_000, "seed": 7},
@@ -133,10 +132,21 @@ def test_sales_look_like_those_of_a_till_system(simulator: Cursor) -> None:
     seen = simulator.fetchone()
     assert (seen.stores, seen.products, seen.prices, seen.payments) == (40, 500, 500, 4)
     assert (seen.first_till, seen.last_till) == (1, 8)
-    assert (seen.opening.hour, seen.closing.hour) == (8, 19)
     assert 0.23 < seen.anonymous < 0.27
     assert 0.1 < seen.reduced < 0.2
     assert 0.7 < seen.euros < 0.85
+
+
+@pytest.mark.parametrize(("day", "after_work"), [(DAY, True), (date(2024, 3, 2), False)])
+def test_weekdays_are_busy_after_work_and_weekends_are_not(simulator: Cursor, day: date, after_work: bool) -> None:
+    simulator.execute(
+        "SELECT avg((extract(hour FROM sold_at) BETWEEN 17 AND 18)::integer) AS after_work,"
+        f" min(sold_at::time) AS opening, max(sold_at::time) AS closing FROM {ROWS}",
+        {"day": day, "rows": 20_000, "seed": 7},
+    )
+    seen = simulator.fetchone()
+    assert (seen.after_work > 0.2) is after_work
+    assert (seen.opening.hour, seen.closing.hour) == (8, 19)
 
 
 def test_advance_makes_the_missing_days_and_counts_them(world: Path, legacy_reader: Cursor) -> None:
@@ -223,5 +233,8 @@ def test_the_reader_reads_and_writes_nothing(legacy_reader: Cursor) -> None:
 def test_the_file_may_run_again(world: Path, simulator: Cursor) -> None:
     simulation.advance(NOON)
     warehouse.run_file(simulator, "sources/10_legacy.sql")
-    simulator.execute("SELECT count(*) FROM legacy.sales WHERE business_date < '2025-01-01'")
+    simulator.execute(
+        "SELECT count(*) FROM legacy.sales JOIN legacy.closed_days USING (business_date)"
+        " WHERE business_date < '2025-01-01'"
+    )
     assert simulator.fetchone()[0] == 300
