@@ -1,0 +1,124 @@
+"""Bootstrap brings any state to the current one, and a second time finds nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import bootstrap, credentials, local_placement, settings, warehouse
+
+pytestmark = pytest.mark.usefixtures("platform")
+
+
+def everything() -> dict[str, str]:
+    """Schemas and data of the databases as pg_dump writes them, the roles with their verifiers, the files at home."""
+    config = settings.get()
+    state = {}
+    for database in (config.warehouse_database, config.sources_database):
+        dump = subprocess.run(
+            [local_placement.binaries() / "pg_dump", "--no-comments", "--exclude-table-data=legacy.sales*", database],
+            env={
+                **os.environ,
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(config.warehouse_port),
+                "PGUSER": "postgres",
+                "PGPASSWORD": credentials.password("postgres"),
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        state[database] = re.sub(r"\\(un)?restrict .*", "", dump.stdout)
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT rolname, rolpassword, rolsuper, rolcreaterole, rolcanlogin FROM pg_authid ORDER BY 1")
+        state["roles"] = repr(cursor.fetchall())
+        cursor.execute("SELECT datname, datdba, datacl FROM pg_database ORDER BY 1")
+        state["databases"] = repr(cursor.fetchall())
+    for path in sorted([*config.secrets.iterdir(), config.anchor_file, config.ui_passwords_file]):
+        state[path.name] = path.read_text()
+    return state
+
+
+def test_a_second_run_changes_nothing() -> None:
+    before = everything()
+    bootstrap.run()
+    assert everything() == before
+
+
+def test_a_lost_function_a_changed_password_and_a_missing_role_are_put_right(admin: Cursor) -> None:
+    before = everything()
+    admin.execute("DROP FUNCTION ops.skip_window")
+    admin.execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    admin.connection.commit()
+    with warehouse.session("postgres", settings.get().sources_database) as cursor:
+        cursor.execute("DROP OWNED BY legacy_reader")
+        cursor.execute("DROP ROLE legacy_reader")
+    bootstrap.run()
+    after = everything()
+    assert (after["warehouse"], after["sources"]) == (before["warehouse"], before["sources"])
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT count(*) FROM control.datasets")
+        assert warehouse.fetch_value(cursor) >= 1
+    warehouse.connect("legacy_reader", settings.get().sources_database).close()
+
+
+def test_nobody_but_the_admin_is_a_superuser_and_the_publisher_does_not_log_in(admin: Cursor) -> None:
+    admin.execute("SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls")
+    assert [row[0] for row in admin.fetchall()] == ["postgres"]
+    admin.execute("SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname !~ '^pg_'")
+    assert [row[0] for row in admin.fetchall()] == ["publisher"]
+
+
+@pytest.mark.parametrize(
+    ("role", "database"),
+    [
+        ("analyst", "sources"),
+        ("loader", "sources"),
+        ("loader", "airflow"),
+        ("legacy_reader", "warehouse"),
+        ("simulator", "warehouse"),
+        ("airflow", "warehouse"),
+        ("airflow", "sources"),
+    ],
+)
+def test_a_role_gets_only_into_the_databases_it_needs(role: str, database: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        warehouse.connect(role, database)
+
+
+def test_a_source_reader_only_reads(legacy_reader: Cursor) -> None:
+    legacy_reader.execute("SELECT count(*) FROM legacy.closed_days")
+    assert warehouse.fetch_value(legacy_reader) == 30
+    for statement in ("DELETE FROM legacy.sales", "CREATE TABLE legacy.mine ()", "CREATE TABLE public.mine ()"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            legacy_reader.execute(statement)
+        legacy_reader.connection.rollback()
+
+
+def test_secrets_differ_and_are_not_for_everybody() -> None:
+    folder = settings.get().secrets
+    values = [path.read_text() for path in folder.iterdir() if path.suffix != ".json"]
+    assert len(values) == len(set(values))
+    assert all(len(value.strip()) >= 20 for value in values)
+    for path in folder.iterdir():
+        assert not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO, path.name
+    assert not stat.S_IMODE(settings.get().ui_passwords_file.stat().st_mode) & 0o077
+
+
+def test_the_server_never_sees_a_password_in_the_clear(admin: Cursor) -> None:
+    admin.execute("SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin")
+    assert all(row.rolpassword.startswith("SCRAM-SHA-256$") for row in admin.fetchall())
+
+
+def test_each_source_has_a_connection_with_its_own_reader() -> None:
+    connections = json.loads((settings.get().secrets / "connections.json").read_text())
+    assert {name: c["login"] for name, c in connections.items()} == {
+        reader.removesuffix("_reader"): reader for reader in credentials.SOURCE_READERS
+    }
