@@ -1,0 +1,272 @@
+"""Airflow on this machine without Docker: its environment and its four processes, on the embedded server."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+
+from highwater import credentials, settings
+from highwater.errors import ConfigurationError, HighwaterError
+from highwater.local_ports import remember_port
+
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+"""Each with its arguments; the log servers serve other machines, which there are none of, on ports open to all."""
+HEALTH = {"api-server": "metadatabase", "dag-processor": "dag_processor"}
+"""What a component is called in the health report, where it has another name there."""
+PORT = "HIGHWATER_UI_PORT"
+FIRST_PORT = 8080
+
+
+def environment(port: int) -> dict[str, str]:
+    """The environment of every Airflow process of this home, with the UI on ``port``.
+
+    No secret is in it: Airflow reads each from its file. ``config/airflow.env`` gives what is the same everywhere.
+    """
+    home, root, secrets = settings.get().home, settings.ROOT, settings.get().secrets
+    shared = dict(line.split("=", 1) for line in _lines(root / "config/airflow.env"))
+    paths = [str(root), str(root / "config"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **shared,
+        **os.environ,
+        "HIGHWATER_HOME": str(home),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.get().ui_passwords_file),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__SECRETS__BACKEND_KWARG__CONNECTIONS_FILE_PATH": str(secrets / "connections.json"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": _cat(secrets / "metadata_url"),
+        "AIRFLOW__CORE__FERNET_KEY_CMD": _cat(secrets / "fernet_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": _cat(secrets / "jwt_secret"),
+        "AIRFLOW__API__SECRET_KEY_CMD": _cat(secrets / "api_secret_key"),
+    }
+
+
+class LocalAirflow:
+    """The four processes of Airflow, each leading a session of its own; one set a home at a time.
+
+    Used as a context it starts them and stops them. They do not restart by themselves: who uses this looks at `dead`.
+    """
+
+    def __init__(self) -> None:
+        home = settings.get().home
+        self.logs = home / "logs"
+        self._folder = home / "airflow"
+        self._register = home / "airflow.sessions"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock: IO[str] | None = None
+        self._environment: dict[str, str] = {}
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The address of the UI, once started."""
+        return self._environment["AIRFLOW__API__BASE_URL"]
+
+    def start(self) -> None:
+        """Bring the metadata to this version's tables and start the four; they may take some seconds to be healthy.
+
+        Ends what an earlier supervisor that was killed left running.
+
+        Raises:
+            ConfigurationError: another process runs the platform of this home.
+            HighwaterError: the metadata database cannot be migrated; carries the end of the log.
+        """
+        for folder in (self.logs, self._folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        lock = (self._folder / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise ConfigurationError(
+                f"the platform in {self._folder.parent} runs already: stop that one first"
+            ) from None
+        self._lock = lock
+        _end(self._members(), patience=0)
+        self._register.unlink(missing_ok=True)
+        self._environment = environment(remember_port(PORT, FIRST_PORT))
+        self._write_metadata_url()
+        self.migrate()
+        for component in COMPONENTS:
+            self._log(component).unlink(missing_ok=True)
+            self.launch(component)
+
+    def migrate(self) -> None:
+        """`airflow db migrate`: does nothing to a database that is up to date.
+
+        Raises:
+            HighwaterError: it failed; carries the end of its log.
+        """
+        with self._log("migrate").open("wb") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise HighwaterError(f"airflow db migrate failed:\n{self.tail('migrate')}")
+
+    def launch(self, component: str) -> None:
+        """Start one of `COMPONENTS`: all of them are started by `start`, this is for after a `kill`."""
+        with self._log(component).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *COMPONENTS[component]],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with self._register.open("a") as register:
+            register.write(f"{process.pid}\n")
+        self._processes[component] = process
+
+    def kill(self, component: str) -> None:
+        """`kill -9` to one component alone, as a crash would: what it started runs on."""
+        self._processes[component].kill()
+        self._processes[component].wait()
+
+    def dead(self) -> list[str]:
+        """The components that were started and are gone."""
+        return [name for name, process in self._processes.items() if process.poll() is not None]
+
+    def ailing(self) -> list[str]:
+        """The components that are not healthy, by what Airflow's own health report says; none once it is up."""
+        try:
+            report = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return list(COMPONENTS)
+        states = {name: (report.get(HEALTH.get(name, name)) or {}).get("status") for name in COMPONENTS}
+        return [name for name, state in states.items() if state != "healthy"]
+
+    def wait_until_healthy(self, seconds: float = 180) -> None:
+        """Return once all four are healthy.
+
+        Raises:
+            HighwaterError: one died, or the time is up; carries the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while ailing := self.dead() or self.ailing():
+            if self.dead() or time.monotonic() > deadline:
+                what = "died" if self.dead() else f"is not healthy after {seconds:.0f} s"
+                raise HighwaterError(f"Airflow's {ailing[0]} {what}; its log ends:\n{self.tail(ailing[0])}")
+            time.sleep(0.25)
+
+    def tail(self, component: str, lines: int = 20) -> str:
+        """The last lines a component wrote."""
+        return "\n".join(self._log(component).read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, patience: float = 60) -> None:
+        """End the four and all they started: tasks get ``patience`` seconds to finish, then they are killed.
+
+        The scheduler goes first, because tasks report to the API server until their end. Killed tasks are tried again
+        after the next start. Does nothing when nothing runs.
+        """
+        self._terminate(["scheduler"])
+        if scheduler := self._processes.get("scheduler"):
+            psutil.wait_procs(_tasks_below(scheduler.pid), timeout=patience)
+            _end([process for process in self._members() if os.getsid(process.pid) == scheduler.pid], 5)
+        self._terminate(list(COMPONENTS))
+        _end(self._members(), 10)
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def _terminate(self, components: list[str]) -> None:
+        for name in components:
+            if name in self._processes:
+                self._processes[name].terminate()
+
+    def _members(self) -> list[psutil.Process]:
+        """Every process of the sessions we started, also what a killed leader left behind.
+
+        A session's number may be somebody else's by now; so where its leader is not ours any more, only what works in
+        our folder counts.
+        """
+        alive = {process.pid for process in self._processes.values() if process.poll() is None}
+        known = {int(line) for line in _lines(self._register)}
+        members = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError, PermissionError):
+                session = os.getsid(process.pid)
+                if session in alive or (session in known and process.cwd() == str(self._folder.resolve())):
+                    members.append(process)
+        return members
+
+    def _log(self, component: str) -> Path:
+        return self.logs / f"{component}.log"
+
+    def _write_metadata_url(self) -> None:
+        # no line break at its end: Airflow would take it for a part of the name
+        config = settings.get()
+        host, port = config.metadata_host or config.warehouse_host, config.metadata_port or config.warehouse_port
+        path = config.secrets / "metadata_url"
+        path.touch(mode=0o600)
+        path.write_text(
+            f"postgresql+psycopg2://airflow:{credentials.password('airflow')}@{host}:{port}/{config.metadata_database}"
+        )
+
+
+def _tasks_below(scheduler: int) -> list[psutil.Process]:
+    """The processes in which tasks run: the children of LocalExecutor's workers, which are the scheduler's children."""
+    try:
+        process = psutil.Process(scheduler)
+        return [task for worker in process.children() for task in worker.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _end(processes: list[psutil.Process], patience: float) -> None:
+    """Wait so many seconds for processes to end by themselves, then kill those that did not."""
+    _gone, left = psutil.wait_procs(processes, timeout=patience)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file that say something; none when there is no such file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _cat(path: Path) -> str:
+    return shlex.join(["cat", str(path)])
