@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -106,8 +108,17 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
         link.autocommit = True
         with link.cursor() as cursor:
             cursor.execute(
-                "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s)",
-                (dataset, as_range(window), stage, run.dag_id, run.run_id, run.try_number),
+                "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    dataset,
+                    as_range(window),
+                    stage,
+                    run.dag_id,
+                    run.run_id,
+                    run.try_number,
+                    socket.gethostname(),
+                    os.getpid(),
+                ),
             )
             attempt_id = warehouse.fetch_value(cursor)
             _reset_peak_memory()

@@ -7,6 +7,8 @@ CREATE TABLE IF NOT EXISTS ops.attempts (
     dag_id text NOT NULL,
     run_id text NOT NULL,
     try_number integer NOT NULL,
+    host text NOT NULL,
+    pid integer NOT NULL,
     state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'succeeded', 'retrying', 'failed', 'lost')),
     error text,
     started_at timestamptz NOT NULL,
@@ -35,7 +37,8 @@ WHERE
 
 -- Opens an attempt, declares those lost whose process died, and holds the claim for the caller's session.
 CREATE OR REPLACE FUNCTION ops.start_attempt(
-    p_dataset text, p_window tstzrange, p_stage text, p_dag_id text, p_run_id text, p_try integer
+    p_dataset text, p_window tstzrange, p_stage text, p_dag_id text, p_run_id text, p_try integer,
+    p_host text, p_pid integer
 ) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -50,9 +53,11 @@ BEGIN
     opened := nextval(pg_get_serial_sequence('ops.attempts', 'attempt_id'));
     -- Before the row can be seen, lest another session take it for dead.
     PERFORM pg_advisory_lock(18807, opened);
-    INSERT INTO ops.attempts (attempt_id, dataset, window_range, stage, dag_id, run_id, try_number, started_at)
+    INSERT INTO ops.attempts (
+        attempt_id, dataset, window_range, stage, dag_id, run_id, try_number, host, pid, started_at
+    )
     OVERRIDING SYSTEM VALUE
-    VALUES (opened, p_dataset, p_window, p_stage, p_dag_id, p_run_id, p_try, ops.clock());
+    VALUES (opened, p_dataset, p_window, p_stage, p_dag_id, p_run_id, p_try, p_host, p_pid, ops.clock());
     RETURN opened;
 END;
 $$;
