@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -127,14 +128,15 @@ def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, 
 def _batch(schema: str, table: str) -> Iterator[Any]:
     """The whole table as a batch of Great Expectations; its connections are closed at the end of the block."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    # Hundreds of lines a run about its own insides would drown the task's one.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its INFO is noise in a task's log
     with ExitStack() as links:
 
         def connect() -> Connection:
-            link = links.enter_context(closing(warehouse.connect("loader")))
-            link.cursor_factory = Cursor  # named tuples refuse the repeated columns of some of its queries
-            return link
+            return links.enter_context(closing(warehouse.connect("loader")))
 
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
@@ -172,7 +174,8 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
         details = {"exception": problem}
     elif again is not None:
         verdict = "failed" if rule.severity == "critical" else "warning"
-        details = again.to_json_dict().get("result", {})
+        untold = _exception(again)
+        details = again.to_json_dict()["result"] if untold is None else {"exception": untold}
         observed, unexpected_count = _seen(rule, details)
         rows_query = queries.of(rule, details)
     column_name = ", ".join(rule.columns) or None
@@ -193,7 +196,11 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
 def _seen(rule: Rule, details: Mapping[str, Any]) -> tuple[Any, int | None]:
     """The observed value and the number of offending rows, as far as the kind of expectation has them."""
     if "unexpected_count" in details:
-        return list(dict.fromkeys(details.get("partial_unexpected_list", ())))[:EXAMPLES], details["unexpected_count"]
+        examples: list[Any] = []
+        for value in details.get("partial_unexpected_list", ()):
+            if value not in examples:
+                examples.append(value)
+        return examples[:EXAMPLES], details["unexpected_count"]
     observed = details.get("observed_value")
     return observed, observed if rule.query is not None else None
 

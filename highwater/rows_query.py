@@ -15,7 +15,7 @@ from highwater.errors import ConfigurationError
 from highwater.suites import BATCH, Rule, Suite
 
 DUPLICATES = """SELECT * FROM {table}
-WHERE {column} IN (SELECT {column} FROM {table} GROUP BY {column} HAVING count(*) > 1) ORDER BY {column}"""
+WHERE ({columns}) IN (SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1) ORDER BY {columns}"""
 EMPTY = "SELECT * FROM {table} WHERE {column} IS NULL"
 LARGEST = "SELECT * FROM {table} ORDER BY {column} DESC NULLS LAST LIMIT 100"
 COUNT = "SELECT count(*) FROM {table}"
@@ -74,13 +74,14 @@ class RowsQueries:
         names |= {"schema": sql.Literal(self._schema), "name": sql.Literal(self._name)}
         if rule.columns:
             names["column"] = sql.Identifier(rule.columns[0])
+            names["columns"] = sql.SQL(", ").join(map(sql.Identifier, rule.columns))
         return sql.SQL(template).format(**names).as_string(self._cursor)
 
 
 def _template(rule: Rule, result: Mapping[str, Any]) -> str | None:
     """What to show for the kind of rule; None where Great Expectations knows best."""
-    if rule.type == "expect_column_values_to_be_unique":
-        return DUPLICATES  # theirs joins two subqueries and repeats the column
+    if rule.type in ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"):
+        return DUPLICATES  # theirs are long, and for several columns ambiguous
     if "unexpected_index_query" in result:
         return None
     if rule.columns:

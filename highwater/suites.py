@@ -62,8 +62,12 @@ class Rule:
         Raises:
             ValueError: Great Expectations does not take these kwargs.
         """
+        kwargs = dict(self.kwargs)
+        if self.query is not None:
+            # Every offending row crosses to the client, though only their number is looked at: keep them small.
+            kwargs["unexpected_rows_query"] = f"SELECT 1 FROM ({self.query.rstrip('; ')}) AS offending"  # noqa: S608
         return expectation_types()[self.type](
-            **self.kwargs, severity=self.severity, description=self.description, meta={"position": self.position}
+            **kwargs, severity=self.severity, description=self.description, meta={"position": self.position}
         )
 
 

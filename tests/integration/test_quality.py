@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import quality, suites, warehouse
@@ -186,6 +187,32 @@ def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_no_verdict_on_t
     assert "invalid regular expression" in report.sentence()
 
 
+KINDS: dict[str, dict[str, object]] = {
+    "expect_compound_columns_to_be_unique": {"column_list": ["store_code", "currency"]},
+    "expect_multicolumn_sum_to_equal": {"column_list": ["quantity", "till_no"], "sum_total": 4},
+    "expect_column_pair_values_a_to_be_greater_than_b": {"column_A": "quantity", "column_B": "till_no"},
+    "expect_column_values_to_not_be_in_set": {"column": "store_code", "value_set": ["S001"]},
+    "expect_column_values_to_match_like_pattern": {"column": "store_code", "like_pattern": "X%"},
+    "expect_column_max_to_be_between": {"column": "quantity", "max_value": 1},
+    "expect_table_column_count_to_equal": {"value": 3},
+}
+
+
+def test_kinds_of_expectations_that_other_suites_will_use_list_their_rows_too(
+    good: str, suite_folder: Path, analyst: Cursor
+) -> None:
+    write_suite(suite_folder, *({"type": kind, "kwargs": kwargs} for kind, kwargs in KINDS.items()))
+    report = quality.audit("small", "staging", good, {})
+    assert [(finding.expectation, finding.verdict) for finding in report.results] == [
+        (kind, "failed") for kind in KINDS
+    ]
+    for finding in report.results:
+        assert finding.rows_query is not None
+        analyst.execute(finding.rows_query)
+        assert analyst.rowcount > 0
+        assert finding.unexpected_count in (None, analyst.rowcount), finding.rows_query
+
+
 def test_a_misspelled_column_in_the_suites_own_sql_is_refused(good: str, suite_folder: Path) -> None:
     query = "SELECT * FROM {batch} WHERE revenu < 0"
     write_suite(suite_folder, {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": query}})
@@ -209,7 +236,7 @@ def test_a_database_that_gives_up_is_no_verdict_on_the_data(
         quality.audit("small", "staging", good, {})
 
 
-def _impatient(link):  # type: ignore[no-untyped-def]
+def _impatient(link: Connection) -> Connection:
     with link.cursor() as cursor:
         cursor.execute("SET statement_timeout = '100ms'")
     link.commit()
