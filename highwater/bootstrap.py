@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import closing
 from datetime import date
-from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
@@ -14,7 +12,8 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import clock, credentials, settings, simulation, warehouse
+from highwater import airflow_files, clock, credentials, settings, simulation, warehouse
+from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +24,17 @@ def run() -> None:
     """Make what is missing and change what is old; run twice it changes nothing. It never drops data.
 
     Raises:
-        ConfigurationError: a setting, a secret or a SQL file is wrong.
-        psycopg2.Error: a server is away, or refuses the admin login.
+        ConfigurationError: a setting, a secret or a SQL file is wrong; a server is away, or refuses the admin login.
     """
     config = settings.get()
     credentials.ensure()
-    with closing(warehouse.connect_metadata("postgres", "postgres")) as link:
+    airflow_files.write()
+    with closing(_admin_of_metadata()) as link:
         link.autocommit = True
         with link.cursor() as cursor:
             _login(cursor, "airflow")
             _database(cursor, config.metadata_database, owner="airflow")
-    with closing(warehouse.connect("postgres", "postgres")) as link:
+    with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
             for role in WAREHOUSE_LOGINS:
@@ -43,15 +42,47 @@ def run() -> None:
             _publisher(cursor)
             _database(cursor, config.warehouse_database, owner="publisher")
             _database(cursor, config.sources_database, owner="simulator")
-    with closing(warehouse.connect("postgres")) as link:
+    with closing(_admin(config.warehouse_database)) as link:
         anchor = _warehouse(link)
-    _write(config.anchor_file, anchor.isoformat())
-    with closing(warehouse.connect("postgres", config.sources_database)) as link:
+    airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
+    with closing(_admin(config.sources_database)) as link:
         _sources(link)
-    _write(config.secrets / "connections.json", json.dumps(_connections(), indent=2), mode=0o440)
-    _write(config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}), mode=0o600)
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
+
+
+def _admin(database: str) -> Connection:
+    """The admin's connection to the warehouse server; a failure names the settings that lead there."""
+    config = settings.get()
+    try:
+        return warehouse.connect("postgres", database)
+    except psycopg2.OperationalError as error:
+        said = str(error).strip().splitlines()[-1]
+        admin = f"HIGHWATER_WAREHOUSE_ADMIN={config.warehouse_admin}"
+        if "authentication failed" in said or "no password supplied" in said:
+            way_out = f"put the password of {admin} into the file HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE names"
+            if config.warehouse_admin_password_file is None:
+                way_out += "; if the warehouse is Highwater's own, bring back the secrets it was made with"
+        else:
+            way_out = (
+                f"check HIGHWATER_WAREHOUSE_HOST, HIGHWATER_WAREHOUSE_PORT, HIGHWATER_WAREHOUSE_SSLMODE and {admin}"
+            )
+        where = f"{config.warehouse_host}:{config.warehouse_port}"
+        raise ConfigurationError(f"the warehouse at {where} refuses: {said}: {way_out}") from None
+
+
+def _admin_of_metadata() -> Connection:
+    """The admin's connection to the server of Airflow's metadata."""
+    config = settings.get()
+    if config.metadata_host is None:
+        return _admin("postgres")
+    try:
+        return warehouse.connect_metadata("postgres", "postgres")
+    except psycopg2.OperationalError as error:
+        said = str(error).strip().splitlines()[-1]
+        raise ConfigurationError(
+            f"HIGHWATER_METADATA_HOST={config.metadata_host} refuses: {said}: bring back the secrets it was made with"
+        ) from None
 
 
 def _login(cursor: Cursor, role: str) -> None:
@@ -153,29 +184,3 @@ def _one_at_a_time(cursor: Cursor) -> None:
 def _run_folder(cursor: Cursor, folder: str) -> None:
     for path in sorted((warehouse.SQL / folder).glob("*.sql")):
         warehouse.run_file(cursor, f"{folder}/{path.name}")
-
-
-def _connections() -> dict[str, dict[str, str | int]]:
-    """What Airflow's LocalFilesystemBackend serves: a connection a source, each with its read-only role."""
-    config = settings.get()
-    return {
-        reader.removesuffix("_reader"): {
-            "conn_type": "postgres",
-            "host": config.warehouse_host,
-            "port": config.warehouse_port,
-            "schema": config.sources_database,
-            "login": reader,
-            "password": credentials.password(reader),
-        }
-        for reader in credentials.SOURCE_READERS
-    }
-
-
-def _write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace the file whole, or leave it when it already says so."""
-    if path.exists() and path.read_text() == text + "\n":
-        return
-    draft = path.with_name(f".{path.name}.new")
-    draft.touch(mode=mode)
-    draft.write_text(text + "\n")
-    draft.replace(path)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import psycopg2
 import typer
 from rich.console import Console
 
+from highwater import airflow_files, credentials, metadata, settings, warehouse
 from highwater import bootstrap as bootstrapping
-from highwater import credentials, settings, warehouse
 from highwater import status as statuses
 from highwater.errors import HighwaterError
 
@@ -31,9 +33,19 @@ def bootstrap() -> None:
 
 
 @app.command()
+def init() -> None:
+    """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
+    bootstrapping.run()
+    out.print("init: the warehouse is up to date")
+    metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
+    out.print("init: Airflow's metadata is up to date")
+
+
+@app.command()
 def secrets() -> None:
-    """Make the secrets that are missing; existing ones stay."""
+    """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
     made = credentials.ensure()
+    airflow_files.write()
     out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
 
 

@@ -31,8 +31,20 @@ def secret(name: str) -> str:
 
 
 def password(role: str) -> str:
-    """The database password of a role."""
-    return secret(f"{role}_password")
+    """The database password of a role; the admin's of somebody else's warehouse is in a file of its own.
+
+    Raises:
+        ConfigurationError: it was never made, or this user may not read it.
+    """
+    given = settings.get().warehouse_admin_password_file
+    if role != "postgres" or given is None:
+        return secret(f"{role}_password")
+    try:
+        return given.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE={given} cannot be read by user {os.getuid()}: {error.strerror}"
+        ) from None
 
 
 def ensure() -> list[str]:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     warehouse_port: int = Field(default=5432, ge=1, le=65535)
     warehouse_database: str = "warehouse"
     warehouse_admin: str = "postgres"
+    warehouse_admin_password_file: Path | None = None
     warehouse_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     sources_database: str = "sources"
     metadata_host: str | None = None
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
         default=90, ge=0, le=86_400, validation_alias="SIMULATION_LATE_CLOSE_SECONDS"
     )
 
-    @field_validator("home", "secrets_dir")
+    @field_validator("home", "secrets_dir", "warehouse_admin_password_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path if path is None else path.absolute()
