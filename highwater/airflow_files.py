@@ -27,8 +27,10 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
     if path.exists() and path.read_text() == text:
         return
     draft = path.with_name(f".{path.name}.new")
-    draft.touch(mode=mode)
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
     draft.write_text(text)
+    draft.chmod(mode)
     draft.replace(path)
 
 
