@@ -132,7 +132,7 @@ def _batch(schema: str, table: str) -> Iterator[Any]:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # its INFO is noise in a task's log
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its lesser words are noise in a task's log
     with ExitStack() as links:
 
         def connect() -> Connection:
