@@ -162,10 +162,11 @@ def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
 def _reset_peak_memory() -> None:
     """Start the peak anew: a task process is forked from a scheduler that may have been larger.
 
-    See proc(5), /proc/pid/clear_refs. Without it (no Linux) the peak is that of the whole process.
+    See proc(5), /proc/pid/clear_refs. Without it (no Linux; or Airflow has made the process undumpable, and so root's
+    to inspect) the peak is that of the whole process.
     """
     reset = Path("/proc/self/clear_refs")
-    if reset.exists():
+    if os.access(reset, os.W_OK):
         reset.write_text("5")
 
 
