@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shlex
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from highwater import credentials, settings
+from highwater import metadata, settings
 from highwater.errors import ConfigurationError, HighwaterError
+from highwater.local_environment import environment, lines_of
+from highwater.local_placement import home
 from highwater.local_ports import remember_port
 
 COMPONENTS = {
@@ -32,38 +33,26 @@ PORT = "HIGHWATER_UI_PORT"
 FIRST_PORT = 8080
 
 
-def environment(port: int) -> dict[str, str]:
-    """The environment of every Airflow process of this home, with the UI on ``port``.
+@contextmanager
+def claim() -> Iterator[None]:
+    """One process at a time runs the platform of a home.
 
-    No secret is in it: Airflow reads each from its file. ``config/airflow.env`` gives what is the same everywhere.
+    Raises:
+        ConfigurationError: another does.
     """
-    home, root, secrets = settings.get().home, settings.ROOT, settings.get().secrets
-    shared = dict(line.split("=", 1) for line in _lines(root / "config/airflow.env"))
-    paths = [str(root), str(root / "config"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **shared,
-        **os.environ,
-        "HIGHWATER_HOME": str(home),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "AIRFLOW_HOME": str(home / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.get().ui_passwords_file),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        "AIRFLOW__SECRETS__BACKEND_KWARG__CONNECTIONS_FILE_PATH": str(secrets / "connections.json"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": _cat(secrets / "metadata_url"),
-        "AIRFLOW__CORE__FERNET_KEY_CMD": _cat(secrets / "fernet_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": _cat(secrets / "jwt_secret"),
-        "AIRFLOW__API__SECRET_KEY_CMD": _cat(secrets / "api_secret_key"),
-    }
+    with (home() / "platform.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"the platform in {home()} runs already: stop that one first") from None
+        yield
 
 
 class LocalAirflow:
     """The four processes of Airflow, each leading a session of its own; one set a home at a time.
 
-    Used as a context it starts them and stops them. They do not restart by themselves: who uses this looks at `dead`.
+    Used as a context it starts them and stops them; a second Ctrl-C while it waits for tasks ends those at once.
+    They do not restart by themselves: who uses this looks at `dead`.
     """
 
     def __init__(self) -> None:
@@ -72,24 +61,21 @@ class LocalAirflow:
         self._folder = home / "airflow"
         self._register = home / "airflow.sessions"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock: IO[str] | None = None
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> LocalAirflow:
         try:
             self.start()
         except BaseException:
-            self.stop()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def url(self) -> str:
-        """The address of the UI, once started."""
-        return self._environment["AIRFLOW__API__BASE_URL"]
+        try:
+            self.stop()
+        except KeyboardInterrupt:
+            self.stop(patience=0)
 
     def start(self) -> None:
         """Bring the metadata to this version's tables and start the four; they may take some seconds to be healthy.
@@ -97,47 +83,17 @@ class LocalAirflow:
         Ends what an earlier supervisor that was killed left running.
 
         Raises:
-            ConfigurationError: another process runs the platform of this home.
             HighwaterError: the metadata database cannot be migrated; carries the end of the log.
         """
         for folder in (self.logs, self._folder):
             folder.mkdir(parents=True, exist_ok=True)
-        lock = (self._folder / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise ConfigurationError(
-                f"the platform in {self._folder.parent} runs already: stop that one first"
-            ) from None
-        self._lock = lock
         _end(self._members(), patience=0)
         self._register.unlink(missing_ok=True)
         self._environment = environment(remember_port(PORT, FIRST_PORT))
-        self._write_metadata_url()
-        self.migrate()
+        metadata.migrate(self._log("migrate"), self._environment)
         for component in COMPONENTS:
             self._log(component).unlink(missing_ok=True)
             self.launch(component)
-
-    def migrate(self) -> None:
-        """`airflow db migrate`: does nothing to a database that is up to date.
-
-        Raises:
-            HighwaterError: it failed; carries the end of its log.
-        """
-        with self._log("migrate").open("wb") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"],
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode != 0:
-            raise HighwaterError(f"airflow db migrate failed:\n{self.tail('migrate')}")
 
     def launch(self, component: str) -> None:
         """Start one of `COMPONENTS`: all of them are started by `start`, this is for after a `kill`."""
@@ -167,7 +123,9 @@ class LocalAirflow:
     def ailing(self) -> list[str]:
         """The components that are not healthy, by what Airflow's own health report says; none once it is up."""
         try:
-            report = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).raise_for_status().json()
+            report = (
+                httpx.get(f"{settings.get().ui_address}/api/v2/monitor/health", timeout=5).raise_for_status().json()
+            )
         except (httpx.HTTPError, ValueError):
             return list(COMPONENTS)
         states = {name: (report.get(HEALTH.get(name, name)) or {}).get("status") for name in COMPONENTS}
@@ -205,9 +163,6 @@ class LocalAirflow:
         for process in self._processes.values():
             process.wait()
         self._processes.clear()
-        if self._lock:
-            self._lock.close()
-            self._lock = None
 
     def _terminate(self, components: list[str]) -> None:
         for name in components:
@@ -221,7 +176,7 @@ class LocalAirflow:
         our folder counts.
         """
         alive = {process.pid for process in self._processes.values() if process.poll() is None}
-        known = {int(line) for line in _lines(self._register)}
+        known = {int(line) for line in lines_of(self._register)}
         members = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, ProcessLookupError, PermissionError):
@@ -232,16 +187,6 @@ class LocalAirflow:
 
     def _log(self, component: str) -> Path:
         return self.logs / f"{component}.log"
-
-    def _write_metadata_url(self) -> None:
-        # no line break at its end: Airflow would take it for a part of the name
-        config = settings.get()
-        host, port = config.metadata_host or config.warehouse_host, config.metadata_port or config.warehouse_port
-        path = config.secrets / "metadata_url"
-        path.touch(mode=0o600)
-        path.write_text(
-            f"postgresql+psycopg2://airflow:{credentials.password('airflow')}@{host}:{port}/{config.metadata_database}"
-        )
 
 
 def _tasks_below(scheduler: int) -> list[psutil.Process]:
@@ -260,13 +205,3 @@ def _end(processes: list[psutil.Process], patience: float) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=10)
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a file that say something; none when there is no such file."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _cat(path: Path) -> str:
-    return shlex.join(["cat", str(path)])

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from highwater import settings
+from highwater import airflow_files, settings
 from highwater.errors import ConfigurationError
 
 
@@ -27,9 +27,9 @@ def remember_port(name: str, first: int) -> int:
     if port is None:
         raise ConfigurationError(f"no free port for {name} from {first} to {first + 499}")
     if kept.get(name) != str(port):
-        draft = _platform_env().with_suffix(".new")
-        draft.write_text("".join(f"{key}={value}\n" for key, value in (kept | {name: str(port)}).items()))
-        draft.replace(_platform_env())
+        airflow_files.replace(
+            _platform_env(), "".join(f"{key}={value}\n" for key, value in (kept | {name: str(port)}).items())
+        )
         settings.get.cache_clear()
     return port
 

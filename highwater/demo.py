@@ -1,0 +1,159 @@
+"""``scripts/demo``: the whole platform on a bare machine, and thirty days of sales landing in it while one looks on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Annotated
+
+import psycopg2
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from highwater import bootstrap, credentials, local_environment, local_server, progress, settings, status, warehouse
+from highwater.errors import ConfigurationError, HighwaterError
+from highwater.local_platform import LocalAirflow, claim
+from highwater.progress import Progress
+
+DATASET = "daily_sales"
+DAG = "historical_sales_migration"
+NOT_WHOLE, MISTAKE, INTERRUPTED = 1, 2, 130
+POLL = 1.0
+"""Seconds between two looks at the ledger."""
+GIVE_UP = 3
+"""So many failed windows are no bad day but a broken platform: waiting for the other days brings nothing."""
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop when all has landed, or cannot land.")] = False,
+) -> None:
+    """Start Postgres and Airflow on this machine and watch the migration of thirty days of sales.
+
+    Stays up until Ctrl-C; another start goes on where this one stopped. With --once the exit code is 0 if every due
+    window landed and the ledger has no gap, 1 if not. Ctrl-C is 130, a mistake in the settings 2.
+    """
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    try:
+        raise SystemExit(_run(once))
+    except ConfigurationError as error:
+        err.print(f"demo: {error}", markup=False, highlight=False)
+        raise SystemExit(MISTAKE) from None
+    except HighwaterError as error:
+        err.print(f"demo: {error}", markup=False, highlight=False)
+        raise SystemExit(NOT_WHOLE) from None
+    except psycopg2.OperationalError as error:
+        err.print(f"demo: the warehouse does not answer: {str(error).strip()}", markup=False, highlight=False)
+        raise SystemExit(NOT_WHOLE) from None
+    except KeyboardInterrupt:
+        out.print("stopped; another start goes on from here")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _run(once: bool) -> int:
+    with ExitStack() as stack:
+        stack.enter_context(claim())
+        stack.callback(local_server.stop)
+        with _step("Postgres"):
+            local_server.start()
+        with _step("databases, roles, the simulated source"):
+            bootstrap.run()
+        with _step("Airflow"):
+            airflow = stack.enter_context(LocalAirflow())
+            stack.callback(out.print, "stopping once running tasks are done; Ctrl-C again ends them at once")
+            airflow.wait_until_healthy()
+        end = _watch(airflow)
+        _summarise(end)
+        if not once:
+            _stay(airflow)
+        return 0 if end.is_whole else NOT_WHOLE
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    begun = time.monotonic()
+    with out.status(f"starting: {name}"):
+        yield
+    out.print(f"{name} [dim]({time.monotonic() - begun:.1f} s)[/]")
+
+
+def _watch(airflow: LocalAirflow) -> Progress:
+    """Show how far the windows are until all have landed, the rest cannot, or too many could not."""
+    columns = (TextColumn("windows landed"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=out, speed_estimate_period=300) as bar:
+        shown = bar.add_task("", total=None)
+        last = None
+        while True:
+            _still_up(airflow)
+            now = progress.read(DATASET, DAG)
+            line = f"{now.runs_active} runs active, {now.failed} failed, {now.rows_quarantined:,} rows quarantined"
+            bar.update(shown, total=now.due, completed=now.landed + now.skipped, description=line)
+            if not out.is_terminal and (now.landed, now.failed) != last:
+                out.print(f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}", highlight=False)
+                last = (now.landed, now.failed)
+            if now.is_over or now.failed >= GIVE_UP:
+                return now
+            time.sleep(POLL)
+
+
+def _eta(bar: Bar, shown: TaskID) -> str:
+    seconds = bar.tasks[shown].time_remaining
+    return "unknown" if seconds is None else f"{seconds:.0f} s"
+
+
+def _still_up(airflow: LocalAirflow) -> None:
+    """Raise what happened if a component died or Airflow cannot read the DAG: its runs would never come."""
+    if dead := airflow.dead():
+        raise HighwaterError(f"Airflow's {dead[0]} died; its log ends:\n{airflow.tail(dead[0])}")
+    if error := progress.import_error(f"{DAG}.py"):
+        raise HighwaterError(f"Airflow cannot read dags/{DAG}.py:\n{error}")
+
+
+def _summarise(end: Progress) -> None:
+    """What landed and what it took; what did not, and why; what to type next."""
+    table = Table(show_header=False, title=f"{DATASET}: {end.landed} of {end.due} windows landed")
+    speed = "unknown" if end.rows_per_second is None else f"{end.rows_per_second:,.0f} a second of work"
+    for name, value in (
+        ("rows extracted", f"{end.rows_extracted:,}"),
+        ("rows published", f"{end.rows_published:,}"),
+        ("rows quarantined", f"{end.rows_quarantined:,}"),
+        ("rows deduplicated", f"{end.rows_deduplicated:,}"),
+        ("speed", speed),
+        ("windows in work at once", f"at most {end.most_at_once or 0}"),
+        ("gaps in the ledger", str(end.gaps)),
+    ):
+        table.add_row(name, value)
+    out.print(table)
+    with warehouse.session("analyst") as cursor:
+        out.print(status.draw(status.read(cursor), status.troubles(cursor)), soft_wrap=True)
+    login = local_environment.psql_command("analyst")
+    query = "SELECT reason, count(*) FROM quarantine.rejected_rows GROUP BY reason ORDER BY 2 DESC"
+    out.print("\nwhile this is up:", highlight=False)
+    for name, value in (
+        ("Airflow", f"{settings.get().ui_address}   user admin, password {credentials.secret('admin_password')}"),
+        ("status", "scripts/highwater status"),
+        ("psql", login),
+        ("try", f'{login} -c "{query}"'),
+    ):
+        out.print(f"  {name:8}{value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _stay(airflow: LocalAirflow) -> None:
+    out.print("\nup until Ctrl-C")
+    while True:
+        _still_up(airflow)
+        time.sleep(POLL)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,27 @@
+-- One row: how far the windows of one dataset are that are due, those of failed runs (given by their logical dates)
+-- apart, and what the work took.
+SELECT
+    count(*) AS due,
+    count(*) FILTER (WHERE w.state = 'landed') AS landed,
+    count(*) FILTER (WHERE w.state = 'skipped') AS skipped,
+    count(*) FILTER (
+        WHERE w.state NOT IN ('landed', 'skipped') AND w.window_range @> any(%(failed_runs)s::timestamptz[])
+    ) AS failed,
+    coalesce(sum(w.rows_extracted), 0)::bigint AS rows_extracted,
+    coalesce(sum(w.rows_published), 0)::bigint AS rows_published,
+    coalesce(sum(w.rows_quarantined), 0)::bigint AS rows_quarantined,
+    coalesce(sum(w.rows_deduplicated), 0)::bigint AS rows_deduplicated,
+    (
+        SELECT count(*) FROM ops.gaps AS g
+        WHERE g.dataset = %(dataset)s
+    ) AS gaps,
+    (
+        SELECT max(c.windows_in_work) FROM ops.concurrency AS c
+        WHERE c.dataset = %(dataset)s
+    ) AS most_at_once,
+    (
+        SELECT sum(s.rows_extracted) / nullif(sum(s.seconds), 0) FROM ops.processing_summary AS s
+        WHERE s.dataset = %(dataset)s
+    ) AS rows_per_second
+FROM ops.window_status AS w
+WHERE w.dataset = %(dataset)s AND w.is_due;
