@@ -131,8 +131,8 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 raise
             finally:
                 cursor.execute(
-                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s)",
-                    (attempt_id, state, error, mine.rows, peak_memory_bytes()),
+                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s)",
+                    (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes()),
                 )
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")

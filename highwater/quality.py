@@ -128,11 +128,10 @@ def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, 
 def _batch(schema: str, table: str) -> Iterator[Any]:
     """The whole table as a batch of Great Expectations; its connections are closed at the end of the block."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    # Hundreds of lines a run about its own insides would drown the task's one.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # Hundreds of lines about its own insides would drown the task's one.
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)  # its lesser words are noise in a task's log
     with ExitStack() as links:
 
         def connect() -> Connection:

@@ -10,7 +10,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import ledger, sources, warehouse
-from highwater.errors import ConfigurationError
+from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
 from highwater.windows import Window
 
@@ -70,6 +70,7 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
 
     Raises:
         ConfigurationError: the statement does not fit the tables; names what does not.
+        RefusedData: a row that it neither mends nor refuses breaks a type or a constraint of the published table.
     """
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (staged,))
     cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
@@ -85,6 +86,8 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
         warehouse.run_file(cursor, f"{folder}/clean.sql", sources.bounds(window))
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"sql/{folder}/clean.sql does not fit: {str(error).strip()}") from error
+    except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+        raise RefusedData(f"sql/{folder}/clean.sql lets a row through that cannot be: {str(error).strip()}") from error
     deduplicated = warehouse.fetch_value(cursor)
     cursor.execute("DROP VIEW pg_temp.raw, pg_temp.clean, pg_temp.rejected")
     cursor.execute(

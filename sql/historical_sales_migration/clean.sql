@@ -48,11 +48,16 @@ judged AS MATERIALIZED (
         c.*,
         CASE
             WHEN c.sale_id IS NULL THEN 'null key'
+            WHEN
+                num_nulls(c.sold_at, c.store_code, c.till_no, c.product_code, c.payment_method, c.receipt_no) > 0
+                THEN 'value missing'
             WHEN c.quantity IS NULL OR c.quantity <= 0 THEN 'quantity not positive'
-            WHEN c.unit_price IS NULL OR c.unit_price <= 0 THEN 'unit price not positive'
-            WHEN c.discount IS NULL OR c.discount < 0 OR c.revenue < 0 THEN 'discount out of range'
+            -- NaN is greater than every number
+            WHEN c.unit_price IS NULL OR c.unit_price <= 0 OR c.unit_price = 'NaN' THEN 'unit price not positive'
+            WHEN c.discount IS NULL OR c.discount < 0 OR c.discount = 'NaN' OR c.revenue < 0
+                THEN 'discount out of range'
             WHEN c.currency IS NULL OR c.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
-            WHEN c.sold_at IS NULL OR c.sold_at < %(window_start)s OR c.sold_at >= %(window_end)s
+            WHEN c.sold_at < %(window_start)s OR c.sold_at >= %(window_end)s
                 THEN 'sold outside the day'
             WHEN c.copies_differ THEN 'copies of one sale differ'
         END AS reason

@@ -24,7 +24,7 @@ FROM ops.window_ledger AS l
 CROSS JOIN
     LATERAL (
         SELECT
-            coalesce(sum(extract(EPOCH FROM a.ended_at - a.started_at)) FILTER (WHERE a.state = 'succeeded'), 0)
+            coalesce(sum(a.seconds) FILTER (WHERE a.state = 'succeeded'), 0)
                 AS seconds,
             max(a.peak_memory_bytes) AS peak_memory_bytes,
             count(*) AS attempts,

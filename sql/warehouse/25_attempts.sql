@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS ops.attempts (
     error text,
     started_at timestamptz NOT NULL,
     ended_at timestamptz,
+    seconds numeric(12, 3),
     row_count bigint,
     peak_memory_bytes bigint
 );
@@ -21,6 +22,7 @@ CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(wi
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
 CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE state = 'running';
 
+COMMENT ON COLUMN ops.attempts.seconds IS 'Measured by a clock that does not jump';
 COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
 
 -- Attempts whose process lives: it holds an advisory lock for as long as its connection stands, so that a kill -9 or
@@ -64,13 +66,14 @@ $$;
 
 -- Closes an attempt that its own session opened.
 CREATE OR REPLACE FUNCTION ops.finish_attempt(
-    p_attempt integer, p_state text, p_error text, p_rows bigint, p_peak bigint
+    p_attempt integer, p_state text, p_error text, p_seconds numeric, p_rows bigint, p_peak bigint
 ) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     UPDATE ops.attempts
     SET
-        state = p_state, error = p_error, ended_at = ops.clock(), row_count = p_rows, peak_memory_bytes = p_peak
+        state = p_state, error = p_error, ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
+        peak_memory_bytes = p_peak
     WHERE attempt_id = p_attempt AND state = 'running';
 $$;
 

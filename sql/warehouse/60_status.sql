@@ -41,7 +41,7 @@ SELECT
         ELSE 'not due'
     END AS state,
     CASE
-        WHEN l.version IS NOT NULL AND a.state IN ('failed', 'lost') AND a.started_at > l.landed_at
+        WHEN l.version IS NOT NULL AND a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at
             THEN
                 'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
                 || coalesce(a.error, 'the process died')
