@@ -1,4 +1,7 @@
-"""Airflow on this machine without Docker: its environment and its four processes, on the embedded server."""
+"""Airflow on this machine without Docker: its four processes, on the embedded server.
+
+Run as a program it ends and deletes the platform of ``HIGHWATER_HOME``: what tests that were killed leave behind.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from highwater import metadata, settings
+from highwater import local_server, metadata, settings
 from highwater.errors import ConfigurationError, HighwaterError
 from highwater.local_environment import environment, lines_of
 from highwater.local_placement import home
-from highwater.local_ports import remember_port
+from highwater.local_settings import remember_port
 
 COMPONENTS = {
     "api-server": ["api-server"],
@@ -205,3 +208,8 @@ def _end(processes: list[psutil.Process], patience: float) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=10)
+
+
+if __name__ == "__main__":
+    LocalAirflow().stop()
+    local_server.remove()

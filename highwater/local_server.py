@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from highwater import credentials, settings
 from highwater.errors import HighwaterError
 from highwater.local_placement import ELSEWHERE, binaries, data_folder, home, run, server_user
-from highwater.local_ports import is_free, remember_port
+from highwater.local_settings import is_free, remember, remember_port
 
 PORT = "HIGHWATER_WAREHOUSE_PORT"
 FIRST_PORT = 15432
@@ -51,6 +51,7 @@ def start() -> int:
     """
     with _alone():
         credentials.ensure()
+        remember(_this_server())
         data = data_folder()
         if not (home() / "postgres/PG_VERSION").exists():
             _initialise(data)
@@ -69,6 +70,16 @@ def start() -> int:
             if is_free(port):
                 end = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else started.stderr
                 raise HighwaterError(f"Postgres did not start on port {port} with data in {data}:\n{end}")
+
+
+def _this_server() -> dict[str, str]:
+    """The way to the embedded server: a ``.env`` that leads compose to somebody's own warehouse is not for it."""
+    return {
+        "HIGHWATER_WAREHOUSE_HOST": "127.0.0.1",
+        "HIGHWATER_WAREHOUSE_ADMIN": "postgres",
+        "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE": str(settings.get().secrets / "postgres_password"),
+        "HIGHWATER_WAREHOUSE_SSLMODE": "disable",
+    }
 
 
 def stop() -> None:

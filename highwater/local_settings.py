@@ -1,9 +1,10 @@
-"""The ports of the local platform: chosen free once, kept in ``<home>/platform.env``, chosen again when taken."""
+"""What the local platform settles for itself, kept in ``<home>/platform.env``: free ports, its own server's address."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from highwater import airflow_files, settings
@@ -26,12 +27,16 @@ def remember_port(name: str, first: int) -> int:
     port: int | None = next((port for port in [*candidates, *range(first, first + 500)] if is_free(port)), None)
     if port is None:
         raise ConfigurationError(f"no free port for {name} from {first} to {first + 499}")
-    if kept.get(name) != str(port):
-        airflow_files.replace(
-            _platform_env(), "".join(f"{key}={value}\n" for key, value in (kept | {name: str(port)}).items())
-        )
-        settings.get.cache_clear()
+    remember({name: str(port)})
     return port
+
+
+def remember(values: Mapping[str, str]) -> None:
+    """Keep these settings beside those kept already; they go before ``.env``, and behind the process's environment."""
+    kept = remembered()
+    lines = [f"{name}={value}\n" for name, value in {**kept, **values}.items()]
+    airflow_files.replace(_platform_env(), "".join(lines))
+    settings.get.cache_clear()
 
 
 def remembered() -> dict[str, str]:
