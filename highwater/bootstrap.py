@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import airflow_files, clock, credentials, settings, simulation, warehouse
+from highwater import airflow_files, clock, credentials, settings, shop_simulation, simulation, warehouse
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def run() -> None:
         _sources(link)
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
+    shop_simulation.advance(clock.now())
 
 
 def _admin(database: str) -> Connection:

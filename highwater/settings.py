@@ -43,12 +43,18 @@ class Settings(BaseSettings):
     metadata_database: str = "airflow"
     ui_port: int = Field(default=8080, ge=1, le=65535)
 
+    orders_catchup: Literal["all", "latest"] = "all"
+
     simulation_seed: int = Field(default=42, ge=0, le=2**31 - 1, validation_alias="SIMULATION_SEED")
     simulation_rows_per_day: int = Field(
         default=20_000, ge=0, le=10_000_000, validation_alias="SIMULATION_ROWS_PER_DAY"
     )
     simulation_late_close_seconds: int = Field(
         default=90, ge=0, le=86_400, validation_alias="SIMULATION_LATE_CLOSE_SECONDS"
+    )
+    simulation_shop_orders: int = Field(default=5_000, ge=0, le=50_000_000, validation_alias="SIMULATION_SHOP_ORDERS")
+    simulation_late_commit_seconds: int = Field(
+        default=20, ge=0, le=3_600, validation_alias="SIMULATION_LATE_COMMIT_SECONDS"
     )
 
     @field_validator("home", "secrets_dir", "warehouse_admin_password_file")
