@@ -99,7 +99,11 @@ def _watch(airflow: LocalAirflow) -> Progress:
             line = f"{now.runs_active} runs active, {now.failed} failed, {now.rows_quarantined:,} rows quarantined"
             bar.update(shown, total=now.due, completed=now.landed + now.skipped, description=line)
             if not out.is_terminal and (now.landed, now.failed) != last:
-                out.print(f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}", highlight=False)
+                out.print(
+                    f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
                 last = (now.landed, now.failed)
             if now.is_over or now.failed >= GIVE_UP:
                 return now

@@ -1,0 +1,107 @@
+"""The embedded Postgres comes back from what befalls a server on somebody's machine."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from highwater import local_placement, local_server, settings, warehouse
+
+
+@pytest.fixture
+def home(scratch: Callable[[str], Path]) -> Iterator[Path]:
+    """A home of its own with nothing in it; the session's platform is out of sight meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HIGHWATER_HOME", str(scratch("server")))
+        settings.get.cache_clear()
+        yield settings.get().home
+        local_server.remove()
+    settings.get.cache_clear()
+
+
+def _postmaster() -> int:
+    return int((local_placement.data_folder() / "postmaster.pid").read_text().split()[0])
+
+
+def _ask(question: str) -> str:
+    link = warehouse.connect("postgres", "postgres")
+    with link, link.cursor() as cursor:
+        cursor.execute(question)
+        row = cursor.fetchone()
+    link.close()
+    assert row is not None
+    return str(row[0])
+
+
+def test_starting_twice_is_starting_once(home: Path) -> None:
+    port = local_server.start()
+    pid = _postmaster()
+    assert local_server.start() == port
+    assert _postmaster() == pid
+    local_server.stop()
+    local_server.stop()
+    assert not local_server.running()
+
+
+def test_it_listens_on_this_machine_alone_and_asks_for_the_password(home: Path) -> None:
+    local_server.start()
+    listening = [c.laddr.ip for c in psutil.Process(_postmaster()).net_connections() if c.status == "LISTEN"]
+    assert listening == ["127.0.0.1"]
+    assert _ask("SHOW fsync") == "on"
+    (settings.get().secrets / "postgres_password").chmod(stat.S_IRUSR | stat.S_IWUSR)
+    (settings.get().secrets / "postgres_password").write_text("wrong")
+    with pytest.raises(Exception, match="password authentication failed"):
+        _ask("SELECT 1")
+
+
+def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
+    local_server.start()
+    _ask("CREATE TABLE kept AS SELECT 7 AS n; SELECT 1")
+    os.kill(_postmaster(), signal.SIGKILL)
+    assert not local_server.running()
+    local_server.start()
+    assert _ask("SELECT n FROM kept") == "7"
+
+
+def test_a_lock_file_whose_pid_is_somebody_else_s_by_now_is_stale(home: Path) -> None:
+    local_server.start()
+    lock = local_placement.data_folder() / "postmaster.pid"
+    left = lock.read_text().replace(str(_postmaster()), str(os.getpid()), 1)
+    owner = lock.stat()
+    local_server.stop()
+    lock.write_text(left)
+    os.chown(lock, owner.st_uid, owner.st_gid)
+    assert not local_server.running()
+    local_server.start()
+    assert local_server.running()
+
+
+def test_a_port_taken_meanwhile_is_given_up_for_a_free_one(home: Path) -> None:
+    taken = local_server.start()
+    local_server.stop()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", taken))
+        other.listen()
+        assert local_server.start() != taken
+        assert _ask("SHOW port") == str(settings.get().warehouse_port)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a home that is closed to the server's user")
+def test_a_home_closed_to_the_server_s_user_has_its_data_elsewhere(home: Path) -> None:
+    home.chmod(0o700)
+    local_server.start()
+    data = local_placement.data_folder()
+    assert data.is_relative_to(local_placement.ELSEWHERE)
+    user = pwd.getpwuid(data.stat().st_uid).pw_name
+    assert user in local_placement.UNPRIVILEGED
+    local_server.remove()
+    assert not data.exists()
