@@ -1,0 +1,120 @@
+"""A whole platform for a test: its own home, server and Airflow with a real scheduler."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from highwater import bootstrap, local_environment, local_server, settings, warehouse
+from highwater.local_platform import LocalAirflow
+
+DATASET, DAG = "daily_sales", "historical_sales_migration"
+PATIENCE = 600
+"""Seconds after which waiting ends in an error; nothing is judged by how long it took."""
+
+
+class Live:
+    """The running platform and what a test asks of it."""
+
+    def __init__(self, airflow: LocalAirflow) -> None:
+        self.airflow = airflow
+
+    def rows(self, query: str, parameters: Sequence[Any] = (), role: str = "analyst") -> list[Any]:
+        """The rows a query gives in the warehouse."""
+        with warehouse.session(role) as cursor:
+            cursor.execute(query, parameters)
+            return cursor.fetchall()
+
+    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+        """The one value a query gives in the warehouse."""
+        ((value,),) = self.rows(query, parameters)
+        return value
+
+    def command(self, *arguments: str) -> str:
+        """Run ``airflow …`` as a person would; returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=local_environment.environment(settings.get().ui_port),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    def wait(self, what: str, condition: Callable[[], Any]) -> Any:
+        """Look until the condition holds, and return what it gave; an Airflow that died or endless time is an error."""
+        deadline = time.monotonic() + PATIENCE
+        while not (seen := condition()):
+            dead = self.airflow.dead()
+            assert not dead, f"waiting for {what}: {dead[0]} died: {self.airflow.tail(dead[0])}"
+            assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}: {self.strip()}"
+            time.sleep(0.2)
+        return seen
+
+    def strip(self) -> str:
+        """The states of the expected windows, in order."""
+        return str(
+            self.value(
+                "SELECT string_agg(state, ' ' ORDER BY window_start) FROM ops.window_status"
+                " WHERE dataset = %s AND is_due",
+                (DATASET,),
+            )
+        )
+
+    def wait_until_whole(self) -> None:
+        """Until every due window landed and its run has ended well."""
+        self.wait("every due window", lambda: set(self.strip().split()) == {"landed"})
+        self.wait("every run to end", lambda: {run.state for run in self.runs()} == {"success"})
+
+    def runs(self) -> list[Any]:
+        """Every run of the month's DAG that Airflow knows: run_type, state and day, oldest first."""
+        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+            cursor.execute(
+                "SELECT run_type, state, logical_date::date::text AS day FROM dag_run WHERE dag_id = %s ORDER BY 3",
+                (DAG,),
+            )
+            return cursor.fetchall()
+
+    def hashes(self) -> dict[str, str]:
+        """The content hash of every landed day."""
+        found = self.rows("SELECT lower(window_range)::date::text AS day, content_hash FROM ops.window_ledger")
+        return {row.day: row.content_hash for row in found}
+
+
+@contextmanager
+def platform(home: Path, **environment: str) -> Iterator[Live]:
+    """Start a platform of its own in ``home``; stops it and removes its server at the end."""
+    defaults = {"SIMULATION_ROWS_PER_DAY": "400", "SIMULATION_LATE_CLOSE_SECONDS": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("HIGHWATER_", "SIMULATION_", "AIRFLOW"))]:
+            patch.delenv(name)
+        for name, value in (defaults | environment | {"HIGHWATER_HOME": str(home)}).items():
+            patch.setenv(name, value)
+        settings.get.cache_clear()
+        local_server.start()
+        try:
+            bootstrap.run()
+            with LocalAirflow() as airflow:
+                yield Live(airflow)
+        finally:
+            local_server.remove()
+            patch.undo()
+            settings.get.cache_clear()
+
+
+@contextmanager
+def held(database: str, table: str) -> Iterator[None]:
+    """Nobody else reads or writes the table for the length of the block."""
+    with closing(warehouse.connect("postgres", database)) as link, link, link.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '60s'")
+        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
