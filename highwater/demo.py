@@ -26,7 +26,7 @@ NOT_WHOLE, MISTAKE, INTERRUPTED = 1, 2, 130
 POLL = 1.0
 """Seconds between two looks at the ledger."""
 GIVE_UP = 3
-"""So many failed windows are no bad day but a broken platform: waiting for the other days brings nothing."""
+"""So many windows that fail after the start are no bad day but a broken platform: waiting on brings nothing."""
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
@@ -74,6 +74,7 @@ def _run(once: bool) -> int:
             airflow.wait_until_healthy()
         end = _watch(airflow)
         _summarise(end)
+        _what_next(once)
         if not once:
             _stay(airflow)
         return 0 if end.is_whole else NOT_WHOLE
@@ -89,24 +90,25 @@ def _step(name: str) -> Iterator[None]:
 
 def _watch(airflow: LocalAirflow) -> Progress:
     """Show how far the windows are until all have landed, the rest cannot, or too many could not."""
-    columns = (TextColumn("windows landed"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, TextColumn("ETA"), TimeRemainingColumn(), console=out, speed_estimate_period=300) as bar:
+    columns = (TextColumn("landed"), BarColumn(16), MofNCompleteColumn(), TextColumn("{task.description}, ETA"))
+    seen: Progress | None = None
+    failed_before = progress.read(DATASET, DAG).failed
+    with Bar(
+        *columns, TimeRemainingColumn(), console=out, speed_estimate_period=300, disable=not out.is_terminal
+    ) as bar:
         shown = bar.add_task("", total=None)
-        last = None
         while True:
             _still_up(airflow)
             now = progress.read(DATASET, DAG)
-            line = f"{now.runs_active} runs active, {now.failed} failed, {now.rows_quarantined:,} rows quarantined"
+            line = f"{now.runs_active} runs active, {now.rows_quarantined:,} quarantined"
+            line += f", {now.failed} failed" if now.failed else ""
             bar.update(shown, total=now.due, completed=now.landed + now.skipped, description=line)
-            if not out.is_terminal and (now.landed, now.failed) != last:
-                out.print(
-                    f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-                last = (now.landed, now.failed)
-            if now.is_over or now.failed >= GIVE_UP:
+            if not out.is_terminal and (seen is None or (now.landed, now.failed) != (seen.landed, seen.failed)):
+                text = f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}"
+                out.print(text, highlight=False, soft_wrap=True)
+            if now.is_over or now.failed - failed_before >= GIVE_UP:
                 return now
+            seen = now
             time.sleep(POLL)
 
 
@@ -124,9 +126,9 @@ def _still_up(airflow: LocalAirflow) -> None:
 
 
 def _summarise(end: Progress) -> None:
-    """What landed and what it took; what did not, and why; what to type next."""
+    """What landed and what it took; what did not, and why."""
     table = Table(show_header=False, title=f"{DATASET}: {end.landed} of {end.due} windows landed")
-    speed = "unknown" if end.rows_per_second is None else f"{end.rows_per_second:,.0f} a second of work"
+    speed = "unknown" if end.rows_per_second is None else f"{end.rows_per_second:,.0f} a second, all stages together"
     for name, value in (
         ("rows extracted", f"{end.rows_extracted:,}"),
         ("rows published", f"{end.rows_published:,}"),
@@ -140,9 +142,13 @@ def _summarise(end: Progress) -> None:
     out.print(table)
     with warehouse.session("analyst") as cursor:
         out.print(status.draw(status.read(cursor), status.troubles(cursor)), soft_wrap=True)
+
+
+def _what_next(once: bool) -> None:
+    """What to type: the UI and its login, the ledger's strip, a query as the role that may read."""
     login = local_environment.psql_command("analyst")
     query = "SELECT reason, count(*) FROM quarantine.rejected_rows GROUP BY reason ORDER BY 2 DESC"
-    out.print("\nwhile this is up:", highlight=False)
+    out.print("\nscripts/demo brings it up again; then:" if once else "\nwhile this is up:", highlight=False)
     for name, value in (
         ("Airflow", f"{settings.get().ui_address}   user admin, password {credentials.secret('admin_password')}"),
         ("status", "scripts/highwater status"),
