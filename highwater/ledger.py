@@ -121,7 +121,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 ),
             )
             attempt_id = warehouse.fetch_value(cursor)
-            _reset_peak_memory()
+            reset_peak_memory()
             state, error = "succeeded", None
             try:
                 yield mine
@@ -159,7 +159,7 @@ def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
     )
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     """Start the peak anew: a task process is forked from a scheduler that may have been larger.
 
     See proc(5), /proc/pid/clear_refs. Without it (no Linux; or Airflow has made the process undumpable, and so root's
