@@ -96,8 +96,8 @@ class TestUndisturbed:
         assert month.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
 
     def test_the_ui_is_on_this_machine_only_and_asks_who_is_there(self, month: Live) -> None:
-        assert month.airflow.url.startswith("http://127.0.0.1:")
-        assert httpx.get(f"{month.airflow.url}/api/v2/dags").status_code == 401
+        assert settings.get().ui_address.startswith("http://127.0.0.1:")
+        assert httpx.get(f"{settings.get().ui_address}/api/v2/dags").status_code == 401
 
     def test_a_native_backfill_reloads_exactly_its_seven_days(self, month: Live) -> None:
         before, days = month.hashes(), sorted(month.hashes())[10:17]
