@@ -15,7 +15,14 @@ CREATE TABLE IF NOT EXISTS control.datasets (
     CONSTRAINT due_after_is_not_negative CHECK (extract(EPOCH FROM due_after) >= 0)
 );
 
+ALTER TABLE control.datasets
+ADD COLUMN IF NOT EXISTS grid text NOT NULL DEFAULT 'fixed'
+CONSTRAINT grid_is_known CHECK (grid IN ('fixed', 'watermark'));
+
 COMMENT ON TABLE control.datasets IS 'The grid of each dataset: first window, step, owner DAG';
+COMMENT ON COLUMN control.datasets.grid IS
+'fixed: every window is one step of the grid; watermark: a window reaches from the last watermark to the next one, and '
+'a step of the grid has landed when such windows cover it';
 COMMENT ON COLUMN control.datasets.due_after IS 'How long after its end a window is due';
 COMMENT ON COLUMN control.datasets.max_lag IS 'Older than this, the newest landed window counts as stale';
 
@@ -29,10 +36,11 @@ RETURN wanted.first_window + make_interval(
     )
 );
 
--- Whether a range is exactly one window of the dataset's grid.
+-- Whether a range is exactly one window of the dataset's grid; a dataset that runs by watermark has none to publish.
 CREATE OR REPLACE FUNCTION control.is_window(wanted control.datasets, candidate tstzrange) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-RETURN lower_inc(candidate)
+RETURN wanted.grid = 'fixed'
+AND lower_inc(candidate)
 AND NOT upper_inc(candidate)
 AND lower(candidate) >= wanted.first_window
 AND extract(EPOCH FROM upper(candidate) - lower(candidate)) = extract(EPOCH FROM wanted.step)

@@ -1,17 +1,69 @@
 -- The questions people ask of the ledger, as views.
 
--- One row per expected window of every dataset, up to the one that is under way.
+-- One row per expected window of every dataset, up to the one that is under way. Of a dataset that runs by watermark it
+-- is a step of its grid: landed once the ledger covers it, with the rows of the windows that begin in it.
 CREATE OR REPLACE VIEW ops.window_status AS
 WITH expected AS (
     SELECT
         d.dataset,
         d.dag_id,
+        d.grid,
         tstzrange(edge.moment, edge.moment + make_interval(secs => extract(EPOCH FROM d.step)), '[)') AS window_range,
         edge.moment + make_interval(secs => extract(EPOCH FROM d.step)) <= control.due_until(d, ops.clock()) AS is_due
     FROM control.datasets AS d
     CROSS JOIN LATERAL generate_series(
         d.first_window, ops.clock(), make_interval(secs => extract(EPOCH FROM d.step))
     ) AS edge (moment)
+),
+
+covered AS (
+    SELECT
+        l.dataset,
+        range_agg(l.window_range) AS window_ranges
+    FROM ops.window_ledger AS l
+    INNER JOIN control.datasets AS d ON l.dataset = d.dataset AND d.grid = 'watermark'
+    GROUP BY l.dataset
+),
+
+landed AS (
+    SELECT
+        l.dataset,
+        l.window_range,
+        l.version,
+        l.run_id,
+        l.rows_extracted,
+        l.rows_published,
+        l.rows_quarantined,
+        l.rows_deduplicated,
+        l.landed_at
+    FROM ops.window_ledger AS l
+    INNER JOIN control.datasets AS d ON l.dataset = d.dataset AND d.grid = 'fixed'
+    UNION ALL
+    SELECT
+        e.dataset,
+        e.window_range,
+        l.version,
+        l.run_id,
+        begun.rows_extracted,
+        begun.rows_published,
+        begun.rows_quarantined,
+        begun.rows_deduplicated,
+        l.landed_at
+    FROM expected AS e
+    INNER JOIN covered AS c ON e.dataset = c.dataset AND c.window_ranges @> e.window_range
+    INNER JOIN ops.window_ledger AS l
+        ON e.dataset = l.dataset AND l.window_range @> (upper(e.window_range) - '1 microsecond'::interval)
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                coalesce(sum(b.rows_extracted), 0)::bigint AS rows_extracted,
+                coalesce(sum(b.rows_published), 0)::bigint AS rows_published,
+                coalesce(sum(b.rows_quarantined), 0)::bigint AS rows_quarantined,
+                coalesce(sum(b.rows_deduplicated), 0)::bigint AS rows_deduplicated
+            FROM ops.window_ledger AS b
+            WHERE b.dataset = e.dataset AND lower(b.window_range) <@ e.window_range AND b.window_range && e.window_range
+        ) AS begun
+    WHERE e.grid = 'watermark'
 ),
 
 latest AS (
@@ -63,7 +115,7 @@ SELECT
     l.landed_at,
     e.is_due
 FROM expected AS e
-LEFT JOIN ops.window_ledger AS l USING (dataset, window_range)
+LEFT JOIN landed AS l USING (dataset, window_range)
 LEFT JOIN ops.skipped_windows AS s USING (dataset, window_range)
 LEFT JOIN latest AS a USING (dataset, window_range);
 
@@ -74,7 +126,7 @@ SELECT
     gap.window_range,
     lower(gap.window_range) AS gap_start,
     upper(gap.window_range) AS gap_end,
-    (extract(EPOCH FROM upper(gap.window_range) - lower(gap.window_range)) / extract(EPOCH FROM d.step))::bigint
+    ceil(extract(EPOCH FROM upper(gap.window_range) - lower(gap.window_range)) / extract(EPOCH FROM d.step))::bigint
         AS windows
 FROM control.datasets AS d
 CROSS JOIN
