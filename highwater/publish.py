@@ -42,12 +42,16 @@ class Landed:
     content_hash: str
 
 
-@tenacity.retry(
+patiently = tenacity.retry(
     retry=tenacity.retry_if_exception_type(Busy),
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
     stop=tenacity.stop_after_attempt(8),
     reraise=True,
 )
+"""Try a publishing function again while somebody holds what it needs, within bounds."""
+
+
+@patiently
 def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
     """Publish a window from its set in one transaction; a lock that somebody holds is waited for, within bounds.
 
@@ -55,7 +59,7 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
         RefusedData: the counts don't add up, the attempt is stale, the set is gone or unsafe.
         Busy: readers held the published table for too long.
     """
-    with _in_words(), warehouse.session("loader") as cursor:
+    with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT p.outcome, (p.landed).* FROM ops.publish_window(%s, %s, %s, %s, %s, %s, %s, %s, %s) AS p",
             (
@@ -76,7 +80,7 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
 
 def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
     """Record that a rule says not to load this window; returns False when it has landed, which stands."""
-    with _in_words(), warehouse.session("loader") as cursor:
+    with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT WHERE ops.skip_window(%s, %s, %s, %s, %s, %s)",
             (dataset, ledger.as_range(window), rule, reason, run.dag_id, run.run_id),
@@ -85,7 +89,7 @@ def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) 
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def in_words() -> Iterator[None]:
     """SQLSTATE HW0xx is a refusal of ours; a lock is busy; the rest is as it is."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psycopg2
@@ -35,18 +36,26 @@ def new_set(dataset: str, window: Window) -> str:
 def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Window) -> int:
     """Stream the window by ``sql/<folder>/extract.sql`` from the source into ``staging.<set>_raw``; returns the rows.
 
+    Raises:
+        ConfigurationError: a column has a type that is not built into Postgres.
+    """
+    return fill(source, target, f"{folder}/extract.sql", sources.bounds(window), staged)
+
+
+def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str, object], staged: str) -> int:
+    """Stream what ``sql/<statement>`` gives at the source into ``staging.<set>_raw``, made for it; returns the rows.
+
     The table takes its columns from the statement. The caller commits.
 
     Raises:
         ConfigurationError: a column has a type that is not built into Postgres.
     """
-    statement = warehouse.read_sql(f"{folder}/extract.sql").rstrip().rstrip(";")
-    query = source.mogrify(statement, sources.bounds(window)).decode()
-    source.execute(f"SELECT * FROM ({query}\n) AS shape LIMIT 0")  # noqa: S608 - mogrify has bound the values
+    query = warehouse.bind(source, statement, parameters)
+    source.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - mogrify has bound the values
     for column in source.description or ():
         if column.type_code >= FIRST_CUSTOM_OID:
             raise ConfigurationError(
-                f"column {column.name!r} of sql/{folder}/extract.sql has a type of the source's own: cast it"
+                f"column {column.name!r} of sql/{statement} has a type of the source's own: cast it"
             )
     target.execute(
         "SELECT format_type(oid, NULL) FROM unnest(%s) WITH ORDINALITY AS wanted (oid, place) ORDER BY place",
@@ -112,17 +121,20 @@ def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int
 
     Does nothing while another run is at work on the window: its summary will. The caller commits.
     """
-    warehouse.run_file(
-        cursor,
-        "ops/obsolete_sets.sql",
-        {
-            "prefix": f"{dataset}__{window.tag}__",
-            "dataset": dataset,
-            "window_range": ledger.as_range(window),
-            "dag_id": run.dag_id,
-            "run_id": run.run_id,
-        },
-    )
+    values = {"prefix": f"{dataset}__{window.tag}__", "window_range": ledger.as_range(window)}
+    return _drop_listed(cursor, "ops/obsolete_sets.sql", values, dataset, run)
+
+
+def drop_obsolete_increments(cursor: Cursor, dataset: str, run: Run) -> int:
+    """Drop what runs of a dataset that is loaded by its changes left in staging; returns the number of tables.
+
+    Does nothing while another run is at work on the dataset: its end will. The caller commits.
+    """
+    return _drop_listed(cursor, "ops/obsolete_increments.sql", {"prefix": f"{dataset}__"}, dataset, run)
+
+
+def _drop_listed(cursor: Cursor, query: str, values: Mapping[str, object], dataset: str, run: Run) -> int:
+    warehouse.run_file(cursor, query, {**values, "dataset": dataset, "dag_id": run.dag_id, "run_id": run.run_id})
     tables = [row[0] for row in cursor.fetchall()]
     for table in tables:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", table)))

@@ -33,7 +33,7 @@ class Pipeline:
 @task
 def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves."""
-    with _stage(pipeline, "validate_availability") as attempt:
+    with stage(pipeline.dataset, "validate_availability") as attempt:
         from highwater import quality
 
         for statement in ("extract.sql", "clean.sql"):
@@ -50,7 +50,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
 @task
 def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
     """Stream the window from the source into a new set in staging."""
-    with _stage(pipeline, "extract") as attempt:
+    with stage(pipeline.dataset, "extract") as attempt:
         name = staging.new_set(pipeline.dataset, attempt.window)
         with (
             warehouse.session("loader") as target,
@@ -67,7 +67,7 @@ def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
 @task
 def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
     """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
-    with _stage(pipeline, "transform") as attempt, warehouse.session("loader") as cursor:
+    with stage(pipeline.dataset, "transform") as attempt, warehouse.session("loader") as cursor:
         staged = Staged(**extracted)
         cleaned = staging.clean(cursor, pipeline.folder, staged.name, pipeline.dataset, attempt.window)
         attempt.rows = cleaned.rows_clean
@@ -78,7 +78,7 @@ def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
 @task
 def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
     """Run the suite on the set before anyone can read it; a failed audit publishes nothing."""
-    with _stage(pipeline, "audit") as attempt:
+    with stage(pipeline.dataset, "audit") as attempt:
         from highwater import quality
 
         staged = Staged(**cleaned)
@@ -100,7 +100,7 @@ def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
 @task
 def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
     """Publish the set and write the ledger row, in one transaction."""
-    with _stage(pipeline, "load") as attempt:
+    with stage(pipeline.dataset, "load") as attempt:
         landed = publish.publish_window(pipeline.dataset, attempt.window, Staged(**audited), attempt.run)
         attempt.rows = landed.rows_published
         attempt.note = f"{landed.outcome} as version {landed.version}, content {landed.content_hash[:12]}"
@@ -110,7 +110,7 @@ def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
 @task
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    with _stage(pipeline, "summarise") as attempt, warehouse.session("loader") as cursor:
+    with stage(pipeline.dataset, "summarise") as attempt, warehouse.session("loader") as cursor:
         attempt.note = f"{landed['outcome']}, " + ledger.summarise(
             cursor, pipeline.dataset, attempt.window, attempt.run
         )
@@ -119,15 +119,19 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _stage(pipeline: Pipeline, name: str) -> Iterator[Attempt]:
-    """One try of a stage on this run's window; an error that a retry cannot mend ends the task at once."""
+def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
+    """One try of a stage on this run's window; an error that a retry cannot mend ends the task at once.
+
+    With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
+    """
     context = get_current_context()
     ti, dag_run = context["ti"], context["dag_run"]
     run = Run(dag_run.dag_id, dag_run.run_id, ti.try_number, last_try=ti.try_number > ti.max_tries)
+    moment = dag_run.logical_date or (dag_run.run_after if any_time else None)
     try:
         with warehouse.session("loader") as cursor:
-            window: Window = window_of(dag_run.logical_date, ledger.grid(cursor, pipeline.dataset))
-        with ledger.attempt(pipeline.dataset, window, name, run) as attempt:
+            window: Window = window_of(moment, ledger.grid(cursor, dataset))
+        with ledger.attempt(dataset, window, name, run) as attempt:
             yield attempt
     except (ConfigurationError, RefusedData) as error:
         raise AirflowFailException(str(error)) from error

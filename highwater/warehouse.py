@@ -96,9 +96,19 @@ def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = N
     cursor.execute(read_sql(name), parameters)
 
 
+def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
+    """The one statement of ``sql/<name>`` with its parameters bound, to stand inside another: ``(…) AS rows``."""
+    return cursor.mogrify(read_sql(name).rstrip().rstrip(";"), parameters).decode() + "\n"
+
+
 def fetch(cursor: Cursor) -> Any:
     """The next row of the cursor with its columns as attributes, or None when there is none."""
     return cursor.fetchone()
+
+
+def fetch_all(cursor: Cursor) -> list[Any]:
+    """The rows that are left, each with its columns as attributes."""
+    return cursor.fetchall()
 
 
 def fetch_value(cursor: Cursor) -> Any:

@@ -1,0 +1,203 @@
+"""Thin Python over checkpoints: how far a dataset has come, how its source is read, and moving it on with the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import Json
+
+from highwater import clock, ledger, warehouse
+from highwater.errors import ConfigurationError
+from highwater.ledger import Run
+from highwater.publish import in_words, patiently
+from highwater.windows import Window
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ops.checkpoints holds; a reset one has no watermark, no snapshot and no identity."""
+
+    revision: int
+    watermark: datetime | None
+    snapshot: str | None
+    identity: Mapping[str, Any] | None
+    mode: str
+    reason: str
+    last_full_at: datetime | None
+    updated_by: str
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What control.sources says of a dataset: how to read its source, and what to do when something is wrong."""
+
+    strategy: str
+    overlap: timedelta
+    reconcile_every: timedelta
+    max_changes: int
+    on_replaced_source: str
+    on_changed_schema: str
+    on_large_change_set: str
+    keys_per_bucket: int
+    buckets_per_check: int
+    full_run_wanted: str | None
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What the source shows in one snapshot: which that is, the time there (UTC), and which source it is."""
+
+    snapshot: str
+    moment: datetime
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A change set in staging: where it is, what it was read from, and the checkpoint it may be merged upon.
+
+    Its window reaches from the end of what landed to the moment of the snapshot; ``by_hour`` counts the changes.
+    """
+
+    name: str
+    mode: str
+    reason: str
+    accept: bool
+    base_revision: int
+    base_snapshot: str | None
+    snapshot: str
+    identity: Mapping[str, Any]
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    by_hour: list[dict[str, Any]]
+    rejected: int = 0
+    deduplicated: int = 0
+
+    @property
+    def window(self) -> Window:
+        """From the old watermark to the new one."""
+        return Window(self.window_start, self.window_end)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a change set did to the published table (see ops.merge_changes); ``base_snapshot`` is where it came from."""
+
+    outcome: str
+    rows_inserted: int
+    rows_updated: int
+    rows_deleted: int
+    mode: str
+    base_snapshot: str | None
+    base_watermark: datetime
+
+
+def read(cursor: Cursor, dataset: str) -> Checkpoint | None:
+    """The checkpoint of a dataset; None where there never was one."""
+    cursor.execute(
+        "SELECT revision, watermark, source_snapshot::text, source_identity, mode, reason, last_full_at, updated_by"
+        " FROM ops.checkpoints WHERE dataset = %s",
+        (dataset,),
+    )
+    row = warehouse.fetch(cursor)
+    return Checkpoint(*row) if row else None
+
+
+def rules(cursor: Cursor, dataset: str) -> Rules:
+    """How the source of a dataset is read.
+
+    Raises:
+        ConfigurationError: control.sources has no row of it.
+    """
+    cursor.execute(
+        "SELECT strategy, overlap, reconcile_every, max_changes, on_replaced_source, on_changed_schema,"
+        " on_large_change_set, keys_per_bucket, buckets_per_check, full_run_wanted"
+        " FROM control.sources WHERE dataset = %s",
+        (dataset,),
+    )
+    row = warehouse.fetch(cursor)
+    if row is None:
+        raise ConfigurationError(f"dataset {dataset!r} has no row in control.sources: it is not loaded by its changes")
+    return Rules(*row)
+
+
+def source_state(source: Cursor, folder: str, strategy: str) -> SourceState:
+    """Ask ``sql/<folder>/source_state.sql`` what the source shows in the cursor's snapshot."""
+    warehouse.run_file(source, f"{folder}/source_state.sql", {"now": clock.frozen()})
+    row = warehouse.fetch(source)
+    return SourceState(row.snapshot, row.moment, {**row.identity, "strategy": strategy})
+
+
+def landed_until(cursor: Cursor, dataset: str) -> datetime:
+    """Where the next window begins: the end of the newest one that landed, else the start of the grid."""
+    cursor.execute(
+        "SELECT coalesce(max(upper(l.window_range)), d.first_window) AS moment FROM control.datasets AS d"
+        " LEFT JOIN ops.window_ledger AS l USING (dataset) WHERE d.dataset = %s GROUP BY d.first_window",
+        (dataset,),
+    )
+    moment: datetime = warehouse.fetch_value(cursor)
+    return moment
+
+
+def max_lag(cursor: Cursor, dataset: str) -> timedelta | None:
+    """How old a change of the dataset may become before it lands; None where nobody set a limit."""
+    cursor.execute("SELECT max_lag FROM control.datasets WHERE dataset = %s", (dataset,))
+    limit: timedelta | None = warehouse.fetch_value(cursor)
+    return limit
+
+
+@patiently
+def merge(dataset: str, changes: Changes, run: Run) -> Merged:
+    """Merge a set, move the checkpoint on and write the ledger row, in one transaction.
+
+    Raises:
+        RefusedData: the checkpoint has moved meanwhile, the counts don't add up, or too many rows would be deleted.
+        Busy: somebody held the tables for too long.
+    """
+    with in_words(), warehouse.session("loader") as cursor:
+        cursor.execute(
+            "SELECT m.outcome, m.rows_inserted, m.rows_updated, m.rows_deleted FROM ops.merge_changes("
+            "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) AS m",
+            (
+                dataset,
+                ledger.as_range(changes.window),
+                changes.name,
+                changes.mode,
+                changes.reason,
+                changes.base_revision,
+                changes.base_snapshot,
+                changes.rows,
+                changes.deduplicated,
+                changes.snapshot,
+                Json(changes.identity),
+                changes.accept,
+                run.dag_id,
+                run.run_id,
+            ),
+        )
+        row = warehouse.fetch(cursor)
+        return Merged(
+            row.outcome,
+            row.rows_inserted,
+            row.rows_updated,
+            row.rows_deleted,
+            changes.mode,
+            changes.base_snapshot,
+            changes.window_start,
+        )
+
+
+def reset(dataset: str, by: str, reason: str) -> int:
+    """Forget how far a dataset has come, so that its next run is a full one; returns the checkpoint's new revision.
+
+    Raises:
+        RefusedData: there is no checkpoint.
+    """
+    with in_words(), warehouse.session("loader") as cursor:
+        cursor.execute("SELECT ops.reset_checkpoint(%s, %s, %s)", (dataset, by, reason))
+        return int(warehouse.fetch_value(cursor))

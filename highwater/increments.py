@@ -1,0 +1,219 @@
+"""The stages of a dataset that is loaded by its changes, from the source to the published table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.extras import Json
+
+from highwater import checkpoints, ledger, modes, staging, warehouse
+from highwater.checkpoints import Changes, Checkpoint, Merged, Rules
+from highwater.errors import RefusedData
+from highwater.ledger import Run
+from highwater.modes import Situation
+from highwater.windows import Window
+
+
+@dataclass(frozen=True)
+class Increment:
+    """A dataset and what it is made of.
+
+    ``sql/<folder>/``, an Airflow connection, the suite that every row must pass, and the one for changes alone.
+    """
+
+    dataset: str
+    folder: str
+    connection: str
+    suite: str
+    change_suite: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do, and upon which checkpoint (see `modes.decide`)."""
+
+    mode: str
+    reason: str
+    accept: bool
+    base_revision: int
+    base_snapshot: str | None
+
+
+def is_covered(dataset: str, hour: Window) -> bool:
+    """Whether the ledger already covers the step of the grid that a run is for."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute(
+            "SELECT coalesce(range_agg(window_range) @> %s, false) FROM ops.window_ledger WHERE dataset = %s",
+            (ledger.as_range(hour), dataset),
+        )
+        return bool(warehouse.fetch_value(cursor))
+
+
+def determine(source: Cursor, increment: Increment, *, asked: str | None = None, accept: bool = False) -> Plan:
+    """Decide the mode of the next run.
+
+    Args:
+        source: a cursor on the source, in one snapshot.
+        increment: the dataset.
+        asked: who asked for a full run, and why; None if nobody.
+        accept: load what a rule of control.sources would stop.
+
+    Raises:
+        RefusedData: a rule says to stop.
+    """
+    with warehouse.session("loader") as cursor:
+        rules = checkpoints.rules(cursor, increment.dataset)
+        checkpoint = checkpoints.read(cursor, increment.dataset)
+        state = checkpoints.source_state(source, increment.folder, rules.strategy)
+        cursor.execute(
+            "SELECT upper(window_range), source_snapshot FROM ops.window_ledger WHERE dataset = %s"
+            " ORDER BY upper(window_range) DESC LIMIT 1",
+            (increment.dataset,),
+        )
+        landed = warehouse.fetch(cursor)
+        cursor.execute(
+            "SELECT differing_keys FROM ops.checkpoint_status WHERE dataset = %s AND differing_keys <> '{}'",
+            (increment.dataset,),
+        )
+        differing = warehouse.fetch(cursor)
+    situation = Situation(
+        checkpoint,
+        state,
+        rules,
+        asked=asked or (rules.full_run_wanted and f"control.sources wants it: {rules.full_run_wanted}"),
+        landed=landed and tuple(landed),
+        differing_keys=differing.differing_keys if differing else (),
+        accept=accept,
+    )
+
+    def count_changes() -> int:
+        assert checkpoint is not None
+        query = warehouse.bind(source, *changes_since(increment, rules, checkpoint))
+        source.execute(f"SELECT count(*) FROM (SELECT FROM ({query}) AS c LIMIT %s) AS c", (rules.max_changes + 1,))  # noqa: S608
+        return int(warehouse.fetch_value(source))
+
+    decision = modes.decide(situation, count_changes)
+    revision, snapshot = (checkpoint.revision, checkpoint.snapshot) if checkpoint else (0, None)
+    return Plan(decision.mode, decision.reason, accept, revision, snapshot)
+
+
+def changes_since(
+    increment: Increment, rules: Rules, checkpoint: Checkpoint, overlap: timedelta | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """The statement that lists what changed since a checkpoint, with its parameters."""
+    return f"{increment.folder}/{rules.strategy}_changes.sql", {
+        "snapshot": checkpoint.snapshot,
+        "watermark": checkpoint.watermark,
+        "overlap": rules.overlap if overlap is None else overlap,
+    }
+
+
+def identify(source: Cursor, increment: Increment, plan: Plan, hour: Window) -> Changes:
+    """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
+
+    Raises:
+        RefusedData: the checkpoint has moved since the plan was made.
+        ConfigurationError: a statement does not fit the source.
+    """
+    name = staging.new_set(increment.dataset, hour)
+    with warehouse.session("loader") as target:
+        rules = checkpoints.rules(target, increment.dataset)
+        checkpoint = checkpoints.read(target, increment.dataset)
+        if (checkpoint.revision if checkpoint else 0) != plan.base_revision:
+            raise RefusedData(
+                f"the checkpoint of {increment.dataset} has moved on since this run began, by "
+                f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run takes whatever is left"
+            )
+        state = checkpoints.source_state(source, increment.folder, rules.strategy)
+        if plan.mode == modes.FULL:
+            statement, parameters = f"{increment.folder}/{rules.strategy}_full.sql", dict[str, Any]()
+        else:
+            assert checkpoint is not None
+            statement, parameters = changes_since(increment, rules, checkpoint)  # type: ignore[assignment]
+        rows = staging.fill(source, target, statement, parameters, name)
+        start = checkpoints.landed_until(target, increment.dataset)
+        # a clock that went backwards must not stop the load
+        end = max(state.moment, start + timedelta(microseconds=1))
+        by_hour = [] if plan.mode == modes.FULL else _by_hour(target, increment, name)
+    return Changes(
+        name,
+        plan.mode,
+        plan.reason,
+        plan.accept,
+        plan.base_revision,
+        plan.base_snapshot,
+        state.snapshot,
+        state.identity,
+        start,
+        end,
+        rows,
+        by_hour,
+    )
+
+
+def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, Any]]:
+    """Hour (ISO 8601), inserts, updates and deletes of the set."""
+    raw = sql.Identifier("staging", f"{name}_raw")
+    cursor.execute(sql.SQL("ANALYZE {}").format(raw))
+    cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(raw))
+    warehouse.run_file(cursor, f"{increment.folder}/changes_by_hour.sql")
+    counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in warehouse.fetch_all(cursor)]
+    cursor.execute("DROP VIEW pg_temp.raw")
+    return counts
+
+
+def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, str]:
+    """Clean the set and audit it before anyone can read it; returns it with its counts, and the audit in a sentence.
+
+    Raises:
+        RefusedData: the audit failed; says what and which query lists the rows. Nothing is published.
+    """
+    from highwater import quality
+
+    with warehouse.session("loader") as cursor:
+        cleaned = staging.clean(cursor, increment.folder, changes.name, increment.dataset, changes.window)
+        warehouse.run_file(
+            cursor,
+            "ops/usual_changes.sql",
+            {"dataset": increment.dataset, "hours": (changes.window_end - changes.window_start) / timedelta(hours=1)},
+        )
+        usual_rows = int(warehouse.fetch_value(cursor))
+    suites = [increment.suite] if changes.mode == modes.FULL else [increment.suite, increment.change_suite]
+    sentences = []
+    for suite in suites:
+        report = quality.audit(suite, "staging", f"{changes.name}_clean", {"usual_rows": usual_rows})
+        with warehouse.session("loader") as cursor:
+            quality.store(cursor, report, dataset=increment.dataset, window=changes.window, run=run)
+        if not report.success:
+            raise RefusedData(f"{increment.dataset} {changes.window} is not published: {report.sentence()}")
+        sentences.append(report.sentence())
+    counted = replace(changes, rejected=cleaned.rows_rejected, deduplicated=cleaned.rows_deduplicated)
+    return counted, "; ".join(sentences)
+
+
+def land(increment: Increment, changes: Changes, run: Run, hour: Window) -> Merged:
+    """Merge the set with its checkpoint and its ledger row, and write what the run cost."""
+    merged = checkpoints.merge(increment.dataset, changes, run)
+    with warehouse.session("loader") as cursor:
+        warehouse.run_file(
+            cursor,
+            "ops/summarise_increment.sql",
+            {
+                "dataset": increment.dataset,
+                "staged_as": changes.name,
+                "mode": changes.mode,
+                "reason": changes.reason,
+                "inserted": merged.rows_inserted,
+                "updated": merged.rows_updated,
+                "deleted": merged.rows_deleted,
+                "by_hour": Json(changes.by_hour),
+                "hour": ledger.as_range(hour),
+                "run_id": run.run_id,
+            },
+        )
+    return merged

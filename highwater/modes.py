@@ -1,0 +1,127 @@
+"""Full or incremental: what the next run of a dataset has to be, and why. Pure: no database, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from highwater.checkpoints import Checkpoint, Rules, SourceState
+from highwater.errors import RefusedData
+
+FULL, INCREMENTAL = "full", "incremental"
+WHICH_SOURCE = ("server", "timeline", "database", "table")
+"""The parts of an identity that tell one source from another."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that the decision looks at.
+
+    ``asked``: who asked for a full run, and why; None if nobody. ``landed``: end and source snapshot of the newest
+    window in the ledger. ``differing_keys``: what the last comparison at this checkpoint found. ``accept``: somebody
+    has looked at what a rule would stop, and wants it loaded.
+    """
+
+    checkpoint: Checkpoint | None
+    source: SourceState
+    rules: Rules
+    asked: str | None = None
+    landed: tuple[datetime, str] | None = None
+    differing_keys: Sequence[str] = ()
+    accept: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The mode, ``full`` or ``incremental``, and the reason in words."""
+
+    mode: str
+    reason: str
+
+
+def decide(now: Situation, count_changes: Callable[[], int]) -> Decision:
+    """Whether the run takes everything or what changed since the checkpoint.
+
+    Args:
+        now: the situation.
+        count_changes: counts what an incremental run would take, up to one more than the limit; asked last, and only
+            where a checkpoint can be trusted.
+
+    Raises:
+        RefusedData: a rule of control.sources says to stop.
+    """
+    if reason := next(_reasons_for_full(now), None):
+        return Decision(FULL, reason)
+    changes = count_changes()
+    if changes > now.rules.max_changes:
+        what = f"more than {now.rules.max_changes:,} rows changed at the source"
+        if now.rules.on_large_change_set == FULL:
+            return Decision(FULL, what)
+        _unless_stopped(now, "on_large_change_set", what)
+        return Decision(INCREMENTAL, f"{what}, which is accepted")
+    return Decision(INCREMENTAL, f"the checkpoint holds, and {changes:,} rows changed since")
+
+
+def _reasons_for_full(now: Situation) -> Iterator[str]:
+    """Why the checkpoint cannot be gone on from; raises where a rule says to stop."""
+    checkpoint, source, rules = now.checkpoint, now.source, now.rules
+    if checkpoint is None:
+        yield "there is no checkpoint"
+        return
+    if checkpoint.snapshot is None or checkpoint.identity is None or checkpoint.watermark is None:
+        yield f"the checkpoint was reset by {checkpoint.updated_by}: {checkpoint.reason}"
+        return
+    if now.asked:
+        yield now.asked
+    if now.landed != (checkpoint.watermark, checkpoint.snapshot):
+        said, known = (checkpoint.watermark, checkpoint.snapshot), now.landed or ("nothing", "none")
+        yield (
+            f"the checkpoint was tampered with: it says {said[0]}, snapshot {said[1]}, "
+            f"but the ledger says {known[0]}, snapshot {known[1]}"
+        )
+    if replaced := list(_differences(checkpoint.identity, source.identity, WHICH_SOURCE)):
+        what = f"the source is another one than the checkpoint's: {', '.join(replaced)}"
+        yield _unless_stopped(now, "on_replaced_source", what)
+    seen, there = _newest_transaction(checkpoint.snapshot), _newest_transaction(source.snapshot)
+    if seen > there:
+        what = (
+            "the checkpoint is ahead of the source, which was restored from an older state: "
+            f"it has seen up to transaction {seen}, the source has come to {there}"
+        )
+        yield _unless_stopped(now, "on_replaced_source", what)
+    if changed := list(_differences(checkpoint.identity["columns"], source.identity["columns"])):
+        yield _unless_stopped(now, "on_changed_schema", f"the source's columns changed: {', '.join(changed)}")
+    if changed := list(_differences(checkpoint.identity, source.identity, ("strategy",))):
+        yield f"the source is read in another way: {changed[0]}"
+    if now.differing_keys:
+        yield f"source and target differ in {len(now.differing_keys)} keys, among them {now.differing_keys[0]}"
+    if checkpoint.last_full_at is None or source.moment - checkpoint.last_full_at >= rules.reconcile_every:
+        yield f"the last full run was at {checkpoint.last_full_at}, one is due every {rules.reconcile_every}"
+
+
+def _unless_stopped(now: Situation, rule: str, what: str) -> str:
+    """Returns ``what``, unless the rule stops it and nobody has accepted it."""
+    if getattr(now.rules, rule) == "stop" and not now.accept:
+        raise RefusedData(
+            f"{what}; control.sources.{rule} says stop. Nothing was loaded: look at the source, then run again with "
+            'the configuration {"accept": true}'
+        )
+    return what
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] | None = None) -> Iterator[str]:
+    """What differs, in words: ``note (text) added``, ``amount is text, was numeric``, ``currency dropped``."""
+    for name in names or sorted({*old, *new}):
+        if name not in old:
+            yield f"{name} ({new[name]}) added"
+        elif name not in new:
+            yield f"{name} dropped"
+        elif old[name] != new[name]:
+            yield f"{name} is {new[name]}, was {old[name]}"
+
+
+def _newest_transaction(snapshot: str) -> int:
+    """The xmax of a pg_snapshot: the first transaction that had not begun."""
+    return int(snapshot.split(":")[1])

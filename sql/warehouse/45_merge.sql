@@ -1,0 +1,214 @@
+-- The only way changes are published. A set in staging is as in 40_publish.sql, but its clean table holds changed rows,
+-- those that are gone with deleted_at; in full mode every row of the source. The published table has a deleted_at.
+
+-- A list of columns as SQL, each behind a prefix: 't.a, t.b'.
+CREATE OR REPLACE FUNCTION ops.column_list(p_columns text[], p_prefix text DEFAULT '') RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT string_agg(p_prefix || quote_ident(c), ', ' ORDER BY place)
+    FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
+);
+
+-- Merges a staging set into the published table, moves the checkpoint on if it still is where the set was read from,
+-- and writes the ledger row of [old watermark, new watermark) — one transaction. Outcomes: 'merged'; 'already landed'
+-- (this very set is what the ledger holds: an earlier try did it).
+CREATE OR REPLACE FUNCTION ops.merge_changes(
+    p_dataset text,
+    p_window tstzrange,
+    p_set text,
+    p_mode text,
+    p_reason text,
+    p_base_revision integer,
+    p_base_snapshot text,
+    p_rows_extracted bigint,
+    p_rows_deduplicated bigint,
+    p_source_snapshot text,
+    p_source_identity jsonb,
+    p_accept boolean,
+    p_dag_id text,
+    p_run_id text,
+    OUT outcome text,
+    OUT rows_inserted bigint,
+    OUT rows_updated bigint,
+    OUT rows_deleted bigint,
+    OUT landed ops.window_ledger
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s'
+AS $$
+DECLARE
+    wanted control.datasets;
+    source control.sources;
+    former ops.checkpoints;
+    landed_until timestamptz;
+    raw_table regclass;
+    clean_table regclass;
+    rejected_table regclass;
+    published regclass;
+    found_raw bigint;
+    found_rejected bigint;
+    content record;
+    keys text[];
+    columns text[];
+    same_key text;
+    kinds record;
+    merged bigint;
+    vanished bigint := 0;
+    live_before bigint;
+BEGIN
+    SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
+    SELECT * INTO source FROM control.sources AS s WHERE s.dataset = p_dataset;
+    IF wanted IS NULL OR source IS NULL THEN
+        RAISE EXCEPTION '"%" is no dataset that is loaded by its changes; such are: %', p_dataset,
+            (SELECT string_agg(s.dataset, ', ' ORDER BY s.dataset) FROM control.sources AS s) USING ERRCODE = 'HW001';
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(hashtextextended('checkpoint of ' || p_dataset, 0));
+    SELECT l.* INTO landed FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.staged_as = p_set;
+    IF found THEN
+        outcome := 'already landed';
+        SELECT
+            (h.state ->> 'rows_inserted')::bigint, (h.state ->> 'rows_updated')::bigint,
+            (h.state ->> 'rows_deleted')::bigint
+        INTO rows_inserted, rows_updated, rows_deleted
+        FROM ops.checkpoint_history AS h
+        WHERE h.dataset = p_dataset AND (h.state ->> 'watermark')::timestamptz = upper(landed.window_range)
+        ORDER BY h.recorded_at LIMIT 1;
+        RETURN;
+    END IF;
+
+    SELECT * INTO former FROM ops.checkpoints AS c WHERE c.dataset = p_dataset FOR UPDATE;
+    IF coalesce(former.revision, 0) <> p_base_revision
+        OR former.source_snapshot::text IS DISTINCT FROM p_base_snapshot THEN
+        RAISE EXCEPTION 'the checkpoint of % has moved from revision % to % (by %) since these changes were read: nothing is merged',
+            p_dataset, p_base_revision, coalesce(former.revision, 0), coalesce(former.run_id, former.updated_by, 'nobody')
+            USING ERRCODE = 'HW006', HINT = 'Run it again: the next run takes whatever is left.';
+    END IF;
+    SELECT coalesce(max(upper(l.window_range)), wanted.first_window) INTO landed_until
+    FROM ops.window_ledger AS l WHERE l.dataset = p_dataset;
+    IF lower(p_window) <> landed_until OR isempty(p_window) THEN
+        RAISE EXCEPTION 'the next window of % begins at %, where the last one ends, but got %', p_dataset, landed_until,
+            p_window USING ERRCODE = 'HW002';
+    END IF;
+    IF p_mode = 'incremental' AND former.source_snapshot IS NULL THEN
+        RAISE EXCEPTION '% has no checkpoint: only a full run can make one', p_dataset USING ERRCODE = 'HW002';
+    END IF;
+
+    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
+    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
+    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
+    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
+        RAISE EXCEPTION 'staging set % is not there whole: identify the changes of % again', p_set, p_dataset
+            USING ERRCODE = 'HW003';
+    END IF;
+    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
+    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
+
+    -- What the tables hold counts, not what the caller says of them.
+    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO found_raw;
+    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO found_rejected;
+    SELECT * INTO content FROM ops.table_content(clean_table);
+    IF found_raw <> p_rows_extracted OR found_raw <> content.row_count + found_rejected + p_rows_deduplicated THEN
+        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
+            p_dataset, p_window, p_rows_extracted, found_raw, content.row_count, found_rejected, p_rows_deduplicated
+            USING ERRCODE = 'HW004';
+    END IF;
+
+    published := wanted.published_table::regclass;
+    keys := ops.primary_key_of(wanted.published_table);
+    SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO columns
+    FROM pg_attribute AS a WHERE a.attrelid = published AND a.attnum > 0 AND NOT a.attisdropped;
+    same_key := format('(%s) = (%s)', ops.column_list(keys, 't.'), ops.column_list(keys, 'c.'));
+    IF p_mode = 'full' THEN
+        EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.deleted_at IS NULL', published) INTO live_before;
+    ELSE
+        live_before := former.live_rows;
+    END IF;
+
+    EXECUTE format(
+        $query$
+            SELECT
+                count(*) FILTER (WHERE t.deleted_at IS NULL AND c.deleted_at IS NOT NULL AND t.%2$I IS NOT NULL) AS gone,
+                count(*) FILTER (WHERE t.%2$I IS NULL AND c.deleted_at IS NOT NULL) AS came_and_went,
+                count(*) FILTER (WHERE (t.%2$I IS NULL OR t.deleted_at IS NOT NULL) AND c.deleted_at IS NULL) AS new
+            FROM %1$s AS c LEFT JOIN %3$s AS t ON %4$s
+        $query$, clean_table, keys[1], published, same_key
+    ) INTO kinds;
+    EXECUTE format(
+        $query$
+            MERGE INTO %1$s AS t USING %2$s AS c ON %3$s
+            WHEN MATCHED AND (%4$s) IS DISTINCT FROM (%5$s) THEN UPDATE SET (%6$s) = ROW (%5$s)
+            WHEN NOT MATCHED THEN INSERT (%6$s) VALUES (%5$s)
+        $query$, published, clean_table, same_key,
+        ops.column_list(columns, 't.'), ops.column_list(columns, 'c.'), ops.column_list(columns)
+    );
+    GET DIAGNOSTICS merged = ROW_COUNT;
+    IF p_mode = 'full' THEN
+        -- A refused row is still there at the source: what counts is the set as it came.
+        EXECUTE format(
+            'UPDATE %s AS t SET deleted_at = $1 WHERE t.deleted_at IS NULL AND NOT EXISTS (SELECT FROM %s AS c WHERE %s)',
+            published, raw_table, same_key
+        ) USING upper(p_window);
+        GET DIAGNOSTICS vanished = ROW_COUNT;
+    END IF;
+    rows_inserted := kinds.new;
+    rows_deleted := kinds.gone + kinds.came_and_went + vanished;
+    rows_updated := merged - kinds.new - kinds.gone - kinds.came_and_went;
+
+    IF kinds.gone + vanished > source.max_deleted_share * live_before
+        AND source.on_mass_delete = 'stop' AND NOT p_accept THEN
+        RAISE EXCEPTION '% of the % live rows of % would be deleted, more than the share of % that is allowed: nothing is merged',
+            kinds.gone + vanished, live_before, p_dataset, source.max_deleted_share
+            USING ERRCODE = 'HW007', HINT = 'If they are really gone, run it again with {"accept": true}.';
+    END IF;
+
+    INSERT INTO ops.window_ledger AS l (
+        dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
+        content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
+    )
+    VALUES (
+        p_dataset, p_window, 1, found_raw, content.row_count, found_rejected, p_rows_deduplicated,
+        content.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+    )
+    RETURNING l.* INTO landed;
+    EXECUTE format(
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', rejected_table
+    ) USING p_dataset, p_window, p_run_id, landed.landed_at;
+    EXECUTE format(
+        $query$
+            DELETE FROM quarantine.refused_keys AS q
+            WHERE q.dataset = $1 AND ($2 OR q.key IN (SELECT concat_ws(',', %s) FROM %s AS c))
+        $query$, ops.column_list(keys, 'c.'), raw_table
+    ) USING p_dataset, p_mode = 'full';
+    EXECUTE format(
+        $query$
+            INSERT INTO quarantine.refused_keys
+            SELECT $1, array_to_string(ARRAY(SELECT r.source_row ->> k FROM unnest($2) AS k), ','), min(r.reason), $3
+            FROM %s AS r GROUP BY 2
+        $query$, rejected_table
+    ) USING p_dataset, keys, p_window;
+
+    INSERT INTO ops.checkpoints AS c (
+        dataset, watermark, source_snapshot, source_identity, live_rows, mode, reason, rows_inserted, rows_updated,
+        rows_deleted, last_full_at, dag_id, run_id, updated_by, updated_at
+    )
+    VALUES (
+        p_dataset, upper(p_window), p_source_snapshot::pg_snapshot, p_source_identity,
+        live_before + kinds.new - kinds.gone - vanished, p_mode, p_reason, rows_inserted, rows_updated,
+        rows_deleted, CASE p_mode WHEN 'full' THEN landed.landed_at ELSE former.last_full_at END, p_dag_id, p_run_id,
+        p_run_id, landed.landed_at
+    )
+    ON CONFLICT (dataset) DO UPDATE SET
+        watermark = excluded.watermark, source_snapshot = excluded.source_snapshot,
+        source_identity = excluded.source_identity, live_rows = excluded.live_rows, mode = excluded.mode,
+        reason = excluded.reason, rows_inserted = excluded.rows_inserted, rows_updated = excluded.rows_updated,
+        rows_deleted = excluded.rows_deleted, last_full_at = excluded.last_full_at, dag_id = excluded.dag_id,
+        run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at;
+    UPDATE control.sources AS s SET full_run_wanted = NULL
+    WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted IS NOT NULL;
+    EXECUTE format('DROP TABLE %s, %s, %s', raw_table, clean_table, rejected_table);
+    outcome := 'merged';
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.merge_changes FROM public;
+GRANT EXECUTE ON FUNCTION ops.merge_changes TO loader;

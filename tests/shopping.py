@@ -1,0 +1,69 @@
+"""Carries the shop's orders through the engine's own stages, without Airflow around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import consistency, increments, settings, warehouse
+from highwater.checkpoints import Changes, Merged
+from highwater.consistency import Check
+from highwater.increments import Increment, Plan
+from highwater.ledger import Run
+from highwater.windows import Window
+
+ORDERS = Increment("orders", "incremental_data_processing", "shop", "orders", "order_changes")
+COLUMNS = "order_id, customer_id, status, amount, currency, placed_at, updated_at"
+HOUR = Window(datetime(2026, 10, 31, 10, tzinfo=UTC), datetime(2026, 10, 31, 11, tzinfo=UTC))
+
+
+def run(name: str = "a") -> Run:
+    """A run by that name."""
+    return Run("incremental_data_processing", f"run {name}")
+
+
+@contextmanager
+def shop() -> Iterator[Cursor]:
+    """A cursor on the source at one snapshot, as the tasks have it."""
+    with closing(warehouse.connect("shop_reader", settings.get().sources_database)) as link:
+        link.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with link, link.cursor() as cursor:
+            yield cursor
+
+
+def plan(**asked: Any) -> Plan:
+    """Decide what the next run is."""
+    with shop() as source:
+        return increments.determine(source, ORDERS, **asked)
+
+
+def identify(planned: Plan | None = None) -> Changes:
+    """Bring the changes into staging."""
+    planned = planned or plan()
+    with shop() as source:
+        return increments.identify(source, ORDERS, planned, HOUR)
+
+
+def prepare(planned: Plan | None = None) -> Changes:
+    """Bring the changes into staging, clean and audit them."""
+    return increments.process(ORDERS, identify(planned), run())[0]
+
+
+def land(by: str = "a", **asked: Any) -> Merged:
+    """Everything up to the merge."""
+    return increments.land(ORDERS, prepare(plan(**asked)), run(by), HOUR)
+
+
+def compare(since: Merged | None = None) -> Check:
+    """Source against target at the checkpoint."""
+    with shop() as source:
+        return consistency.compare(source, ORDERS, run(), since)
+
+
+def hours(count: int, first: datetime) -> list[Window]:
+    """So many windows of an hour."""
+    return [Window(first + timedelta(hours=n), first + timedelta(hours=n + 1)) for n in range(count)]
