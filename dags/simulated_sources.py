@@ -1,0 +1,45 @@
+"""
+### The simulated world goes on
+
+Every ten minutes: the tills' archive gets the days it misses, and the shop lives through the ten minutes that passed,
+some of its changes staying uncommitted for a while. Pause this DAG to use sources of your own.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import CronDataIntervalTimetable, dag, task
+
+from highwater import settings
+
+
+@task
+def legacy() -> None:
+    """Make the days that are missing."""
+    from highwater import clock, simulation
+
+    simulation.advance(clock.now())
+
+
+@task
+def shop() -> None:
+    """Play the ticks that are missing; the late transaction of the newest stays open for a while."""
+    from highwater import clock, settings, shop_simulation
+
+    shop_simulation.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
+    start_date=settings.get().days_before_anchor(0),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    doc_md=__doc__,
+    tags=["highwater", "simulation"],
+)
+def simulated_sources() -> None:
+    legacy()
+    shop()
+
+
+simulated_sources()
