@@ -201,3 +201,30 @@ def reset(dataset: str, by: str, reason: str) -> int:
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.reset_checkpoint(%s, %s, %s)", (dataset, by, reason))
         return int(warehouse.fetch_value(cursor))
+
+
+def status(cursor: Cursor, dataset: str) -> dict[str, Any]:
+    """The row of ops.checkpoint_status.
+
+    Raises:
+        ConfigurationError: no such dataset is loaded by its changes; lists those that are.
+    """
+    cursor.execute("SELECT * FROM ops.checkpoint_status WHERE dataset = %s", (dataset,))
+    row = warehouse.fetch(cursor)
+    if row is None:
+        cursor.execute("SELECT string_agg(dataset, ', ' ORDER BY dataset) FROM control.sources")
+        known = warehouse.fetch_value(cursor)
+        raise ConfigurationError(f"{dataset!r} is no dataset that is loaded by its changes; there is {known}")
+    return dict(row._asdict())
+
+
+def moves(cursor: Cursor, dataset: str, most: int) -> list[dict[str, Any]]:
+    """The newest states its checkpoint was put in, by whom and why, newest first."""
+    cursor.execute(
+        "SELECT h.recorded_at, h.revision, h.change, h.login, c.mode, c.reason, c.updated_by, c.watermark,"
+        " c.rows_inserted, c.rows_updated, c.rows_deleted"
+        " FROM ops.checkpoint_history AS h, jsonb_populate_record(NULL::ops.checkpoints, h.state) AS c"
+        " WHERE h.dataset = %s ORDER BY h.recorded_at DESC LIMIT %s",
+        (dataset, most),
+    )
+    return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]

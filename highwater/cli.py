@@ -12,12 +12,13 @@ import psycopg2
 import typer
 from rich.console import Console
 
-from highwater import airflow_files, credentials, metadata, settings, warehouse
+from highwater import airflow_files, cli_checkpoint, credentials, metadata, settings, warehouse
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
 from highwater.errors import HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(cli_checkpoint.app, name="checkpoint")
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

@@ -50,6 +50,8 @@ class DatasetStatus:
     last_landed_at: datetime | None
     strip: str
     first_window: datetime | None
+    checkpoint: dict[str, Any] | None
+    """The row of ops.checkpoint_status as JSON; None for a dataset that is not loaded by its changes."""
 
     @property
     def is_whole(self) -> bool:
@@ -92,7 +94,7 @@ def draw(statuses: list[DatasetStatus], found: list[Trouble]) -> RenderableType:
     """For a person: a strip a dataset, then what has not landed and why."""
     lines: list[RenderableType] = []
     for status in statuses:
-        lines += [_heading(status), _strip(status), _counts(status), Text()]
+        lines += [_heading(status), _strip(status), _counts(status), *_checkpoint(status), Text()]
     legend = Text("  ".join(f"{mark} {word}" for mark, _, word in MARKS.values()), style="dim")
     lines.append(legend)
     for trouble in found:
@@ -115,6 +117,28 @@ def _strip(status: DatasetStatus) -> Text:
         mark, colour, _ = MARKS[letter]
         line.append(mark, style=colour)
     return line
+
+
+def _checkpoint(status: DatasetStatus) -> list[Text]:
+    """How far a dataset that is loaded by its changes has come, and what its strategy promises."""
+    if (known := status.checkpoint) is None:
+        return []
+    lines = [Text(f"read by {known['strategy']}: {known['promise']}", style="dim")]
+    if known["mode"] is None:
+        return [Text("no checkpoint yet"), *lines]
+    if known["mode"] == "reset":
+        return [Text(f"checkpoint reset by {known['updated_by']}: {known['reason']}; the next run is full"), *lines]
+    lag = "" if status.lag is None else f", {_short(status.lag)} ago"
+    lines.insert(
+        0, Text(f"checkpoint {known['watermark'][:19]}{lag} · last run {known['mode']}, because {known['reason']}")
+    )
+    if known["differing_keys"]:
+        lines.append(Text(f"source and target differ in keys {', '.join(known['differing_keys'][:10])}", style="red"))
+    return lines
+
+
+def _short(lag: timedelta) -> str:
+    return str(timedelta(seconds=int(lag.total_seconds())))
 
 
 def _counts(status: DatasetStatus) -> Text:

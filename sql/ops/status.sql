@@ -1,4 +1,4 @@
--- One row per dataset: how much of what is due has landed, and how fresh it is.
+-- One row per dataset: how much of what is due has landed, how fresh it is, and its checkpoint if it has one.
 SELECT
     d.dataset,
     d.dag_id,
@@ -23,9 +23,11 @@ SELECT
             WHEN 'skipped' THEN 'S' WHEN 'missing' THEN 'M' ELSE 'N'
         END, '' ORDER BY w.window_start
     ), '') AS strip,
-    min(w.window_start) AS first_window
+    min(w.window_start) AS first_window,
+    to_jsonb(c) AS checkpoint
 FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
 LEFT JOIN ops.window_status AS w USING (dataset)
-GROUP BY d.dataset, d.dag_id, d.published_table, f.landed_until, f.lag, f.is_stale
+LEFT JOIN ops.checkpoint_status AS c USING (dataset)
+GROUP BY d.dataset, d.dag_id, d.published_table, f.landed_until, f.lag, f.is_stale, to_jsonb(c)
 ORDER BY d.dataset;
