@@ -67,3 +67,31 @@ def compare(since: Merged | None = None) -> Check:
 def hours(count: int, first: datetime) -> list[Window]:
     """So many windows of an hour."""
     return [Window(first + timedelta(hours=n), first + timedelta(hours=n + 1)) for n in range(count)]
+
+
+def there() -> dict[int, tuple[Any, ...]]:
+    """The orders of the shop by number."""
+    with warehouse.session("shop_reader", settings.get().sources_database) as cursor:
+        cursor.execute(f"SELECT {COLUMNS} FROM shop.orders")
+        return {row[0]: tuple(row) for row in cursor.fetchall()}
+
+
+def here(*, deleted: bool = False) -> dict[int, tuple[Any, ...]]:
+    """The published orders by number; with ``deleted`` those that are gone too, and when they went."""
+    columns, condition = (f"{COLUMNS}, deleted_at", "true") if deleted else (COLUMNS, "deleted_at IS NULL")
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(f"SELECT {columns} FROM sales.orders WHERE {condition}")
+        return {row[0]: tuple(row) for row in cursor.fetchall()}
+
+
+def value(query: str) -> Any:
+    """What a query of the warehouse gives."""
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(query)
+        return warehouse.fetch_value(cursor)
+
+
+def rule(assignment: str) -> None:
+    """Change the row of control.sources."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(f"UPDATE control.sources SET {assignment}")

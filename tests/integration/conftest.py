@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg2.extensions import cursor as Cursor
 
-from highwater import local_environment, settings
+from highwater import clock, local_environment, settings, shop_simulation, warehouse
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,36 @@ def airflow(platform: Path) -> Iterator[Callable[[str, datetime], Any]]:
         from airflow import settings as airflow_settings
 
         airflow_settings.dispose_orm()
+
+
+@pytest.fixture(scope="module")
+def shop_restored(platform: Path) -> Iterator[None]:
+    """The shop is as bootstrap made it again once the module is done with it."""
+    yield
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
+    shop_simulation.advance(clock.now())
+
+
+@pytest.fixture
+def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) -> Iterator[Callable[[str], int]]:
+    """A shop of 300 paid orders, none refused, and nothing loaded yet; call it with a statement to change the shop."""
+
+    def change(statement: str) -> int:
+        simulator.execute(statement)
+        simulator.connection.commit()
+        return int(simulator.rowcount)
+
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("DELETE FROM control.sources")
+        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
+    change("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
+    change(
+        "INSERT INTO shop.orders (customer_id, status, amount, currency, placed_at)"
+        " SELECT n, 'paid', n, 'EUR', '2026-10-30 12:00+00' FROM generate_series(1, 300) AS n"
+    )
+    yield change
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("DELETE FROM ops.checkpoints")
+        cursor.execute("DELETE FROM control.sources")
+        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
