@@ -131,6 +131,8 @@ class LocalAirflow:
             )
         except (httpx.HTTPError, ValueError):
             return list(COMPONENTS)
+        if not self._listens("api-server", settings.get().ui_port):
+            return list(COMPONENTS)  # somebody else answered
         states = {name: (report.get(HEALTH.get(name, name)) or {}).get("status") for name in COMPONENTS}
         return [name for name, state in states.items() if state != "healthy"]
 
@@ -187,6 +189,12 @@ class LocalAirflow:
                 if session in alive or (session in known and process.cwd() == str(self._folder.resolve())):
                     members.append(process)
         return members
+
+    def _listens(self, component: str, port: int) -> bool:
+        with suppress(psutil.Error):
+            connections = psutil.Process(self._processes[component].pid).net_connections("tcp")
+            return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections)
+        return False
 
     def _log(self, component: str) -> Path:
         return self.logs / f"{component}.log"

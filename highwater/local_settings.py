@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from highwater.errors import ConfigurationError
 
 
 def remember_port(name: str, first: int) -> int:
-    """The port that goes by that name in ``<home>/platform.env``: the one kept there if it is free, else the first
-    free one from ``first`` on, which is then kept. One given in the process's environment is taken as it is.
+    """The port that goes by that name in ``<home>/platform.env``: the one kept there if it is free, else a free one,
+    which is then kept. One given in the process's environment is taken as it is.
+
+    The checkout's own home begins to look at ``first``; any other one at a place of its own in the thousand behind it,
+    so that two platforms that start at once do not choose the same port before either listens on it.
 
     Raises:
         ConfigurationError: the port given in the environment is taken, or there is no free one.
@@ -24,9 +28,10 @@ def remember_port(name: str, first: int) -> int:
         raise ConfigurationError(f"{name}={given}, but something else listens there: choose a free port or unset it")
     kept = remembered()
     candidates = [int(kept[name])] if name in kept else []
-    port: int | None = next((port for port in [*candidates, *range(first, first + 500)] if is_free(port)), None)
+    begin = first + _offset()
+    port: int | None = next((port for port in [*candidates, *range(begin, begin + 500)] if is_free(port)), None)
     if port is None:
-        raise ConfigurationError(f"no free port for {name} from {first} to {first + 499}")
+        raise ConfigurationError(f"no free port for {name} from {begin} to {begin + 499}")
     remember({name: str(port)})
     return port
 
@@ -44,6 +49,11 @@ def remembered() -> dict[str, str]:
     path = _platform_env()
     lines = path.read_text().splitlines() if path.exists() else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def _offset() -> int:
+    home = settings.get().home
+    return 0 if home == settings.ROOT / ".highwater" else 1 + zlib.crc32(str(home).encode()) % 999
 
 
 def _platform_env() -> Path:
