@@ -39,17 +39,6 @@ def environment(port: int) -> dict[str, str]:
     }
 
 
-def write_metadata_url() -> None:
-    """Put the address and the login of Airflow's metadata where Airflow reads them: a file of this user's alone."""
-    config = settings.get()
-    host, port = config.metadata_host or config.warehouse_host, config.metadata_port or config.warehouse_port
-    path = config.secrets / "metadata_url"
-    path.touch(mode=0o600)
-    login = f"airflow:{credentials.password('airflow')}"
-    # no line break at its end: Airflow would take it for a part of the name
-    path.write_text(f"postgresql+psycopg2://{login}@{host}:{port}/{config.metadata_database}")
-
-
 def psql_command(role: str) -> str:
     """A command line that logs in to the warehouse as ``role``, its password in a file that only this user reads."""
     config = settings.get()

@@ -22,7 +22,6 @@ def airflow(platform: Path) -> Iterator[Callable[[str, datetime], Any]]:
 
     Tasks run for real, one after the other, in this process, and are not retried: the end to end tests see to that.
     """
-    local_environment.write_metadata_url()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in local_environment.environment(port=1).items():
             patch.setenv(name, value)
