@@ -1,0 +1,97 @@
+"""One platform on a real Docker engine for the whole session, and what its month must come to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import loading
+import pytest
+from stack import Stack, copy_of_checkout, wait_until
+
+from highwater import bootstrap, local_server, settings
+
+REQUIRED = "HIGHWATER_REQUIRE_DOCKER"
+WINDOWS = 30
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A Docker engine answers; without one the tests are skipped, or fail where the environment says they must run."""
+    try:
+        answer = subprocess.run(["docker", "version"], check=False, capture_output=True, text=True, timeout=30)
+        problem = answer.stderr.strip().splitlines()[-1] if answer.returncode else None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = str(error)
+    if problem and os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, but no Docker engine answers: {problem}")
+    if problem:
+        pytest.skip(f"no Docker engine answers: {problem}")
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, str]:
+    """A month that loads quickly and ends yesterday."""
+    anchor = (datetime.now(UTC) - timedelta(hours=2)).date()
+    return {
+        "HIGHWATER_ANCHOR": anchor.isoformat(),
+        "SIMULATION_ROWS_PER_DAY": "400",
+        "SIMULATION_LATE_CLOSE_SECONDS": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def make_stack(engine: None, scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[str, str]], Stack]]:
+    """Makes platforms from a copy of the checkout; all they left in the engine goes at the end."""
+    made: list[Stack] = []
+
+    def make(name: str, wanted: dict[str, str]) -> Stack:
+        folder = scratch(name)
+        copy_of_checkout(folder)
+        made.append(Stack(folder, f"hwtest-{name}-{os.getpid()}", wanted))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.compose("--profile", "tools", "down", "--volumes", "--timeout", "1", check=False)
+
+
+@pytest.fixture(scope="session")
+def stack(make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, str]) -> Stack:
+    """The platform after `docker compose up` in a new clone without .env."""
+    stack = make_stack("clone", small)
+    assert not (stack.folder / ".env").exists()
+    stack.compose("build")
+    stack.up()
+    return stack
+
+
+@pytest.fixture(scope="session")
+def loaded(stack: Stack) -> list[tuple[str, ...]]:
+    """The month has landed undisturbed; its hashes."""
+    wait_until("30 windows landed", lambda: stack.landed() == WINDOWS)
+    return stack.hashes()
+
+
+@pytest.fixture(scope="session")
+def expected(scratch: Callable[[str], Path], small: dict[str, str]) -> list[str]:
+    """The content hashes of that month by the same engine without Docker: the demo's Postgres, no Airflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("HIGHWATER_", "SIMULATION_"))]:
+            patch.delenv(name)
+        patch.setenv("HIGHWATER_HOME", str(scratch("expected")))
+        for name, value in small.items():
+            patch.setenv(name, value)
+        settings.get.cache_clear()
+        local_server.start()
+        try:
+            bootstrap.run()
+            first = settings.get().days_before_anchor(WINDOWS).date()
+            days = [(first + timedelta(days=n)).isoformat() for n in range(WINDOWS)]
+            return [loading.land(loading.day(day)).content_hash for day in days]
+        finally:
+            local_server.remove()
+            settings.get.cache_clear()

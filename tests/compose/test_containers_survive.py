@@ -1,0 +1,107 @@
+"""The month in compose: it lands as without Docker, whatever is killed, restarted, taken down or restored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stack import SERVICES, Stack, wait_until
+
+WINDOWS = 30
+
+
+def healthy(stack: Stack, service: str) -> bool:
+    """Whether the service's container runs and its health check agrees."""
+    state = stack.inspect(service)["State"]
+    return bool(state["Running"]) and state["Health"]["Status"] == "healthy"
+
+
+def restart(stack: Stack, service: str) -> None:
+    """What a user types."""
+    stack.compose("restart", service)
+
+
+def kill(stack: Stack, service: str) -> None:
+    """A crash: SIGKILL from outside, after which the restart policy has to bring the container back."""
+    before = stack.inspect(service)
+    os.kill(before["State"]["Pid"], signal.SIGKILL)
+    wait_until(
+        f"{service} is back after a kill",
+        lambda: (now := stack.inspect(service))["RestartCount"] > before["RestartCount"] and now["State"]["Running"],
+        seconds=60,
+    )
+
+
+def test_the_month_lands_as_it_does_without_docker(loaded: list[tuple[str, ...]], expected: list[str]) -> None:
+    assert [content for _, _, content in loaded] == expected
+
+
+def test_init_run_again_changes_nothing_that_landed(stack: Stack, loaded: list[tuple[str, ...]]) -> None:
+    stack.compose("run", "--rm", "-T", "init")
+    assert stack.hashes() == loaded
+
+
+def test_a_new_sql_file_is_applied_by_the_next_up(stack: Stack, loaded: list[tuple[str, ...]]) -> None:
+    added = stack.folder / "sql/warehouse/99_added.sql"
+    added.write_text("CREATE TABLE IF NOT EXISTS ops.added_later (n integer);\n")
+    stack.up()
+    added.unlink()
+    assert stack.sql("SELECT to_regclass('ops.added_later') IS NOT NULL, current_database()") == [("t", "warehouse")]
+    stack.sql("DROP TABLE ops.added_later")
+    assert stack.hashes() == loaded
+
+
+def test_down_and_up_keep_everything(stack: Stack, loaded: list[tuple[str, ...]]) -> None:
+    password = stack.secret("admin_password")
+    stack.compose("down")
+    stack.up()
+    assert stack.hashes() == loaded
+    assert stack.log_in(password).status_code == 201
+
+
+def test_a_backup_is_restored_after_everything_was_thrown_away(
+    stack: Stack, loaded: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    dump = tmp_path / "month.dump"
+    stack.run("scripts/backup", str(dump))
+    rows = stack.sql("SELECT count(*), sum(revenue) FROM sales.daily_sales")
+    stack.compose("down", "--volumes")
+    stack.run("scripts/restore", str(dump))
+    assert stack.hashes() == loaded
+    assert stack.sql("SELECT count(*), sum(revenue) FROM sales.daily_sales") == rows
+    assert "30 of 30" in stack.run("scripts/highwater", "status").stdout
+
+
+def test_a_file_that_is_no_backup_changes_nothing(stack: Stack, loaded: list[tuple[str, ...]], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dump"
+    bad.write_text("this is no dump")
+    refused = stack.run("scripts/restore", str(bad), check=False)
+    assert refused.returncode == 2
+    assert "is no dump" in refused.stderr
+    assert len(stack.hashes()) == WINDOWS
+
+
+@pytest.mark.parametrize("disturb", [restart, kill])
+def test_every_service_in_turn_goes_down_while_the_month_loads(
+    stack: Stack,
+    loaded: list[tuple[str, ...]],
+    disturb: Callable[[Stack, str], None],
+    record_property: Callable[[str, object], None],
+) -> None:
+    stack.compose("down", "--volumes")
+    stack.up()
+    started = time.monotonic()
+    for service in SERVICES:
+        wait_until(f"a window lands before {service}", lambda: stack.landed() >= 1)
+        landed = stack.landed()
+        assert landed < WINDOWS, "the month was over before every service had its turn"
+        disturb(stack, service)
+        wait_until(f"{service} is healthy again", lambda service=service: healthy(stack, service), seconds=120)
+        record_property(service, f"{landed} had landed, healthy at {time.monotonic() - started:.0f} s")
+    wait_until("30 windows landed", lambda: stack.landed() == WINDOWS)
+    record_property("30 of 30", f"at {time.monotonic() - started:.0f} s")
+    assert stack.hashes() == loaded
