@@ -90,10 +90,13 @@ class _Comparison:
         self.source, self.target, self.increment, self.checkpoint = source, target, increment, checkpoint
         self.rules: Rules = checkpoints.rules(target, increment.dataset)
         target.execute(
-            "SELECT (ops.primary_key_of(published_table))[1] FROM control.datasets WHERE dataset = %s",
+            "SELECT published_table, (ops.primary_key_of(published_table))[1] AS key"
+            " FROM control.datasets WHERE dataset = %s",
             (increment.dataset,),
         )
-        self.key: str = warehouse.fetch_value(target)
+        known = warehouse.fetch(target)
+        self.published: str = known.published_table
+        self.key: str = known.key
 
     def check(self, since: Merged | None) -> Check:
         pending = self._set_moving_aside()
@@ -140,10 +143,10 @@ class _Comparison:
 
     def _turn(self, *, everything: bool) -> tuple[int, int, int]:
         """The buckets whose turn it is, [first, last), and where the next comparison goes on."""
-        top = 0
-        for cursor in (self.source, self.target):
-            cursor.execute(f"SELECT coalesce(max(key), 0) FROM ({self._rows(cursor)}) AS r")  # noqa: S608
-            top = max(top, warehouse.fetch_value(cursor))
+        self.source.execute(f"SELECT coalesce(max(key), 0) FROM ({self._rows(self.source)}) AS r")  # noqa: S608
+        # straight from the index: leaving out what is on the move would read the whole table
+        self.target.execute(f"SELECT coalesce(max({self.key}), 0) FROM {self.published}")  # noqa: S608
+        top = max(warehouse.fetch_value(cursor) for cursor in (self.source, self.target))
         count = top // self.rules.keys_per_bucket + 1
         if everything or count <= self.rules.buckets_per_check:
             return 0, count, 0
