@@ -162,7 +162,9 @@ def test_nothing_is_lost_or_doubled_while_writers_go_on_and_a_time_watermark_los
 
 
 @pytest.mark.parametrize("strategy", ["xid", "updated_at"])
-def test_one_transaction_that_is_open_while_a_run_ends_tells_the_strategies_apart(small_shop: Change, strategy: str) -> None:
+def test_one_transaction_that_is_open_while_a_run_ends_tells_the_strategies_apart(
+    small_shop: Change, strategy: str
+) -> None:
     """The smallest load that shows it: one transaction that is open while a run ends."""
     rule(f"strategy = '{strategy}', overlap = '0'")
     land()
