@@ -7,6 +7,7 @@ import pwd
 import signal
 import socket
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,14 +75,19 @@ def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
 def test_a_lock_file_whose_pid_is_somebody_else_s_by_now_is_stale(home: Path) -> None:
     local_server.start()
     lock = local_placement.data_folder() / "postmaster.pid"
-    left = lock.read_text().replace(str(_postmaster()), str(os.getpid()), 1)
-    owner = lock.stat()
+    left, owner = lock.read_text(), lock.stat()
+    pid = str(_postmaster())
     local_server.stop()
-    lock.write_text(left)
-    os.chown(lock, owner.st_uid, owner.st_gid)
-    assert not local_server.running()
-    local_server.start()
-    assert local_server.running()
+    # of the server's own user: Postgres itself takes only the pids of others for stale
+    with subprocess.Popen(["sleep", "600"], user=owner.st_uid if os.geteuid() == 0 else None) as somebody:
+        try:
+            lock.write_text(left.replace(pid, str(somebody.pid), 1))
+            os.chown(lock, owner.st_uid, owner.st_gid)
+            assert not local_server.running()
+            local_server.start()
+            assert local_server.running()
+        finally:
+            somebody.kill()
 
 
 def test_a_port_taken_meanwhile_is_given_up_for_a_free_one(home: Path) -> None:
