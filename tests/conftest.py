@@ -80,7 +80,8 @@ def _cursor_as(role: str, name: str, database: str) -> Callable[[Path], Iterator
         link = warehouse.connect(role, getattr(settings.get(), f"{database}_database"))
         with closing(link), link.cursor() as cursor:
             yield cursor
-            link.rollback()
+            if not link.closed:
+                link.rollback()
 
     return cursor
 

@@ -17,8 +17,8 @@ from highwater import clock, local_environment, settings, shop_simulation, wareh
 
 
 @pytest.fixture(scope="session")
-def airflow(platform: Path) -> Iterator[Callable[[str, datetime], Any]]:
-    """Runs a DAG of ``dags/`` for a logical date through `dag.test`; returns the finished run.
+def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
+    """Runs a DAG of ``dags/`` for a logical date, or none, through `dag.test`; returns the finished run.
 
     Tasks run for real, one after the other, in this process, and are not retried: the end to end tests see to that.
     """
@@ -30,7 +30,7 @@ def airflow(platform: Path) -> Iterator[Callable[[str, datetime], Any]]:
             [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=dict(os.environ)
         )
 
-        def run(dag_id: str, logical_date: datetime) -> Any:
+        def run(dag_id: str, logical_date: datetime | None, **conf: object) -> Any:
             from airflow.dag_processing.dagbag import DagBag
 
             file = settings.ROOT / f"dags/{dag_id}.py"
@@ -39,7 +39,7 @@ def airflow(platform: Path) -> Iterator[Callable[[str, datetime], Any]]:
             dag = bag.dags[dag_id]
             for task in dag.tasks:
                 task.retries = 0
-            return dag.test(logical_date=logical_date)
+            return dag.test(logical_date=logical_date, run_conf=conf or None)
 
         yield run
         from airflow import settings as airflow_settings
