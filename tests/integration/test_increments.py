@@ -13,9 +13,10 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from shopping import HOUR, ORDERS, compare, here, identify, land, plan, prepare, rule, run, there, value
 
-from highwater import checkpoints, increments, settings, shop_simulation, warehouse
+from highwater import checkpoints, increments, publish, settings, shop_simulation, warehouse
 from highwater.checkpoints import Merged
 from highwater.errors import RefusedData
+from highwater.publish import Staged
 from highwater.windows import Window
 
 Change = Callable[[str], int]
@@ -255,6 +256,13 @@ def test_twenty_four_missed_hours_are_one_run_and_end_as_twenty_four_runs_would(
 def test_the_database_refuses_every_other_way_to_write(small_shop: Change, role: str, statement: str) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege), warehouse.session(role) as cursor:
         cursor.execute(statement)
+
+
+def test_a_dataset_of_watermarks_has_no_window_that_could_be_published(small_shop: Change) -> None:
+    changes = prepare()
+    staged = Staged(changes.name, changes.rows, 0, changes.snapshot)
+    with pytest.raises(RefusedData, match="is no window of orders"):
+        publish.publish_window("orders", HOUR, staged, run())
 
 
 @pytest.mark.parametrize(
