@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import signal
 import socket
 import stat
 import subprocess
@@ -66,7 +65,9 @@ def test_it_listens_on_this_machine_alone_and_asks_for_the_password(home: Path) 
 def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
     local_server.start()
     _ask("CREATE TABLE kept AS SELECT 7 AS n; SELECT 1")
-    os.kill(_postmaster(), signal.SIGKILL)
+    server = psutil.Process(_postmaster())
+    server.kill()
+    server.wait(timeout=10)
     assert not local_server.running()
     local_server.start()
     assert _ask("SELECT n FROM kept") == "7"
