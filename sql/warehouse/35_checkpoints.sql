@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS control.sources (
     on_large_change_set text NOT NULL DEFAULT 'stop',
     on_mass_delete text NOT NULL DEFAULT 'stop',
     keys_per_bucket integer NOT NULL DEFAULT 10000,
-    buckets_per_check integer NOT NULL DEFAULT 10,
+    buckets_per_check integer NOT NULL DEFAULT 2,
     full_run_wanted text,
     CONSTRAINT strategy_is_xid_or_updated_at CHECK (strategy IN ('xid', 'updated_at')),
     CONSTRAINT overlap_is_not_negative CHECK (extract(EPOCH FROM overlap) >= 0),
@@ -35,6 +35,9 @@ COMMENT ON COLUMN control.sources.reconcile_every IS 'A full run when the last o
 COMMENT ON COLUMN control.sources.max_changes IS 'A larger change set falls under on_large_change_set';
 COMMENT ON COLUMN control.sources.max_deleted_share IS
 'A run that would delete a larger share of the live rows falls under on_mass_delete';
+COMMENT ON COLUMN control.sources.buckets_per_check IS
+'So many buckets of keys_per_bucket neighbouring keys are compared by an incremental run, the next ones by the next; a '
+'full run compares all';
 COMMENT ON COLUMN control.sources.full_run_wanted IS
 'Who wants the next run to be a full one, and why; the run that is clears it';
 
