@@ -33,6 +33,7 @@ class Load:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.is_over = False
         self.committed = 0
         self.open_across_runs = 0
         self.ran = threading.Condition()
@@ -50,14 +51,15 @@ class Load:
     def ended_run(self, last: bool = False) -> None:
         """Tell the patient writers that another run is done."""
         with self.ran:
-            self.runs += 10**6 if last else 1
+            self.runs += 1
+            self.is_over = self.is_over or last
             self.ran.notify_all()
 
     def _write(self, number: int) -> None:
         dice = random.Random(number)
         with closing(_connect()) as link, link.cursor() as cursor:
             done = 0
-            while done < TRANSACTIONS or self.runs < RUNS:
+            while done < TRANSACTIONS or (self.runs < RUNS and not self.is_over):
                 done += 1
                 self._change(cursor, number, dice)
                 link.commit()
@@ -71,9 +73,9 @@ class Load:
                 begun = self.runs
                 self._change(cursor, number, dice)
                 with self.ran:
-                    self.ran.wait_for(lambda begun=begun: self.runs >= begun + RUNS_TO_WAIT)  # type: ignore[misc]
+                    self.ran.wait_for(lambda begun=begun: self.is_over or self.runs >= begun + RUNS_TO_WAIT)  # type: ignore[misc]
                     self.committed += 1
-                    self.open_across_runs += 1
+                    self.open_across_runs += self.runs >= begun + RUNS_TO_WAIT
                 link.commit()
 
     @staticmethod
