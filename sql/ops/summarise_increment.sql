@@ -21,7 +21,7 @@ SELECT
     w.attempts,
     coalesce(w.started_at, l.landed_at) AS started_at,
     ops.clock() AS ended_at,
-    %(mode)s AS mode,
+    %(mode)s AS mode, -- noqa: AL09
     %(reason)s AS mode_reason,
     %(inserted)s AS rows_inserted,
     %(updated)s AS rows_updated,
