@@ -173,6 +173,7 @@ def test_one_transaction_that_is_open_while_a_run_ends_tells_the_strategies_apar
     with closing(_connect()) as link, link.cursor() as late:
         late.execute("SET LOCAL shop.now = '2026-10-31 11:59:59+00'")
         late.execute("UPDATE shop.orders SET amount = 5 WHERE order_id = 17")
+        small_shop("UPDATE shop.orders SET amount = 5 WHERE order_id = 18")
         land("meanwhile")
         link.commit()
     assert land("after").rows_updated == (1 if strategy == "xid" else 0)
