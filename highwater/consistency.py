@@ -60,6 +60,12 @@ class Check:
             f"{len(self.keys)} keys: {', '.join(self.keys[:10])}{refused}"
         )
 
+    def overdue(self, now: datetime, limit: timedelta | None) -> timedelta | None:
+        """How old the oldest change is that has not landed, if that is more than the limit; else None."""
+        if self.oldest_pending is None or limit is None or now - self.oldest_pending <= limit:
+            return None
+        return now - self.oldest_pending
+
 
 def compare(source: Cursor, increment: Increment, run: Run, since: Merged | None = None) -> Check:
     """Compare at the present checkpoint, and store the result in ops.consistency_checks.

@@ -86,9 +86,10 @@ def validate_consistency(increment: Increment, merged: dict[str, Any]) -> None:
             exact = checkpoints.rules(cursor, increment.dataset).strategy == "xid"
             limit = checkpoints.max_lag(cursor, increment.dataset)
             staging.drop_obsolete_increments(cursor, increment.dataset, attempt.run)
-        age = check.oldest_pending and clock.now() - check.oldest_pending
-        if age and limit and age > limit:
-            log.warning("%s is stale: a change of %s has not landed, the limit is %s", increment.dataset, age, limit)
+        if age := check.overdue(clock.now(), limit):
+            log.warning(
+                "%s is stale: a change of %s ago has not landed, the limit is %s", increment.dataset, age, limit
+            )
         if check.keys:
             found = f"{increment.dataset}: {check.sentence()}. The next run will be a full one"
             if exact:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, land, plan, rule, there, value
 
+from highwater import checkpoints, warehouse
 from highwater.checkpoints import Merged
 from highwater.errors import ConfigurationError
 
 Change = Callable[[str], int]
 Tamper = Callable[[str], None]
+NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -41,6 +44,18 @@ def test_changes_since_the_checkpoint_make_no_difference(small_shop: Change, mer
     assert (check.keys, check.buckets, check.pending) == ((), (), 39 + 6 + 1)
     assert check.oldest_pending is not None
     assert check.rows_compared == 300 - 39 - 6
+
+
+def test_a_change_that_waits_for_longer_than_the_limit_is_told(small_shop: Change, merged: Merged) -> None:
+    small_shop("SET shop.now = '2026-10-31 09:00+00'; UPDATE shop.orders SET amount = 1000 WHERE order_id = 1")
+    small_shop("SET shop.now = '2026-10-31 11:00+00'; UPDATE shop.orders SET amount = 1000 WHERE order_id = 2")
+    check = compare()
+    assert check.newest_pending == NOON - timedelta(hours=1)
+    with warehouse.session("loader") as cursor:
+        limit = checkpoints.max_lag(cursor, "orders")
+    assert check.overdue(NOON, limit) == timedelta(hours=3)
+    assert check.overdue(NOON, timedelta(hours=3)) is None
+    assert check.overdue(NOON, None) is None
 
 
 @pytest.mark.parametrize(
