@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,22 +13,7 @@ from stack import Stack, copy_of_checkout, wait_until
 
 from highwater import bootstrap, local_server, settings
 
-REQUIRED = "HIGHWATER_REQUIRE_DOCKER"
 WINDOWS = 30
-
-
-@pytest.fixture(scope="session")
-def engine() -> None:
-    """A Docker engine answers; without one the tests are skipped, or fail where the environment says they must run."""
-    try:
-        answer = subprocess.run(["docker", "version"], check=False, capture_output=True, text=True, timeout=30)
-        problem = answer.stderr.strip().splitlines()[-1] if answer.returncode else None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        problem = str(error)
-    if problem and os.environ.get(REQUIRED) == "1":
-        pytest.fail(f"{REQUIRED}=1, but no Docker engine answers: {problem}")
-    if problem:
-        pytest.skip(f"no Docker engine answers: {problem}")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +28,7 @@ def small() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def make_stack(engine: None, scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[str, str]], Stack]]:
+def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[str, str]], Stack]]:
     """Makes platforms from a copy of the checkout; all they left in the engine goes at the end."""
     made: list[Stack] = []
 
