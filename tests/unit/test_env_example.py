@@ -18,6 +18,12 @@ def test_every_setting_is_there_with_its_default() -> None:
         assert offered.get(variable) == default, variable
 
 
+def test_every_setting_of_the_compose_file_is_there() -> None:
+    read = re.findall(r"\$\{((?:HIGHWATER|SIMULATION)_[A-Z_]+)", (ROOT / "docker-compose.yaml").read_text())
+    offered = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert set(read) <= set(offered)
+
+
 def test_copied_as_it_is_it_sets_nothing() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert all(not line or line.startswith("#") for line in lines)
