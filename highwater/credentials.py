@@ -55,7 +55,7 @@ def ensure() -> list[str]:
         "metadata_admin_password": _token,
         "admin_password": _token,
         "fernet_key": _fernet_key,
-        "jwt_secret": _token,
+        "jwt_secret": _signing_key,
         "api_secret_key": _token,
     }
     return [name for name, make in makers.items() if _write_new(folder / name, make())]
@@ -79,6 +79,11 @@ def _write_new(path: Path, value: str) -> bool:
 
 def _token() -> str:
     return secrets.token_urlsafe(24)
+
+
+def _signing_key() -> str:
+    """64 bytes and more, as RFC 7518 section 3.2 asks for HMAC with SHA-512."""
+    return secrets.token_urlsafe(64)
 
 
 def _fernet_key() -> str:
