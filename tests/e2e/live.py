@@ -86,7 +86,10 @@ class Live:
 
     def hashes(self) -> dict[str, str]:
         """The content hash of every landed day."""
-        found = self.rows("SELECT lower(window_range)::date::text AS day, content_hash FROM ops.window_ledger")
+        found = self.rows(
+            "SELECT lower(window_range)::date::text AS day, content_hash FROM ops.window_ledger WHERE dataset = %s",
+            (DATASET,),
+        )
         return {row.day: row.content_hash for row in found}
 
 

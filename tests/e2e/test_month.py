@@ -29,7 +29,9 @@ STAGES = {
 def undisturbed_hashes() -> dict[str, str]:
     """What each day should hold, computed aside: staged and cleaned by the engine, hashed, not published."""
     with warehouse.session("loader") as cursor:
-        cursor.execute("SELECT window_start::date::text AS day FROM ops.window_status WHERE is_due")
+        cursor.execute(
+            "SELECT window_start::date::text AS day FROM ops.window_status WHERE dataset = 'daily_sales' AND is_due"
+        )
         days = [row.day for row in cursor.fetchall()]
     hashes = {}
     for day in days:
@@ -50,7 +52,7 @@ class TestUndisturbed:
             late = simulation.late_day()
             platform.wait(
                 "a try of the late day",
-                lambda: platform.value("SELECT count(*) FROM ops.attempts WHERE state = 'retrying'"),
+                lambda: platform.value("SELECT count(*) FROM ops.attempts WHERE state = 'retrying' AND dataset = 'daily_sales'"),
             )
             with warehouse.session("simulator", settings.get().sources_database) as cursor:
                 cursor.execute("UPDATE legacy.closed_days SET closed_at = now() WHERE business_date = %s", (late,))
@@ -59,14 +61,18 @@ class TestUndisturbed:
 
     def test_thirty_of_thirty_windows_land_without_a_gap(self, month: Live) -> None:
         assert len(month.hashes()) == 30
-        assert month.rows("SELECT * FROM ops.gaps") == []
+        assert month.rows("SELECT * FROM ops.gaps WHERE dataset = 'daily_sales'") == []
         assert [(run.run_type, run.state) for run in month.runs()] == [("scheduled", "success")] * 30
 
     def test_three_windows_are_in_work_at_some_moment_and_never_more(self, month: Live) -> None:
-        assert month.value("SELECT max(windows_in_work) FROM ops.concurrency") == 3
+        assert month.value("SELECT max(windows_in_work) FROM ops.concurrency WHERE dataset = 'daily_sales'") == 3
 
     def test_what_was_planted_is_what_is_quarantined(self, month: Live) -> None:
-        found = dict(month.rows("SELECT reason, count(*) FROM quarantine.rejected_rows GROUP BY reason"))
+        found = dict(
+            month.rows(
+                "SELECT reason, count(*) FROM quarantine.rejected_rows WHERE dataset = 'daily_sales' GROUP BY reason"
+            )
+        )
         planted = {kind: 30 * rows for kind, rows in simulation.planted(400).items()}
         assert found == {
             "null key": planted["null key"],
@@ -76,7 +82,10 @@ class TestUndisturbed:
             "discount out of range": planted["discount above amount"],
             "copies of one sale differ": 2 * planted["conflicting duplicate"],
         }
-        assert month.value("SELECT sum(rows_deduplicated) FROM ops.window_ledger") == planted["duplicate"]
+        assert (
+            month.value("SELECT sum(rows_deduplicated) FROM ops.window_ledger WHERE dataset = 'daily_sales'")
+            == planted["duplicate"]
+        )
 
     def test_what_is_published_is_what_the_engine_makes_of_the_source(self, month: Live) -> None:
         assert month.hashes() == undisturbed_hashes()
@@ -93,7 +102,7 @@ class TestUndisturbed:
         assert "is not complete at the source: the day closes at" in tries[0].error
 
     def test_nothing_is_left_in_staging(self, month: Live) -> None:
-        assert month.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
+        assert month.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^daily_sales__'") == 0
 
     def test_the_ui_is_on_this_machine_only_and_asks_who_is_there(self, month: Live) -> None:
         assert settings.get().ui_address.startswith("http://127.0.0.1:")
@@ -110,7 +119,11 @@ class TestUndisturbed:
             lambda: month.value("SELECT count(*) FROM ops.processing_summary WHERE version = 2") == len(days),
         )
         month.wait("its runs", lambda: {run.state for run in month.runs()} == {"success"})
-        versions = dict(month.rows("SELECT lower(window_range)::date::text, version FROM ops.window_ledger"))
+        versions = dict(
+            month.rows(
+                "SELECT lower(window_range)::date::text, version FROM ops.window_ledger WHERE dataset = 'daily_sales'"
+            )
+        )
         assert versions == {day: 2 if day in days else 1 for day in before}
         assert month.hashes() == before
 
@@ -127,7 +140,7 @@ class TestDisturbed:
     def test_a_task_killed_in_the_middle_is_known_to_be_lost_and_tried_again(self, month: Live, stage: str) -> None:
         running = (
             "SELECT attempt_id, pid, run_id FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
-            " WHERE state = 'running' AND stage = %s LIMIT 1"
+            " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s LIMIT 1"
         )
         month.wait("any work", lambda: month.rows("SELECT FROM ops.live_attempts"))
         with live.held(*STAGES[stage]):
@@ -152,11 +165,11 @@ class TestDisturbed:
         month.airflow.launch("scheduler")
         month.wait_until_whole()
         assert len(month.hashes()) == 45
-        assert month.rows("SELECT * FROM ops.gaps") == []
+        assert month.rows("SELECT * FROM ops.gaps WHERE dataset = 'daily_sales'") == []
         assert month.hashes() == undisturbed_hashes()
 
     def test_nothing_is_left_in_staging(self, month: Live) -> None:
-        assert month.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
+        assert month.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^daily_sales__'") == 0
 
 
 def test_a_start_date_seven_days_back_makes_seven_windows(scratch: Callable[[str], Path]) -> None:

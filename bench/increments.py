@@ -1,4 +1,4 @@
-"""What a run costs on tables of different size, on a server of its own: ``python tests/bench_increments.py [ROWS …]``.
+"""What a run costs on tables of different size, on a server of its own.
 
 Each table is loaded in full, then 1,000 orders change (700 updates, 200 inserts, 100 deletions, anywhere in the table)
 and an incremental run takes them, several times over. Prints the seconds of each stage: the median, and the
