@@ -52,7 +52,9 @@ class TestUndisturbed:
             late = simulation.late_day()
             platform.wait(
                 "a try of the late day",
-                lambda: platform.value("SELECT count(*) FROM ops.attempts WHERE state = 'retrying' AND dataset = 'daily_sales'"),
+                lambda: platform.value(
+                    "SELECT count(*) FROM ops.attempts WHERE state = 'retrying' AND dataset = 'daily_sales'"
+                ),
             )
             with warehouse.session("simulator", settings.get().sources_database) as cursor:
                 cursor.execute("UPDATE legacy.closed_days SET closed_at = now() WHERE business_date = %s", (late,))
