@@ -134,17 +134,19 @@ def test_somebody_elses_warehouse(
     password.write_text("not one of ours\n")
     password.chmod(0o644)
     request.addfinalizer(lambda: stack.run("docker", "rm", "--force", "--volumes", server, check=False))
-    stack.run(
-        "docker", "run", "--detach", "--name", server, "--env", "POSTGRES_PASSWORD=not one of ours",
-        "--env", "POSTGRES_USER=boss", "postgres:17",
-    )  # fmt: skip
-    address = stack.run("docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", server).stdout.strip()
     stack.environment |= {
         "HIGHWATER_OWN_WAREHOUSE": "0",
-        "HIGHWATER_WAREHOUSE_HOST": address,
+        "HIGHWATER_WAREHOUSE_HOST": "elsewhere",
         "HIGHWATER_WAREHOUSE_ADMIN": "boss",
         "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE": str(password),
     }
+    # Docker keeps its networks apart, so the server is put where the platform's way out leads.
+    stack.compose("create", "init")
+    stack.run(
+        "docker", "run", "--detach", "--name", server, "--env", "POSTGRES_PASSWORD=not one of ours",
+        "--env", "POSTGRES_USER=boss", "--network", f"{stack.environment['COMPOSE_PROJECT_NAME']}_outside",
+        "--network-alias", "elsewhere", "postgres:17",
+    )  # fmt: skip
     stack.compose("up", "--detach", "--wait", "metadata")
     assert not stack.compose("ps", "--all", "--quiet", "warehouse").stdout
     stack.compose("run", "--rm", "-T", "init")
