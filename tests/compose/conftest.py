@@ -9,7 +9,8 @@ from pathlib import Path
 
 import loading
 import pytest
-from stack import Stack, copy_of_checkout, wait_until
+from stack import Stack, copy_of_checkout
+from waiting import wait_until
 
 from highwater import bootstrap, local_server, settings
 
@@ -36,6 +37,7 @@ def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[s
         folder = scratch(name)
         copy_of_checkout(folder)
         made.append(Stack(folder, f"hwtest-{name}-{os.getpid()}", wanted))
+        made[-1].compose("build")
         return made[-1]
 
     yield make
@@ -48,7 +50,6 @@ def stack(make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, s
     """The platform after `docker compose up` in a new clone without .env."""
     stack = make_stack("clone", small)
     assert not (stack.folder / ".env").exists()
-    stack.compose("build")
     stack.up()
     return stack
 

@@ -7,8 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +118,3 @@ class Stack:
     def log_in(self, password: str) -> httpx.Response:
         """What the UI's login form does, through the published port."""
         return httpx.post(f"{self.url}/auth/token", json={"username": "admin", "password": password}, timeout=20)
-
-
-def wait_until(what: str, holds: Callable[[], object], seconds: float = 420) -> None:
-    """Return once the condition holds.
-
-    Raises:
-        AssertionError: the time is up.
-    """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stack import SERVICES, Stack, wait_until
+from stack import SERVICES, Stack
+from waiting import wait_until
 
 WINDOWS = 30
 

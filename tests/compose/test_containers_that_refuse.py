@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import certificates
 import pytest
 from stack import AIRFLOW, Stack
 
@@ -125,31 +126,58 @@ def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest
     assert "3.3.2 installed here" in line
 
 
-def test_somebody_elses_warehouse(
+@pytest.fixture
+def elsewhere(
     make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, str], request: pytest.FixtureRequest
-) -> None:
+) -> Stack:
+    """A platform whose warehouse is somebody else's server, reached by TLS alone, its certificate from their own CA."""
     stack = make_stack("elsewhere", small)
-    server = f"{stack.environment['COMPOSE_PROJECT_NAME']}-server"
-    password = stack.folder / "password"
+    project = stack.environment["COMPOSE_PROJECT_NAME"]
+    server, tls, password = f"{project}-server", stack.folder / "tls", stack.folder / "password"
+    certificates.make(tls, "elsewhere")
     password.write_text("not one of ours\n")
     password.chmod(0o644)
-    request.addfinalizer(lambda: stack.run("docker", "rm", "--force", "--volumes", server, check=False))
     stack.environment |= {
         "HIGHWATER_OWN_WAREHOUSE": "0",
         "HIGHWATER_WAREHOUSE_HOST": "elsewhere",
         "HIGHWATER_WAREHOUSE_ADMIN": "boss",
         "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE": str(password),
+        "HIGHWATER_WAREHOUSE_SSLMODE": "verify-full",
+        "HIGHWATER_WAREHOUSE_CA_FILE": str(tls / "ca.crt"),
     }
     # Docker keeps its networks apart, so the server is put where the platform's way out leads.
     stack.compose("create", "init")
+    request.addfinalizer(lambda: stack.run("docker", "rm", "--force", "--volumes", server, check=False))
     stack.run(
-        "docker", "run", "--detach", "--name", server, "--env", "POSTGRES_PASSWORD=not one of ours",
-        "--env", "POSTGRES_USER=boss", "--network", f"{stack.environment['COMPOSE_PROJECT_NAME']}_outside",
-        "--network-alias", "elsewhere", "postgres:17",
+        "docker", "create", "--name", server, "--network", f"{project}_outside", "--network-alias", "elsewhere",
+        "--env", "POSTGRES_PASSWORD=not one of ours", "--env", "POSTGRES_USER=boss", "--group-add", "0", "postgres:17",
+        "-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key",
     )  # fmt: skip
+    stack.run("docker", "cp", str(tls), f"{server}:/tls")
+    stack.run("docker", "start", server)
     stack.compose("up", "--detach", "--wait", "metadata")
-    assert not stack.compose("ps", "--all", "--quiet", "warehouse").stdout
-    stack.compose("run", "--rm", "-T", "init")
-    made = stack.run("docker", "exec", server, "psql", "-U", "boss", "-d", "warehouse", "-Atc",
-                     "SELECT count(*) FROM control.datasets").stdout  # fmt: skip
-    assert int(made) >= 1
+    return stack
+
+
+def test_somebody_elses_warehouse(elsewhere: Stack) -> None:
+    assert not elsewhere.compose("ps", "--all", "--quiet", "warehouse").stdout
+    elsewhere.compose("run", "--rm", "-T", "init")
+    asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
+    counted = (
+        "from highwater import warehouse\n"
+        f"with warehouse.session('loader') as cursor: cursor.execute({asked!r}); print(*cursor.fetchone())"
+    )
+    datasets, encrypted = elsewhere.compose("run", "--rm", "-T", "init", "python", "-c", counted).stdout.split()
+    assert int(datasets) >= 1
+    assert encrypted == "True"
+
+
+def test_somebody_elses_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:
+    certificates.make(elsewhere.folder / "others", "elsewhere")
+    stranger = str(elsewhere.folder / "others/ca.crt")
+    done = elsewhere.compose("run", "--rm", "-T", "init", check=False, HIGHWATER_WAREHOUSE_CA_FILE=stranger)
+    assert done.returncode != 0
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "HIGHWATER_" in line]
+    assert "the warehouse at elsewhere:5432 refuses" in line
+    assert "certificate verify failed" in line
+    assert "HIGHWATER_WAREHOUSE_SSLMODE" in line

@@ -56,7 +56,7 @@ class Live:
         while not (seen := condition()):
             dead = self.airflow.dead()
             assert not dead, f"waiting for {what}: {dead[0]} died: {self.airflow.tail(dead[0])}"
-            assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}: {self.strip()}"
+            assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}: {self.unfinished()}"
             time.sleep(0.2)
         return seen
 
@@ -69,6 +69,22 @@ class Live:
                 (DATASET,),
             )
         )
+
+    def unfinished(self) -> str:
+        """The due windows that have not landed, with the reason, and what Airflow has of runs that have not ended."""
+        windows = self.rows(
+            "SELECT dataset, window_start, state, reason FROM ops.window_status"
+            " WHERE is_due AND state NOT IN ('landed', 'skipped') ORDER BY 1, 2 LIMIT 20"
+        )
+        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+            cursor.execute(
+                "SELECT t.dag_id, t.run_id, t.task_id, t.state, t.try_number, t.max_tries, t.start_date, t.end_date"
+                " FROM task_instance AS t JOIN dag_run AS r USING (dag_id, run_id)"
+                " WHERE r.state IN ('running', 'failed') AND t.state IS NOT NULL AND t.state <> 'success'"
+                " ORDER BY t.start_date LIMIT 20"
+            )
+            tasks = cursor.fetchall()
+        return "\n".join(map(str, [*windows, *tasks]))
 
     def wait_until_whole(self) -> None:
         """Until every due window landed and its run has ended well."""

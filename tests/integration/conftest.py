@@ -39,11 +39,15 @@ def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
             dag = bag.dags[dag_id]
             for task in dag.tasks:
                 task.retries = 0
-            return dag.test(logical_date=logical_date, run_conf=conf or None)
+            try:
+                return dag.test(logical_date=logical_date, run_conf=conf or None)
+            finally:
+                # Tests kill the server: a session kept open until the end would find it gone.
+                airflow_settings.Session.remove()
 
-        yield run
         from airflow import settings as airflow_settings
 
+        yield run
         airflow_settings.dispose_orm()
 
 

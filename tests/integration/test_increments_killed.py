@@ -7,21 +7,20 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import psutil
 import pytest
 from shopping import compare, here, land, there, value
 from stage_of_its_own import STAGES, perform
+from waiting import wait_until
 
 from highwater import local_server, settings, warehouse
 
 Change = Callable[[str], int]
 SOURCE, TARGET = "sources", "warehouse"
-PATIENCE = 60.0
-"""Seconds until a stage must have come to the lock that it is to be killed at."""
 
 BLOCKS = [
     ("determine_mode", TARGET, "control.sources", False),
@@ -51,10 +50,12 @@ def kill_in(stage: str, given: Any, database: str, table: str) -> None:
         assert process.stdin is not None
         process.stdin.write(pickle.dumps((stage, given)))
         process.stdin.close()
-        deadline = time.monotonic() + PATIENCE
-        while not _somebody_waits_for(table, database):
+
+        def waits() -> bool:
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
-            assert time.monotonic() < deadline, f"{stage} never came to {table}"
+            return _somebody_waits_for(table, database)
+
+        wait_until(f"{stage} comes to {table}", waits, seconds=60)
         process.kill()
         assert process.wait() == -signal.SIGKILL
 
@@ -96,19 +97,10 @@ def test_a_merge_whose_database_is_killed_has_not_happened(small_shop: Change) -
     kill_in("update_checkpoint", changes, TARGET, "quarantine.refused_keys")
     postmaster = int((local_server.data_folder() / "postmaster.pid").read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGQUIT)
-    while _runs(postmaster):
-        time.sleep(0.05)
+    wait_until("the server to be gone", lambda: not psutil.pid_exists(postmaster), seconds=60)
     local_server.start()
     assert value("SELECT count(*) FROM ops.window_ledger") == 1
     assert here() != there()
     perform("update_checkpoint", changes)
     assert here() == there()
     assert compare().keys == ()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 from loading import DATASET, day, land, landed, run, stage
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
+from waiting import wait_until
 
 from highwater import clock, publish, simulation, warehouse
 from highwater.errors import RefusedData
@@ -261,10 +261,12 @@ def test_a_busy_table_is_tried_again(analyst: Cursor, source_day: Change) -> Non
 def wait_for_tries(wanted: int) -> None:
     """Until so many sessions of the loader, one a try, have been seen to wait for a lock."""
     tries: set[int] = set()
-    deadline = time.monotonic() + 60
     with closing(warehouse.connect("postgres")) as link, link.cursor() as cursor:
         link.autocommit = True
-        while len(tries) < wanted:
-            assert time.monotonic() < deadline, f"only {len(tries)} tries were seen to wait"
+
+        def seen() -> bool:
             cursor.execute("SELECT pid FROM pg_stat_activity WHERE usename = 'loader' AND wait_event_type = 'Lock'")
-            tries |= {row.pid for row in cursor.fetchall()}
+            tries.update(row.pid for row in cursor.fetchall())
+            return len(tries) >= wanted
+
+        wait_until(f"{wanted} tries to wait", seen, seconds=60)
