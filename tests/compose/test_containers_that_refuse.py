@@ -126,7 +126,7 @@ def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest
     assert "3.3.2 installed here" in line
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def elsewhere(
     make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, str], request: pytest.FixtureRequest
 ) -> Stack:
@@ -150,7 +150,8 @@ def elsewhere(
     request.addfinalizer(lambda: stack.run("docker", "rm", "--force", "--volumes", server, check=False))
     stack.run(
         "docker", "create", "--name", server, "--network", f"{project}_outside", "--network-alias", "elsewhere",
-        "--env", "POSTGRES_PASSWORD=not one of ours", "--env", "POSTGRES_USER=boss", "--group-add", "0", "postgres:17",
+        "--env", "POSTGRES_PASSWORD=not one of ours", "--env", "POSTGRES_USER=boss",
+        "--user", "postgres", "--group-add", "0", "postgres:17",
         "-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key",
     )  # fmt: skip
     stack.run("docker", "cp", str(tls), f"{server}:/tls")
@@ -179,5 +180,5 @@ def test_somebody_elses_warehouse_with_a_certificate_that_our_ca_did_not_sign(el
     assert done.returncode != 0
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "HIGHWATER_" in line]
     assert "the warehouse at elsewhere:5432 refuses" in line
-    assert "certificate verify failed" in line
+    assert "certificate verify failed" in line, line
     assert "HIGHWATER_WAREHOUSE_SSLMODE" in line

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from highwater import bootstrap, local_environment, local_server, settings, warehouse
@@ -110,9 +113,19 @@ class Live:
 
 
 @contextmanager
-def platform(home: Path, **environment: str) -> Iterator[Live]:
-    """Start a platform of its own in ``home``; stops it and removes its server at the end."""
-    defaults = {"SIMULATION_ROWS_PER_DAY": "400", "SIMULATION_LATE_CLOSE_SECONDS": "0"}
+def platform(home: Path, dags: Sequence[str] = (DAG,), **environment: str) -> Iterator[Live]:
+    """Start a platform of its own in ``home`` with these DAGs alone; stops it and removes its server at the end."""
+    bundle = {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle"}
+    defaults = {
+        "SIMULATION_ROWS_PER_DAY": "400",
+        "SIMULATION_LATE_CLOSE_SECONDS": "0",
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+            [bundle | {"kwargs": {"path": str(home / "dags")}}]
+        ),
+    }
+    (home / "dags").mkdir()
+    for dag in dags:
+        shutil.copy(settings.ROOT / f"dags/{dag}.py", home / "dags")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("HIGHWATER_", "SIMULATION_", "AIRFLOW"))]:
             patch.delenv(name)
@@ -131,9 +144,23 @@ def platform(home: Path, **environment: str) -> Iterator[Live]:
 
 
 @contextmanager
-def held(database: str, table: str) -> Iterator[None]:
-    """Nobody else reads or writes the table for the length of the block."""
+def held(database: str, table: str) -> Iterator[Callable[[], set[int]]]:
+    """Nobody else reads or writes the table for the length of the block.
+
+    Yields a function that tells which processes of this machine wait for it.
+    """
     with closing(warehouse.connect("postgres", database)) as link, link, link.cursor() as cursor:
         cursor.execute("SET lock_timeout = '60s'")
         cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        yield
+
+        def waiting() -> set[int]:
+            with warehouse.session("postgres", database) as look:
+                look.execute(
+                    "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid)"
+                    " WHERE relation = %s::regclass AND NOT granted",
+                    (table,),
+                )
+                ports = {row.client_port for row in look.fetchall()}
+            return {c.pid for c in psutil.net_connections("tcp") if c.pid and c.laddr.port in ports}
+
+        yield waiting

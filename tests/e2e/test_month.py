@@ -142,11 +142,13 @@ class TestDisturbed:
     def test_a_task_killed_in_the_middle_is_known_to_be_lost_and_tried_again(self, month: Live, stage: str) -> None:
         running = (
             "SELECT attempt_id, pid, run_id FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
-            " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s LIMIT 1"
+            " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s AND pid = ANY(%s) LIMIT 1"
         )
         month.wait("any work", lambda: month.rows("SELECT FROM ops.live_attempts"))
-        with live.held(*STAGES[stage]):
-            ((attempt, pid, run_id),) = month.wait(f"a run in {stage}", lambda: month.rows(running, (stage,)))
+        with live.held(*STAGES[stage]) as waiting:
+            ((attempt, pid, run_id),) = month.wait(
+                f"a run that stands still in {stage}", lambda: month.rows(running, (stage, list(waiting())))
+            )
             os.kill(pid, signal.SIGKILL)
             month.wait(
                 "the claim to end with the process",
