@@ -74,7 +74,7 @@ class Live:
         )
 
     def unfinished(self) -> str:
-        """The due windows that have not landed, with the reason, and what Airflow has of runs that have not ended."""
+        """The due windows that have not landed and why, what Airflow has of unfinished runs, and its last words."""
         windows = self.rows(
             "SELECT dataset, window_start, state, reason FROM ops.window_status"
             " WHERE is_due AND state NOT IN ('landed', 'skipped') ORDER BY 1, 2 LIMIT 20"
@@ -87,7 +87,8 @@ class Live:
                 " ORDER BY t.start_date LIMIT 20"
             )
             tasks = cursor.fetchall()
-        return "\n".join(map(str, [*windows, *tasks]))
+        logs = [f"{component}: {self.airflow.tail(component)}" for component in ("scheduler", "api-server")]
+        return "\n".join(map(str, [*windows, *tasks, *logs]))
 
     def wait_until_whole(self) -> None:
         """Until every due window landed and its run has ended well."""
