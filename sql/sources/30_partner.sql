@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS partner.closed_days (
     orders integer NOT NULL
 );
 COMMENT ON TABLE partner.closed_days IS
-'orders is the partner''s own count of distinct ones; of a short day fewer are there, and some days are not here'
+'orders is the partner''s own count of distinct ones; of a short day fewer are there, and some days are not here';
 
 -- The rest is the simulation's own: no reader sees it.
 
