@@ -70,8 +70,8 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
         return int(simulator.rowcount)
 
     with warehouse.session("postgres") as cursor:
-        cursor.execute("DELETE FROM control.sources")
-        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
+        cursor.execute("DELETE FROM control.sources WHERE dataset = 'orders'")
+        cursor.execute("INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop')")
     change("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
     change(
         "INSERT INTO shop.orders (customer_id, status, amount, currency, placed_at)"
@@ -80,5 +80,5 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
     yield change
     with warehouse.session("postgres") as cursor:
         cursor.execute("DELETE FROM ops.checkpoints")
-        cursor.execute("DELETE FROM control.sources")
-        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
+        cursor.execute("DELETE FROM control.sources WHERE dataset = 'orders'")
+        cursor.execute("INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop')")
