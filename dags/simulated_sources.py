@@ -2,7 +2,8 @@
 ### The simulated world goes on
 
 Every ten minutes: the tills' archive gets the days it misses, and the shop lives through the ten minutes that passed,
-some of its changes staying uncommitted for a while. Pause this DAG to use sources of your own.
+some of its changes staying uncommitted for a while. Store, partner and supplier get the days and deliveries
+that are due, and the outages begin and end. Pause this DAG to use sources of your own.
 """
 
 from datetime import timedelta
@@ -28,6 +29,14 @@ def shop() -> None:
     shop_simulation.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
 
 
+@task
+def channels() -> None:
+    """Make what store, partner and supplier miss; begin and end outages."""
+    from highwater import channel_simulation, clock
+
+    channel_simulation.advance(clock.now())
+
+
 @dag(
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
     start_date=settings.get().days_before_anchor(0),
@@ -40,6 +49,7 @@ def shop() -> None:
 def simulated_sources() -> None:
     legacy()
     shop()
+    channels()
 
 
 simulated_sources()

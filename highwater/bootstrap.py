@@ -12,7 +12,16 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import airflow_files, clock, credentials, settings, shop_simulation, simulation, warehouse
+from highwater import (
+    airflow_files,
+    channel_simulation,
+    clock,
+    credentials,
+    settings,
+    shop_simulation,
+    simulation,
+    warehouse,
+)
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -50,6 +59,8 @@ def run() -> None:
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
     shop_simulation.advance(clock.now())
+    for day in channel_simulation.advance(clock.now()):
+        log.info("simulated store and partner of %s", day)
 
 
 def _admin(database: str) -> Connection:
@@ -126,8 +137,9 @@ def _publisher(cursor: Cursor) -> None:
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
 
 
-_OWNERS = ("publisher", "simulator")
-"""Roles that own databases; an admin that is no superuser must be their member to act for them."""
+_OWNERS = ("publisher", "simulator", *credentials.SOURCE_READERS)
+"""An admin that is no superuser must be a member of the roles that own databases to act for them, and of the sources'
+readers to end their sessions."""
 
 
 def _database(cursor: Cursor, name: str, owner: str) -> None:
@@ -167,12 +179,13 @@ def _warehouse(link: Connection) -> date:
 
 
 def _sources(link: Connection) -> None:
-    """Everything of sql/sources/, in one transaction."""
+    """Everything of sql/gate/, as the admin, and of sql/sources/, in one transaction."""
     database = sql.Identifier(settings.get().sources_database)
     with link, link.cursor() as cursor:
         _one_at_a_time(cursor)
         for reader in credentials.SOURCE_READERS:
             cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(reader)))
+        _run_folder(cursor, "gate")
         cursor.execute("SET LOCAL ROLE simulator")
         _run_folder(cursor, "sources")
 

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "HIGHWATER_NOW": "2026-10-31T12:00:00+00:00",
     "SIMULATION_ROWS_PER_DAY": "400",
     "SIMULATION_LATE_CLOSE_SECONDS": "0",
+    "SIMULATION_CHANNEL_SALES": "400",
 }
 """Small, and the same on every day of the year: thirty windows are due, 2026-10-01 to 2026-10-30, all closed."""
 SUITES = ("unit", "integration", "e2e", "compose")
