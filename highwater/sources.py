@@ -5,33 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
 from highwater import clock, warehouse
-from highwater.errors import ConfigurationError, HighwaterError, NotReady, SourceAway
+from highwater.errors import (
+    ConfigurationError,
+    HighwaterError,
+    NotReady,
+    RefusedData,
+    SourceAway,
+    SourceSlow,
+)
 from highwater.windows import Window
+
+EXTRAS = ("sslmode", "sslrootcert", "connect_timeout")
+"""What the extras of an Airflow connection may set, by libpq's names."""
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What a source says of a window that is complete: how many rows it should hold by its own count, if it counts."""
+    """What a source says of a window that is complete: how many rows it should hold by its own count, if it counts.
+
+    ``revision`` names what it says of the window now, where it may correct itself later.
+    """
 
     expected_rows: int | None
+    revision: str | None = None
 
 
 @contextmanager
-def snapshot(connection_id: str) -> Iterator[Cursor]:
+def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> Iterator[Cursor]:
     """A cursor on the source at one consistent snapshot, read-only, in UTC.
 
     Raises:
         ConfigurationError: Airflow has no such connection, or a statement does not fit the source.
         SourceAway: the source refuses the login, cannot be reached or breaks off.
+        SourceSlow: a statement took longer than ``statement_timeout``.
+        RefusedData: a value in it is not of the type that it is read as.
     """
-    with _in_words(connection_id), closing(_connect(connection_id)) as link:
+    with _in_words(connection_id), closing(_connect(connection_id, statement_timeout)) as link:
         link.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with link, link.cursor() as cursor:
             yield cursor
@@ -40,7 +58,8 @@ def snapshot(connection_id: str) -> Iterator[Cursor]:
 def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) -> Completeness:
     """Ask ``sql/<folder>/availability.sql`` whether the source has closed the window.
 
-    The statement gives one row or none: ``complete`` boolean, ``expected_rows`` bigint or null, ``note`` text.
+    The statement gives one row or none: ``complete`` boolean, ``expected_rows`` bigint or null, ``note`` text, and
+    ``revision`` text where the source may correct itself.
 
     Raises:
         NotReady: it has not; carries the source's note.
@@ -51,7 +70,12 @@ def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) ->
         raise NotReady(f"{dataset} {window}: the source knows nothing of this window yet")
     if not row.complete:
         raise NotReady(f"{dataset} {window} is not complete at the source: {row.note}")
-    return Completeness(row.expected_rows)
+    return Completeness(row.expected_rows, getattr(row, "revision", None))
+
+
+def check_shape(cursor: Cursor, folder: str, window: Window) -> None:
+    """Let the source plan ``sql/<folder>/extract.sql``: it refuses one that does not fit, and no row moves."""
+    cursor.execute("EXPLAIN " + warehouse.bind(cursor, f"{folder}/extract.sql", bounds(window)))
 
 
 def bounds(window: Window) -> dict[str, object]:
@@ -59,7 +83,8 @@ def bounds(window: Window) -> dict[str, object]:
     return {"window_start": window.start, "window_end": window.end}
 
 
-def _connect(connection_id: str) -> Connection:
+def _connect(connection_id: str, statement_timeout: timedelta | None) -> Connection:
+    """Log in by the Airflow connection of that name; its extras may set what `EXTRAS` names."""
     from airflow.sdk import Connection as AirflowConnection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -70,19 +95,23 @@ def _connect(connection_id: str) -> Connection:
             f"Airflow has no connection {connection_id!r}: add it under Admin → Connections, or as AIRFLOW_CONN_"
             f"{connection_id.upper()}"
         ) from None
+    options = "-c timezone=UTC"
+    if statement_timeout is not None:
+        options += f" -c statement_timeout={round(statement_timeout.total_seconds() * 1000)}"
+    given = known.extra_dejson
     link: Connection = psycopg2.connect(
         host=known.host,
         port=known.port or 5432,
         dbname=known.schema,
         user=known.login,
         password=known.password,
-        connect_timeout=10,
         keepalives_idle=30,
         keepalives_interval=10,
         keepalives_count=3,
         application_name="highwater",
-        options="-c timezone=UTC",
+        options=options,
         cursor_factory=NamedTupleCursor,
+        **{"connect_timeout": 10, **{name: given[name] for name in EXTRAS if name in given}},
     )
     return link
 
@@ -94,10 +123,16 @@ def _in_words(connection_id: str) -> Iterator[None]:
         yield
     except HighwaterError:
         raise
+    except errors.QueryCanceled as error:
+        raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if "timeout expired" in str(error):
+            raise SourceSlow(f"source {connection_id!r} does not answer: {_first_line(error)}") from error
         raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}") from error
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"a statement does not fit source {connection_id!r}: {_first_line(error)}") from error
+    except psycopg2.DataError as error:
+        raise RefusedData(f"source {connection_id!r} has a value that does not fit: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -84,18 +84,19 @@ WITH measured AS (
         recent.checks >= s.reliability_checks
         AND recent.good_checks >= s.reliability_threshold * recent.checks AS is_reliable
     FROM control.sources AS s
-    CROSS JOIN LATERAL (
-        SELECT
-            count(*) AS checks,
-            count(*) FILTER (WHERE newest.is_good) AS good_checks
-        FROM (
-            SELECT k.reachable AND k.complete IS NOT FALSE AS is_good
-            FROM ops.source_checks AS k
-            WHERE k.source = s.source
-            ORDER BY k.check_id DESC
-            LIMIT s.reliability_checks
-        ) AS newest
-    ) AS recent
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                count(*) AS checks,
+                count(*) FILTER (WHERE newest.is_good) AS good_checks
+            FROM (
+                SELECT k.reachable AND k.complete IS NOT FALSE AS is_good
+                FROM ops.source_checks AS k
+                WHERE k.source = s.source
+                ORDER BY k.check_id DESC
+                LIMIT s.reliability_checks
+            ) AS newest
+        ) AS recent
     LEFT JOIN LATERAL (
         SELECT k.checked_at
         FROM ops.source_checks AS k

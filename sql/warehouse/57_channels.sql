@@ -60,7 +60,8 @@ COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day ha
 GRANT SELECT ON sales.store_sales, sales.partner_sales, sales.supplier_settlements, sales.channel_sales
 TO loader, analyst;
 
--- What landed stays where it is when the anchor moves. A week begins on a Monday and is settled four days after its end.
+-- What landed stays where it is when the anchor moves. A week begins on a Monday and is settled four days after it
+-- ended
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 SELECT
     d.dataset,
@@ -71,8 +72,7 @@ SELECT
     d.due_after,
     d.max_lag
 FROM (
-    SELECT
-        current_setting('highwater.anchor')::date - current_setting('highwater.channel_days')::integer AS first_day
+    SELECT current_setting('highwater.anchor')::date - current_setting('highwater.channel_days')::integer AS first_day
 ) AS begun
 CROSS JOIN
     LATERAL (
