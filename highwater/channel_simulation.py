@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import outages, settings, warehouse
-from highwater.errors import Busy, ConfigurationError
+from highwater import outages, settings
+from highwater.errors import ConfigurationError
 
 STORE_CLOSES = timedelta(hours=23)
 PARTNER_CLOSES = timedelta(hours=23, minutes=30)
@@ -127,27 +125,13 @@ def advance(now: datetime) -> list[date]:
     Raises:
         Busy: another caller has been at work for too long.
     """
-    with closing(warehouse.connect("simulator", settings.get().sources_database)) as link, link.cursor() as cursor:
-        take_turn(cursor)
+    with outages.turn() as cursor:
         made = _days(cursor, now)
         _outages(cursor, now)
         _resends(cursor, now)
         _deliveries(cursor, now)
         outages.apply(cursor, now)
     return made
-
-
-def take_turn(cursor: Cursor) -> None:
-    """Hold the turn for as long as the cursor's connection stands.
-
-    Raises:
-        Busy: another caller has held it for too long.
-    """
-    try:
-        cursor.execute("SELECT pg_advisory_lock('partner.orders'::regclass::oid::integer, 0)")
-    except LockNotAvailable:
-        raise Busy("another simulation is still at work on the channels: try again when it is done") from None
-    cursor.connection.commit()
 
 
 def _days(cursor: Cursor, now: datetime) -> list[date]:
@@ -168,8 +152,8 @@ def _days(cursor: Cursor, now: datetime) -> list[date]:
 
 def _outages(cursor: Cursor, now: datetime) -> None:
     cursor.execute(
-        "INSERT INTO partner.outages SELECT * FROM partner.scheduled_outages(%s, %s, %s) WHERE started_at <= %s"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO partner.outages (started_at, ended_at, reason)"
+        " SELECT * FROM partner.scheduled_outages(%s, %s, %s) WHERE started_at <= %s ON CONFLICT DO NOTHING",
         (first_day(), now.astimezone(UTC).date(), settings.get().simulation_seed, now),
     )
     cursor.connection.commit()
@@ -188,7 +172,11 @@ def _resends(cursor: Cursor, now: datetime) -> None:
                 "SELECT partner.send_again(%s, %s, %s, %s, 'again')",
                 (day, RESENT_ONE_IN, RESENT_SLOT, _midnight(day) + RESENT_AFTER),
             )
-    cursor.execute("SELECT started_at, ended_at FROM partner.outages WHERE ended_at <= %s ORDER BY 1", (now,))
+    cursor.execute(
+        "SELECT started_at, ended_at FROM simulation.all_outages"
+        " WHERE source = 'partner' AND ended_at <= %s ORDER BY started_at",
+        (now,),
+    )
     for started_at, ended_at in cursor.fetchall():
         for back in range(1, FLOOD_DAYS + 1):
             day = started_at.date() - timedelta(days=back)

@@ -59,5 +59,5 @@ $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA gate FROM public;
 GRANT USAGE ON SCHEMA gate TO simulator;
-GRANT SELECT ON gate.readers TO simulator;
+GRANT SELECT, REFERENCES ON gate.readers TO simulator;
 GRANT EXECUTE ON FUNCTION gate.set_open(text, boolean), gate.end_sessions(text) TO simulator;

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS partner.closed_days (
     orders integer NOT NULL
 );
 COMMENT ON TABLE partner.closed_days IS
-'orders is the partner''s own count of distinct ones; of a short day fewer are there, and some days are not here'
+'orders is the partner''s own count of distinct ones; of a short day fewer are there, and some days are not here';
 
 -- The rest is the simulation's own: no reader sees it.
 
@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS partner.outages (
     started_at timestamptz PRIMARY KEY,
     ended_at timestamptz NOT NULL,
     reason text NOT NULL,
+    stopped_by text,
     CHECK (started_at <= ended_at)
 );
 COMMENT ON TABLE partner.outages IS 'The scheduled outages that have begun; ended_at may be yet to come';
@@ -177,7 +178,7 @@ $$;
 -- evening of one of their first four days, for 6, 12, 30 or 54 hours, so that midnights lie in them and none touches
 -- the next.
 CREATE OR REPLACE FUNCTION partner.scheduled_outages(first_day date, last_day date, seed bigint)
-RETURNS SETOF partner.outages
+RETURNS TABLE (started_at timestamptz, ended_at timestamptz, reason text)
 LANGUAGE sql STABLE
 AS $$
 WITH spells AS (

@@ -5,7 +5,7 @@ CREATE SCHEMA IF NOT EXISTS simulation;
 
 CREATE TABLE IF NOT EXISTS simulation.outages (
     outage_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    source text NOT NULL,
+    source text NOT NULL CONSTRAINT outages_source_is_known REFERENCES gate.readers (source),
     started_at timestamptz NOT NULL,
     ended_at timestamptz NOT NULL DEFAULT 'infinity',
     reason text NOT NULL,
@@ -32,5 +32,5 @@ SELECT
     ended_at,
     reason,
     'the schedule' AS started_by,
-    NULL AS stopped_by
+    stopped_by
 FROM partner.outages;
