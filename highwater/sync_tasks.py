@@ -83,23 +83,20 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
 
     with final_errors_end_the_task():
         run, _day = _run_and_day()
-        compared = []
-        for item in made:
-            window, staged = _day_of(pipeline, item), Staged(**item["staged"])
-            held = None
+        sets = {_day_of(pipeline, item): Staged(**item["staged"]) for item in made}
+        held = {}
+        for window, report in synchronise.compare(pipeline, sets).items():
             try:
                 with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-                    report = synchronise.compare(pipeline, staged, window)
                     with warehouse.session("loader") as cursor:
                         quality.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
                     attempt.note = report.sentence()
                     if not report.success:
                         raise RefusedData(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
             except RefusedData as refused:
-                held = str(refused)
-                log.warning(held)
-            compared.append({**item, "held": held})
-        return compared
+                held[window] = str(refused)
+                log.warning(held[window])
+        return [item | {"held": held.get(_day_of(pipeline, item))} for item in made]
 
 
 @task

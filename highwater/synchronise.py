@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater import ledger, quality, sources, stages, suites, warehouse
 from highwater.ledger import Run
 from highwater.publish import Staged
-from highwater.quality import AuditReport, Finding
+from highwater.quality import AuditReport
 from highwater.sources import Completeness
 from highwater.stages import Pipeline
 from highwater.windows import Window
@@ -50,13 +50,32 @@ def make(published: Cursor, pipeline: Pipeline, window: Window, basis: str, run:
         return stages.transform(pipeline, attempt, staged)
 
 
-def compare(pipeline: Pipeline, staged: Staged, window: Window) -> AuditReport:
-    """Compare the set with the published tables it was made from, and those with each other.
+def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, AuditReport]:
+    """Compare each set with the published tables it was made from, and those with each other.
 
-    Every finding carries the numbers of both sides, whether it holds or not.
+    Every finding carries the numbers of both sides, whether it holds or not. All days are audited at once; only where
+    one does not hold, each by itself.
     """
-    table = f"{staged.name}_compared"
-    compared = sql.Identifier("staging", table)
+    numbers = {window: _numbers(staged, window) for window, staged in sets.items()}
+    tables = {window: _compared(staged) for window, staged in sets.items()}
+    if len(sets) > 1:
+        together = quality.audit(pipeline.suite, "staging", _union(list(tables.values())), {})
+        if all(finding.verdict == "passed" for finding in together.results):
+            reports = {window: replace(together, table=f"staging.{table}") for window, table in tables.items()}
+            return {window: _with_numbers(report, numbers[window]) for window, report in reports.items()}
+    return {
+        window: _with_numbers(quality.audit(pipeline.suite, "staging", table, {}), numbers[window])
+        for window, table in tables.items()
+    }
+
+
+def _compared(staged: Staged) -> str:
+    return f"{staged.name}_compared"
+
+
+def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
+    """Make the table of one row with the numbers of a day, and return them."""
+    table = sql.Identifier("staging", _compared(staged))
     with warehouse.session("loader") as cursor:
         cursor.execute(
             sql.SQL("CREATE TEMPORARY VIEW channel AS SELECT * FROM {}").format(
@@ -64,23 +83,44 @@ def compare(pipeline: Pipeline, staged: Staged, window: Window) -> AuditReport:
             )
         )
         queries = [
-            warehouse.bind(cursor, f"{FOLDER}/compare_{name}.sql", sources.bounds(window)) for name in COMPARISONS
+            f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
+            for name in COMPARISONS
         ]
-        together = " CROSS JOIN ".join(f"({query}) AS {name}" for name, query in zip(COMPARISONS, queries, strict=True))
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(compared))
-        cursor.execute(sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(compared, sql.SQL(together)))
-        cursor.execute(sql.SQL("SELECT * FROM {}").format(compared))
-        numbers = {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
-    report = quality.audit(pipeline.suite, "staging", table, {})
-    rules = {rule.position: rule for rule in suites.load_suite(pipeline.suite).rules}
-    return replace(
-        report, results=tuple(_with_numbers(f, rules[f.rule_number].columns, numbers) for f in report.results)
+        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        cursor.execute(
+            sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(table, sql.SQL(" CROSS JOIN ".join(queries)))
+        )
+        cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
+        return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
+
+
+def _union(tables: Sequence[str]) -> str:
+    """Put the rows of several tables into one beside the first; returns its name."""
+    name = f"{tables[0]}_together"
+    rows = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT * FROM {}").format(sql.Identifier("staging", table)) for table in tables
     )
+    with warehouse.session("loader") as cursor:
+        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", name)))
+        cursor.execute(sql.SQL("CREATE TABLE {} AS {}").format(sql.Identifier("staging", name), rows))
+    return name
 
 
-def _with_numbers(finding: Finding, columns: tuple[str, ...], numbers: dict[str, Any]) -> Finding:
-    seen = {column: numbers[column] for column in columns}
-    return finding if finding.verdict == "error" else replace(finding, observed=seen, unexpected_count=None)
+def _with_numbers(report: AuditReport, numbers: Mapping[str, Any]) -> AuditReport:
+    columns = {rule.position: rule.columns for rule in suites.load_suite(report.suite).rules}
+    return replace(
+        report,
+        results=tuple(
+            finding
+            if finding.verdict == "error"
+            else replace(
+                finding,
+                observed={column: numbers[column] for column in columns[finding.rule_number]},
+                unexpected_count=None,
+            )
+            for finding in report.results
+        ),
+    )
 
 
 def _number(value: Any) -> Any:
