@@ -22,7 +22,7 @@ def frozen() -> datetime | None:
     if file := os.environ.get(FILE_SETTING):
         return _moment(_read(file), f"{FILE_SETTING}={file} holds")
     pinned = os.environ.get(SETTING)
-    return _moment(pinned, f"{SETTING}=") if pinned else None
+    return _moment(pinned, f"{SETTING} holds") if pinned else None
 
 
 def now() -> datetime:
