@@ -102,7 +102,7 @@ class Clock:
 
     def begin(self, day: datetime) -> str:
         """Trigger the run of a day."""
-        run_id = f"day {day:%Y-%m-%d}"
+        run_id = f"day-{day:%Y-%m-%d}"
         self.api.post(
             f"/dags/{DAG}/dagRuns", json={"logical_date": day.isoformat(), "dag_run_id": run_id}
         ).raise_for_status()
@@ -230,7 +230,7 @@ def test_reliability_switches_the_catch_up_on_and_off_and_says_so_once_each_time
     found = played.rows(
         "SELECT run_id, catches_up FROM ops.catch_up_changes WHERE source = 'partner' ORDER BY change_id"
     )
-    assert [tuple(row) for row in found] == [(f"day {day:%Y-%m-%d}", on) for day, on in played.expected.flips]
+    assert [tuple(row) for row in found] == [(f"day-{day:%Y-%m-%d}", on) for day, on in played.expected.flips]
     assert {on for _, on in played.expected.flips} == {True, False}
 
 
