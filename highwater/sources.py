@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import psycopg2
 from psycopg2 import errors
@@ -13,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
-from highwater import clock, warehouse
+from highwater import airflow_files, clock, warehouse
 from highwater.errors import (
     ConfigurationError,
     HighwaterError,
@@ -55,6 +56,21 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
             yield cursor
 
 
+def why_away(connection_id: str) -> str | None:
+    """Why the source cannot be asked just now; None when it can. For outside of Airflow: reads its connections' file.
+
+    Raises:
+        ConfigurationError: the file has no such connection, or is not there.
+    """
+    known = airflow_files.connection(connection_id)
+    try:
+        with _in_words(connection_id), closing(_link(known, timedelta(seconds=10))) as link, link.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except SourceAway as error:
+        return str(error)
+    return None
+
+
 def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) -> Completeness:
     """Ask ``sql/<folder>/availability.sql`` whether the source has closed the window.
 
@@ -84,7 +100,7 @@ def bounds(window: Window) -> dict[str, object]:
 
 
 def _connect(connection_id: str, statement_timeout: timedelta | None) -> Connection:
-    """Log in by the Airflow connection of that name; its extras may set what `EXTRAS` names."""
+    """Log in by the Airflow connection of that name."""
     from airflow.sdk import Connection as AirflowConnection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -95,16 +111,22 @@ def _connect(connection_id: str, statement_timeout: timedelta | None) -> Connect
             f"Airflow has no connection {connection_id!r}: add it under Admin → Connections, or as AIRFLOW_CONN_"
             f"{connection_id.upper()}"
         ) from None
+    where = {"host": known.host, "port": known.port, "schema": known.schema, "login": known.login}
+    return _link(where | {"password": known.password, "extra": known.extra_dejson}, statement_timeout)
+
+
+def _link(known: Mapping[str, Any], statement_timeout: timedelta | None = None) -> Connection:
+    """A link by what an Airflow connection holds; its extras may set what `EXTRAS` names."""
     options = "-c timezone=UTC"
     if statement_timeout is not None:
         options += f" -c statement_timeout={round(statement_timeout.total_seconds() * 1000)}"
-    given = known.extra_dejson
+    given = known.get("extra") or {}
     link: Connection = psycopg2.connect(
-        host=known.host,
-        port=known.port or 5432,
-        dbname=known.schema,
-        user=known.login,
-        password=known.password,
+        host=known["host"],
+        port=known.get("port") or 5432,
+        dbname=known.get("schema"),
+        user=known.get("login"),
+        password=known.get("password"),
         keepalives_idle=30,
         keepalives_interval=10,
         keepalives_count=3,

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from datetime import datetime
-from time import perf_counter
 from typing import Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from highwater import catch_up, clock, ledger, publish, source_checks, sources, stages, synchronise, warehouse
-from highwater.catch_up import ALL, Situation
-from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway
+from highwater import ledger, stages, synchronise, warehouse
+from highwater import sync as syncing
+from highwater.errors import RefusedData
 from highwater.ledger import Run
 from highwater.publish import Staged
-from highwater.source_checks import AWAY, MISFIT, SLOW, Check
+from highwater.source_checks import Check
 from highwater.stages import Pipeline
 from highwater.tasks import final_errors_end_the_task, this_run
 from highwater.windows import Window, window_of
@@ -32,33 +31,18 @@ def check(pipeline: Pipeline) -> dict[str, Any]:
     """Look at the source once: what is wrong with it is kept in ops.source_checks, and is no failure of the task."""
     with final_errors_end_the_task():
         run, day = _run_and_day()
-        with warehouse.session("loader") as cursor:
-            known = _situation(cursor, pipeline, day)
-            limit = source_checks.statement_timeout(cursor, pipeline.connection)
-        window = catch_up.newest_due(known, day.end)
-        is_due = window is not None
-        found = source_checks.look(pipeline, window or window_of(known.grid.first, known.grid), limit, is_due=is_due)
-        source_checks.record(pipeline.connection, window or day, found, run)
-        return asdict(found)
+        return asdict(syncing.check(pipeline, day, run))
 
 
 @task
 def sync(pipeline: Pipeline, checked: dict[str, Any]) -> None:
-    """Land the windows that the source's rule gives this run; a source that the check found away costs nothing more."""
+    """Land the windows that the source's rule gives this run; one that the check found away costs nothing more."""
     with final_errors_end_the_task():
         run, day = _run_and_day()
         seen = Check(**checked)
-        if seen.found == MISFIT:
-            raise ConfigurationError(f"{pipeline.dataset} is not loaded: {seen.error}")
-        if seen.found in (AWAY, SLOW):
-            with warehouse.session("loader") as cursor:
-                decision = catch_up.decide(known := _situation(cursor, pipeline, day))
-            _skip(pipeline, decision, run)
-            if known.trust.catch_up != ALL and day in decision.load:
-                publish.skip_window(pipeline.dataset, day, f"source {seen.found}", str(seen.error), run)
+        if syncing.pass_over(pipeline, day, seen, run):
             raise AirflowSkipException(f"{pipeline.dataset} is not loaded: {seen.error}")
-        stages.refuse_bad_configuration(pipeline)
-        _land(pipeline, day, run)
+        syncing.load(pipeline, day, run)
 
 
 @task(trigger_rule="all_done")
@@ -119,81 +103,3 @@ def _run_and_day() -> tuple[Run, Window]:
 def _day_of(pipeline: Pipeline, item: dict[str, Any]) -> Window:
     with warehouse.session("loader") as cursor:
         return window_of(datetime.fromisoformat(item["day"]), ledger.grid(cursor, pipeline.dataset))
-
-
-def _situation(cursor: Any, pipeline: Pipeline, day: Window, offered: dict[Window, str] | None = None) -> Situation:
-    return Situation(
-        day,
-        clock.now(),
-        ledger.grid(cursor, pipeline.dataset),
-        ledger.due_after(cursor, pipeline.dataset),
-        source_checks.trust(cursor, pipeline.connection),
-        ledger.landed(cursor, pipeline.dataset),
-        offered,
-    )
-
-
-def _land(pipeline: Pipeline, day: Window, run: Run) -> None:
-    """Land what the rule says, oldest first; a window that the source or the audit refuses does not stop the others.
-
-    Raises:
-        NotReady: the source has not closed the day; a source that catches up on all is asked again.
-        RefusedData: audits failed; names each window.
-        SourceAway: the source broke off, which counts as a bad check.
-    """
-    with warehouse.session("loader") as cursor:
-        limit = source_checks.statement_timeout(cursor, pipeline.connection)
-    began = perf_counter()
-    try:
-        offered = _offered(pipeline, limit)
-        with warehouse.session("loader") as cursor:
-            decision = catch_up.decide(known := _situation(cursor, pipeline, day, offered))
-        _skip(pipeline, decision, run)
-        for window in decision.late:
-            publish.forget_skip(pipeline.dataset, window)
-            log.warning("%s %s is due, but the source has not delivered it", pipeline.dataset, window)
-        unready, refused = [], []
-        for window, why in decision.load.items():
-            log.info("%s %s: %s", pipeline.dataset, window, why)
-            try:
-                _land_window(pipeline, window, run, limit)
-            except NotReady as problem:
-                unready.append(problem)
-                if known.trust.catch_up != ALL:
-                    publish.skip_window(pipeline.dataset, window, "incomplete", str(problem), run)
-            except RefusedData as problem:
-                refused.append(str(problem))
-    except SourceAway as problem:
-        broken = source_checks.broken_off(problem, perf_counter() - began)
-        source_checks.record(pipeline.connection, day, broken, run)
-        raise
-    if refused:
-        raise RefusedData("; ".join(refused))
-    if unready and known.trust.catch_up == ALL:
-        raise unready[-1]
-
-
-def _land_window(pipeline: Pipeline, window: Window, run: Run, limit: Any) -> None:
-    with sources.snapshot(pipeline.connection, limit) as source:
-        complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
-        staged = stages.stage_window(pipeline, window, source, complete, run)
-    stages.finish_window(pipeline, window, staged, run)
-
-
-def _offered(pipeline: Pipeline, limit: Any) -> dict[Window, str] | None:
-    """What a source that corrects itself says of each window now; None for one that does not."""
-    statement = f"{pipeline.folder}/revisions.sql"
-    if not warehouse.has_sql(statement):
-        return None
-    with warehouse.session("loader") as cursor:
-        grid = ledger.grid(cursor, pipeline.dataset)
-    with sources.snapshot(pipeline.connection, limit) as source:
-        warehouse.run_file(source, statement, {"now": clock.now()})
-        rows = warehouse.fetch_all(source)
-    return {window_of(row.window_start, grid): row.revision for row in rows if row.window_start >= grid.first}
-
-
-def _skip(pipeline: Pipeline, decision: catch_up.Decision, run: Run) -> None:
-    for skip in decision.skip:
-        if publish.skip_window(pipeline.dataset, skip.window, skip.rule, skip.reason, run):
-            log.info("%s %s is skipped, %s: %s", pipeline.dataset, skip.window, skip.rule, skip.reason)

@@ -25,7 +25,7 @@ WHERE
     )
     AND NOT EXISTS (
         SELECT FROM ops.attempts AS a
-        INNER JOIN ops.live_attempts AS live USING (attempt_id)
+        INNER JOIN ops.live_attempts USING (attempt_id)
         WHERE
             a.dataset = %(dataset)s AND a.window_range = %(window_range)s
             AND a.dag_id = %(dag_id)s AND a.run_id = %(run_id)s
