@@ -1,5 +1,28 @@
 """
 ### Three sources, three kinds of trust
+
+Every midnight UTC the stores, a partner and a supplier come together in `sales.channel_sales`: one row an order, in the
+one channel it counts in, with a flag for each source it rests on.
+
+| task | what it does | when it fails |
+| --- | --- | --- |
+| `check_<source>` | one look, kept in `ops.source_checks`: there, quick, window complete? | away is no failure |
+| `sync_<source>` | lands the windows its rule gives: stage, audit, publish | skipped if away, else retried |
+| `synchronise` | makes aside each day whose sources hold something new | runs whatever became of the loads |
+| `validate_cross_source` | the suite `cross_source` on the numbers of all sides | holds the day back, or warns |
+| `publish_channel_sales` | publishes the days that hold | names those held back; the former version stands |
+
+`store` lands its day and every gap before it. `supplier` lands every week that is due by the run's day and has not
+landed, or was delivered again. `partner` lands the current window alone: a run for a past one records a skip with its
+reason, *unless* the partner has been reliable. Then it lands that one, and what is missing before it, as far back as
+`catch_up_limit`.
+
+How far each is trusted is a row of `control.sources` and holds from the next run on: `catch_up` (`all`, `reliable`,
+`none`), `reliability_threshold` over the last `reliability_checks`, `catch_up_limit`, `statement_timeout`.
+`highwater sources` prints how they are; `highwater outage start partner` takes one away. A source that hangs costs its
+timeout once a run; the loads share the pool `loading`, and nothing waits in it.
+
+A day that comes short, empty, late or in another shape is never published; what each of these gets is in the README.
 """
 
 from datetime import timedelta

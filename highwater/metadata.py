@@ -16,7 +16,7 @@ from highwater.errors import ConfigurationError, HighwaterError
 
 LOADING = "loading"
 """The pool whose slots limit how many tasks load from sources at once; change its size in Airflow's UI."""
-LOADING_SLOTS = 2
+LOADING_SLOTS = 3
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 

@@ -7,11 +7,13 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import channels
 import httpx
 import live
 import pytest
@@ -28,6 +30,8 @@ GOLDEN = "?"
 """Of the content of everything that landed, with seed 42: the same on every machine."""
 DISTURBED = 30
 """The place of the day whose load is killed while its source goes away."""
+STANDS_STILL = 6006
+"""An advisory lock that the load of that day waits for."""
 DAY = timedelta(days=1)
 
 
@@ -157,30 +161,40 @@ def played(scratch: Callable[[str], Path]) -> Iterator[Played]:
                     clock.move(now)
                 run_id = clock.begin(day)
                 if place == DISTURBED:
-                    disturb(platform, clock, now)
+                    disturb(platform, now)
                 story.states[day] = clock.end(run_id)
                 story.expected.run(day, now, away=_is_away(now))
             yield story
 
 
-def disturb(platform: Live, clock: Clock, now: datetime) -> None:
+def disturb(platform: Live, now: datetime) -> None:
     """Kill the load of the store while it stands still, and let the store go away until the next try has seen it."""
-    with live.held(settings.get().sources_database, "store.sales") as waiting:
-        ((pid,),) = platform.wait(
-            "the load of the store to stand still",
-            lambda: platform.rows(
-                "SELECT pid FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
-                " WHERE dataset = 'store_sales' AND stage = 'extract' AND pid = ANY(%s)",
-                (list(waiting()),),
-            ),
+    with (
+        channels.instead("store.sales", f"*, pg_advisory_lock_shared({STANDS_STILL})::text AS waited"),
+        closing(warehouse.connect("simulator", settings.get().sources_database)) as link,
+        link.cursor() as cursor,
+    ):
+        cursor.execute("SELECT pg_advisory_lock(%s)", (STANDS_STILL,))
+        link.commit()
+        platform.wait("the load of the store to stand still", _store_waits)
+        ((pid,),) = platform.rows(
+            "SELECT pid FROM ops.attempts JOIN ops.live_attempts USING (attempt_id) WHERE dataset = 'store_sales'"
         )
         outages.start("store", now, None, "in the middle of the load", "a test")
         os.kill(pid, signal.SIGKILL)
     platform.wait(
         "the next try to find the store away",
-        lambda: platform.rows("SELECT FROM ops.source_checks WHERE source = 'store' AND NOT reachable"),
+        lambda: platform.rows(
+            "SELECT FROM ops.source_checks WHERE source = 'store' AND NOT reachable AND try_number > 1"
+        ),
     )
     outages.stop("store", now, "a test")
+
+
+def _store_waits() -> bool:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT FROM pg_stat_activity WHERE usename = 'store_reader' AND wait_event = 'advisory'")
+        return cursor.fetchone() is not None
 
 
 def _known(dag: str) -> bool:
