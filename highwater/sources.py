@@ -47,10 +47,11 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
     Raises:
         ConfigurationError: Airflow has no such connection, or a statement does not fit the source.
         SourceAway: the source refuses the login, cannot be reached or breaks off.
-        SourceSlow: a statement took longer than ``statement_timeout``.
+        SourceSlow: a statement took longer than ``statement_timeout``, or the login longer than it may; without such a
+            limit that counts as away.
         RefusedData: a value in it is not of the type that it is read as.
     """
-    with _in_words(connection_id), closing(_connect(connection_id, statement_timeout)) as link:
+    with _in_words(connection_id, statement_timeout), closing(_connect(connection_id, statement_timeout)) as link:
         link.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with link, link.cursor() as cursor:
             yield cursor
@@ -139,17 +140,15 @@ def _link(known: Mapping[str, Any], statement_timeout: timedelta | None = None) 
 
 
 @contextmanager
-def _in_words(connection_id: str) -> Iterator[None]:
+def _in_words(connection_id: str, limit: timedelta | None = None) -> Iterator[None]:
     """A driver's error as one of ours, by what should happen next."""
     try:
         yield
     except HighwaterError:
         raise
-    except errors.QueryCanceled as error:
-        raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}") from error
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if "timeout expired" in str(error):
-            raise SourceSlow(f"source {connection_id!r} does not answer: {_first_line(error)}") from error
+        if limit is not None and (isinstance(error, errors.QueryCanceled) or "timeout expired" in str(error)):
+            raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}") from error
         raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}") from error
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"a statement does not fit source {connection_id!r}: {_first_line(error)}") from error

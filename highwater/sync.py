@@ -45,7 +45,10 @@ def pass_over(pipeline: Pipeline, day: Window, seen: Check, run: Run) -> bool:
         known = _situation(cursor, pipeline, day)
     decision = catch_up.decide(known)
     _skip(pipeline, decision, run)
-    if known.trust.catch_up != ALL and day in decision.load:
+    if known.trust.catch_up == ALL:
+        for window in decision.load:
+            publish.forget_skip(pipeline.dataset, window)
+    elif day in decision.load:
         publish.skip_window(pipeline.dataset, day, f"source {seen.found}", str(seen.error), run)
     return True
 
@@ -69,8 +72,9 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         decision = catch_up.decide(known)
         _skip(pipeline, decision, run)
         for window in decision.late:
-            publish.forget_skip(pipeline.dataset, window)
             log.warning("%s %s is due, but the source has not delivered it", pipeline.dataset, window)
+        for window in [*decision.late, *decision.load]:
+            publish.forget_skip(pipeline.dataset, window)
         unready, refused = [], []
         for window, why in decision.load.items():
             log.info("%s %s: %s", pipeline.dataset, window, why)
