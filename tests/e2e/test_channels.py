@@ -21,6 +21,7 @@ from live import Live
 
 from highwater import airflow_files, channel_simulation, credentials, outages, settings, warehouse
 
+pytestmark = pytest.mark.timeout(1800)
 DAG = "multi_source_sync"
 ANCHOR, DAYS, SALES = "2026-03-01", 60, 100
 """Whenever the test is run: the scheduler makes no runs by itself, they are triggered as the clock moves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from highwater.catch_up import Situation, Trust, decide
+from highwater.catch_up import Situation, Trust, decide, newest_due
 from highwater.windows import Grid, Window
 
 DAY = timedelta(days=1)
@@ -47,7 +47,8 @@ def test_a_source_that_catches_up_on_all_gets_the_day_of_the_run_and_every_gap_b
 
 
 def test_it_leaves_later_days_to_their_own_runs() -> None:
-    assert list(decide(store(2)).load) == [day(1), day(2)]
+    decision = decide(store(2))
+    assert (list(decision.load), decision.skip) == ([day(1), day(2)], [])
 
 
 def test_the_day_of_the_run_is_loaded_again_when_it_has_landed() -> None:
@@ -86,6 +87,7 @@ def test_a_past_window_older_than_the_limit_is_skipped_even_if_the_source_is_rel
 def test_a_window_that_begins_exactly_at_the_limit_is_caught_up_on() -> None:
     at_limit = replace(partner(9, RELIABLE), now=day(10).start)
     assert list(decide(at_limit).load) == [day(6), day(7), day(8), day(9)]
+    assert list(decide(replace(at_limit, day=day(6))).load) == [day(6)]
 
 
 def test_a_source_that_never_catches_up_loads_the_current_window_alone() -> None:
@@ -109,6 +111,13 @@ def test_a_week_is_due_when_the_fourth_day_after_it_begins() -> None:
     offered = {1: "delivery 1"}
     assert list(decide(supplier(14, {}, offered)).load) == []
     assert list(decide(supplier(15, {}, offered)).load) == [week(1)]
+
+
+def test_the_newest_window_that_is_due_waits_for_what_comes_after_its_end() -> None:
+    known = supplier(22, {}, {})
+    assert newest_due(known, day(22).end) == week(2)
+    assert newest_due(known, day(22).start) == week(1)
+    assert newest_due(known, day(14).end) is None
 
 
 def test_a_run_within_a_week_skips_it_and_the_one_not_yet_due_with_the_day_the_file_is_expected() -> None:
