@@ -176,8 +176,9 @@ def _warehouse(link: Connection) -> date:
             anchor = cursor.fetchone()[0]  # type: ignore[index]
         anchor = anchor or config.anchor_date()
         cursor.execute(
-            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true)",
-            (anchor.isoformat(), str(config.history_days)),
+            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true),"
+            " set_config('highwater.channel_days', %s, true)",
+            (anchor.isoformat(), str(config.history_days), str(config.channel_days)),
         )
         _run_folder(cursor, "warehouse")
     return anchor

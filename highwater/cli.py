@@ -12,7 +12,7 @@ import psycopg2
 import typer
 from rich.console import Console
 
-from highwater import airflow_files, cli_checkpoint, cli_outage, credentials, metadata, settings, warehouse
+from highwater import airflow_files, cli_checkpoint, cli_outage, cli_sources, credentials, metadata, settings, warehouse
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
 from highwater.errors import HighwaterError
@@ -20,6 +20,7 @@ from highwater.errors import HighwaterError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
+app.command()(cli_sources.sources)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

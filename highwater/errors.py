@@ -28,5 +28,11 @@ class SourceAway(HighwaterError):
     """The source refused the login, cannot be reached or died half-way: try again later."""
 
 
+class SourceSlow(SourceAway):
+    """The source took longer than it is given: trying again in the same run would cost that time again."""
+
+    is_final = True
+
+
 class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""

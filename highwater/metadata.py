@@ -14,11 +14,15 @@ from pathlib import Path
 from highwater import settings, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
+LOADING = "loading"
+"""The pool whose slots limit how many tasks load from sources at once; change its size in Airflow's UI."""
+LOADING_SLOTS = 3
+
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 
 
 def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """`airflow db migrate` with its output in ``log``: does nothing to a database that is up to date.
+    """`airflow db migrate` with its output in ``log``, and the pool: does nothing to a database that is up to date.
 
     Raises:
         ConfigurationError: a newer Airflow has migrated this database.
@@ -37,6 +41,17 @@ def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
     if done.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise HighwaterError(f"airflow db migrate failed with exit code {done.returncode}; its log ends:\n{tail}")
+    ensure_pool()
+
+
+def ensure_pool() -> None:
+    """Make the pool of loading slots; one that is there keeps its size."""
+    with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
+        link.cursor().execute(
+            "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, false)"
+            " ON CONFLICT (pool) DO NOTHING",
+            (LOADING, LOADING_SLOTS, "Tasks that load from sources at once"),
+        )
 
 
 def _refuse_newer() -> None:

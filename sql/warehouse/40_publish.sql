@@ -225,5 +225,14 @@ AS $$
     RETURNING true;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.assert_plain_table, ops.take_set FROM public;
-GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window TO loader;
+-- Records that no rule says any more not to load a window.
+CREATE OR REPLACE FUNCTION ops.forget_skip(p_dataset text, p_window tstzrange) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+ops.publish_window, ops.skip_window, ops.forget_skip, ops.assert_plain_table, ops.take_set
+FROM public;
+GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.forget_skip TO loader;
