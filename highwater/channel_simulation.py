@@ -162,30 +162,32 @@ def _outages(cursor: Cursor, now: datetime) -> None:
 def _resends(cursor: Cursor, now: datetime) -> None:
     cursor.execute("SELECT day, kind FROM partner.made_days WHERE kind <> 'missing' ORDER BY day")
     kinds: dict[date, str] = dict(cursor.fetchall())
-    cursor.execute("SELECT day, reason FROM partner.resends")
+    cursor.execute("SELECT day, sent_at, reason FROM partner.resends")
     done = set(map(tuple, cursor.fetchall()))
     for day, kind in kinds.items():
-        if kind == "late" and (day, "the rest") not in done and _midnight(day) + REST_AFTER <= now:
-            cursor.execute("SELECT partner.send_rest(%s, %s)", (day, _midnight(day) + REST_AFTER))
-        if (day, "again") not in done and _midnight(day) + RESENT_AFTER <= now:
-            cursor.execute(
-                "SELECT partner.send_again(%s, %s, %s, %s, 'again')",
-                (day, RESENT_ONE_IN, RESENT_SLOT, _midnight(day) + RESENT_AFTER),
-            )
+        rest_at, again_at = _midnight(day) + REST_AFTER, _midnight(day) + RESENT_AFTER
+        if kind == "late" and rest_at <= now and (day, rest_at, "the rest") not in done:
+            cursor.execute("SELECT partner.send_rest(%s, %s)", (day, rest_at))
+        if again_at <= now and (day, again_at, "again") not in done:
+            _send_again(cursor, day, again_at, "again", one_in=RESENT_ONE_IN, slot=RESENT_SLOT)
     cursor.execute(
-        "SELECT started_at, ended_at FROM simulation.all_outages"
-        " WHERE source = 'partner' AND ended_at <= %s ORDER BY started_at",
+        "SELECT started_at, ended_at FROM simulation.all_outages WHERE source = 'partner' AND ended_at <= %s",
         (now,),
     )
-    for started_at, ended_at in cursor.fetchall():
-        for back in range(1, FLOOD_DAYS + 1):
-            day = started_at.date() - timedelta(days=back)
-            if day in kinds:
-                cursor.execute(
-                    "SELECT partner.send_again(%s, %s, %s, %s, 'after an outage')",
-                    (day, FLOOD_ONE_IN, FLOOD_SLOT, ended_at),
-                )
+    # a scheduled outage and one by hand may end at the same moment
+    floods = {
+        (started_at.date() - timedelta(days=back), ended_at)
+        for started_at, ended_at in cursor.fetchall()
+        for back in range(1, FLOOD_DAYS + 1)
+    }
+    for day, at in sorted(floods):
+        if day in kinds and (day, at, "after an outage") not in done:
+            _send_again(cursor, day, at, "after an outage", one_in=FLOOD_ONE_IN, slot=FLOOD_SLOT)
     cursor.connection.commit()
+
+
+def _send_again(cursor: Cursor, day: date, at: datetime, reason: str, *, one_in: int, slot: int) -> None:
+    cursor.execute("SELECT partner.send_again(%s, %s, %s, %s, %s)", (day, one_in, slot, at, reason))
 
 
 def _deliveries(cursor: Cursor, now: datetime) -> None:

@@ -120,9 +120,16 @@ def test_two_at_once_make_each_day_once(ask: Ask) -> None:
     assert digests(ask) == GOLDEN
 
 
-@pytest.mark.parametrize("hour", ["2024-03-08T23:00", "2024-03-09T00:00", "2024-03-09T05:00", "2024-03-09T21:59"])
-def test_nothing_lies_in_the_future(ask: Ask, hour: str) -> None:
-    now = datetime.fromisoformat(f"{hour}+00:00")
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("2024-03-08T23:00", id="the stores have just closed"),
+        pytest.param("2024-03-02T12:00", id="the day before is late"),
+        pytest.param("2024-02-24T21:00", id="before an outage, hours after a delivery"),
+    ],
+)
+def test_nothing_lies_in_the_future(ask: Ask, moment: str) -> None:
+    now = datetime.fromisoformat(f"{moment}+00:00")
     start_again()
     channels.advance(now)
     assert ask(
