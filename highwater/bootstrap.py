@@ -12,7 +12,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import airflow_files, clock, credentials, settings, shop_simulation, simulation, warehouse
+from highwater import airflow_files, alerts, clock, credentials, settings, shop_simulation, simulation, warehouse
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def run() -> None:
         ConfigurationError: a setting, a secret or a SQL file is wrong; a server is away, or refuses the admin login.
     """
     config = settings.get()
+    alerts.check_addresses()
     credentials.ensure()
     airflow_files.write()
     with closing(_admin_of_metadata()) as link:

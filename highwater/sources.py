@@ -95,7 +95,7 @@ def _in_words(connection_id: str) -> Iterator[None]:
     except HighwaterError:
         raise
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}") from error
+        raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}", connection_id) from error
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"a statement does not fit source {connection_id!r}: {_first_line(error)}") from error
 

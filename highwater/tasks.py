@@ -11,8 +11,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from highwater import ledger, publish, sources, staging, warehouse
-from highwater.errors import ConfigurationError, RefusedData
+from highwater import alerts, ledger, publish, sources, staging, warehouse
+from highwater.errors import AuditFailed, ConfigurationError, RefusedData
 from highwater.ledger import Attempt, Run
 from highwater.publish import Staged
 from highwater.windows import Window, window_of
@@ -93,7 +93,7 @@ def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
             quality.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
         attempt.note = report.sentence()
         if not report.success:
-            raise RefusedData(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
+            raise AuditFailed(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
         return cleaned
 
 
@@ -122,6 +122,8 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
 def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
     """One try of a stage on this run's window; an error that a retry cannot mend ends the task at once.
 
+    However it ends, it is seen whether that begins or ends an incident.
+
     With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
     """
     context = get_current_context()
@@ -135,6 +137,8 @@ def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attemp
             yield attempt
     except (ConfigurationError, RefusedData) as error:
         raise AirflowFailException(str(error)) from error
+    finally:
+        alerts.look()
 
 
 def _audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
