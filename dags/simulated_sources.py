@@ -1,8 +1,9 @@
 """
 ### The simulated world goes on
 
-Every ten minutes: the tills' archive gets the days it misses, and the shop lives through the ten minutes that passed,
-some of its changes staying uncommitted for a while. Pause this DAG to use sources of your own.
+Every ten minutes: the tills' archive gets the days it misses, billing and the web site their batches of six hours, and
+the shop lives through the ten minutes that passed, some of its changes staying uncommitted for a while. Pause this DAG
+to use sources of your own.
 """
 
 from datetime import timedelta
@@ -28,6 +29,14 @@ def shop() -> None:
     shop_simulation.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
 
 
+@task
+def batches() -> None:
+    """Make the batches of payments and page views that are missing."""
+    from highwater import batch_simulation, clock
+
+    batch_simulation.advance(clock.now())
+
+
 @dag(
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
     start_date=settings.get().days_before_anchor(0),
@@ -40,6 +49,7 @@ def shop() -> None:
 def simulated_sources() -> None:
     legacy()
     shop()
+    batches()
 
 
 simulated_sources()

@@ -12,7 +12,17 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import airflow_files, alerts, clock, credentials, settings, shop_simulation, simulation, warehouse
+from highwater import (
+    airflow_files,
+    alerts,
+    batch_simulation,
+    clock,
+    credentials,
+    settings,
+    shop_simulation,
+    simulation,
+    warehouse,
+)
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -51,6 +61,7 @@ def run() -> None:
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
     shop_simulation.advance(clock.now())
+    batch_simulation.advance(clock.now())
 
 
 def _admin(database: str) -> Connection:

@@ -98,6 +98,12 @@ class TestWhatIsAnIncident:
         assert incidents() == [("source away", "legacy", 5, False)]
         assert hook.titles == [AWAY, f"over: {AWAY}"]
 
+    @pytest.mark.parametrize(("stage", "failure"), [("extract", away()), ("audit", AuditFailed("x"))])
+    def test_what_went_well_before_does_not_hide_it(self, hook: Receiver, stage: str, failure: Exception) -> None:
+        attempt(stage)
+        attempt(stage, failure)
+        assert [open_ for *_, open_ in incidents()] == [True]
+
     def test_two_sources_are_two_incidents(self, hook: Receiver) -> None:
         attempt("extract", away())
         attempt("determine_mode", away("shop"), dataset="orders")
