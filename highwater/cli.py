@@ -12,7 +12,17 @@ import psycopg2
 import typer
 from rich.console import Console
 
-from highwater import airflow_files, alerts, cli_checkpoint, cli_incidents, credentials, metadata, settings, warehouse
+from highwater import (
+    airflow_files,
+    alerts,
+    cli_checkpoint,
+    cli_incidents,
+    cli_recovery,
+    credentials,
+    metadata,
+    settings,
+    warehouse,
+)
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
 from highwater.errors import HighwaterError
@@ -20,6 +30,8 @@ from highwater.errors import HighwaterError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_incidents.app, name="incidents")
+app.add_typer(cli_recovery.outages, name="outage")
+app.command("recovery")(cli_recovery.show)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

@@ -40,5 +40,9 @@ class SourceAway(HighwaterError):
         self.source = source
 
 
+class Unhealthy(HighwaterError):
+    """Something that the work needs is not well: try again later."""
+
+
 class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     metadata_database: str = "airflow"
     ui_port: int = Field(default=8080, ge=1, le=65535)
 
+    recovery_order: Literal["oldest", "newest"] = "oldest"
+    recovery_batch: int = Field(default=24, ge=1, le=500)
+
     alert_urls: SecretStr | None = None
 
     orders_catchup: Literal["all", "latest"] = "all"

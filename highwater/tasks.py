@@ -28,12 +28,14 @@ class Pipeline:
     folder: str
     connection: str
     suite: str
+    window: Window | None = None
+    """The window to load; None: the one of the run's logical date."""
 
 
 @task
 def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves."""
-    with stage(pipeline.dataset, "validate_availability") as attempt:
+    with stage(pipeline.dataset, "validate_availability", window=pipeline.window) as attempt:
         from highwater import quality
 
         for statement in ("extract.sql", "clean.sql"):
@@ -50,7 +52,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
 @task
 def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
     """Stream the window from the source into a new set in staging."""
-    with stage(pipeline.dataset, "extract") as attempt:
+    with stage(pipeline.dataset, "extract", window=pipeline.window) as attempt:
         name = staging.new_set(pipeline.dataset, attempt.window)
         with (
             warehouse.session("loader") as target,
@@ -67,7 +69,7 @@ def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
 @task
 def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
     """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
-    with stage(pipeline.dataset, "transform") as attempt, warehouse.session("loader") as cursor:
+    with stage(pipeline.dataset, "transform", window=pipeline.window) as attempt, warehouse.session("loader") as cursor:
         staged = Staged(**extracted)
         cleaned = staging.clean(cursor, pipeline.folder, staged.name, pipeline.dataset, attempt.window)
         attempt.rows = cleaned.rows_clean
@@ -78,7 +80,7 @@ def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
 @task
 def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
     """Run the suite on the set before anyone can read it; a failed audit publishes nothing."""
-    with stage(pipeline.dataset, "audit") as attempt:
+    with stage(pipeline.dataset, "audit", window=pipeline.window) as attempt:
         from highwater import quality
 
         staged = Staged(**cleaned)
@@ -100,7 +102,7 @@ def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
 @task
 def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
     """Publish the set and write the ledger row, in one transaction."""
-    with stage(pipeline.dataset, "load") as attempt:
+    with stage(pipeline.dataset, "load", window=pipeline.window) as attempt:
         landed = publish.publish_window(pipeline.dataset, attempt.window, Staged(**audited), attempt.run)
         attempt.rows = landed.rows_published
         attempt.note = f"{landed.outcome} as version {landed.version}, content {landed.content_hash[:12]}"
@@ -110,7 +112,7 @@ def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
 @task
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    with stage(pipeline.dataset, "summarise") as attempt, warehouse.session("loader") as cursor:
+    with stage(pipeline.dataset, "summarise", window=pipeline.window) as attempt, warehouse.session("loader") as cursor:
         attempt.note = f"{landed['outcome']}, " + ledger.summarise(
             cursor, pipeline.dataset, attempt.window, attempt.run
         )
@@ -119,20 +121,20 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
 
 
 @contextmanager
-def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
-    """One try of a stage on this run's window; an error that a retry cannot mend ends the task at once.
+def stage(dataset: str, name: str, *, any_time: bool = False, window: Window | None = None) -> Iterator[Attempt]:
+    """One try of a stage on a window, else on that of the run's logical date.
 
-    However it ends, it is seen whether that begins or ends an incident.
-
-    With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
+    An error that a retry cannot mend ends the task at once. However it ends, it is seen whether that begins or ends an
+    incident. With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
     """
     context = get_current_context()
     ti, dag_run = context["ti"], context["dag_run"]
     run = Run(dag_run.dag_id, dag_run.run_id, ti.try_number, last_try=ti.try_number > ti.max_tries)
     moment = dag_run.logical_date or (dag_run.run_after if any_time else None)
     try:
-        with warehouse.session("loader") as cursor:
-            window: Window = window_of(moment, ledger.grid(cursor, dataset))
+        if window is None:
+            with warehouse.session("loader") as cursor:
+                window = window_of(moment, ledger.grid(cursor, dataset))
         with ledger.attempt(dataset, window, name, run) as attempt:
             yield attempt
     except (ConfigurationError, RefusedData) as error:

@@ -160,40 +160,30 @@ WHERE
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
     );
 
--- One row a trouble there is now, by kind and subject. Data that is old counts once nothing has landed for an hour:
+-- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
 -- until then it is being caught up with.
-CREATE OR REPLACE VIEW ops.current_troubles AS
+CREATE OR REPLACE VIEW ops.loading_troubles AS
 SELECT
-    sorted.kind,
-    sorted.subject,
-    array_agg(DISTINCT sorted.dataset) AS datasets,
-    min(sorted.started_at) AS since,
-    range_agg(sorted.window_range) AS window_ranges,
-    array_agg(sorted.attempt_id) AS attempts
-FROM (
-    SELECT
-        u.attempt_id,
-        u.dataset,
-        u.window_range,
-        u.started_at,
-        CASE u.error_kind
-            WHEN 'SourceAway' THEN 'source away'
-            WHEN 'AuditFailed' THEN 'audit failed'
-            WHEN 'IntegrityBroken' THEN 'integrity broken'
-            ELSE 'load failed'
-        END AS kind,
-        CASE u.error_kind WHEN 'SourceAway' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject
-    FROM ops.unresolved_attempts AS u
-) AS sorted
-GROUP BY sorted.kind, sorted.subject
+    CASE u.error_kind
+        WHEN 'SourceAway' THEN 'source away'
+        WHEN 'AuditFailed' THEN 'audit failed'
+        WHEN 'IntegrityBroken' THEN 'integrity broken'
+        ELSE 'load failed'
+    END AS kind,
+    CASE u.error_kind WHEN 'SourceAway' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject,
+    u.dataset,
+    u.started_at AS since,
+    tstzmultirange(u.window_range) AS window_ranges,
+    u.attempt_id
+FROM ops.unresolved_attempts AS u
 UNION ALL
 SELECT
     'freshness exceeded' AS kind,
     f.dataset AS subject,
-    ARRAY[f.dataset] AS datasets,
+    f.dataset,
     f.landed_until + f.max_lag AS since,
     '{}'::tstzmultirange AS window_ranges,
-    ARRAY[]::integer[] AS attempts
+    NULL AS attempt_id
 FROM ops.freshness AS f
 WHERE
     f.is_stale
@@ -424,5 +414,5 @@ ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_
 TO loader;
 GRANT SELECT ON
 control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
-ops.current_troubles, ops.undelivered_alerts
+ops.loading_troubles, ops.undelivered_alerts
 TO loader, analyst;

@@ -5,25 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from batches import DATASETS, land, stage
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import batch_simulation, clock, ledger, publish, quality, settings, sources, staging, warehouse
+from highwater import batch_simulation, clock, ledger, publish, quality, settings, sources, warehouse
 from highwater.batch_simulation import BILLING, WEB, Source
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
-from highwater.publish import Landed, Staged
 from highwater.windows import Window
 
 MORNING = Window(datetime(2026, 10, 29, 6, tzinfo=UTC), datetime(2026, 10, 29, 12, tzinfo=UTC))
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
-DATASETS = {"payments": BILLING, "page_views": WEB}
 CHECKSUM = "SELECT md5(string_agg(s::text, '|' ORDER BY s::text COLLATE \"C\")) FROM {} AS s"
 GOLDEN = {
     "billing.payments_of('2024-02-29 06:00+00', 10000, 7, 5000)": "190636bf152bc149b22207936de6bbc5",
@@ -34,25 +32,6 @@ GOLDEN = {
 def value(cursor: Cursor, query: str, *values: object) -> Any:
     cursor.execute(query, values)
     return warehouse.fetch_value(cursor)
-
-
-def stage(dataset: str, window: Window = MORNING) -> Staged:
-    """Extract and clean the window into a set of its own."""
-    folder, schema = f"system_recovery_processing/{dataset}", DATASETS[dataset].schema
-    with closing(warehouse.connect(f"{schema}_reader", settings.get().sources_database)) as link:
-        with warehouse.session("loader") as target, link.cursor() as reader:
-            complete = sources.check_complete(reader, folder, window, dataset)
-            name = staging.new_set(dataset, window)
-            rows = staging.extract(reader, target, folder, name, window)
-        with warehouse.session("loader") as target:
-            cleaned = staging.clean(target, folder, name, dataset, window)
-    staged = Staged(name, rows, 0, "snapshot", complete.expected_rows)
-    return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
-
-
-def land(dataset: str, window: Window = MORNING) -> Landed:
-    """Stage and publish the window."""
-    return publish.publish_window(dataset, window, stage(dataset, window), Run("test", "run a"))
 
 
 @pytest.mark.parametrize("rows", GOLDEN)
@@ -124,7 +103,7 @@ def test_the_readers_read_their_source_and_no_other(platform: Path, role: str, t
 class TestLanding:
     @pytest.mark.parametrize(("dataset", "source"), DATASETS.items())
     def test_what_was_planted_is_what_is_quarantined(self, dataset: str, source: Source, analyst: Cursor) -> None:
-        landed, rows = land(dataset), source.rows_per_batch()
+        landed, rows = land(dataset, MORNING), source.rows_per_batch()
         analyst.execute("SELECT reason, count(*) FROM quarantine.rejected_rows GROUP BY reason")
         assert dict(analyst.fetchall()) == source.rejected(rows)
         assert landed.rows_published == rows - sum(source.rejected(rows).values()) - source.duplicates(rows)
@@ -132,7 +111,7 @@ class TestLanding:
 
     @pytest.mark.parametrize("dataset", DATASETS)
     def test_it_passes_its_suite(self, dataset: str) -> None:
-        staged = stage(dataset)
+        staged = stage(dataset, MORNING)
         assert staged.expected_rows is not None
         parameters = sources.bounds(MORNING) | {
             "expected_rows": staged.expected_rows - staged.rejected - staged.deduplicated
@@ -141,7 +120,7 @@ class TestLanding:
         assert report.success, report.sentence()
 
     def test_an_untidy_path_is_mended(self, analyst: Cursor) -> None:
-        land("page_views")
+        land("page_views", MORNING)
         assert value(analyst, "SELECT count(*) FROM sales.page_views WHERE path <> lower(trim(path))") == 0
         with warehouse.session("web_reader", settings.get().sources_database) as cursor:
             cursor.execute("SELECT count(*) FROM web.page_views WHERE path <> lower(trim(path))")
@@ -149,10 +128,9 @@ class TestLanding:
 
     def test_the_windows_are_those_of_six_hours(self, loader: Cursor, analyst: Cursor) -> None:
         assert ledger.grid(loader, "payments").step == timedelta(hours=6)
+        twelve_hours = Window(MORNING.start, MORNING.end + timedelta(hours=6))
         with pytest.raises(RefusedData, match="is no window of payments"):
-            publish.publish_window(
-                "payments", Window(MORNING.start, MORNING.end + timedelta(hours=6)), stage("payments"), Run("t", "r")
-            )
+            publish.publish_window("payments", twelve_hours, stage("payments", MORNING), Run("t", "r"))
         assert value(analyst, "SELECT string_agg(dataset, ' ') FROM control.datasets WHERE critical") == "payments"
         analyst.execute(
             "SELECT dataset, count(*) FROM ops.window_status WHERE is_due AND dataset = ANY(%s) GROUP BY 1 ORDER BY 1",
@@ -166,7 +144,7 @@ def test_a_batch_that_is_not_closed_is_not_loaded(platform: Path, monkeypatch: p
 
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-29T12:04:59+00:00")
     with pytest.raises(NotReady, match="the batch closes at 2026-10-29 12:05:00 UTC"):
-        stage("payments")
+        stage("payments", MORNING)
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-29T12:05:00+00:00")
     assert clock.now().minute == 5
     with warehouse.session("billing_reader", settings.get().sources_database) as cursor:
