@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from highwater import settings, tasks
+from highwater import alerts, settings, tasks
 from highwater.tasks import Pipeline
 
 SALES = Pipeline(
@@ -43,6 +43,7 @@ SALES = Pipeline(
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=5),
     },
+    on_failure_callback=alerts.on_failure,
     doc_md=__doc__,
     tags=["highwater", "daily_sales"],
 )

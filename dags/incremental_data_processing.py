@@ -25,7 +25,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, Param, dag
 
-from highwater import increment_tasks, settings
+from highwater import alerts, increment_tasks, settings
 from highwater.increments import Increment
 
 ORDERS = Increment(
@@ -52,6 +52,7 @@ ORDERS = Increment(
         "mode": Param("auto", enum=["auto", "full"], description="full: take everything, not only what changed"),
         "accept": Param(False, type="boolean", description="Load what a rule of control.sources would stop"),
     },
+    on_failure_callback=alerts.on_failure,
     doc_md=__doc__,
     tags=["highwater", "orders"],
 )

@@ -1,9 +1,10 @@
 """
 ### The simulated world goes on
 
-Every ten minutes: the tills' archive gets the days it misses, and the shop lives through the ten minutes that passed,
-some of its changes staying uncommitted for a while. Store, partner and supplier get the days and deliveries
-that are due, and the outages begin and end. Pause this DAG to use sources of your own.
+Every ten minutes: the tills' archive gets the days it misses, billing and the web site their batches of six hours, and
+the shop lives through the ten minutes that passed, some of its changes staying uncommitted for a while. Store, partner
+and supplier get the days and deliveries that are due, and the outages begin and end. Pause this DAG to use sources of
+your own.
 """
 
 from datetime import timedelta
@@ -37,6 +38,14 @@ def channels() -> None:
     channel_simulation.advance(clock.now())
 
 
+@task
+def batches() -> None:
+    """Make the batches of payments and page views that are missing."""
+    from highwater import batch_simulation, clock
+
+    batch_simulation.advance(clock.now())
+
+
 @dag(
     schedule=CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
     start_date=settings.get().days_before_anchor(0),
@@ -50,6 +59,7 @@ def simulated_sources() -> None:
     legacy()
     shop()
     channels()
+    batches()
 
 
 simulated_sources()

@@ -14,6 +14,8 @@ from psycopg2.extensions import encrypt_password
 
 from highwater import (
     airflow_files,
+    alerts,
+    batch_simulation,
     channel_simulation,
     clock,
     credentials,
@@ -40,6 +42,7 @@ def run() -> None:
         ConfigurationError: a setting, a secret or a SQL file is wrong; a server is away, or refuses the admin login.
     """
     config = settings.get()
+    alerts.check_addresses()
     credentials.ensure()
     airflow_files.write()
     with closing(_admin_of_metadata()) as link:
@@ -66,6 +69,7 @@ def run() -> None:
     shop_simulation.advance(clock.now())
     for day in channel_simulation.advance(clock.now()):
         log.info("simulated store and partner of %s", day)
+    batch_simulation.advance(clock.now())
 
 
 def _admin(database: str) -> Connection:

@@ -12,7 +12,19 @@ import psycopg2
 import typer
 from rich.console import Console
 
-from highwater import airflow_files, cli_checkpoint, cli_outage, cli_sources, credentials, metadata, settings, warehouse
+from highwater import (
+    airflow_files,
+    alerts,
+    cli_checkpoint,
+    cli_incidents,
+    cli_outage,
+    cli_recovery,
+    cli_sources,
+    credentials,
+    metadata,
+    settings,
+    warehouse,
+)
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
 from highwater.errors import HighwaterError
@@ -21,6 +33,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
 app.command()(cli_sources.sources)
+app.add_typer(cli_incidents.app, name="incidents")
+app.command("recovery")(cli_recovery.show)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
@@ -60,10 +74,13 @@ def status(
     """Show what is landed, what is missing and why: a strip a dataset, a mark a window."""
     with warehouse.session("analyst") as cursor:
         found, troubles = statuses.read(cursor), statuses.troubles(cursor)
+        incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
-        typer.echo(json.dumps(statuses.as_json(found, troubles), default=str, indent=2))
+        answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
+        typer.echo(json.dumps(answer, default=str, indent=2))
     else:
         out.print(statuses.draw(found, troubles), soft_wrap=True)
+        out.print(cli_incidents.draw(incidents, untold), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
         raise typer.Exit(NOT_WHOLE)
 

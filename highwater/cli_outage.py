@@ -11,12 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import clock, outages
+from highwater import cli_recovery, clock, outages
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Take a simulated source (store, partner, supplier) away for a while: its login is refused.",
+    help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
 )
+app.command()(cli_recovery.simulate)
 out = Console()
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]

@@ -20,12 +20,28 @@ class RefusedData(HighwaterError):
     is_final = True
 
 
+class AuditFailed(RefusedData):
+    """The set broke an expectation of its suite: nothing of it was published."""
+
+
+class IntegrityBroken(RefusedData):
+    """Source and warehouse, or two published tables, do not agree."""
+
+
 class NotReady(HighwaterError):
     """The source has not closed this window yet: try again later."""
 
 
 class SourceAway(HighwaterError):
     """The source refused the login, cannot be reached or died half-way: try again later."""
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+class Unhealthy(HighwaterError):
+    """Something that the work needs is not well: try again later."""
 
 
 class SourceSlow(SourceAway):

@@ -10,7 +10,7 @@ from airflow.sdk import get_current_context, task
 
 from highwater import checkpoints, clock, consistency, increments, sources, staging, warehouse
 from highwater.checkpoints import Changes, Merged
-from highwater.errors import RefusedData
+from highwater.errors import IntegrityBroken
 from highwater.increments import Increment, Plan
 from highwater.tasks import stage
 
@@ -93,5 +93,5 @@ def validate_consistency(increment: Increment, merged: dict[str, Any]) -> None:
         if check.keys:
             found = f"{increment.dataset}: {check.sentence()}. The next run will be a full one"
             if exact:
-                raise RefusedData(found)
+                raise IntegrityBroken(found)
             log.warning("%s, as its source's strategy promises no more", found)

@@ -13,7 +13,7 @@ from psycopg2.extras import Json
 
 from highwater import checkpoints, ledger, modes, staging, warehouse
 from highwater.checkpoints import Changes, Checkpoint, Merged, Rules
-from highwater.errors import RefusedData
+from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
 from highwater.modes import Situation
 from highwater.windows import Window
@@ -190,7 +190,7 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
         with warehouse.session("loader") as cursor:
             quality.store(cursor, report, dataset=increment.dataset, window=changes.window, run=run)
         if not report.success:
-            raise RefusedData(f"{increment.dataset} {changes.window} is not published: {report.sentence()}")
+            raise AuditFailed(f"{increment.dataset} {changes.window} is not published: {report.sentence()}")
         sentences.append(report.sentence())
     counted = replace(changes, rejected=cleaned.rows_rejected, deduplicated=cleaned.rows_deduplicated)
     return counted, "; ".join(sentences)

@@ -138,17 +138,18 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
             )
             attempt_id = warehouse.fetch_value(cursor)
             reset_peak_memory()
-            state, error = "succeeded", None
+            state, error, kind, source = "succeeded", None, None, None
             try:
                 yield mine
             except BaseException as failure:
                 hopeless = run.last_try or getattr(failure, "is_final", False)
                 state, error = ("failed" if hopeless else "retrying"), str(failure).strip()
+                kind, source = type(failure).__name__, getattr(failure, "source", None)
                 raise
             finally:
                 cursor.execute(
-                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s)",
-                    (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes()),
+                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
+                    (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
                 )
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")

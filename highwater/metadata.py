@@ -15,8 +15,10 @@ from highwater import settings, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 LOADING = "loading"
-"""The pool whose slots limit how many tasks load from sources at once; change its size in Airflow's UI."""
-LOADING_SLOTS = 3
+POOLS = {LOADING: (3, "Tasks that load from store, partner and supplier at once")} | {
+    source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")
+}
+"""The pools and their slots: so much is loaded from sources at once. Change a size in Airflow's UI."""
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 
@@ -41,17 +43,22 @@ def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
     if done.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise HighwaterError(f"airflow db migrate failed with exit code {done.returncode}; its log ends:\n{tail}")
-    ensure_pool()
+    make_pools()
 
 
-def ensure_pool() -> None:
-    """Make the pool of loading slots; one that is there keeps its size."""
-    with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
-        link.cursor().execute(
-            "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, false)"
-            " ON CONFLICT (pool) DO NOTHING",
-            (LOADING, LOADING_SLOTS, "Tasks that load from sources at once"),
-        )
+def make_pools() -> None:
+    """Make the pools that are missing; one that is there keeps the size somebody gave it.
+
+    By a statement and not by ``airflow pools``, which takes two seconds to start.
+    """
+    link = warehouse.connect_metadata("airflow", settings.get().metadata_database)
+    with closing(link), link, link.cursor() as cursor:
+        for pool, (slots, description) in POOLS.items():
+            cursor.execute(
+                "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, true)"
+                " ON CONFLICT (pool) DO NOTHING",
+                (pool, slots, description),
+            )
 
 
 def _refuse_newer() -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from highwater import clock
@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     metadata_port: int | None = Field(default=None, ge=1, le=65535)
     metadata_database: str = "airflow"
     ui_port: int = Field(default=8080, ge=1, le=65535)
+
+    recovery_order: Literal["oldest", "newest"] = "oldest"
+    recovery_batch: int = Field(default=24, ge=1, le=500)
+
+    alert_urls: SecretStr | None = None
 
     orders_catchup: Literal["all", "latest"] = "all"
 

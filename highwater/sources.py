@@ -148,8 +148,8 @@ def _in_words(connection_id: str, limit: timedelta | None = None) -> Iterator[No
         raise
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         if limit is not None and (isinstance(error, errors.QueryCanceled) or "timeout expired" in str(error)):
-            raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}") from error
-        raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}") from error
+            raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}", connection_id) from error
+        raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}", connection_id) from error
     except psycopg2.ProgrammingError as error:
         raise ConfigurationError(f"a statement does not fit source {connection_id!r}: {_first_line(error)}") from error
     except psycopg2.DataError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import ledger, publish, sources, staging, warehouse
-from highwater.errors import RefusedData
+from highwater.errors import AuditFailed
 from highwater.ledger import Attempt, Run
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
@@ -22,6 +22,8 @@ class Pipeline:
     folder: str
     connection: str
     suite: str
+    window: Window | None = None
+    """The window to load; None: the one of the run's logical date."""
 
 
 def refuse_bad_configuration(pipeline: Pipeline) -> None:
@@ -65,7 +67,7 @@ def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
     """Run the suite on the set before anyone can read it.
 
     Raises:
-        RefusedData: it does not hold: names what, and the query that lists the rows. Nothing is published.
+        AuditFailed: it does not hold: names what, and the query that lists the rows. Nothing is published.
     """
     from highwater import quality
 
@@ -80,7 +82,7 @@ def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
         quality.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
     attempt.note = report.sentence()
     if not report.success:
-        raise RefusedData(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
+        raise AuditFailed(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
 
 
 def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:

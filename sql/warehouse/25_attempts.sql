@@ -18,11 +18,17 @@ CREATE TABLE IF NOT EXISTS ops.attempts (
     peak_memory_bytes bigint
 );
 
+ALTER TABLE ops.attempts
+ADD COLUMN IF NOT EXISTS error_kind text,
+ADD COLUMN IF NOT EXISTS source text;
+
 CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(window_range));
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
 CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE state = 'running';
 
 COMMENT ON COLUMN ops.attempts.seconds IS 'Measured by a clock that does not jump';
+COMMENT ON COLUMN ops.attempts.error_kind IS 'The class of the error: by it the trouble is sorted';
+COMMENT ON COLUMN ops.attempts.source IS 'The source that was away';
 COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
 
 -- Attempts whose process lives: it holds an advisory lock for as long as its connection stands, so that a kill -9 or
@@ -64,16 +70,18 @@ BEGIN
 END;
 $$;
 
--- Closes an attempt that its own session opened.
+-- Closes an attempt that its own session opened. The first form did not sort the error.
+DROP FUNCTION IF EXISTS ops.finish_attempt(integer, text, text, numeric, bigint, bigint);
 CREATE OR REPLACE FUNCTION ops.finish_attempt(
-    p_attempt integer, p_state text, p_error text, p_seconds numeric, p_rows bigint, p_peak bigint
+    p_attempt integer, p_state text, p_error text, p_seconds numeric, p_rows bigint, p_peak bigint, p_error_kind text,
+    p_source text
 ) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     UPDATE ops.attempts
     SET
         state = p_state, error = p_error, ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
-        peak_memory_bytes = p_peak
+        peak_memory_bytes = p_peak, error_kind = p_error_kind, source = p_source
     WHERE attempt_id = p_attempt AND state = 'running';
 $$;
 

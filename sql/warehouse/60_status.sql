@@ -187,18 +187,19 @@ CROSS JOIN LATERAL (
     WHERE l.dataset = d.dataset
 ) AS newest;
 
--- One row per moment at which the number of windows in work changed. A window is in work from the start of its run's
--- first stage to the end of its summary; a run that is cleared and done over counts anew.
+-- One row per moment at which the number of windows in work changed. A window is in work from the start of a run's
+-- first stage on it to the end of its summary; a run that is cleared and done over counts anew.
 CREATE OR REPLACE VIEW ops.concurrency AS
 WITH stages AS (
     SELECT
         a.dataset,
         a.dag_id,
         a.run_id,
+        a.window_range,
         a.started_at,
         coalesce(a.ended_at, CASE WHEN live.attempt_id IS NOT NULL THEN ops.clock() END, a.started_at) AS ended_at,
         count(*) FILTER (WHERE a.stage = 'summarise' AND a.state = 'succeeded') OVER (
-            PARTITION BY a.dataset, a.dag_id, a.run_id ORDER BY a.attempt_id
+            PARTITION BY a.dataset, a.dag_id, a.run_id, a.window_range ORDER BY a.attempt_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS times_done
     FROM ops.attempts AS a
@@ -211,7 +212,7 @@ works AS (
         min(started_at) AS started_at,
         max(ended_at) AS ended_at
     FROM stages
-    GROUP BY dataset, dag_id, run_id, times_done
+    GROUP BY dataset, dag_id, run_id, window_range, times_done
 ),
 
 changes AS (

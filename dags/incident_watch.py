@@ -1,0 +1,37 @@
+"""
+### Somebody always looks
+
+Every five minutes: is there an incident that nobody has seen, one that is over, a message that waits to be sent? Every
+task looks as well when it ends; this DAG is for when none does: all were killed, all are paused, data grows old.
+What was found is in `ops.incidents`, what is told to whom in `ops.alerts` and `ops.alert_deliveries`.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import CronDataIntervalTimetable, dag, task
+
+from highwater import settings
+
+
+@task
+def look() -> None:
+    """Open, escalate and close incidents, and send what is waiting."""
+    from highwater import alerts
+
+    alerts.look()
+
+
+@dag(
+    schedule=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
+    start_date=settings.get().days_before_anchor(0),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 0, "execution_timeout": timedelta(minutes=4)},
+    doc_md=__doc__,
+    tags=["highwater", "incidents"],
+)
+def incident_watch() -> None:
+    look()
+
+
+incident_watch()

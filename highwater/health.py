@@ -1,0 +1,128 @@
+"""Is what a load needs well? Each check is bounded, and leaves a row with its verdict and how long it took."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+
+from highwater import settings, sources, warehouse
+from highwater.errors import Unhealthy
+
+PATIENCE = 15.0
+"""Seconds after which a check that has not come back counts as failed."""
+LEAST_FREE = 512 * 2**20
+"""Bytes that must be free where the platform keeps its files."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check came to: ``problem`` is None when all is well."""
+
+    name: str
+    problem: str | None
+    seconds: float
+
+
+def check(run_id: str, connections: Sequence[str]) -> list[Verdict]:
+    """Make every check and store a row for each; returns the verdicts.
+
+    Raises:
+        Unhealthy: names each check that failed, and why.
+    """
+    checks: dict[str, Callable[[], str | None]] = {
+        "warehouse writable": _not_writable,
+        "free disk": _disk_full,
+        "locks": _locked,
+        "replication": _replication_behind,
+        "ledger": _ledger_inconsistent,
+        **{f"source {name}": lambda name=name: _source_away(name) for name in connections},  # type: ignore[misc]
+    }
+    verdicts = [_bounded(name, look) for name, look in checks.items()]
+    with warehouse.session("loader") as cursor:
+        for verdict in verdicts:
+            cursor.execute(
+                "INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (
+                    verdict.name,
+                    "unwell" if verdict.problem else "well",
+                    verdict.problem or "",
+                    verdict.seconds,
+                    run_id,
+                ),
+            )
+    if unwell := [f"{verdict.name}: {verdict.problem}" for verdict in verdicts if verdict.problem]:
+        raise Unhealthy("; ".join(unwell))
+    return verdicts
+
+
+def _bounded(name: str, look: Callable[[], str | None]) -> Verdict:
+    """Run a check in a thread of its own: one that hangs is left behind, and ends with the process."""
+    found: list[str | None] = []
+
+    def run() -> None:
+        try:
+            found.append(look())
+        except Exception as error:
+            found.append((str(error).strip() or type(error).__name__).splitlines()[0])
+
+    begun = perf_counter()
+    thread = threading.Thread(target=run, name=f"health {name}", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    problem = found[0] if found else f"no answer within {PATIENCE:g} s"
+    return Verdict(name, problem, perf_counter() - begun)
+
+
+def _not_writable() -> str | None:
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10s'")
+        cursor.execute("CREATE TABLE staging.health__check AS SELECT 1 AS one")
+        cursor.execute("DROP TABLE staging.health__check")
+    return None
+
+
+def _disk_full() -> str | None:
+    home = settings.get().home
+    free = shutil.disk_usage(home).free
+    return None if free >= LEAST_FREE else f"{free // 2**20} MiB are free in {home}, {LEAST_FREE // 2**20} are needed"
+
+
+def _locked() -> str | None:
+    return _asked(
+        "SELECT count(*) || ' sessions have waited for a lock for longer than a minute' FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND state_change < now() - interval '1 minute'"
+        " AND datname = current_database() HAVING count(*) > 0"
+    )
+
+
+def _replication_behind() -> str | None:
+    return _asked(
+        "SELECT 'a standby is behind by ' || max(replay_lag) FROM pg_stat_replication"
+        " WHERE replay_lag > interval '5 minutes' HAVING count(*) > 0"
+    )
+
+
+def _ledger_inconsistent() -> str | None:
+    """Every landed window of a partitioned table has its partition with rows, and no other one has."""
+    return _asked(warehouse.read_sql("ops/ledger_inconsistent.sql"))
+
+
+def _source_away(connection: str) -> str | None:
+    with sources.snapshot(connection) as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10s'")
+        cursor.execute("SELECT 1")
+    return None
+
+
+def _asked(query: str) -> str | None:
+    """The sentence a query gives when something is wrong, None when it gives no row."""
+    with closing(warehouse.connect("loader")) as link, link, link.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10s'")
+        cursor.execute(query)
+        row = warehouse.fetch(cursor)
+    return None if row is None else str(row[0])

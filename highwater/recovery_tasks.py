@@ -1,0 +1,143 @@
+"""The building blocks of system_recovery_processing: health, the backlog by the ledger, windows, integrity."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from highwater import alerts, health, ledger, recovery, settings, sources, tasks, warehouse
+from highwater.errors import IntegrityBroken
+from highwater.ledger import Run
+from highwater.tasks import Pipeline
+from highwater.windows import Window
+
+log = logging.getLogger(__name__)
+
+Planned = list[list[str]]
+"""Windows as a task hands them on: start and end, ISO 8601."""
+
+
+@task
+def check_health(connections: list[str]) -> None:
+    """Look for outages, and whether all that the work needs is well; if not, the run waits with growing pauses."""
+    try:
+        for verdict in health.check(_run().run_id, connections):
+            log.info("%s: well, %.2f s", verdict.name, verdict.seconds)
+    finally:
+        alerts.look()
+
+
+@task
+def critical_backlog(pipeline: Pipeline) -> Planned:
+    """Every payments window that is still to land, oldest first, whatever made it missing."""
+    return _plan(pipeline, recovery.MOST_CRITICAL)
+
+
+@task(trigger_rule="all_done")
+def non_critical_backlog(pipeline: Pipeline, critical: Pipeline, planned: Planned | None) -> Planned:
+    """The next page views, unless a payments window is still to land: then they wait for the next run."""
+    if planned is None:
+        raise AirflowSkipException("the health checks did not pass: nothing is loaded")
+    with warehouse.session("loader") as cursor:
+        left = recovery.backlog(cursor, critical.dataset, 1)
+    if left:
+        log.warning("%s %s is still to land: page views wait for the next run", critical.dataset, left[0])
+        return []
+    config = settings.get()
+    return _plan(pipeline, config.recovery_batch, newest=config.recovery_order == "newest")
+
+
+@task(map_index_template="{{ window }}")
+def process_window(pipeline: Pipeline, window: list[str]) -> None:
+    """Stage, audit and publish one window of the backlog; does nothing where it has landed meanwhile."""
+    start, end = map(datetime.fromisoformat, window)
+    wanted = replace(pipeline, window=Window(start, end))
+    assert wanted.window is not None
+    get_current_context()["window"] = str(wanted.window)  # type: ignore[typeddict-unknown-key]
+    with warehouse.session("loader") as cursor:
+        if ledger.version(cursor, wanted.dataset, wanted.window):
+            log.info("%s %s has landed already", wanted.dataset, wanted.window)
+            return
+    available = tasks.validate_availability.function(wanted)
+    extracted = tasks.extract.function(wanted, available)
+    cleaned = tasks.transform.function(wanted, extracted)
+    audited = tasks.audit.function(wanted, cleaned)
+    landed = tasks.load.function(wanted, audited)
+    tasks.summarise.function(wanted, landed)
+    with warehouse.session("loader") as cursor:
+        log.info("%s", recovery.progress(cursor) or "no outage was found")
+
+
+@task(trigger_rule="all_done")
+def validate_integrity(
+    critical: Pipeline, non_critical: Pipeline, payments: Planned | None, page_views: Planned | None
+) -> None:
+    """Do payments equal their source to the cent, are their orders there, is no window missing?"""
+    with warehouse.session("loader") as cursor:
+        windows = [
+            [window for window in _windows(planned) if ledger.version(cursor, pipeline.dataset, window)]
+            for pipeline, planned in ((critical, payments), (non_critical, page_views))
+        ]
+    if not any(windows):
+        raise AirflowSkipException("this run loaded nothing")
+    try:
+        with (
+            sources.snapshot(critical.connection) as billing,
+            sources.snapshot(non_critical.connection) as web,
+            warehouse.session("loader") as target,
+        ):
+            recovery.check_integrity(
+                billing=billing, web=web, target=target, critical=windows[0], others=windows[1], run=_run()
+            )
+    except IntegrityBroken as error:
+        raise AirflowFailException(str(error)) from error
+    finally:
+        alerts.look()
+
+
+@task(trigger_rule="all_done")
+def notify(critical: Pipeline, non_critical: Pipeline, payments: Planned | None, page_views: Planned | None) -> None:
+    """Say how far it is, send what is waiting, and fail the run if what it had planned is not whole."""
+    alerts.look()
+    with warehouse.session("loader") as cursor:
+        log.info("%s", recovery.progress(cursor) or "no outage was found")
+        left = [
+            f"{pipeline.dataset} {window}"
+            for pipeline, planned in ((critical, payments), (non_critical, page_views))
+            for window in _windows(planned)
+            if not ledger.version(cursor, pipeline.dataset, window)
+        ]
+        cursor.execute(
+            "SELECT count(*) FROM ops.integrity_checks WHERE verdict = 'failed' AND run_id = %s", (_run().run_id,)
+        )
+        broken = warehouse.fetch_value(cursor)
+    if payments is None:
+        raise AirflowFailException("the health checks did not pass: ops.health_checks says why")
+    if left or broken:
+        raise AirflowFailException(f"{len(left)} windows did not land ({', '.join(left)}); {broken} checks failed")
+
+
+def _plan(pipeline: Pipeline, most: int, *, newest: bool = False) -> Planned:
+    run = _run()
+    own = get_current_context()["dag_run"].logical_date
+    with warehouse.session("loader") as cursor:
+        windows = recovery.backlog(cursor, pipeline.dataset, most, newest=newest, own=own)
+    if windows:
+        with sources.snapshot(pipeline.connection) as source:
+            windows = recovery.give_up_lost(source, pipeline.dataset, windows, run)
+    log.info("%s: %s windows are to land", pipeline.dataset, len(windows))
+    return [[window.start.isoformat(), window.end.isoformat()] for window in windows]
+
+
+def _windows(planned: Planned | None) -> list[Window]:
+    return [Window(*map(datetime.fromisoformat, window)) for window in planned or []]
+
+
+def _run() -> Run:
+    context: Any = get_current_context()
+    return Run(context["dag_run"].dag_id, context["dag_run"].run_id, context["ti"].try_number)

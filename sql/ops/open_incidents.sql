@@ -1,0 +1,19 @@
+-- One row per incident that is open, oldest first.
+SELECT
+    i.incident_id,
+    i.subject || ': ' || i.kind || ' since ' || to_char(i.since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC'
+        AS title,
+    i.kind,
+    i.subject,
+    coalesce(lower(i.window_ranges)::text || ' to ' || upper(i.window_ranges)::text, '') AS windows,
+    (
+        SELECT count(*) FROM ops.incident_attempts AS a
+        WHERE a.incident_id = i.incident_id
+    ) AS attempts,
+    i.escalated_at IS NOT NULL AS escalated,
+    i.acknowledged_by,
+    k.advice
+FROM ops.incidents AS i
+INNER JOIN control.incident_kinds AS k USING (kind)
+WHERE i.closed_at IS NULL
+ORDER BY i.incident_id;

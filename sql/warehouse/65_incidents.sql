@@ -1,0 +1,418 @@
+-- Incidents: one row a trouble from its first sign to its end, and what people are told of it. Nobody reports one: each
+-- look compares what attempts and ledger show with the incidents that are open. So a task that was killed is missed by
+-- nobody, and an incident closes when the record says that its cause is gone. Run as publisher; again is harmless.
+
+-- One row a kind of incident: when it becomes urgent, and what to do about it.
+CREATE TABLE IF NOT EXISTS control.incident_kinds (
+    kind text PRIMARY KEY,
+    escalate_after interval NOT NULL,
+    needs_person boolean NOT NULL DEFAULT FALSE,
+    advice text NOT NULL,
+    CONSTRAINT escalate_after_is_positive CHECK (extract(EPOCH FROM escalate_after) > 0)
+);
+
+COMMENT ON COLUMN control.incident_kinds.escalate_after IS 'Open for longer than this, people are told once more';
+COMMENT ON COLUMN control.incident_kinds.needs_person IS 'It stays open until a person has acknowledged it';
+
+INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
+VALUES
+(
+    'source away', '1 hour', FALSE,
+    'Its loads are tried again with growing waits. See that the source is up and takes the login of its reader.'
+),
+(
+    'audit failed', '1 hour', FALSE,
+    'Nothing of it was published. The error in ops.window_status names the expectation and a query that lists the '
+    'rows; mend the source, clean.sql or the suite, then clear the run in Airflow.'
+),
+(
+    'load failed', '1 hour', FALSE,
+    'Airflow tries a killed task again; a load that used up its tries, or was refused, wants its run cleared once '
+    'the reason in ops.window_status is mended.'
+),
+(
+    'integrity broken', '1 hour', FALSE,
+    'Source and warehouse do not agree: ops.attempts and the task''s log name what differs.'
+),
+(
+    'freshness exceeded', '2 hours', FALSE,
+    'See highwater status for what is missing, and that the DAG is neither paused nor without runs.'
+)
+ON CONFLICT (kind) DO UPDATE
+    SET needs_person = excluded.needs_person, advice = excluded.advice
+    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
+
+CREATE TABLE IF NOT EXISTS ops.incidents (
+    incident_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind text NOT NULL REFERENCES control.incident_kinds,
+    subject text NOT NULL,
+    datasets text[] NOT NULL,
+    since timestamptz NOT NULL,
+    window_ranges tstzmultirange NOT NULL DEFAULT '{}',
+    opened_at timestamptz NOT NULL,
+    last_seen_at timestamptz NOT NULL,
+    escalated_at timestamptz,
+    acknowledged_at timestamptz,
+    acknowledged_by text,
+    note text,
+    closed_at timestamptz
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS one_open_incident_of_a_kind ON ops.incidents (kind, subject) WHERE closed_at IS NULL;
+
+COMMENT ON COLUMN ops.incidents.window_ranges IS 'Every window that it has had a part in so far';
+
+-- The attempts that an incident collected.
+CREATE TABLE IF NOT EXISTS ops.incident_attempts (
+    incident_id bigint NOT NULL REFERENCES ops.incidents,
+    attempt_id integer NOT NULL,
+    PRIMARY KEY (incident_id, attempt_id)
+);
+
+-- What people are told, in the transaction that opens, escalates or closes: the outbox. Each event once, by the key.
+CREATE TABLE IF NOT EXISTS ops.alerts (
+    alert_no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    alert_id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+    incident_id bigint NOT NULL REFERENCES ops.incidents,
+    event text NOT NULL CHECK (event IN ('opened', 'escalated', 'closed')),
+    title text NOT NULL,
+    body text NOT NULL,
+    created_at timestamptz NOT NULL,
+    addressed boolean NOT NULL DEFAULT FALSE,
+    UNIQUE (incident_id, event)
+);
+
+CREATE INDEX IF NOT EXISTS alerts_not_addressed ON ops.alerts (alert_no) WHERE NOT addressed;
+
+COMMENT ON COLUMN ops.alerts.alert_id IS 'Stands in the message: who gets one twice can tell';
+COMMENT ON COLUMN ops.alerts.addressed IS 'Its deliveries are made: one an address that was set at that time';
+
+-- One row an alert and address. The address itself is a secret; here it has a name made from it.
+CREATE TABLE IF NOT EXISTS ops.alert_deliveries (
+    alert_no bigint NOT NULL REFERENCES ops.alerts,
+    destination text NOT NULL,
+    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'given up', 'withdrawn')),
+    tries integer NOT NULL DEFAULT 0,
+    last_error text,
+    next_try_at timestamptz,
+    sent_at timestamptz,
+    PRIMARY KEY (alert_no, destination)
+);
+
+CREATE INDEX IF NOT EXISTS alert_deliveries_pending ON ops.alert_deliveries (alert_no) WHERE state = 'pending';
+
+COMMENT ON COLUMN ops.alert_deliveries.state IS
+'given up: refused too often; withdrawn: the address was taken out of HIGHWATER_ALERT_URLS';
+
+CREATE INDEX IF NOT EXISTS attempts_in_trouble ON ops.attempts (dataset) WHERE state <> 'succeeded';
+CREATE INDEX IF NOT EXISTS attempts_succeeded ON ops.attempts (dataset, stage, attempt_id) WHERE state = 'succeeded';
+
+-- One row an attempt that failed for good, whose process died, or that found its source away, until the work it stood
+-- for is done: the same stage later (of any window, where the source is what failed or the dataset has no fixed
+-- windows), or the window's load.
+CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.error_kind,
+    a.source
+FROM ops.attempts AS a
+INNER JOIN control.datasets AS d ON a.dataset = d.dataset
+WHERE
+    (
+        a.state IN ('failed', 'lost')
+        OR (a.state = 'retrying' AND a.error_kind = 'SourceAway')
+        OR (
+            a.state = 'running'
+            AND NOT EXISTS (
+                SELECT FROM ops.live_attempts AS live
+                WHERE live.attempt_id = a.attempt_id
+            )
+        )
+    )
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS later
+        WHERE
+            later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage = a.stage
+            AND later.attempt_id > a.attempt_id
+            AND (later.window_range = a.window_range OR d.grid = 'watermark' OR a.error_kind = 'SourceAway')
+    )
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS later
+        WHERE
+            later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage IN ('load', 'update_checkpoint')
+            AND later.attempt_id > a.attempt_id
+            AND (later.window_range = a.window_range OR d.grid = 'watermark')
+    )
+    -- An orphan that died while another attempt of its run did the same stage left nothing undone.
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS twin
+        WHERE
+            a.state IN ('running', 'lost') AND twin.state = 'succeeded' AND twin.dataset = a.dataset
+            AND twin.stage = a.stage AND twin.window_range = a.window_range AND twin.run_id = a.run_id
+            AND twin.ended_at >= a.started_at
+    )
+    AND NOT EXISTS (
+        SELECT FROM ops.skipped_windows AS s
+        WHERE s.dataset = a.dataset AND s.window_range = a.window_range
+    );
+
+-- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
+-- until then it is being caught up with.
+CREATE OR REPLACE VIEW ops.loading_troubles AS
+SELECT
+    CASE u.error_kind
+        WHEN 'SourceAway' THEN 'source away'
+        WHEN 'AuditFailed' THEN 'audit failed'
+        WHEN 'IntegrityBroken' THEN 'integrity broken'
+        ELSE 'load failed'
+    END AS kind,
+    CASE u.error_kind WHEN 'SourceAway' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject,
+    u.dataset,
+    u.started_at AS since,
+    tstzmultirange(u.window_range) AS window_ranges,
+    u.attempt_id
+FROM ops.unresolved_attempts AS u
+UNION ALL
+SELECT
+    'freshness exceeded' AS kind,
+    f.dataset AS subject,
+    f.dataset,
+    f.landed_until + f.max_lag AS since,
+    '{}'::tstzmultirange AS window_ranges,
+    NULL AS attempt_id
+FROM ops.freshness AS f
+WHERE
+    f.is_stale
+    AND f.landed_until IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM ops.window_ledger AS l
+        WHERE l.dataset = f.dataset AND l.landed_at > ops.clock() - '1 hour'::interval
+    );
+
+-- What an incident is called, the same in each of its messages: a title says what and since when.
+CREATE OR REPLACE FUNCTION ops.incident_title(incident ops.incidents) RETURNS text
+LANGUAGE sql STABLE SET timezone = 'UTC'
+RETURN incident.subject || ': ' || incident.kind || to_char(incident.since, '" since "YYYY-MM-DD HH24:MI" UTC"');
+
+-- Tells people of an event once. The text is made of names, counts and moments: an error may quote a row, so it stays
+-- where it is.
+CREATE OR REPLACE FUNCTION ops.tell(incident ops.incidents, p_event text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+    INSERT INTO ops.alerts (incident_id, event, title, body, created_at)
+    SELECT
+        incident.incident_id,
+        p_event,
+        CASE p_event WHEN 'opened' THEN '' WHEN 'escalated' THEN 'still: ' ELSE 'over: ' END || ops.incident_title(incident),
+        concat_ws(
+            E'\n',
+            CASE p_event
+                WHEN 'closed' THEN 'It is over: the record of the warehouse shows it mended, after '
+                    || date_trunc('second', ops.clock() - incident.since) || '.'
+                ELSE k.advice
+            END,
+            'Datasets: ' || array_to_string(incident.datasets, ', ') || '.',
+            'Windows: ' || nullif(w.windows, 0) || ' from ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI')
+            || ' to ' || to_char(upper(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ' UTC; '
+            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id)
+            || ' attempts so far.',
+            CASE WHEN p_event <> 'closed' AND k.needs_person
+                THEN 'It stays open until a person has acknowledged it: highwater incidents acknowledge '
+                || incident.incident_id END,
+            'Look: highwater incidents list; highwater status.',
+            'Incident ' || incident.incident_id || ', ' || p_event || ' at ' || to_char(ops.clock(), 'YYYY-MM-DD HH24:MI:SS')
+            || ' UTC.'
+        ),
+        ops.clock()
+    FROM control.incident_kinds AS k
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(ceil(
+            extract(EPOCH FROM upper(r) - lower(r))
+            / (SELECT extract(EPOCH FROM min(d.step)) FROM control.datasets AS d WHERE d.dataset = ANY(incident.datasets))
+        )), 0)::bigint AS windows
+        FROM unnest(incident.window_ranges) AS r
+    ) AS w
+    WHERE k.kind = incident.kind
+    ON CONFLICT (incident_id, event) DO NOTHING
+$$;
+
+-- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
+-- is to be told into the outbox. Anyone may look at any time; two take turns. Returns what it did.
+CREATE OR REPLACE FUNCTION ops.look_for_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    incident ops.incidents;
+BEGIN
+    opened := 0;
+    escalated := 0;
+    closed := 0;
+    IF NOT EXISTS (SELECT FROM ops.current_troubles)
+        AND NOT EXISTS (SELECT FROM ops.incidents AS i WHERE i.closed_at IS NULL) THEN
+        RETURN;
+    END IF;
+    -- Who looks after a commit must see it, so the look comes after the turn.
+    PERFORM pg_advisory_xact_lock(18808, 0);
+    CREATE TEMPORARY TABLE now_troubled ON COMMIT DROP AS SELECT * FROM ops.current_troubles;
+
+    FOR incident IN
+        UPDATE ops.incidents AS i
+        SET closed_at = ops.clock()
+        FROM control.incident_kinds AS k
+        WHERE
+            i.closed_at IS NULL AND i.kind = k.kind AND (NOT k.needs_person OR i.acknowledged_at IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM now_troubled AS t WHERE t.kind = i.kind AND t.subject = i.subject)
+        RETURNING i.*
+    LOOP
+        PERFORM ops.tell(incident, 'closed');
+        closed := closed + 1;
+    END LOOP;
+
+    UPDATE ops.incidents AS i
+    SET
+        last_seen_at = ops.clock(),
+        window_ranges = i.window_ranges + t.window_ranges,
+        datasets = (SELECT array_agg(DISTINCT d ORDER BY d) FROM unnest(i.datasets || t.datasets) AS d)
+    FROM now_troubled AS t
+    WHERE i.closed_at IS NULL AND t.kind = i.kind AND t.subject = i.subject;
+
+    FOR incident IN
+        INSERT INTO ops.incidents (kind, subject, datasets, since, window_ranges, opened_at, last_seen_at)
+        SELECT t.kind, t.subject, t.datasets, t.since, t.window_ranges, ops.clock(), ops.clock() FROM now_troubled AS t
+        WHERE NOT EXISTS (
+            SELECT FROM ops.incidents AS i WHERE i.kind = t.kind AND i.subject = t.subject AND i.closed_at IS NULL
+        )
+        RETURNING *
+    LOOP
+        INSERT INTO ops.incident_attempts (incident_id, attempt_id)
+        SELECT incident.incident_id, a FROM now_troubled AS t CROSS JOIN unnest(t.attempts) AS a
+        WHERE t.kind = incident.kind AND t.subject = incident.subject;
+        PERFORM ops.tell(incident, 'opened');
+        opened := opened + 1;
+    END LOOP;
+
+    INSERT INTO ops.incident_attempts (incident_id, attempt_id)
+    SELECT i.incident_id, a
+    FROM now_troubled AS t
+    INNER JOIN ops.incidents AS i ON i.kind = t.kind AND i.subject = t.subject AND i.closed_at IS NULL
+    CROSS JOIN unnest(t.attempts) AS a
+    ON CONFLICT DO NOTHING;
+
+    FOR incident IN
+        UPDATE ops.incidents AS i
+        SET escalated_at = ops.clock()
+        FROM control.incident_kinds AS k
+        WHERE
+            i.closed_at IS NULL AND i.escalated_at IS NULL AND i.acknowledged_at IS NULL AND i.kind = k.kind
+            AND ops.clock() >= i.opened_at + k.escalate_after
+        RETURNING i.*
+    LOOP
+        PERFORM ops.tell(incident, 'escalated');
+        escalated := escalated + 1;
+    END LOOP;
+    DROP TABLE now_troubled;
+END;
+$$;
+
+-- A person has seen an incident: it is not escalated any more, and one that waits for a person may close.
+CREATE OR REPLACE FUNCTION ops.acknowledge_incident(p_incident bigint, p_by text, p_note text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ops.incidents AS i
+    SET acknowledged_at = ops.clock(), acknowledged_by = p_by, note = p_note
+    WHERE i.incident_id = p_incident AND i.closed_at IS NULL;
+    IF NOT found THEN
+        RAISE EXCEPTION 'incident % is not open; open: %', p_incident,
+            (SELECT coalesce(string_agg(i.incident_id::text, ', ' ORDER BY i.incident_id), 'none')
+             FROM ops.incidents AS i WHERE i.closed_at IS NULL)
+            USING ERRCODE = 'HW007';
+    END IF;
+END;
+$$;
+
+-- The next message to send to one of these addresses, null when there is none now. Messages to an address keep their
+-- order: while one waits for its next try, those behind it wait too. The caller holds the turn of the outbox.
+CREATE OR REPLACE FUNCTION ops.next_delivery(p_destinations text[])
+RETURNS TABLE (alert_no bigint, destination text, tries integer, alert_id uuid, event text, title text, body text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH addressed AS (
+        UPDATE ops.alerts AS a SET addressed = TRUE WHERE NOT a.addressed RETURNING a.alert_no
+    )
+    INSERT INTO ops.alert_deliveries (alert_no, destination)
+    SELECT n.alert_no, d FROM addressed AS n CROSS JOIN unnest(p_destinations) AS d;
+
+    UPDATE ops.alert_deliveries AS v
+    SET state = 'withdrawn'
+    WHERE v.state = 'pending' AND v.destination <> ALL(p_destinations);
+
+    RETURN QUERY
+    SELECT v.alert_no, v.destination, v.tries, a.alert_id, a.event, a.title, a.body
+    FROM (
+        SELECT DISTINCT ON (p.destination) p.* FROM ops.alert_deliveries AS p
+        WHERE p.state = 'pending'
+        ORDER BY p.destination, p.alert_no
+    ) AS v
+    INNER JOIN ops.alerts AS a ON v.alert_no = a.alert_no
+    -- A clock that was put back must not hold a message for longer than the longest wait.
+    WHERE v.next_try_at IS NULL OR ops.clock() NOT BETWEEN v.next_try_at - '15 minutes'::interval AND v.next_try_at
+    ORDER BY v.alert_no, v.destination
+    LIMIT 1;
+END;
+$$;
+
+-- Writes down how a delivery went; one that failed waits twice as long as before, at most a quarter of an hour, and is
+-- given up after so many tries.
+CREATE OR REPLACE FUNCTION ops.record_delivery(
+    p_alert bigint, p_destination text, p_error text, p_most_tries integer
+) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ops.alert_deliveries AS v
+    SET
+        tries = v.tries + 1,
+        state = CASE
+            WHEN p_error IS NULL THEN 'sent'
+            WHEN v.tries + 1 >= p_most_tries THEN 'given up'
+            ELSE 'pending'
+        END,
+        last_error = p_error,
+        sent_at = CASE WHEN p_error IS NULL THEN ops.clock() END,
+        next_try_at = CASE WHEN p_error IS NOT NULL
+            THEN ops.clock() + least('15 minutes'::interval, '10 seconds'::interval * 2 ^ least(v.tries, 10)) END
+    WHERE v.alert_no = p_alert AND v.destination = p_destination AND v.state = 'pending'
+    RETURNING v.state
+$$;
+
+-- One row an alert that an address has not got.
+CREATE OR REPLACE VIEW ops.undelivered_alerts AS
+SELECT
+    a.alert_no,
+    a.event,
+    a.title,
+    a.created_at,
+    v.destination,
+    coalesce(v.state, 'pending') AS state,
+    coalesce(v.tries, 0) AS tries,
+    v.last_error,
+    v.next_try_at
+FROM ops.alerts AS a
+LEFT JOIN ops.alert_deliveries AS v USING (alert_no)
+WHERE v.state IN ('pending', 'given up') OR NOT a.addressed;
+
+REVOKE EXECUTE ON FUNCTION
+ops.incident_title, ops.tell, ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
+FROM public;
+GRANT EXECUTE ON FUNCTION
+ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
+TO loader;
+GRANT SELECT ON
+control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
+ops.loading_troubles, ops.undelivered_alerts
+TO loader, analyst;

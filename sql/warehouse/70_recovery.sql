@@ -1,0 +1,263 @@
+-- What system_recovery_processing loads. Run as publisher; again is harmless.
+
+-- One row a payment of good quality; a partition a window of six hours.
+CREATE TABLE IF NOT EXISTS sales.payments (
+    payment_id bigint NOT NULL,
+    order_id bigint,
+    paid_at timestamptz NOT NULL,
+    amount numeric(12, 2) NOT NULL,
+    currency text NOT NULL,
+    method text NOT NULL,
+    status text NOT NULL,
+    PRIMARY KEY (payment_id, paid_at)
+) PARTITION BY RANGE (paid_at);
+
+COMMENT ON TABLE sales.payments IS 'One row a payment; what landed of which window is in ops.window_ledger';
+COMMENT ON COLUMN sales.payments.order_id IS
+'Of sales.orders, as far as that has landed; empty for a payment of another kind';
+
+-- One row a view of a page, of good quality; a partition a window of six hours.
+CREATE TABLE IF NOT EXISTS sales.page_views (
+    view_id bigint NOT NULL,
+    session_id text NOT NULL,
+    viewed_at timestamptz NOT NULL,
+    path text NOT NULL,
+    device text NOT NULL,
+    seconds_on_page integer NOT NULL,
+    PRIMARY KEY (view_id, viewed_at)
+) PARTITION BY RANGE (viewed_at);
+
+COMMENT ON TABLE sales.page_views IS 'One row a view of a page; what landed of which window is in ops.window_ledger';
+
+GRANT SELECT ON sales.payments, sales.page_views TO loader, analyst;
+
+-- What landed stays landed when the anchor moves.
+INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag)
+SELECT
+    d.dataset,
+    'system_recovery_processing' AS dag_id,
+    'sales.' || d.dataset AS published_table,
+    current_setting('highwater.anchor')::timestamptz - '3 days'::interval AS first_window,
+    '6 hours' AS step,
+    '15 minutes' AS due_after,
+    d.critical,
+    d.max_lag
+FROM (VALUES ('payments', TRUE, '8 hours'::interval), ('page_views', FALSE, '14 hours'::interval))
+    AS d (dataset, critical, max_lag)
+ON CONFLICT (dataset) DO UPDATE
+    SET first_window = excluded.first_window
+    WHERE datasets.first_window <> excluded.first_window
+    AND datasets.dataset NOT IN (SELECT l.dataset FROM ops.window_ledger AS l);
+
+-- One row a health check of a run of system_recovery_processing.
+CREATE TABLE IF NOT EXISTS ops.health_checks (
+    check_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    check_name text NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('well', 'unwell')),
+    detail text NOT NULL,
+    seconds numeric(12, 3) NOT NULL,
+    run_id text NOT NULL,
+    checked_at timestamptz NOT NULL DEFAULT ops.clock()
+);
+
+CREATE INDEX IF NOT EXISTS health_checks_by_name ON ops.health_checks (check_name, check_id);
+
+-- One row a comparison of what was recovered with what should be there.
+CREATE TABLE IF NOT EXISTS ops.integrity_checks (
+    check_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dataset text NOT NULL REFERENCES control.datasets,
+    check_name text NOT NULL,
+    window_ranges tstzmultirange NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('passed', 'failed')),
+    detail text NOT NULL,
+    run_id text NOT NULL,
+    checked_at timestamptz NOT NULL DEFAULT ops.clock()
+);
+
+CREATE INDEX IF NOT EXISTS integrity_checks_by_name ON ops.integrity_checks (dataset, check_name, check_id);
+
+GRANT SELECT, INSERT ON ops.health_checks, ops.integrity_checks TO loader;
+GRANT SELECT ON ops.health_checks, ops.integrity_checks TO analyst;
+
+INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
+VALUES
+(
+    'outage found', '6 hours', FALSE,
+    'Windows that are due are missing; system_recovery_processing loads them, payments first. '
+    'highwater recovery shows how far it is.'
+),
+(
+    'backlog growing', '12 hours', FALSE,
+    'More becomes due than lands. See highwater recovery and the incidents beside this one; the pools of the sources '
+    '(Airflow, Admin, Pools) bound how many windows are in work.'
+),
+(
+    'data lost', '24 hours', TRUE,
+    'The source no longer keeps these windows; they are recorded as skipped by the rule lost. If they can be had '
+    'elsewhere, load them there and clear the run.'
+),
+(
+    'platform unhealthy', '1 hour', FALSE,
+    'Recovery waits. The last rows of ops.health_checks say what is not well.'
+)
+ON CONFLICT (kind) DO UPDATE
+    SET needs_person = excluded.needs_person, advice = excluded.advice
+    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
+
+-- One row per trouble that the record of a recovery shows. Three due windows missing in a dataset are an outage, which
+-- lasts until none is; the backlog grows when twelve hours made more windows due than landed.
+CREATE OR REPLACE VIEW ops.recovery_troubles AS
+WITH backlog AS (
+    SELECT
+        d.dataset,
+        d.dag_id,
+        sum(g.windows) AS windows,
+        range_agg(g.window_range) AS window_ranges,
+        (
+            SELECT count(*) FROM ops.window_ledger AS l
+            WHERE l.dataset = d.dataset AND l.landed_at > ops.clock() - '12 hours'::interval
+        ) AS landed_lately,
+        extract(EPOCH FROM '12 hours'::interval) / extract(EPOCH FROM min(d.step)) AS due_lately
+    FROM ops.gaps AS g
+    INNER JOIN control.datasets AS d USING (dataset)
+    WHERE d.dag_id = 'system_recovery_processing'
+    GROUP BY d.dataset, d.dag_id
+),
+
+outages AS (
+    SELECT
+        b.dag_id,
+        b.dataset,
+        b.window_ranges
+    FROM backlog AS b
+    WHERE
+        b.windows >= 3
+        OR EXISTS (
+            SELECT FROM ops.incidents AS i
+            WHERE i.kind = 'outage found' AND i.subject = b.dag_id AND i.closed_at IS NULL
+        )
+)
+
+SELECT
+    'outage found' AS kind,
+    o.dag_id AS subject,
+    o.dataset,
+    lower(o.window_ranges) AS since,
+    o.window_ranges
+FROM outages AS o
+UNION ALL
+SELECT
+    'backlog growing' AS kind,
+    b.dataset AS subject,
+    b.dataset,
+    lower(b.window_ranges) AS since,
+    b.window_ranges
+FROM backlog AS b
+WHERE
+    b.windows >= 3 AND b.landed_lately < b.due_lately
+    AND EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE
+            i.kind = 'outage found' AND i.subject = b.dag_id AND i.closed_at IS NULL
+            AND i.opened_at < ops.clock() - '12 hours'::interval
+    )
+UNION ALL
+SELECT
+    'data lost' AS kind,
+    s.dataset AS subject,
+    s.dataset,
+    lower(s.window_range) AS since,
+    tstzmultirange(s.window_range) AS window_ranges
+FROM ops.skipped_windows AS s
+WHERE
+    s.rule = 'lost'
+    AND NOT EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE i.kind = 'data lost' AND i.subject = s.dataset AND i.acknowledged_at >= s.skipped_at
+    )
+UNION ALL
+SELECT
+    'integrity broken' AS kind,
+    c.dataset AS subject,
+    c.dataset,
+    c.checked_at AS since,
+    c.window_ranges
+FROM ops.integrity_checks AS c
+WHERE
+    c.verdict = 'failed'
+    AND NOT EXISTS (
+        SELECT FROM ops.integrity_checks AS later
+        WHERE
+            later.dataset = c.dataset AND later.check_name = c.check_name AND later.check_id > c.check_id
+            AND later.verdict = 'passed' AND later.window_ranges @> c.window_ranges
+    )
+UNION ALL
+SELECT
+    CASE WHEN h.check_name LIKE 'source %' THEN 'source away' ELSE 'platform unhealthy' END AS kind,
+    CASE WHEN h.check_name LIKE 'source %' THEN substr(h.check_name, 8) ELSE h.check_name END AS subject,
+    d.dataset,
+    h.checked_at AS since,
+    '{}'::tstzmultirange AS window_ranges
+FROM ops.health_checks AS h
+CROSS JOIN control.datasets AS d
+WHERE
+    h.verdict = 'unwell' AND d.critical
+    AND NOT EXISTS (
+        SELECT FROM ops.health_checks AS later
+        WHERE later.check_name = h.check_name AND later.check_id > h.check_id AND later.verdict = 'well'
+    );
+
+-- One row per outage that was found: how much of it is back, and when the rest may be.
+CREATE OR REPLACE VIEW ops.recovery_progress AS
+SELECT
+    i.incident_id,
+    lower(i.window_ranges) AS outage_from,
+    upper(i.window_ranges) AS outage_to,
+    i.opened_at AS found_at,
+    i.closed_at AS recovered_at,
+    w.critical_done,
+    w.critical_total,
+    w.non_critical_done,
+    w.non_critical_total,
+    w.lost,
+    round((60 * w.landed_since / elapsed.seconds)::numeric, 2) AS windows_per_minute,
+    CASE
+        WHEN w.landed_since > 0
+            THEN
+                make_interval(secs => (w.windows_left * elapsed.seconds / w.landed_since)::double precision)
+    END AS eta,
+    a.attempts,
+    a.failures
+FROM ops.incidents AS i
+CROSS JOIN
+    LATERAL (
+        SELECT
+            count(*) FILTER (WHERE d.critical AND s.state IN ('landed', 'skipped')) AS critical_done,
+            count(*) FILTER (WHERE d.critical) AS critical_total,
+            count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped')) AS non_critical_done,
+            count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
+            count(*) FILTER (WHERE s.state = 'skipped') AS lost,
+            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped')) AS windows_left,
+            count(*) FILTER (WHERE s.landed_at >= i.opened_at) AS landed_since
+        FROM ops.window_status AS s
+        INNER JOIN control.datasets AS d USING (dataset)
+        WHERE s.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
+    ) AS w
+CROSS JOIN
+    LATERAL (
+        SELECT greatest(1, extract(EPOCH FROM coalesce(i.closed_at, ops.clock()) - i.opened_at)) AS seconds
+    ) AS elapsed
+CROSS JOIN
+    LATERAL (
+        SELECT
+            count(*) AS attempts,
+            count(*) FILTER (WHERE t.state IN ('retrying', 'failed', 'lost')) AS failures
+        FROM ops.attempts AS t
+        WHERE
+            t.dataset = any(i.datasets) AND i.window_ranges @> t.window_range AND t.started_at >= i.opened_at
+            AND (i.closed_at IS NULL OR t.started_at <= i.closed_at)
+    ) AS a
+WHERE i.kind = 'outage found'
+ORDER BY i.incident_id;
+
+GRANT SELECT ON ops.recovery_troubles, ops.recovery_progress TO loader, analyst;

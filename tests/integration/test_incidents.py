@@ -1,0 +1,431 @@
+"""Incidents: open once, collect, escalate, close by the record alone; and what people are told, each thing once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from loading import day, land, run
+from psycopg2.extensions import cursor as Cursor
+from receiver import Receiver, receiver
+from waiting import wait_until
+
+from highwater import alerts, ledger, settings, warehouse
+from highwater.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
+DAY, OTHER = day("2026-10-05"), day("2026-10-06")
+NIGHT = datetime(2026, 10, 5, 2, tzinfo=UTC)
+DAG = "historical_sales_migration"
+Clock = Callable[[timedelta], None]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_to_recover(platform: object) -> Iterator[None]:
+    """Payments and page views begin later, so that no outage is found beside what the tests are about."""
+    move = "UPDATE control.datasets SET first_window = %s WHERE dag_id = 'system_recovery_processing'"
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(move, (datetime(2027, 10, 28, tzinfo=UTC),))
+    yield
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(move, (datetime(2026, 10, 28, tzinfo=UTC),))
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A webhook that is told of incidents."""
+    with receiver() as mine:
+        monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
+        settings.get.cache_clear()
+        yield mine
+    monkeypatch.undo()
+    settings.get.cache_clear()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Moves the clock to so long after noon."""
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setenv("HIGHWATER_NOW", (NOW + by).isoformat())
+
+    return move
+
+
+def attempt(stage: str, failure: BaseException | None = None, window: Any = DAY, dataset: str = "daily_sales") -> None:
+    """One attempt at a stage as a task makes it, with this end; then the look that every task has at its end."""
+    try:
+        with ledger.attempt(dataset, window, stage, run()):
+            if failure:
+                raise failure
+    except (SourceAway, RefusedData, ConfigurationError, ValueError) as raised:
+        assert raised is failure
+    finally:
+        alerts.look()
+
+
+def away(source: str = "legacy") -> SourceAway:
+    return SourceAway(f"source {source!r} is away: no route to s3cret.host", source)
+
+
+def incidents() -> list[tuple[Any, ...]]:
+    """Kind, subject, number of attempts collected, and whether it is open, of every incident."""
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(
+            "SELECT kind, subject, (SELECT count(*) FROM ops.incident_attempts AS a"
+            " WHERE a.incident_id = i.incident_id), closed_at IS NULL FROM ops.incidents AS i ORDER BY incident_id"
+        )
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def deliveries() -> list[tuple[str, str, int]]:
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(
+            "SELECT event, state, tries FROM ops.alert_deliveries JOIN ops.alerts USING (alert_no) ORDER BY alert_no"
+        )
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+AWAY = "legacy: source away since 2026-10-31 12:00 UTC"
+
+
+class TestWhatIsAnIncident:
+    def test_a_source_that_is_away_opens_once_and_closes_when_any_load_reaches_it(self, hook: Receiver) -> None:
+        for window in (DAY, OTHER, DAY, OTHER, DAY):
+            attempt("extract", away(), window)
+        assert incidents() == [("source away", "legacy", 5, True)]
+        attempt("transform", window=OTHER)
+        assert hook.titles == [AWAY], "a stage that needs no source says nothing of it"
+        attempt("extract", window=OTHER)
+        assert incidents() == [("source away", "legacy", 5, False)]
+        assert hook.titles == [AWAY, f"over: {AWAY}"]
+
+    @pytest.mark.parametrize(("stage", "failure"), [("extract", away()), ("audit", AuditFailed("x"))])
+    def test_what_went_well_before_does_not_hide_it(self, hook: Receiver, stage: str, failure: Exception) -> None:
+        attempt(stage)
+        attempt(stage, failure)
+        assert [open_ for *_, open_ in incidents()] == [True]
+
+    def test_two_sources_are_two_incidents(self, hook: Receiver) -> None:
+        attempt("extract", away())
+        attempt("determine_mode", away("shop"), dataset="orders")
+        assert [found[1] for found in incidents()] == ["legacy", "shop"]
+
+    def test_a_failed_audit_is_open_until_the_window_passes_it(self, hook: Receiver) -> None:
+        attempt("audit", AuditFailed("saw a row"))
+        attempt("audit", window=OTHER)
+        assert incidents() == [("audit failed", "daily_sales", 1, True)]
+        attempt("audit")
+        assert incidents() == [("audit failed", "daily_sales", 1, False)]
+
+    def test_a_window_that_a_rule_skips_is_no_trouble_any_more(self, hook: Receiver, admin: Cursor) -> None:
+        attempt("audit", AuditFailed("saw a row"))
+        admin.execute(
+            "INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason)"
+            " VALUES ('daily_sales', %s, 'r', 'y')",
+            (ledger.as_range(DAY),),
+        )
+        admin.connection.commit()
+        alerts.look()
+        assert incidents() == [("audit failed", "daily_sales", 1, False)]
+
+    def test_a_load_that_failed_for_good_is_told_and_one_that_is_tried_again_is_not(self, hook: Receiver) -> None:
+        attempt("extract", ConfigurationError("no such column"))
+        assert incidents() == [("load failed", "daily_sales", 1, True)]
+        attempt("load", window=OTHER)
+        assert incidents()[0][-1] is True
+        attempt("load")
+        assert incidents() == [("load failed", "daily_sales", 1, False)]
+
+    def test_busy_that_is_tried_again_opens_nothing(self, hook: Receiver, admin: Cursor) -> None:
+        admin.execute(
+            "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
+            " error_kind, started_at) VALUES ('daily_sales', %s, 'load', 'd', 'r', 1, 'h', 1, 'retrying', 'Busy', %s)",
+            (ledger.as_range(DAY), NOW),
+        )
+        admin.connection.commit()
+        alerts.look()
+        assert incidents() == []
+
+    def test_an_orphan_that_dies_beside_an_attempt_that_did_the_work_is_no_trouble(self, admin: Cursor) -> None:
+        for state, start, end in (("succeeded", 0, 9), ("lost", 5, None)):
+            admin.execute(
+                "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
+                " started_at, ended_at) VALUES ('daily_sales', %s, 'summarise', 'd', 'r', 1, 'h', 1, %s, %s, %s)",
+                (ledger.as_range(DAY), state, NOW + timedelta(seconds=start), end and NOW + timedelta(seconds=end)),
+            )
+        admin.connection.commit()
+        alerts.look()
+        assert incidents() == []
+
+    def test_old_data_is_told_once_nothing_has_landed_for_an_hour(self, hook: Receiver, later: Clock) -> None:
+        land(DAY)
+        alerts.look()
+        assert incidents() == [], "it is being caught up with"
+        later(timedelta(hours=1, minutes=1))
+        alerts.look()
+        alerts.look()
+        assert incidents() == [("freshness exceeded", "daily_sales", 0, True)]
+        assert hook.titles == ["daily_sales: freshness exceeded since 2026-10-07 06:00 UTC"]
+        land(day("2026-10-30"))
+        alerts.look()
+        assert incidents() == [("freshness exceeded", "daily_sales", 0, False)]
+
+    def test_a_task_that_was_killed_is_found_by_whoever_looks_next(self, hook: Receiver) -> None:
+        program = (
+            "from loading import *; from highwater import ledger\n"
+            "with ledger.attempt(DATASET, day('2026-10-05'), 'extract', run()): print('in', flush=True); input()"
+        )
+        path = os.pathsep.join([str(settings.ROOT), str(settings.ROOT / "tests")])
+        with subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdout and process.stdout.readline() == b"in\n"
+            alerts.look()
+            assert incidents() == []
+            process.send_signal(signal.SIGKILL)
+        wait_until("the claim to end", _nothing_lives, seconds=30)
+        alerts.look()
+        assert incidents() == [("load failed", "daily_sales", 1, True)]
+        attempt("extract")
+        assert incidents() == [("load failed", "daily_sales", 1, False)]
+
+    def test_one_that_waits_for_a_person_stays_open_until_one_has_seen_it(self, hook: Receiver, later: Clock) -> None:
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("UPDATE control.incident_kinds SET needs_person = true WHERE kind = 'audit failed'")
+        try:
+            attempt("audit", AuditFailed("x"))
+            attempt("audit")
+            assert incidents()[0][-1] is True
+            assert "highwater incidents acknowledge" in hook.taken[0]["message"]
+            with warehouse.session("analyst") as cursor:
+                (found,) = alerts.open_incidents(cursor)
+            alerts.acknowledge(found.incident_id, "kim", "seen")
+            alerts.look()
+            assert incidents()[0][-1] is False
+            with pytest.raises(RefusedData, match=f"incident {found.incident_id} is not open; open: none"):
+                alerts.acknowledge(found.incident_id, "kim", "again")
+        finally:
+            with warehouse.session("postgres") as cursor:
+                cursor.execute("UPDATE control.incident_kinds SET needs_person = false WHERE kind = 'audit failed'")
+
+    def test_the_loader_can_neither_make_nor_end_one_by_hand(self, loader: Cursor) -> None:
+        for statement in (
+            "DELETE FROM ops.incidents",
+            "UPDATE ops.alert_deliveries SET state = 'sent'",
+            "INSERT INTO control.incident_kinds VALUES ('x', '1 hour', false, 'x')",
+            "SELECT ops.tell(i, 'closed') FROM ops.incidents AS i",
+        ):
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                loader.execute(statement)
+            loader.connection.rollback()
+
+
+def _nothing_lives() -> bool:
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT NOT EXISTS (SELECT FROM ops.live_attempts)")
+        return bool(warehouse.fetch_value(cursor))
+
+
+class TestWhatPeopleAreTold:
+    def test_it_is_told_once_more_when_it_lasts_and_then_that_it_is_over(self, hook: Receiver, later: Clock) -> None:
+        attempt("extract", away())
+        for minutes in (59, 60, 61, 600):
+            later(timedelta(minutes=minutes))
+            alerts.look()
+        attempt("extract")
+        assert hook.titles == [AWAY, f"still: {AWAY}", f"over: {AWAY}"]
+        assert [message["type"] for message in hook.taken] == ["warning", "failure", "success"]
+        assert "after 10:00:00" in hook.taken[-1]["message"]
+
+    def test_one_that_a_person_has_seen_is_not_told_again(self, hook: Receiver, later: Clock) -> None:
+        attempt("extract", away())
+        with warehouse.session("analyst") as cursor:
+            alerts.acknowledge(alerts.open_incidents(cursor)[0].incident_id, "kim", "on it")
+        later(timedelta(hours=2))
+        alerts.look()
+        assert hook.titles == [AWAY]
+
+    def test_a_message_says_what_to_do_and_holds_no_row_and_no_secret(self, hook: Receiver, admin: Cursor) -> None:
+        attempt("audit", AuditFailed("failed: saw 'Erika Mustermann'"))
+        attempt("extract", away())
+        bodies = [message["message"] for message in hook.taken]
+        assert "Nothing of it was published" in bodies[0] and "See that the source is up" in bodies[1]
+        assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; 1 attempts so far" in bodies[0]
+        admin.execute("SELECT (SELECT json_agg(a) FROM ops.alerts AS a)::text || (SELECT json_agg(d) FROM"
+                      " ops.alert_deliveries AS d)::text")  # fmt: skip
+        stored = warehouse.fetch_value(admin)
+        for private in ("Mustermann", "s3cret", "127.0.0.1"):
+            assert private not in stored + "".join(bodies)
+
+    def test_each_message_has_an_id_of_its_own(self, hook: Receiver) -> None:
+        attempt("extract", away())
+        attempt("extract")
+        assert len({message["message"].rsplit("Message ", 1)[1] for message in hook.taken}) == 2
+
+    def test_what_a_killed_task_did_not_send_is_sent_once_by_whoever_comes_next(self, hook: Receiver) -> None:
+        with pytest.raises(SourceAway), ledger.attempt("daily_sales", DAY, "extract", run()):
+            raise away()
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT ops.look_for_incidents()")
+        assert hook.titles == []
+        alerts.look()
+        alerts.look()
+        assert hook.titles == [AWAY]
+
+    def test_of_two_who_send_at_once_one_does(self, hook: Receiver) -> None:
+        hook.answer = None
+        first = threading.Thread(target=attempt, args=("extract", away()))
+        first.start()
+        assert hook.hanging.wait(30)
+        assert alerts.send_waiting() == 0
+        hook.let_go.set()
+        first.join()
+        assert hook.titles == [AWAY]
+        assert deliveries() == [("opened", "sent", 1)]
+
+    def test_a_sender_that_was_killed_holds_nobody_up(self, hook: Receiver) -> None:
+        hook.answer = None
+        program = "from highwater import alerts; alerts.look()"
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT ops.start_attempt('daily_sales', %s, 'extract', 'd', 'r', 1, 'h', 1)",
+                           (ledger.as_range(DAY),))  # fmt: skip
+        with subprocess.Popen(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(settings.ROOT)}
+        ) as p:
+            assert hook.hanging.wait(60)
+            p.kill()
+        hook.answer = 200
+        hook.taken.clear()
+        wait_until("the turn to be free", lambda: alerts.send_waiting() == 1, seconds=30)
+        assert deliveries() == [("opened", "sent", 1)]
+
+    def test_without_an_address_incidents_are_kept_and_an_address_set_later_gets_the_news_only(
+        self, platform: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempt("extract", away())
+        assert incidents() == [("source away", "legacy", 1, True)]
+        with receiver() as late:
+            monkeypatch.setenv("HIGHWATER_ALERT_URLS", late.url)
+            settings.get.cache_clear()
+            attempt("extract")
+            assert late.titles == [f"over: {AWAY}"]
+        monkeypatch.undo()
+        settings.get.cache_clear()
+
+
+class TestReceiversThatFail:
+    def test_one_that_answers_500_is_asked_again_with_growing_waits_and_no_data_fails(
+        self, hook: Receiver, later: Clock
+    ) -> None:
+        hook.answer = 500
+        attempt("extract", away())
+        assert (hook.asked, deliveries()) == (alerts.QUICK_TRIES, [("opened", "pending", 1)])
+        attempt("extract")
+        assert hook.asked == alerts.QUICK_TRIES, "its next try is not due"
+        with warehouse.session("analyst") as cursor:
+            assert [row["last_error"] for row in alerts.undelivered(cursor)] == ["answered 500", None]
+        later(timedelta(seconds=11))
+        alerts.look()
+        assert deliveries()[0] == ("opened", "pending", 2)
+        later(timedelta(seconds=25))
+        alerts.look()
+        assert deliveries()[0] == ("opened", "pending", 2), "the second wait is longer"
+        hook.answer = 200
+        later(timedelta(seconds=32))
+        alerts.look()
+        assert hook.titles == [AWAY, f"over: {AWAY}"], "in the order in which it happened"
+
+    def test_one_that_hangs_is_left_after_a_while(self, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(alerts, "TIMEOUT", 0.3)
+        hook.answer = None
+        attempt("extract", away())
+        with warehouse.session("analyst") as cursor:
+            (waiting,) = alerts.undelivered(cursor)
+        assert (waiting["state"], waiting["tries"]) == ("pending", 1)
+        assert waiting["last_error"] == "no answer within 0.3 s, or not to be reached"
+
+    def test_one_that_never_takes_it_is_given_up_and_seen_in_the_status(
+        self, hook: Receiver, later: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from highwater.cli_incidents import draw
+
+        monkeypatch.setattr(alerts, "MOST_TRIES", 3)
+        hook.answer = 404
+        attempt("extract", away())
+        for hour in range(1, 6):
+            later(timedelta(hours=hour))
+            alerts.look()
+        assert deliveries()[0] == ("opened", "given up", 3)
+        with warehouse.session("analyst") as cursor:
+            shown = [str(line) for line in draw([], alerts.undelivered(cursor)).renderables]  # type: ignore[attr-defined]
+        assert shown[0].endswith(f"given up (3 tries, answered 404): {AWAY}")
+
+    def test_one_that_is_gone_keeps_nothing_from_another(self, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HIGHWATER_ALERT_URLS", f"json://127.0.0.1:1/ {hook.url}")
+        settings.get.cache_clear()
+        attempt("extract", away())
+        attempt("extract")
+        assert hook.titles == [AWAY, f"over: {AWAY}"]
+        assert sorted(state for _, state, _ in deliveries()) == ["pending", "pending", "sent", "sent"]
+        monkeypatch.setenv("HIGHWATER_ALERT_URLS", hook.url)
+        settings.get.cache_clear()
+        alerts.look()
+        assert sorted(state for _, state, _ in deliveries()) == ["sent", "sent", "withdrawn", "withdrawn"]
+
+    def test_a_clock_that_was_put_back_does_not_hold_a_message(self, hook: Receiver, later: Clock) -> None:
+        hook.answer = 500
+        attempt("extract", away())
+        hook.answer = 200
+        later(-timedelta(days=365))
+        alerts.look()
+        assert AWAY in hook.titles
+
+    def test_a_warehouse_that_is_away_is_said_and_nothing_is_raised(
+        self, hook: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("HIGHWATER_WAREHOUSE_PORT", "1")
+        settings.get.cache_clear()
+        alerts.look()
+        assert "whoever looks next will" in caplog.text
+
+
+class TestFromTheDags:
+    def test_a_task_tells_of_what_it_found_and_the_next_run_that_it_is_over(
+        self, airflow: Callable[..., Any], hook: Receiver, admin: Cursor
+    ) -> None:
+        admin.execute("ALTER ROLE legacy_reader NOLOGIN")
+        admin.connection.commit()
+        try:
+            assert str(airflow(DAG, NIGHT).state) == "failed"
+        finally:
+            admin.execute("ALTER ROLE legacy_reader LOGIN")
+            admin.connection.commit()
+        assert hook.titles == [AWAY]
+        assert str(airflow(DAG, NIGHT).state) == "success"
+        assert hook.titles == [AWAY, f"over: {AWAY}"]
+
+    def test_the_watch_looks_when_no_other_task_does(self, airflow: Callable[..., Any], hook: Receiver) -> None:
+        with pytest.raises(SourceAway), ledger.attempt("daily_sales", DAY, "extract", run()):
+            raise away()
+        assert str(airflow("incident_watch", NOW).state) == "success"
+        assert hook.titles == [AWAY]
+
+    @pytest.mark.parametrize("dag_id", [DAG, "incremental_data_processing"])
+    def test_a_run_whose_tasks_were_all_killed_looks_by_its_callback(self, airflow: object, dag_id: str) -> None:
+        from airflow.dag_processing.dagbag import DagBag
+
+        dag = DagBag(dag_folder=settings.ROOT / f"dags/{dag_id}.py").dags[dag_id]
+        assert dag.on_failure_callback is alerts.on_failure

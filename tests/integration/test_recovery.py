@@ -1,0 +1,390 @@
+"""Back after an outage: the backlog by the ledger, what is lost, how far it is, whether it is whole, what is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batches import DATASETS, FIRST, STEP, land, window
+from receiver import Receiver, receiver
+from typer.testing import CliRunner
+
+from highwater import alerts, batch_simulation, clock, health, ledger, recovery, settings, warehouse
+from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
+from highwater.ledger import Run
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse", "batches_restored")
+RUN = Run("system_recovery_processing", "run r")
+DUE = 13
+"""So many windows of each dataset are due at noon of the anchor."""
+BEGIN = "UPDATE control.datasets SET first_window = '{}' WHERE dag_id = 'system_recovery_processing'"
+Clock = Callable[[timedelta], None]
+
+
+@pytest.fixture
+def batches_restored(platform: Path) -> Iterator[None]:
+    """The batches at the sources are as bootstrap made them again once the test is done with them."""
+    yield
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute("TRUNCATE billing.payments, billing.closed_batches, web.page_views, web.closed_batches")
+    batch_simulation.advance(clock.now())
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A webhook that is told of incidents."""
+    with receiver() as mine:
+        monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
+        settings.get.cache_clear()
+        yield mine
+    monkeypatch.undo()
+    settings.get.cache_clear()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Moves the clock to so long after noon."""
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setenv("HIGHWATER_NOW", (datetime(2026, 10, 31, 12, tzinfo=UTC) + by).isoformat())
+
+    return move
+
+
+@pytest.fixture
+def short(platform: Path) -> Iterator[None]:
+    """Three windows of each are due, 10 to 12, so that a test need not land all."""
+    change(BEGIN.format("2026-10-30 12:00+00"))
+    yield
+    change(BEGIN.format("2026-10-28 00:00+00"))
+
+
+def backlog(dataset: str = "payments", most: int = 99, **asked: Any) -> list[int]:
+    """The numbers of the windows that are to land."""
+    with warehouse.session("loader") as cursor:
+        found = recovery.backlog(cursor, dataset, most, **asked)
+    return [int((each.start - FIRST) / STEP) for each in found]
+
+
+def land_all(*numbers: int, datasets: Sequence[str] = tuple(DATASETS)) -> None:
+    for dataset in datasets:
+        for number in numbers:
+            land(dataset, window(number))
+
+
+def rows(query: str) -> list[tuple[Any, ...]]:
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def change(statement: str, role: str = "postgres", database: str = "warehouse") -> None:
+    with warehouse.session(role, getattr(settings.get(), f"{database}_database")) as cursor:
+        cursor.execute(statement)
+
+
+class TestBacklog:
+    def test_holes_of_any_shape_are_found_in_the_order_asked_for(self) -> None:
+        land_all(0, 3, 4, 9, 12, datasets=["page_views"])
+        left = [1, 2, 5, 6, 7, 8, 10, 11]
+        assert backlog("page_views") == left
+        assert backlog("page_views", newest=True) == left[::-1]
+        assert backlog("page_views", 3) == left[:3]
+        assert backlog("page_views", 2, newest=True) == [11, 10]
+
+    def test_what_is_refused_waits_for_a_person_who_asks_for_it_by_its_own_run(self) -> None:
+        with pytest.raises(AuditFailed), ledger.attempt("payments", window(5), "audit", RUN):
+            raise AuditFailed("x")
+        assert backlog() == [n for n in range(DUE) if n != 5]
+        assert backlog(own=window(5).start + timedelta(minutes=15)) == list(range(DUE))
+
+    def test_what_was_away_or_killed_stays_in_it(self) -> None:
+        with pytest.raises(OSError), ledger.attempt("payments", window(5), "extract", RUN):
+            raise OSError("gone")
+        assert backlog() == list(range(DUE))
+
+    def test_a_window_that_is_not_due_is_no_part_of_it(self, later: Clock) -> None:
+        assert max(backlog()) == DUE - 1
+        later(timedelta(minutes=15))
+        assert max(backlog()) == DUE
+
+
+class TestLost:
+    def test_what_the_source_no_longer_keeps_is_recorded_told_and_waits_for_a_person(
+        self, short: None, hook: Receiver
+    ) -> None:
+        change("DELETE FROM billing.closed_batches WHERE batch_start < '2026-10-31'", "simulator", "sources")
+        with warehouse.session("billing_reader", settings.get().sources_database) as source:
+            kept = recovery.give_up_lost(source, "payments", [window(n) for n in (10, 11, 12)], RUN)
+        assert kept == [window(12)]
+        assert (
+            rows("SELECT rule, reason FROM ops.skipped_windows")
+            == [("lost", "the source keeps nothing before 2026-10-31 00:00 UTC")] * 2
+        )
+        assert backlog() == [12]
+        land_all(12, datasets=["payments"])
+        land_all(10, 11, 12, datasets=["page_views"])
+        with warehouse.session("analyst") as cursor:
+            (left,) = alerts.open_incidents(cursor)
+        assert left.title == "payments: data lost since 2026-10-30 12:00 UTC"
+        alerts.acknowledge(left.incident_id, "kim", "asked the provider for a dump")
+        alerts.look()
+        assert rows("SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL") == [(0,)]
+        assert hook.titles.count(f"over: {left.title}") == hook.titles.count(left.title) == 1
+
+    def test_a_source_that_is_empty_has_lost_nothing(self) -> None:
+        change("TRUNCATE web.closed_batches", "simulator", "sources")
+        with warehouse.session("web_reader", settings.get().sources_database) as source:
+            assert recovery.give_up_lost(source, "page_views", [window(0)], RUN) == [window(0)]
+
+
+FOUND = "system_recovery_processing: outage found since 2026-10-30 12:00 UTC"
+
+
+def outages(hook: Receiver) -> list[str]:
+    """What was told of outages alone."""
+    return [title for title in hook.titles if "outage" in title]
+
+
+@pytest.mark.usefixtures("short")
+class TestOutages:
+    def test_one_is_told_when_found_and_when_the_last_window_is_back(self, hook: Receiver) -> None:
+        alerts.look()
+        land_all(10, 11, 12, datasets=["payments"])
+        land_all(10, 11, datasets=["page_views"])
+        assert hook.titles == [FOUND]
+        land_all(12, datasets=["page_views"])
+        assert hook.titles == [FOUND, f"over: {FOUND}"]
+
+    def test_two_missing_windows_are_no_outage(self, hook: Receiver) -> None:
+        change(BEGIN.format("2026-10-30 18:00+00"))
+        alerts.look()
+        assert hook.titles == []
+        assert rows("SELECT windows FROM ops.gaps WHERE dataset = 'payments'") == [(2,)]
+
+    def test_how_far_it_is_counts_what_is_back_of_what_was_missing(self, later: Clock) -> None:
+        alerts.look()
+        land_all(10, 11, datasets=["payments"])
+        later(timedelta(minutes=10))
+        with warehouse.session("analyst") as cursor:
+            now = recovery.progress(cursor)
+        assert now is not None
+        assert (now.critical_done, now.critical_total) == (2, 3)
+        assert (now.non_critical_done, now.non_critical_total) == (0, 3)
+        assert (now.outage_from, now.outage_to) == (window(10).start, window(12).end)
+        assert (now.attempts, now.failures, now.lost) == (2, 0, 0)
+        assert now.eta == timedelta(minutes=20)
+        assert "critical 2/3, non-critical 0/3, 0.20 windows a minute, ETA 0:20:00; 2 attempts, 0 failed" in str(now)
+
+    def test_a_second_outage_during_the_recovery_is_the_same_incident(self, hook: Receiver, later: Clock) -> None:
+        alerts.look()
+        land_all(10, 11)
+        later(timedelta(hours=5, minutes=20))
+        batch_simulation.advance(clock.now())
+        land_all(12)
+        assert outages(hook) == [FOUND], "a window became due meanwhile"
+        land_all(13)
+        assert outages(hook) == [FOUND, f"over: {FOUND}"]
+        assert rows("SELECT critical_done, critical_total, non_critical_done FROM ops.recovery_progress") == [(4, 4, 4)]
+
+    def test_a_backlog_that_grows_is_told(self, hook: Receiver, later: Clock) -> None:
+        alerts.look()
+        later(timedelta(hours=11))
+        alerts.look()
+        assert not [title for title in hook.titles if "growing" in title]
+        later(timedelta(hours=13))
+        alerts.look()
+        alerts.look()
+        assert sorted(title for title in hook.titles if "growing" in title) == [
+            f"{dataset}: backlog growing since 2026-10-30 12:00 UTC" for dataset in ("page_views", "payments")
+        ]
+
+
+def check(*numbers: int) -> None:
+    """Compare these windows with their sources."""
+    windows = [window(n) for n in numbers]
+    with ExitStack() as stack:
+        links = [
+            stack.enter_context(closing(warehouse.connect(f"{schema}_reader", settings.get().sources_database)))
+            for schema in ("billing", "web")
+        ]
+        billing, web = (stack.enter_context(link.cursor()) for link in links)
+        target = stack.enter_context(warehouse.session("loader"))
+        recovery.check_integrity(billing=billing, web=web, target=target, critical=windows, others=windows, run=RUN)
+
+
+BROKEN = {
+    "a cent": (
+        "UPDATE sales.payments SET amount = amount + 0.01"
+        " WHERE payment_id IN (SELECT min(payment_id) FROM sales.payments)",
+        "payments, equal to the source: 2026-10-28T00:00/2026-10-28T06:00 has 7 payments",
+    ),
+    "a payment": (
+        "DELETE FROM sales.payments WHERE payment_id IN (SELECT max(payment_id) FROM sales.payments)",
+        "payments, equal to the source: 2026-10-28T12:00/2026-10-28T18:00 has 6 payments",
+    ),
+    "an order": (
+        "INSERT INTO sales.orders VALUES (6000, 1, 'paid', 1, 'EUR', now(), now())",
+        "payments, orders are there: 21 payments are for orders",
+    ),
+    "a hole": (
+        "DELETE FROM quarantine.rejected_rows WHERE dataset = 'page_views';"
+        "DELETE FROM ops.window_ledger"
+        " WHERE window_range @> '2026-10-28 07:00+00'::timestamptz AND dataset = 'page_views'",
+        "page_views, windows without gap or overlap: 1 gaps, the first at 2026-10-28 06:00",
+    ),
+    "views": (
+        "DELETE FROM sales.page_views WHERE view_id IN (SELECT view_id FROM sales.page_views ORDER BY 1 LIMIT 1)",
+        "page_views, within tolerance of the source: 2026-10-28T00:00/2026-10-28T06:00 has 98 views, its source 99",
+    ),
+}
+
+
+class TestIntegrity:
+    @pytest.mark.parametrize("what", BROKEN)
+    def test_what_differs_is_named_and_an_incident_until_it_is_mended(self, what: str, hook: Receiver) -> None:
+        statement, said = BROKEN[what]
+        land_all(0, 1, 2)
+        check(0, 1, 2)
+        change(statement)
+        with pytest.raises(IntegrityBroken) as broken:
+            check(0, 1, 2)
+        assert said in str(broken.value)
+        alerts.look()
+        dataset = said.split(",")[0]
+        open_now = "SELECT subject FROM ops.incidents WHERE kind = 'integrity broken' AND closed_at IS NULL"
+        assert rows(open_now) == [(dataset,)]
+        check_again = f"UPDATE ops.integrity_checks SET verdict = 'passed' WHERE check_id = ({_newest(dataset)})"
+        change(check_again)
+        alerts.look()
+        assert rows(open_now) == []
+
+    def test_what_is_whole_passes(self) -> None:
+        land_all(0, 1, 2)
+        change(
+            "INSERT INTO sales.orders SELECT n, 1, 'paid', 1, 'EUR', now(), now() FROM generate_series(1, 5000) AS n"
+        )
+        check(0, 1, 2)
+        assert rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
+        assert rows("SELECT count(*) FROM ops.integrity_checks") == [(5,)]
+
+
+def _newest(dataset: str) -> str:
+    return f"SELECT max(check_id) FROM ops.integrity_checks WHERE verdict = 'failed' AND dataset = '{dataset}'"
+
+
+class TestHealth:
+    @pytest.fixture(autouse=True)
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A source is a login of the simulation, as its connection in Airflow has it."""
+        from highwater import sources
+
+        monkeypatch.setattr(
+            sources, "_connect", lambda name: warehouse.connect(f"{name}_reader", settings.get().sources_database)
+        )
+
+    def test_all_is_well_with_a_row_a_check(self) -> None:
+        health.check("run", ["billing", "web"])
+        names = ["warehouse writable", "free disk", "locks", "replication", "ledger", "source billing", "source web"]
+        assert rows("SELECT check_name, verdict FROM ops.health_checks ORDER BY check_id") == [
+            (name, "well") for name in names
+        ]
+
+    def test_each_thing_that_is_not_well_is_named(self, monkeypatch: pytest.MonkeyPatch, hook: Receiver) -> None:
+        land_all(0, datasets=["payments"])
+        change("DROP TABLE sales.payments_20261028")
+        monkeypatch.setattr(health, "LEAST_FREE", 2**62)
+        change("ALTER ROLE web_reader NOLOGIN")
+        try:
+            with pytest.raises(Unhealthy) as unwell:
+                health.check("run", ["billing", "web"])
+        finally:
+            change("ALTER ROLE web_reader LOGIN")
+        said = str(unwell.value)
+        assert "ledger: payments has 1 landed windows and 0 partitions" in said
+        assert "MiB are free in" in said
+        assert "source web: source 'web' is away" in said and "not permitted to log in" in said
+        assert "billing" not in said
+        alerts.look()
+        assert {("source away", "web"), ("platform unhealthy", "ledger"), ("platform unhealthy", "free disk")} <= set(
+            rows("SELECT kind, subject FROM ops.incidents")
+        )
+        monkeypatch.undo()
+
+    def test_one_that_hangs_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        never = threading.Event()
+        monkeypatch.setattr(health, "PATIENCE", 0.3)
+        monkeypatch.setattr(health, "_locked", lambda: str(never.wait(30)))
+        with pytest.raises(Unhealthy, match=r"locks: no answer within 0\.3 s"):
+            health.check("run", [])
+        never.set()
+
+
+class TestTheCommands:
+    def test_an_outage_is_staged_and_found(self, short: None, hook: Receiver) -> None:
+        from highwater.cli import app
+
+        land_all(10, 11, 12)
+        hook.taken.clear()
+        shell = CliRunner()
+        done = shell.invoke(app, ["outage", "simulate", "--hours", "24", "--yes"])
+        assert "6 windows are missing" in done.output, done.output
+        assert hook.titles == ["system_recovery_processing: outage found since 2026-10-30 12:00 UTC"]
+        found = json.loads(shell.invoke(app, ["recovery", "--json"]).output)
+        assert (found["critical_done"], found["critical_total"], found["non_critical_total"]) == (0, 3, 3)
+        assert backlog() == [10, 11, 12]
+
+
+DAG = "system_recovery_processing"
+RunDag = Callable[[str, datetime], Any]
+
+
+@pytest.mark.usefixtures("short")
+class TestTheDag:
+    """Real tasks, one after the other, each run by `dag.test`."""
+
+    def test_all_of_the_backlog_lands_payments_first_and_the_next_run_finds_nothing(self, airflow: RunDag) -> None:
+        land_all(11, datasets=["payments"])
+        land_all(10, 12, datasets=["page_views"])
+        change("DELETE FROM ops.attempts")
+        assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "success"
+        order = rows("SELECT dataset, window_range FROM ops.attempts WHERE stage = 'load' ORDER BY attempt_id")
+        assert [(dataset, int((r.lower - FIRST) / STEP)) for dataset, r in order] == [
+            ("payments", 10), ("payments", 12), ("page_views", 11)
+        ]  # fmt: skip
+        assert rows("SELECT count(*) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')") == [(0,)]
+        assert rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == [(0,)]
+        assert rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
+        assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
+        assert rows("SELECT count(*) FROM ops.attempts WHERE stage = 'load'") == [(3,)]
+
+    def test_page_views_wait_while_a_payment_is_to_land(self, airflow: RunDag) -> None:
+        """Its batch is not closed: the window is due, and this run has tried in vain."""
+        land_all(10, 11)
+        late = "UPDATE billing.closed_batches SET closed_at = '2027-01-01' WHERE batch_start = '2026-10-31'"
+        change(late, "simulator", "sources")
+        assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "failed"
+        assert (backlog(), backlog("page_views")) == ([12], [12])
+
+    def test_a_refused_payment_holds_up_nobody_and_fails_the_run(self, airflow: RunDag, hook: Receiver) -> None:
+        land_all(10, 11)
+        change("UPDATE billing.payments SET method = 'barter' WHERE batch_start = '2026-10-31'", "simulator", "sources")
+        assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "failed"
+        assert (backlog(), backlog("page_views")) == ([], [])
+        assert "payments: audit failed since 2026-10-31 12:00 UTC" in hook.titles
+        assert rows("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'") == [(2,)]
+
+    def test_nothing_is_loaded_while_something_is_unwell(self, airflow: RunDag, hook: Receiver) -> None:
+        change("ALTER ROLE billing_reader NOLOGIN")
+        try:
+            assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "failed"
+        finally:
+            change("ALTER ROLE billing_reader LOGIN")
+        assert rows("SELECT count(*) FROM ops.attempts") == [(0,)]
+        assert "billing: source away since 2026-10-31 12:00 UTC" in hook.titles

@@ -1,0 +1,58 @@
+"""When a task is tried again, by what failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from highwater.errors import AuditFailed, Busy, ConfigurationError, NotReady, RefusedData, SourceAway, Unhealthy
+
+# Airflow is set up by the fixture, so what imports it is imported after that.
+pytestmark = pytest.mark.usefixtures("airflow")
+
+
+def wait(error: BaseException, try_number: int) -> float:
+    """Seconds until the next try."""
+    from airflow.sdk import RetryAction
+
+    from highwater.retries import ByKind
+
+    decision = ByKind().evaluate(error, try_number, 24)
+    assert decision.action is RetryAction.RETRY
+    assert decision.retry_delay is not None
+    return decision.retry_delay.total_seconds()
+
+
+@pytest.mark.parametrize("error", [RefusedData("x"), AuditFailed("x"), ConfigurationError("x")])
+def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> None:
+    from airflow.sdk import RetryAction
+
+    from highwater.retries import ByKind
+
+    assert ByKind().evaluate(error, 1, 24).action is RetryAction.FAIL
+
+
+@pytest.mark.parametrize("error", [SourceAway("x", "billing"), Unhealthy("x"), OSError("who knows")])
+def test_what_is_away_is_waited_for_twice_as_long_each_time_up_to_a_bound(error: BaseException) -> None:
+    longest = [5, 10, 20, 40, 80, 160, 320, 640, *[900] * 16]
+    for tried, most in enumerate(longest, 1):
+        assert most / 2 <= wait(error, tried) <= most
+
+
+def test_two_that_failed_together_do_not_come_back_together() -> None:
+    assert len({wait(SourceAway("x"), 8) for _ in range(20)}) == 20
+
+
+def test_busy_is_soon_and_an_open_window_is_looked_at_each_minute() -> None:
+    assert all(2 <= wait(Busy("x"), tried) <= 10 for tried in (1, 5, 24))
+    assert wait(NotReady("x"), 5) == 60
+
+
+def test_it_is_what_the_tasks_of_the_recovery_use() -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    from highwater import settings
+
+    dag = DagBag(dag_folder=settings.ROOT / "dags/system_recovery_processing.py").dags["system_recovery_processing"]
+    kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in dag.tasks}
+    assert [kind.__name__ for kind in kinds] == ["ByKind"]
+    assert {task.pool for task in dag.tasks} == {"billing", "web", "default_pool"}
