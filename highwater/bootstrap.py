@@ -26,6 +26,10 @@ from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+AIRFLOW_MAY_IDLE = "30s"
+"""A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
+hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
+
 WAREHOUSE_LOGINS = ("loader", "analyst", "simulator", *credentials.SOURCE_READERS)
 
 
@@ -42,6 +46,7 @@ def run() -> None:
         link.autocommit = True
         with link.cursor() as cursor:
             _login(cursor, "airflow")
+            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = %s", (AIRFLOW_MAY_IDLE,))
             _database(cursor, config.metadata_database, owner="airflow")
     with closing(_admin("postgres")) as link:
         link.autocommit = True
