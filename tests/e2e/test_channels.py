@@ -89,6 +89,9 @@ class Clock:
 
     def __init__(self, platform: Live, file: Path) -> None:
         self.platform, self.file = platform, file
+        # asked several times a second: one connection, not one each time
+        self.metadata = warehouse.connect("postgres", settings.get().metadata_database)
+        self.metadata.autocommit = True
         answer = httpx.post(
             f"{settings.get().ui_address}/auth/token",
             json={"username": "admin", "password": credentials.secret("admin_password")},
@@ -117,8 +120,13 @@ class Clock:
         """Wait for the end of a run; returns its state."""
         return str(self.platform.wait(f"the end of run {run_id}", lambda: self._ended(run_id)))
 
+    def close(self) -> None:
+        """Let go of the platform."""
+        self.metadata.close()
+        self.api.close()
+
     def _ended(self, run_id: str) -> str | None:
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with self.metadata.cursor() as cursor:
             cursor.execute("SELECT state FROM dag_run WHERE run_id = %s AND state IN ('success', 'failed')", (run_id,))
             row = cursor.fetchone()
         return row and row[0]
@@ -165,6 +173,7 @@ def played(scratch: Callable[[str], Path]) -> Iterator[Played]:
                     disturb(platform, now)
                 story.states[day] = clock.end(run_id)
                 story.expected.run(day, now, away=_is_away(now))
+            clock.close()
             yield story
 
 
