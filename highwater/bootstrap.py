@@ -44,6 +44,9 @@ def run() -> None:
         link.autocommit = True
         with link.cursor() as cursor:
             _login(cursor, "airflow")
+            # A scheduler that was killed leaves workers behind that hold its connection open, and with it the lock on
+            # the run it was just deciding on: no other scheduler could go on with that run.
+            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = '60s'")
             _database(cursor, config.metadata_database, owner="airflow")
     with closing(_admin("postgres")) as link:
         link.autocommit = True
