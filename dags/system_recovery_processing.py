@@ -6,7 +6,7 @@ holes. Payments come first: all of the backlog, before the first window of page 
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `check_health` | warehouse, disk, locks, replication, ledger, sources: a row each | waits, longer each time |
+| `check_health` | warehouse, disk, locks, replication, ledger, sources; ends a run without work | waits, ever longer |
 | `critical_backlog` | asks the ledger which payments windows are to land | retried |
 | `process_critical` | a task a window: stage, audit, publish; two at once (pool `billing`) | by what failed |
 | `non_critical_backlog` | the next page views; none while a payments window is to land | retried |
@@ -57,7 +57,7 @@ def system_recovery_processing() -> None:
     )
     integrity = recovery_tasks.validate_integrity(PAYMENTS, PAGE_VIEWS, payments, page_views)
     end = recovery_tasks.notify(PAYMENTS, PAGE_VIEWS, payments, page_views)
-    recovery_tasks.check_health(["billing", "web"]) >> payments >> critical >> page_views
+    recovery_tasks.check_health(PAYMENTS, PAGE_VIEWS) >> payments >> critical >> page_views
     non_critical >> integrity >> end
 
 

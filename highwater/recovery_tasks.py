@@ -22,14 +22,17 @@ Planned = list[list[str]]
 """Windows as a task hands them on: start and end, ISO 8601."""
 
 
-@task
-def check_health(connections: list[str]) -> None:
-    """Look for outages, and whether all that the work needs is well; if not, the run waits with growing pauses."""
+@task.short_circuit
+def check_health(critical: Pipeline, non_critical: Pipeline) -> bool:
+    """Is all that the work needs well? If not, the run waits with growing pauses; if nothing is to land, it ends."""
     try:
-        for verdict in health.check(_run().run_id, connections):
+        for verdict in health.check(_run().run_id, [critical.connection, non_critical.connection]):
             log.info("%s: well, %.2f s", verdict.name, verdict.seconds)
     finally:
         alerts.look()
+    own = get_current_context()["dag_run"].logical_date
+    with warehouse.session("loader") as cursor:
+        return any(recovery.backlog(cursor, each.dataset, 1, own=own) for each in (critical, non_critical))
 
 
 @task

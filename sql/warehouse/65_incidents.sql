@@ -122,17 +122,7 @@ SELECT
 FROM ops.attempts AS a
 INNER JOIN control.datasets AS d ON a.dataset = d.dataset
 WHERE
-    (
-        a.state IN ('failed', 'lost')
-        OR (a.state = 'retrying' AND a.error_kind = 'SourceAway')
-        OR (
-            a.state = 'running'
-            AND NOT EXISTS (
-                SELECT FROM ops.live_attempts AS live
-                WHERE live.attempt_id = a.attempt_id
-            )
-        )
-    )
+    (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'SourceAway'))
     AND NOT EXISTS (
         SELECT FROM ops.attempts AS later
         WHERE
@@ -151,7 +141,7 @@ WHERE
     AND NOT EXISTS (
         SELECT FROM ops.attempts AS twin
         WHERE
-            a.state IN ('running', 'lost') AND twin.state = 'succeeded' AND twin.dataset = a.dataset
+            a.state = 'lost' AND twin.state = 'succeeded' AND twin.dataset = a.dataset
             AND twin.stage = a.stage AND twin.window_range = a.window_range AND twin.run_id = a.run_id
             AND twin.ended_at >= a.started_at
     )
@@ -251,6 +241,13 @@ BEGIN
     opened := 0;
     escalated := 0;
     closed := 0;
+    -- By an UPDATE, which looks at a row again if it was changed meanwhile: a view would take an attempt for dead that
+    -- has ended between the snapshot and the look at the locks, which are always those of now.
+    UPDATE ops.attempts AS dead
+    SET state = 'lost'
+    WHERE
+        dead.state = 'running'
+        AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
     IF NOT EXISTS (SELECT FROM ops.current_troubles)
         AND NOT EXISTS (SELECT FROM ops.incidents AS i WHERE i.closed_at IS NULL) THEN
         RETURN;

@@ -162,7 +162,7 @@ def test_after_a_schedule_of_faults_all_is_as_without(
     seed: int, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(seed)
-    steps = [step(dice, number, monkeypatch) for number in range(dice.randint(2, 4))]
+    steps = [step(dice, number, monkeypatch) for number in range(dice.randint(1, 3))]
     monkeypatch.setenv("HIGHWATER_NOW", NOON.isoformat())
     with warehouse.session("loader") as cursor:
         left = {d: recovery.backlog(cursor, d, 9) for d in batches.DATASETS}
@@ -201,7 +201,7 @@ def test_the_faults_come_at_every_part_of_a_load(monkeypatch: pytest.MonkeyPatch
         cursor.execute("DELETE FROM ops.window_ledger")
         cursor.execute("DROP TABLE sales.payments_20261031")
     states = set()
-    for at in range(1, MOST_STATEMENTS, 4):
+    for at in range(1, MOST_STATEMENTS, 8):
         if reap(start("payments", run, "kill", at)) == [signal.SIGKILL]:
             with warehouse.session("analyst") as cursor:
                 cursor.execute("SELECT max(stage) FILTER (WHERE state = 'running') FROM ops.attempts")

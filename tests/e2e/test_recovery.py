@@ -1,0 +1,165 @@
+"""Three days to recover by a real scheduler: in order, within the pools, told once, through all that may go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import batches
+import live
+import pytest
+from live import Live
+from receiver import Receiver, receiver
+from waiting import wait_until
+
+from highwater import settings, warehouse
+from highwater.windows import Window
+
+DAG = "system_recovery_processing"
+LEFT = "SELECT coalesce(sum(windows), 0) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')"
+WORKING = "SELECT attempt_id, pid FROM ops.attempts JOIN ops.live_attempts USING (attempt_id) WHERE dataset = %s"
+
+
+def undisturbed_hashes(dataset: str, windows: list[Window]) -> list[str]:
+    """What each window should hold, computed aside: staged and cleaned by the engine, hashed, not published."""
+    hashes = []
+    for window in windows:
+        staged = batches.stage(dataset, window)
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT content_hash FROM ops.table_content(%s)", (f"staging.{staged.name}_clean",))
+            hashes.append(warehouse.fetch_value(cursor))
+            for part in ("raw", "clean", "rejected"):
+                cursor.execute(f"DROP TABLE staging.{staged.name}_{part}")
+    return hashes
+
+
+class TestDisturbed:
+    """One recovery: the source of the payments goes away, a task, the scheduler and the server are killed."""
+
+    @pytest.fixture(scope="class")
+    def hook(self) -> Iterator[Receiver]:
+        with receiver() as mine:
+            yield mine
+
+    @pytest.fixture(scope="class")
+    def recovered(self, scratch: Callable[[str], Path], hook: Receiver) -> Iterator[Live]:
+        with live.platform(scratch("recovery"), dags=(DAG,), HIGHWATER_ALERT_URLS=hook.url) as platform:
+            landed = "SELECT count(*) FROM ops.window_ledger WHERE dataset = %s"
+            platform.wait("payments to land", lambda: platform.value(landed, ("payments",)))
+            _twenty_failures(platform)
+            _kill_a_task(platform)
+            platform.wait("page views to land", lambda: platform.value(landed, ("page_views",)))
+            platform.airflow.kill("scheduler")
+            platform.airflow.launch("scheduler")
+            platform.wait("work to interrupt", lambda: platform.rows(WORKING, ("page_views",)))
+            _restart_the_warehouse()
+            platform.wait("every window", lambda: platform.value(LEFT) == 0)
+            platform.wait("every run to end", lambda: _run_states() == {"success"})
+            yield platform
+
+    def test_every_payments_window_lands_before_the_first_page_views_window_starts(self, recovered: Live) -> None:
+        ((windows, last),) = recovered.rows(
+            "SELECT count(DISTINCT window_range), max(ended_at) FROM ops.attempts"
+            " WHERE dataset = 'payments' AND stage = 'load' AND state = 'succeeded'"
+        )
+        assert windows >= 12
+        assert last <= recovered.value("SELECT min(started_at) FROM ops.attempts WHERE dataset = 'page_views'")
+
+    def test_every_window_lands_exactly_once_with_the_content_it_has_without_faults(self, recovered: Live) -> None:
+        for dataset in batches.DATASETS:
+            found = recovered.rows(
+                "SELECT lower(window_range), upper(window_range), version, content_hash FROM ops.window_ledger"
+                " WHERE dataset = %s ORDER BY 1",
+                (dataset,),
+            )
+            assert len(found) >= 12
+            assert {row.version for row in found} == {1}
+            windows = [Window(row[0], row[1]) for row in found]
+            assert [row.content_hash for row in found] == undisturbed_hashes(dataset, windows)
+
+    def test_no_more_windows_of_the_payments_are_in_work_than_its_pool_allows(self, recovered: Live) -> None:
+        """Until the first kill: what a killed scheduler leaves behind runs on beside what the next one starts."""
+        most = recovered.value(
+            "SELECT max(at_once) FROM (SELECT (SELECT count(*) FROM ops.attempts AS b WHERE b.dataset = 'payments'"
+            " AND b.started_at <= a.started_at AND b.ended_at > a.started_at) AS at_once FROM ops.attempts AS a"
+            " WHERE a.dataset = 'payments' AND a.attempt_id < (SELECT min(attempt_id) FROM ops.attempts"
+            " WHERE state = 'lost')) AS counted"
+        )
+        assert most == 2
+
+    def test_people_are_told_each_thing_once(self, recovered: Live, hook: Receiver) -> None:
+        recovered.wait(
+            "all to be told", lambda: not recovered.rows("SELECT FROM ops.incidents WHERE closed_at IS NULL")
+        )
+        recovered.wait("all to be sent", lambda: not recovered.rows("SELECT FROM ops.undelivered_alerts"))
+        assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'SourceAway'") >= 20
+        told = [row.title for row in recovered.rows("SELECT title FROM ops.alerts")]
+        assert Counter(hook.titles) == Counter(told)
+        ids = [message["message"].rsplit("Message ", 1)[1] for message in hook.taken]
+        assert len(set(ids)) == len(ids)
+        kinds = Counter(title.split(" since ")[0] for title in hook.titles)
+        assert kinds["billing: source away"] == kinds["over: billing: source away"] == 1
+        assert kinds[f"{DAG}: outage found"] == kinds[f"over: {DAG}: outage found"] == 1
+        assert kinds["payments: load failed"] == kinds["over: payments: load failed"] == 1, "one was killed"
+
+    def test_it_says_how_far_it_is_with_each_window_and_that_it_is_whole(self, recovered: Live) -> None:
+        ((done, total, others_done, others),) = recovered.rows(
+            "SELECT critical_done, critical_total, non_critical_done, non_critical_total FROM ops.recovery_progress"
+        )
+        assert (done, others_done) == (total, others)
+        assert recovered.rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
+        assert recovered.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^(payments|page_views)__'") == 0
+
+
+def _twenty_failures(platform: Live) -> None:
+    """The source refuses its reader until twenty attempts have failed."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("ALTER ROLE billing_reader NOLOGIN")
+    failures = "SELECT count(*) FROM ops.attempts WHERE error_kind = 'SourceAway'"
+    platform.wait("twenty failures", lambda: platform.value(failures) >= 20)
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("ALTER ROLE billing_reader LOGIN")
+    over = "SELECT FROM ops.incidents WHERE kind = 'source away' AND closed_at IS NOT NULL"
+    platform.wait("the source to be back", lambda: platform.rows(over))
+
+
+def _kill_a_task(platform: Live) -> None:
+    """``kill -9`` to one that works on payments."""
+    with live.held("warehouse", "sales.payments") as waiting:
+        (victim, *_) = platform.wait(
+            "a task that stands still",
+            lambda: [row for row in platform.rows(WORKING, ("payments",)) if row.pid in waiting()],
+        )
+        os.kill(victim.pid, signal.SIGKILL)
+        platform.wait(
+            "its claim to end",
+            lambda: not platform.rows("SELECT FROM ops.live_attempts WHERE attempt_id = %s", (victim.attempt_id,)),
+        )
+
+
+def _restart_the_warehouse() -> None:
+    """What its clients see of a restart: every session ends, and for a moment none begins.
+
+    The server itself goes on, since here Airflow's metadata lies on it too, and whoever lost that would prove nothing.
+    """
+    name = settings.get().warehouse_database
+    with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
+        link.autocommit = True
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+        def nobody_is_left() -> bool:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            return cursor.rowcount == 0
+
+        wait_until("every session to end", nobody_is_left, seconds=60)
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def _run_states() -> set[str]:
+    with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        cursor.execute("SELECT DISTINCT state FROM dag_run WHERE dag_id = %s", (DAG,))
+        return {row.state for row in cursor.fetchall()}
