@@ -28,6 +28,22 @@ FROM (
         window_ranges,
         NULL AS attempt_id
     FROM ops.recovery_troubles
+    UNION ALL
+    SELECT
+        'source away' AS kind,
+        s.source AS subject,
+        s.dataset,
+        c.checked_at AS since,
+        tstzmultirange(c.window_range) AS window_ranges,
+        NULL AS attempt_id
+    FROM control.sources AS s
+    INNER JOIN ops.source_checks AS c USING (source)
+    WHERE
+        NOT c.reachable
+        AND NOT EXISTS (
+            SELECT FROM ops.source_checks AS later
+            WHERE later.source = c.source AND later.check_id > c.check_id AND later.reachable
+        )
 ) AS t
 GROUP BY t.kind, t.subject;
 

@@ -68,7 +68,10 @@ def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_ma
     assert value(missing, TODAY.start).startswith("source 'store' is away")
     assert channels.landed(SUPPLIER)
     assert flags() == (False, True, False)
+    incident = "SELECT closed_at IS NOT NULL FROM ops.incidents WHERE kind = 'source away' AND subject = 'store'"
+    assert value(incident) is False
     airflow(DAG, TODAY.start)
+    assert value(incident) is True
     assert flags() == (True, True, False)
     assert flags("2026-10-29") == (True, False, False)
     assert value("SELECT count(*) FROM ops.gaps WHERE dataset IN ('store_sales', 'channel_sales')") == 0
