@@ -2,8 +2,9 @@
 ### The simulated world goes on
 
 Every ten minutes: the tills' archive gets the days it misses, billing and the web site their batches of six hours, and
-the shop lives through the ten minutes that passed, some of its changes staying uncommitted for a while. Pause this DAG
-to use sources of your own.
+the shop lives through the ten minutes that passed, some of its changes staying uncommitted for a while. Store, partner
+and supplier get the days and deliveries that are due, and the outages begin and end. Pause this DAG to use sources of
+your own.
 """
 
 from datetime import timedelta
@@ -30,6 +31,14 @@ def shop() -> None:
 
 
 @task
+def channels() -> None:
+    """Make what store, partner and supplier miss; begin and end outages."""
+    from highwater import channel_simulation, clock
+
+    channel_simulation.advance(clock.now())
+
+
+@task
 def batches() -> None:
     """Make the batches of payments and page views that are missing."""
     from highwater import batch_simulation, clock
@@ -49,6 +58,7 @@ def batches() -> None:
 def simulated_sources() -> None:
     legacy()
     shop()
+    channels()
     batches()
 
 

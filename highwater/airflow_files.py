@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from highwater import credentials, settings
+from highwater.errors import ConfigurationError
 
 
 def write() -> None:
@@ -32,6 +34,20 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
     draft.write_text(text)
     draft.chmod(mode)
     draft.replace(path)
+
+
+def connection(name: str) -> dict[str, Any]:
+    """A connection as the file has it: conn_type, host, port, schema, login, password, extra.
+
+    Raises:
+        ConfigurationError: it is not in there.
+    """
+    file = settings.get().secrets / "connections.json"
+    try:
+        known: dict[str, Any] = json.loads(file.read_text())[name]
+    except (OSError, KeyError):
+        raise ConfigurationError(f"{file} has no connection {name!r}: `highwater bootstrap` makes it") from None
+    return known
 
 
 def _connections() -> dict[str, dict[str, str | int]]:

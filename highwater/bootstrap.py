@@ -16,6 +16,7 @@ from highwater import (
     airflow_files,
     alerts,
     batch_simulation,
+    channel_simulation,
     clock,
     credentials,
     settings,
@@ -26,6 +27,10 @@ from highwater import (
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
+
+AIRFLOW_MAY_IDLE = "30s"
+"""A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
+hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
 
 WAREHOUSE_LOGINS = ("loader", "analyst", "simulator", *credentials.SOURCE_READERS)
 
@@ -44,9 +49,7 @@ def run() -> None:
         link.autocommit = True
         with link.cursor() as cursor:
             _login(cursor, "airflow")
-            # A scheduler that was killed leaves workers behind that hold its connection open, and with it the lock on
-            # the run it was just deciding on: no other scheduler could go on with that run.
-            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = '60s'")
+            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = %s", (AIRFLOW_MAY_IDLE,))
             _database(cursor, config.metadata_database, owner="airflow")
     with closing(_admin("postgres")) as link:
         link.autocommit = True
@@ -64,6 +67,8 @@ def run() -> None:
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
     shop_simulation.advance(clock.now())
+    for day in channel_simulation.advance(clock.now()):
+        log.info("simulated store and partner of %s", day)
     batch_simulation.advance(clock.now())
 
 
@@ -141,8 +146,9 @@ def _publisher(cursor: Cursor) -> None:
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
 
 
-_OWNERS = ("publisher", "simulator")
-"""Roles that own databases; an admin that is no superuser must be their member to act for them."""
+_OWNERS = ("publisher", "simulator", *credentials.SOURCE_READERS)
+"""An admin that is no superuser must be a member of the roles that own databases to act for them, and of the sources'
+readers to end their sessions."""
 
 
 def _database(cursor: Cursor, name: str, owner: str) -> None:
@@ -174,20 +180,22 @@ def _warehouse(link: Connection) -> date:
             anchor = cursor.fetchone()[0]  # type: ignore[index]
         anchor = anchor or config.anchor_date()
         cursor.execute(
-            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true)",
-            (anchor.isoformat(), str(config.history_days)),
+            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true),"
+            " set_config('highwater.channel_days', %s, true)",
+            (anchor.isoformat(), str(config.history_days), str(config.channel_days)),
         )
         _run_folder(cursor, "warehouse")
     return anchor
 
 
 def _sources(link: Connection) -> None:
-    """Everything of sql/sources/, in one transaction."""
+    """Everything of sql/gate/, as the admin, and of sql/sources/, in one transaction."""
     database = sql.Identifier(settings.get().sources_database)
     with link, link.cursor() as cursor:
         _one_at_a_time(cursor)
         for reader in credentials.SOURCE_READERS:
             cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(reader)))
+        _run_folder(cursor, "gate")
         cursor.execute("SET LOCAL ROLE simulator")
         _run_folder(cursor, "sources")
 

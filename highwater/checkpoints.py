@@ -117,7 +117,7 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
     cursor.execute(
         "SELECT strategy, overlap, reconcile_every, max_changes, on_replaced_source, on_changed_schema,"
         " on_large_change_set, keys_per_bucket, buckets_per_check, full_run_wanted"
-        " FROM control.sources WHERE dataset = %s",
+        " FROM control.sources WHERE dataset = %s AND strategy <> 'windows'",
         (dataset,),
     )
     row = warehouse.fetch(cursor)
@@ -212,7 +212,7 @@ def status(cursor: Cursor, dataset: str) -> dict[str, Any]:
     cursor.execute("SELECT * FROM ops.checkpoint_status WHERE dataset = %s", (dataset,))
     row = warehouse.fetch(cursor)
     if row is None:
-        cursor.execute("SELECT string_agg(dataset, ', ' ORDER BY dataset) FROM control.sources")
+        cursor.execute("SELECT string_agg(dataset, ', ' ORDER BY dataset) FROM ops.checkpoint_status")
         known = warehouse.fetch_value(cursor)
         raise ConfigurationError(f"{dataset!r} is no dataset that is loaded by its changes; there is {known}")
     return dict(row._asdict())

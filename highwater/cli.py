@@ -17,7 +17,9 @@ from highwater import (
     alerts,
     cli_checkpoint,
     cli_incidents,
+    cli_outage,
     cli_recovery,
+    cli_sources,
     credentials,
     metadata,
     settings,
@@ -29,8 +31,9 @@ from highwater.errors import HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
+app.add_typer(cli_outage.app, name="outage")
+app.command()(cli_sources.sources)
 app.add_typer(cli_incidents.app, name="incidents")
-app.add_typer(cli_recovery.outages, name="outage")
 app.command("recovery")(cli_recovery.show)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``highwater recovery``: how far the platform is back after an outage. ``highwater outage``: stage one to see it."""
+"""``highwater recovery``: how far the platform is back after an outage. ``highwater outage simulate``: stage one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ POLL = 1.0
 """Seconds between two looks at the ledger."""
 
 out = Console()
-outages = typer.Typer(no_args_is_help=True, help="Stage an outage of the platform.")
 
 
 def show(
@@ -46,7 +45,6 @@ def show(
                     live.update(draw(now), refresh=True)
 
 
-@outages.command()
 def simulate(
     hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -2,19 +2,44 @@
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
+
+from highwater.errors import ConfigurationError
 
 SETTING = "HIGHWATER_NOW"
+FILE_SETTING = "HIGHWATER_NOW_FILE"
 
 
 def frozen() -> datetime | None:
-    """The moment that ``HIGHWATER_NOW`` (ISO 8601) pins the clock to, in UTC, or None when time runs."""
+    """The moment the clock is pinned to, in UTC, or None when time runs.
+
+    It is ISO 8601: in the file that ``HIGHWATER_NOW_FILE`` names, read at each call, so that whoever replaces the file
+    moves the clock of programs that run; else in ``HIGHWATER_NOW``.
+
+    Raises:
+        ConfigurationError: there is no such file, or what it holds is no moment.
+    """
+    if file := os.environ.get(FILE_SETTING):
+        return _moment(_read(file), f"{FILE_SETTING}={file} holds")
     pinned = os.environ.get(SETTING)
-    if not pinned:
-        return None
-    moment = datetime.fromisoformat(pinned)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return _moment(pinned, f"{SETTING} holds") if pinned else None
 
 
 def now() -> datetime:
     """The current moment in UTC; the SQL side reads the same seam through ``ops.clock()``."""
     return frozen() or datetime.now(UTC)
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{FILE_SETTING}={file} cannot be read: {error.strerror}") from None
+
+
+def _moment(text: str, where: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{where} {text!r}, which is no moment in ISO 8601") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

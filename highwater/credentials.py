@@ -10,7 +10,15 @@ from pathlib import Path
 from highwater import settings
 from highwater.errors import ConfigurationError
 
-SOURCE_READERS = ("legacy_reader", "shop_reader", "billing_reader", "web_reader")
+SOURCE_READERS = (
+    "legacy_reader",
+    "shop_reader",
+    "store_reader",
+    "partner_reader",
+    "supplier_reader",
+    "billing_reader",
+    "web_reader",
+)
 LOGINS = ("postgres", "airflow", "loader", "analyst", "simulator", *SOURCE_READERS)
 """Database roles that log in; each has the secret ``<role>_password``."""
 

@@ -44,5 +44,11 @@ class Unhealthy(HighwaterError):
     """Something that the work needs is not well: try again later."""
 
 
+class SourceSlow(SourceAway):
+    """The source took longer than it is given: trying again in the same run would cost that time again."""
+
+    is_final = True
+
+
 class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""

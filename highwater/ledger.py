@@ -73,6 +73,22 @@ def grid(cursor: Cursor, dataset: str) -> Grid:
     return Grid(row.first_window, timedelta(seconds=row.step))
 
 
+def due_after(cursor: Cursor, dataset: str) -> timedelta:
+    """How long after its end a window of a dataset is due."""
+    cursor.execute("SELECT due_after FROM control.datasets WHERE dataset = %s", (dataset,))
+    wait: timedelta = warehouse.fetch_value(cursor)
+    return wait
+
+
+def landed(cursor: Cursor, dataset: str) -> dict[Window, str]:
+    """The windows that landed, each with the snapshot or revision of the source it was made from."""
+    cursor.execute(
+        "SELECT lower(window_range), upper(window_range), source_snapshot FROM ops.window_ledger WHERE dataset = %s",
+        (dataset,),
+    )
+    return {Window(start, end): snapshot for start, end, snapshot in warehouse.fetch_all(cursor)}
+
+
 def published_columns(cursor: Cursor, dataset: str) -> Sequence[str]:
     """The columns of the dataset's published table, in order.
 

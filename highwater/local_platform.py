@@ -119,6 +119,10 @@ class LocalAirflow:
         self._processes[component].kill()
         self._processes[component].wait()
 
+    def pid(self, component: str) -> int:
+        """The process of one of `COMPONENTS`, started before."""
+        return self._processes[component].pid
+
     def dead(self) -> list[str]:
         """The components that were started and are gone."""
         return [name for name, process in self._processes.items() if process.poll() is not None]

@@ -14,14 +14,17 @@ from pathlib import Path
 from highwater import settings, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
-POOLS = {"billing": 2, "web": 2}
-"""A pool a source: so many windows of it are loaded at once when the platform recovers."""
+LOADING = "loading"
+POOLS = {LOADING: (3, "Tasks that load from store, partner and supplier at once")} | {
+    source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")
+}
+"""The pools and their slots: so much is loaded from sources at once. Change a size in Airflow's UI."""
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 
 
 def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """`airflow db migrate` with its output in ``log``: does nothing to a database that is up to date.
+    """`airflow db migrate` with its output in ``log``, and the pool: does nothing to a database that is up to date.
 
     Raises:
         ConfigurationError: a newer Airflow has migrated this database.
@@ -40,21 +43,21 @@ def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
     if done.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise HighwaterError(f"airflow db migrate failed with exit code {done.returncode}; its log ends:\n{tail}")
-    _make_pools()
+    make_pools()
 
 
-def _make_pools() -> None:
+def make_pools() -> None:
     """Make the pools that are missing; one that is there keeps the size somebody gave it.
 
     By a statement and not by ``airflow pools``, which takes two seconds to start.
     """
     link = warehouse.connect_metadata("airflow", settings.get().metadata_database)
     with closing(link), link, link.cursor() as cursor:
-        for pool, slots in POOLS.items():
+        for pool, (slots, description) in POOLS.items():
             cursor.execute(
                 "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, true)"
                 " ON CONFLICT (pool) DO NOTHING",
-                (pool, slots, f"Windows of the source {pool} that are in work at once"),
+                (pool, slots, description),
             )
 
 

@@ -88,6 +88,12 @@ def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) 
         return warehouse.fetch(cursor) is not None
 
 
+def forget_skip(dataset: str, window: Window) -> None:
+    """No rule says any more to skip this window: until it lands it is missing. Does nothing when none said so."""
+    with in_words(), warehouse.session("loader") as cursor:
+        cursor.execute("SELECT ops.forget_skip(%s, %s)", (dataset, ledger.as_range(window)))
+
+
 @contextmanager
 def in_words() -> Iterator[None]:
     """SQLSTATE HW0xx is a refusal of ours; a lock is busy; the rest is as it is."""

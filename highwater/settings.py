@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = None
     anchor: date | None = None
     history_days: int = Field(default=30, ge=1, le=3660)
+    channel_days: int = Field(default=14, ge=1, le=3660)
 
     warehouse_host: str = "127.0.0.1"
     warehouse_port: int = Field(default=5432, ge=1, le=65535)
@@ -60,6 +61,9 @@ class Settings(BaseSettings):
     simulation_shop_orders: int = Field(default=5_000, ge=0, le=50_000_000, validation_alias="SIMULATION_SHOP_ORDERS")
     simulation_late_commit_seconds: int = Field(
         default=20, ge=0, le=3_600, validation_alias="SIMULATION_LATE_COMMIT_SECONDS"
+    )
+    simulation_channel_sales: int = Field(
+        default=2_000, ge=0, le=10_000_000, validation_alias="SIMULATION_CHANNEL_SALES"
     )
 
     @field_validator("home", "secrets_dir", "warehouse_admin_password_file")

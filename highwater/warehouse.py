@@ -91,6 +91,11 @@ def read_sql(name: str) -> str:
         raise ConfigurationError(f"SQL file sql/{name} is missing; sql/{Path(name).parent} holds {there}") from None
 
 
+def has_sql(name: str) -> bool:
+    """Whether there is a file ``sql/<name>``: for statements that not every source has."""
+    return (SQL / name).is_file()
+
+
 def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Run ``sql/<name>`` on the cursor with bound parameters (``%(name)s`` in the file)."""
     cursor.execute(read_sql(name), parameters)

@@ -21,15 +21,21 @@ ENVIRONMENT = {
     "HIGHWATER_NOW": "2026-10-31T12:00:00+00:00",
     "SIMULATION_ROWS_PER_DAY": "400",
     "SIMULATION_LATE_CLOSE_SECONDS": "0",
+    "SIMULATION_CHANNEL_SALES": "400",
 }
 """Small, and the same on every day of the year: thirty windows are due, 2026-10-01 to 2026-10-30, all closed."""
 SUITES = ("unit", "integration", "e2e", "compose")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The cheap tests first; those of compose are left out where there is no Docker engine, but never in CI."""
+    """The cheap tests first; those of compose are left out where there is no Docker engine, but never in CI.
+
+    Where several processes share the tests, each takes a file at a time, and one all of compose: they share a platform.
+    """
     items.sort(key=lambda item: next((n for n, suite in enumerate(SUITES) if suite in item.path.parts), len(SUITES)))
     in_compose = [item for item in items if "compose" in item.path.parts]
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("compose" if "compose" in item.path.parts else str(item.path)))
     if in_compose and not os.environ.get("CI") and not _docker_answers():
         for item in in_compose:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers here: compose is not tested"))

@@ -94,4 +94,4 @@ def value(query: str) -> Any:
 def rule(assignment: str) -> None:
     """Change the row of control.sources."""
     with warehouse.session("postgres") as cursor:
-        cursor.execute(f"UPDATE control.sources SET {assignment}")
+        cursor.execute(f"UPDATE control.sources SET {assignment} WHERE dataset = 'orders'")

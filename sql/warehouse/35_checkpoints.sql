@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS control.sources (
 
 COMMENT ON COLUMN control.sources.strategy IS
 'xid: exact, by the transaction that changed a row; updated_at: by the time it says, which misses a transaction that '
-'commits later than overlap and every deletion, until the next full run';
+'commits later than overlap and every deletion, until the next full run; windows: whole windows of a fixed grid';
 COMMENT ON COLUMN control.sources.overlap IS 'updated_at only: read again what changed so long before the watermark';
 COMMENT ON COLUMN control.sources.reconcile_every IS 'A full run when the last one is older';
 COMMENT ON COLUMN control.sources.max_changes IS 'A larger change set falls under on_large_change_set';
@@ -198,7 +198,8 @@ LEFT JOIN LATERAL (
     WHERE k.dataset = s.dataset AND k.revision = c.revision
     ORDER BY k.check_id DESC
     LIMIT 1
-) AS checked ON TRUE;
+) AS checked ON TRUE
+WHERE s.strategy <> 'windows';
 
 -- What a run by watermark did, beside what it cost.
 ALTER TABLE ops.processing_summary

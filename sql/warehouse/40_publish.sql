@@ -62,6 +62,45 @@ BEGIN
 END;
 $$;
 
+-- Takes hold of a set until the transaction ends, refuses one that is not there whole or not safe, and counts it: what
+-- the tables hold counts, not what the caller says of them.
+CREATE OR REPLACE FUNCTION ops.take_set(
+    p_set text,
+    p_dataset text,
+    p_window tstzrange,
+    p_rows_extracted bigint,
+    p_rows_deduplicated bigint,
+    OUT raw_table regclass,
+    OUT clean_table regclass,
+    OUT rejected_table regclass,
+    OUT rows_raw bigint,
+    OUT rows_clean bigint,
+    OUT rows_rejected bigint,
+    OUT content_hash text
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
+    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
+    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
+    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
+        RAISE EXCEPTION 'staging set % is not there whole: take % % from its source again', p_set, p_dataset, p_window
+            USING ERRCODE = 'HW003';
+    END IF;
+    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
+    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
+    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO rows_raw;
+    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO rows_rejected;
+    SELECT c.row_count, c.content_hash INTO rows_clean, content_hash FROM ops.table_content(clean_table) AS c;
+    IF rows_raw <> p_rows_extracted OR rows_raw <> rows_clean + rows_rejected + p_rows_deduplicated THEN
+        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
+            p_dataset, p_window, p_rows_extracted, rows_raw, rows_clean, rows_rejected, p_rows_deduplicated
+            USING ERRCODE = 'HW004';
+    END IF;
+END;
+$$;
+
 -- Publishes one window from its staging set. Outcomes: 'published'; 'already landed' (this very set is what the ledger
 -- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile).
 CREATE OR REPLACE FUNCTION ops.publish_window(
@@ -82,12 +121,7 @@ AS $$
 DECLARE
     wanted control.datasets;
     former ops.window_ledger;
-    raw_table regclass;
-    clean_table regclass;
-    rejected_table regclass;
-    found_raw bigint;
-    found_rejected bigint;
-    content record;
+    taken record;
     published regclass;
     key_column text;
     partition_name text;
@@ -105,36 +139,16 @@ BEGIN
 
     PERFORM pg_advisory_xact_lock(hashtextextended(p_dataset || p_window::text, 0));
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
-
-    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
-    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
-    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
-    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
-        IF former.staged_as = p_set THEN
-            outcome := 'already landed';
-            landed := former;
-            RETURN;
-        END IF;
-        RAISE EXCEPTION 'staging set % is not there whole: extract % % again', p_set, p_dataset, p_window
-            USING ERRCODE = 'HW003';
+    IF former.staged_as = p_set THEN
+        outcome := 'already landed';
+        landed := former;
+        RETURN;
     END IF;
 
-    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
-    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
-
-    -- What the tables hold counts, not what the caller says of them.
-    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO found_raw;
-    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO found_rejected;
-    SELECT * INTO content FROM ops.table_content(clean_table);
-    IF found_raw <> p_rows_extracted OR found_raw <> content.row_count + found_rejected + p_rows_deduplicated THEN
-        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
-            p_dataset, p_window, p_rows_extracted, found_raw, content.row_count, found_rejected, p_rows_deduplicated
-            USING ERRCODE = 'HW004';
-    END IF;
-
+    SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
     IF coalesce(former.version, 0) <> p_base_version THEN
-        IF former.content_hash = content.content_hash THEN
-            EXECUTE format('DROP TABLE %s, %s, %s', raw_table, clean_table, rejected_table);
+        IF former.content_hash = taken.content_hash THEN
+            EXECUTE format('DROP TABLE %s, %s, %s', taken.raw_table, taken.clean_table, taken.rejected_table);
             outcome := 'unchanged';
             landed := former;
             RETURN;
@@ -144,7 +158,7 @@ BEGIN
             USING ERRCODE = 'HW006', HINT = 'Extract the window again.';
     END IF;
 
-    IF former.content_hash IS DISTINCT FROM content.content_hash THEN
+    IF former.content_hash IS DISTINCT FROM taken.content_hash THEN
         published := wanted.published_table::regclass;
         SELECT a.attname INTO STRICT key_column
         FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
@@ -153,22 +167,22 @@ BEGIN
             lower(p_window),
             CASE WHEN lower(p_window) = date_trunc('day', lower(p_window)) THEN '_YYYYMMDD' ELSE '_YYYYMMDD"t"HH24MI' END
         );
-        EXECUTE format('ALTER TABLE %s OWNER TO publisher', clean_table);
+        EXECUTE format('ALTER TABLE %s OWNER TO publisher', taken.clean_table);
         -- Proves the bounds, so that ATTACH need not look at the rows while it holds its lock.
         EXECUTE format(
             'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
-            clean_table, key_column, key_column, lower(p_window), key_column, upper(p_window)
+            taken.clean_table, key_column, key_column, lower(p_window), key_column, upper(p_window)
         );
         EXECUTE format('DROP TABLE IF EXISTS %I.%I', split_part(wanted.published_table, '.', 1), partition_name);
-        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', clean_table, split_part(wanted.published_table, '.', 1));
-        EXECUTE format('ALTER TABLE %s RENAME TO %I', clean_table, partition_name);
+        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', taken.clean_table, split_part(wanted.published_table, '.', 1));
+        EXECUTE format('ALTER TABLE %s RENAME TO %I', taken.clean_table, partition_name);
         EXECUTE format(
             'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-            published, clean_table, lower(p_window), upper(p_window)
+            published, taken.clean_table, lower(p_window), upper(p_window)
         );
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', clean_table);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', taken.clean_table);
     ELSE
-        EXECUTE format('DROP TABLE %s', clean_table);
+        EXECUTE format('DROP TABLE %s', taken.clean_table);
     END IF;
 
     DELETE FROM quarantine.rejected_rows AS q WHERE q.dataset = p_dataset AND q.window_range = p_window;
@@ -177,8 +191,8 @@ BEGIN
         content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
     )
     VALUES (
-        p_dataset, p_window, p_base_version + 1, found_raw, content.row_count, found_rejected, p_rows_deduplicated,
-        content.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+        p_dataset, p_window, p_base_version + 1, taken.rows_raw, taken.rows_clean, taken.rows_rejected, p_rows_deduplicated,
+        taken.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
     )
     ON CONFLICT (dataset, window_range) DO UPDATE SET
         version = excluded.version, rows_extracted = excluded.rows_extracted, rows_published = excluded.rows_published,
@@ -188,10 +202,10 @@ BEGIN
         landed_at = excluded.landed_at
     RETURNING l.* INTO landed;
     EXECUTE format(
-        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', rejected_table
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', taken.rejected_table
     ) USING p_dataset, p_window, p_run_id, landed.landed_at;
     DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
-    EXECUTE format('DROP TABLE %s, %s', raw_table, rejected_table);
+    EXECUTE format('DROP TABLE %s, %s', taken.raw_table, taken.rejected_table);
     outcome := 'published';
 END;
 $$;
@@ -211,5 +225,14 @@ AS $$
     RETURNING true;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.assert_plain_table FROM public;
-GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window TO loader;
+-- Records that no rule says any more not to load a window.
+CREATE OR REPLACE FUNCTION ops.forget_skip(p_dataset text, p_window tstzrange) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+ops.publish_window, ops.skip_window, ops.forget_skip, ops.assert_plain_table, ops.take_set
+FROM public;
+GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.forget_skip TO loader;

@@ -40,13 +40,8 @@ DECLARE
     source control.sources;
     former ops.checkpoints;
     landed_until timestamptz;
-    raw_table regclass;
-    clean_table regclass;
-    rejected_table regclass;
+    taken record;
     published regclass;
-    found_raw bigint;
-    found_rejected bigint;
-    content record;
     keys text[];
     columns text[];
     same_key text;
@@ -93,25 +88,7 @@ BEGIN
         RAISE EXCEPTION '% has no checkpoint: only a full run can make one', p_dataset USING ERRCODE = 'HW002';
     END IF;
 
-    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
-    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
-    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
-    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
-        RAISE EXCEPTION 'staging set % is not there whole: identify the changes of % again', p_set, p_dataset
-            USING ERRCODE = 'HW003';
-    END IF;
-    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
-    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
-
-    -- What the tables hold counts, not what the caller says of them.
-    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO found_raw;
-    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO found_rejected;
-    SELECT * INTO content FROM ops.table_content(clean_table);
-    IF found_raw <> p_rows_extracted OR found_raw <> content.row_count + found_rejected + p_rows_deduplicated THEN
-        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
-            p_dataset, p_window, p_rows_extracted, found_raw, content.row_count, found_rejected, p_rows_deduplicated
-            USING ERRCODE = 'HW004';
-    END IF;
+    SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
 
     published := wanted.published_table::regclass;
     keys := ops.primary_key_of(wanted.published_table);
@@ -131,14 +108,14 @@ BEGIN
                 count(*) FILTER (WHERE t.%2$I IS NULL AND c.deleted_at IS NOT NULL) AS came_and_went,
                 count(*) FILTER (WHERE (t.%2$I IS NULL OR t.deleted_at IS NOT NULL) AND c.deleted_at IS NULL) AS new
             FROM %1$s AS c LEFT JOIN %3$s AS t ON %4$s
-        $query$, clean_table, keys[1], published, same_key
+        $query$, taken.clean_table, keys[1], published, same_key
     ) INTO kinds;
     EXECUTE format(
         $query$
             MERGE INTO %1$s AS t USING %2$s AS c ON %3$s
             WHEN MATCHED AND (%4$s) IS DISTINCT FROM (%5$s) THEN UPDATE SET (%6$s) = ROW (%5$s)
             WHEN NOT MATCHED THEN INSERT (%6$s) VALUES (%5$s)
-        $query$, published, clean_table, same_key,
+        $query$, published, taken.clean_table, same_key,
         ops.column_list(columns, 't.'), ops.column_list(columns, 'c.'), ops.column_list(columns)
     );
     GET DIAGNOSTICS merged = ROW_COUNT;
@@ -146,7 +123,7 @@ BEGIN
         -- A refused row is still there at the source: what counts is the set as it came.
         EXECUTE format(
             'UPDATE %s AS t SET deleted_at = $1 WHERE t.deleted_at IS NULL AND NOT EXISTS (SELECT FROM %s AS c WHERE %s)',
-            published, raw_table, same_key
+            published, taken.raw_table, same_key
         ) USING upper(p_window);
         GET DIAGNOSTICS vanished = ROW_COUNT;
     END IF;
@@ -166,25 +143,25 @@ BEGIN
         content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
     )
     VALUES (
-        p_dataset, p_window, 1, found_raw, content.row_count, found_rejected, p_rows_deduplicated,
-        content.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+        p_dataset, p_window, 1, taken.rows_raw, taken.rows_clean, taken.rows_rejected, p_rows_deduplicated,
+        taken.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
     )
     RETURNING l.* INTO landed;
     EXECUTE format(
-        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', rejected_table
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', taken.rejected_table
     ) USING p_dataset, p_window, p_run_id, landed.landed_at;
     EXECUTE format(
         $query$
             DELETE FROM quarantine.refused_keys AS q
             WHERE q.dataset = $1 AND ($2 OR q.key IN (SELECT concat_ws(',', %s) FROM %s AS c))
-        $query$, ops.column_list(keys, 'c.'), raw_table
+        $query$, ops.column_list(keys, 'c.'), taken.raw_table
     ) USING p_dataset, p_mode = 'full';
     EXECUTE format(
         $query$
             INSERT INTO quarantine.refused_keys
             SELECT $1, array_to_string(ARRAY(SELECT r.source_row ->> k FROM unnest($2) AS k), ','), min(r.reason), $3
             FROM %s AS r GROUP BY 2
-        $query$, rejected_table
+        $query$, taken.rejected_table
     ) USING p_dataset, keys, p_window;
 
     INSERT INTO ops.checkpoints AS c (
@@ -205,7 +182,7 @@ BEGIN
         run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at;
     UPDATE control.sources AS s SET full_run_wanted = NULL
     WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted IS NOT NULL;
-    EXECUTE format('DROP TABLE %s, %s, %s', raw_table, clean_table, rejected_table);
+    EXECUTE format('DROP TABLE %s, %s, %s', taken.raw_table, taken.clean_table, taken.rejected_table);
     outcome := 'merged';
 END;
 $$;

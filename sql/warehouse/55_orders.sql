@@ -28,4 +28,4 @@ ON CONFLICT (dataset) DO UPDATE
     WHERE datasets.first_window <> excluded.first_window
     AND 'orders' NOT IN (SELECT l.dataset FROM ops.window_ledger AS l);
 
-INSERT INTO control.sources (dataset) VALUES ('orders') ON CONFLICT (dataset) DO NOTHING;
+INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop') ON CONFLICT (dataset) DO NOTHING;

@@ -77,6 +77,16 @@ latest AS (
     FROM ops.attempts AS a
     LEFT JOIN ops.live_attempts AS live USING (attempt_id)
     ORDER BY a.dataset ASC, a.window_range ASC, a.attempt_id DESC
+),
+
+looked_at AS (
+    SELECT DISTINCT ON (s.dataset, c.window_range)
+        s.dataset,
+        c.window_range,
+        c.error
+    FROM ops.source_checks AS c
+    INNER JOIN control.sources AS s USING (source)
+    ORDER BY s.dataset ASC, c.window_range ASC, c.check_id DESC
 )
 
 SELECT
@@ -104,7 +114,7 @@ SELECT
         WHEN a.state = 'running' THEN a.stage || ' is running'
         WHEN a.state = 'succeeded' THEN a.stage || ' is done, the next stage follows'
         WHEN s.rule IS NOT NULL THEN s.rule || ': ' || s.reason
-        WHEN e.is_due THEN 'no run of ' || e.dag_id || ' has begun it'
+        WHEN e.is_due THEN coalesce(k.error, 'no run of ' || e.dag_id || ' has begun it')
         ELSE 'the window has not ended, or its run is not due'
     END AS reason,
     l.version,
@@ -117,7 +127,8 @@ SELECT
 FROM expected AS e
 LEFT JOIN landed AS l USING (dataset, window_range)
 LEFT JOIN ops.skipped_windows AS s USING (dataset, window_range)
-LEFT JOIN latest AS a USING (dataset, window_range);
+LEFT JOIN latest AS a USING (dataset, window_range)
+LEFT JOIN looked_at AS k USING (dataset, window_range);
 
 -- One row per stretch of due windows that neither landed nor are skipped by a rule.
 CREATE OR REPLACE VIEW ops.gaps AS

@@ -12,9 +12,9 @@ from cryptography.x509.oid import NameOID
 
 
 def make(folder: Path, host: str) -> None:
-    """Write ``ca.crt``, and ``server.crt`` and ``server.key`` for ``host``, into a new folder."""
+    """Write ``ca.crt``, and ``server.crt`` and ``server.key`` for ``host``, into a new folder, the name of its CA."""
     folder.mkdir()
-    authority, authority_key = _name("our own authority"), ec.generate_private_key(ec.SECP256R1())
+    authority, authority_key = _name(f"authority of {folder.name}"), ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     root = _draft(authority, authority, authority_key).add_extension(x509.BasicConstraints(True, None), critical=True)
     leaf = _draft(authority, _name(host), key).add_extension(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import loading
 import pytest
-from stack import Stack, copy_of_checkout
+from stack import CHANNEL_DAYS, Stack, copy_of_checkout
 from waiting import wait_until
 
 from highwater import bootstrap, local_server, settings
@@ -25,6 +25,8 @@ def small() -> dict[str, str]:
         "HIGHWATER_ANCHOR": anchor.isoformat(),
         "SIMULATION_ROWS_PER_DAY": "400",
         "SIMULATION_LATE_CLOSE_SECONDS": "0",
+        "HIGHWATER_CHANNEL_DAYS": str(CHANNEL_DAYS),
+        "SIMULATION_CHANNEL_SALES": "100",
     }
 
 

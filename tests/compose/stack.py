@@ -18,6 +18,7 @@ ONE_SHOTS = ("preflight", "secrets", "init")
 DATABASES = ("metadata", "warehouse")
 AIRFLOW = ("apiserver", "scheduler", "dag-processor", "triggerer")
 SERVICES = (*DATABASES, *AIRFLOW)
+CHANNEL_DAYS = 3
 HASHES = "SELECT dataset, window_range, content_hash FROM ops.window_ledger WHERE dataset = 'daily_sales' ORDER BY 1, 2"
 
 
@@ -102,9 +103,9 @@ class Stack:
         ).stdout  # fmt: skip
         return [tuple(line.split("|")) for line in said.splitlines()]
 
-    def landed(self) -> int:
-        """How many windows of daily_sales are in the ledger."""
-        return int(self.sql("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'daily_sales'")[0][0])
+    def landed(self, dataset: str = "daily_sales") -> int:
+        """How many windows of a dataset are in the ledger."""
+        return int(self.sql(f"SELECT count(*) FROM ops.window_ledger WHERE dataset = '{dataset}'")[0][0])
 
     def hashes(self) -> list[tuple[str, ...]]:
         """Dataset, window and content of all that landed."""

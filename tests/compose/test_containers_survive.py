@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stack import SERVICES, Stack
+from stack import CHANNEL_DAYS, SERVICES, Stack
 from waiting import wait_until
 
 WINDOWS = 30
@@ -39,6 +39,10 @@ def kill(stack: Stack, service: str) -> None:
 
 def test_the_month_lands_as_it_does_without_docker(loaded: list[tuple[str, ...]], expected: list[str]) -> None:
     assert [content for _, _, content in loaded] == expected
+
+
+def test_the_days_of_three_sources_come_together(stack: Stack, loaded: list[tuple[str, ...]]) -> None:
+    wait_until("the days of channel_sales landed", lambda: stack.landed("channel_sales") == CHANNEL_DAYS)
 
 
 def test_init_run_again_changes_nothing_that_landed(stack: Stack, loaded: list[tuple[str, ...]]) -> None:

@@ -73,8 +73,24 @@ class Live:
             )
         )
 
+    def stop_in_transaction(self, component: str) -> bool:
+        """Suspend a component in the middle of a transaction; returns False, and lets it run, when it is in none."""
+        process = psutil.Process(self.airflow.pid(component))
+        process.suspend()
+        ports = [connection.laddr.port for connection in process.net_connections("tcp")]
+        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+            cursor.execute(
+                "SELECT FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid) WHERE a.client_port = ANY(%s)"
+                " AND a.state = 'idle in transaction' AND l.relation = 'dag_run'::regclass AND l.mode = 'RowShareLock'",
+                (ports,),
+            )
+            if cursor.fetchall():
+                return True
+        process.resume()
+        return False
+
     def unfinished(self) -> str:
-        """The due windows that have not landed, with the reason, and what Airflow has of runs that have not ended."""
+        """The due windows that have not landed and why, what Airflow has of unfinished runs, and its last words."""
         windows = self.rows(
             "SELECT dataset, window_start, state, reason FROM ops.window_status"
             " WHERE is_due AND state NOT IN ('landed', 'skipped') ORDER BY 1, 2 LIMIT 20"
@@ -87,7 +103,8 @@ class Live:
                 " ORDER BY t.start_date LIMIT 20"
             )
             tasks = cursor.fetchall()
-        return "\n".join(map(str, [*windows, *tasks]))
+        logs = [f"{component}: {self.airflow.tail(component)}" for component in ("scheduler", "api-server")]
+        return "\n".join(map(str, [*windows, *tasks, *logs]))
 
     def wait_until_whole(self) -> None:
         """Until every due window landed and its run has ended well."""

@@ -165,6 +165,7 @@ class TestDisturbed:
 
     def test_a_killed_scheduler_is_started_again_and_the_month_ends_the_same(self, month: Live) -> None:
         month.wait("work to interrupt", lambda: month.rows("SELECT FROM ops.live_attempts"))
+        month.wait("a transaction to interrupt", lambda: month.stop_in_transaction("scheduler"))
         month.airflow.kill("scheduler")
         month.airflow.launch("scheduler")
         month.wait_until_whole()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, local_environment, settings, shop_simulation, warehouse
+from highwater import channel_simulation, clock, local_environment, settings, shop_simulation, warehouse
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
         return int(simulator.rowcount)
 
     with warehouse.session("postgres") as cursor:
-        cursor.execute("DELETE FROM control.sources")
-        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
+        cursor.execute("DELETE FROM control.sources WHERE dataset = 'orders'")
+        cursor.execute("INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop')")
     change("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
     change(
         "INSERT INTO shop.orders (customer_id, status, amount, currency, placed_at)"
@@ -80,5 +80,35 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
     yield change
     with warehouse.session("postgres") as cursor:
         cursor.execute("DELETE FROM ops.checkpoints")
-        cursor.execute("DELETE FROM control.sources")
-        cursor.execute("INSERT INTO control.sources (dataset) VALUES ('orders')")
+        cursor.execute("DELETE FROM control.sources WHERE dataset = 'orders'")
+        cursor.execute("INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop')")
+
+
+@pytest.fixture
+def three_sources(airflow: Callable[..., Any], empty_warehouse: None) -> Iterator[None]:
+    """Store and partner since 2026-10-28, the supplier since 2026-10-19, all as they are simulated; nothing loaded yet.
+
+    What a test changes at the sources or in control.sources is put back.
+    """
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT dataset, first_window FROM control.datasets WHERE dag_id = 'multi_source_sync'")
+        grids = cursor.fetchall()
+        cursor.execute(
+            "UPDATE control.datasets SET first_window = '2026-10-28 00:00+00'"
+            " WHERE dataset IN ('store_sales', 'partner_sales', 'channel_sales')"
+        )
+        cursor.execute("SELECT * FROM control.sources WHERE strategy = 'windows'")
+        rules = cursor.fetchall()
+    yield
+    with warehouse.session("postgres") as cursor:
+        for grid in grids:
+            cursor.execute("UPDATE control.datasets SET first_window = %s WHERE dataset = %s", (grid[1], grid[0]))
+        cursor.execute("DELETE FROM control.sources WHERE strategy = 'windows'")
+        for rule in rules:
+            cursor.execute(f"INSERT INTO control.sources VALUES ({', '.join(['%s'] * len(rule))})", rule)
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute(
+            "TRUNCATE store.sales, store.closed_days, partner.orders, partner.closed_days, partner.made_days,"
+            " partner.resends, partner.outages, supplier.settlements, supplier.deliveries, simulation.outages"
+        )
+    channel_simulation.advance(clock.now())

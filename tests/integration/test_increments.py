@@ -269,7 +269,7 @@ def test_a_dataset_of_watermarks_has_no_window_that_could_be_published(small_sho
     ("spoil", "said"),
     [
         (lambda c: replace(c, rows=c.rows + 1), "301 rows were extracted, but staging holds 300"),
-        (lambda c: replace(c, name="orders__nowhere"), "is not there whole: identify the changes of orders again"),
+        (lambda c: replace(c, name="orders__nowhere"), "is not there whole: take orders"),
         (lambda c: replace(c, mode="incremental"), "only a full run can make one"),
         (lambda c: replace(c, window_start=c.window_start + timedelta(hours=1)), "the next window of orders begins at"),
     ],

@@ -205,7 +205,7 @@ def test_a_full_run_wanted_in_control_is_taken_once(small_shop: Change) -> None:
 @pytest.mark.parametrize(
     ("assignment", "constraint"),
     [
-        ("strategy = 'guess'", "strategy_is_xid_or_updated_at"),
+        ("strategy = 'guess'", "strategy_is_xid_updated_at_or_windows"),
         ("overlap = '-1 hour'", "overlap_is_not_negative"),
         ("max_deleted_share = 1.5", "max_deleted_share_is_a_share"),
         ("on_mass_delete = 'full'", "on_mass_delete_is_stop_or_accept"),

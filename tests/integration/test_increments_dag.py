@@ -119,9 +119,15 @@ def test_the_policy_latest_makes_no_runs_for_hours_that_passed(
 def test_the_simulated_sources_move_on(airflow: RunDag, small_shop: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMULATION_LATE_COMMIT_SECONDS", "0")
     settings.get.cache_clear()
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute("DELETE FROM store.sales WHERE sold_at >= '2026-10-30' AND sold_at < '2026-10-31'")
+        cursor.execute("DELETE FROM store.closed_days WHERE day = '2026-10-30'")
     try:
         assert str(airflow("simulated_sources", TEN).state) == "success"
     finally:
         monkeypatch.undo()
         settings.get.cache_clear()
     assert len(there()) > 300
+    with warehouse.session("store_reader", settings.get().sources_database) as cursor:
+        cursor.execute("SELECT count(*) AS days FROM store.closed_days WHERE day = '2026-10-30'")
+        assert warehouse.fetch_value(cursor) == 1

@@ -170,7 +170,7 @@ def test_readers_never_see_half_a_window(analyst: Cursor, source_day: Change) ->
     [
         (lambda s: replace(s, rows=s.rows + 1), r"401 rows were extracted, but staging holds 400"),
         (lambda s: replace(s, deduplicated=s.deduplicated + 1), r"400 = \d+ clean \+ \d+ rejected \+ \d+ duplicates"),
-        (lambda s: replace(s, name="daily_sales__20261005__nowhere"), r"is not there whole: extract daily_sales"),
+        (lambda s: replace(s, name="daily_sales__20261005__nowhere"), r"is not there whole: take daily_sales"),
     ],
     ids=["too many extracted", "a copy too many", "no such set"],
 )

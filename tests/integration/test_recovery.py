@@ -286,7 +286,7 @@ class TestHealth:
         from highwater import sources
 
         monkeypatch.setattr(
-            sources, "_connect", lambda name: warehouse.connect(f"{name}_reader", settings.get().sources_database)
+            sources, "_connect", lambda name, _limit: warehouse.connect(f"{name}_reader", settings.get().sources_database)
         )
 
     def test_all_is_well_with_a_row_a_check(self) -> None:

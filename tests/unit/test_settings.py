@@ -27,6 +27,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("HIGHWATER_WAREHOUSE_SSLMODE", "on", "'disable', 'allow', 'prefer', 'require'"),
         ("HIGHWATER_WAREHOUSE_PORT", "70000", "less than or equal to 65535"),
         ("SIMULATION_ROWS_PER_DAY", "many", "valid integer"),
+        ("HIGHWATER_CHANNEL_DAYS", "3661", "less than or equal to 3660"),
+        ("SIMULATION_CHANNEL_SALES", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_what_it_may_be(

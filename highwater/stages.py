@@ -1,0 +1,135 @@
+"""The stages of a window's way from its source to the published table, each within an attempt that records it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import ledger, publish, sources, staging, warehouse
+from highwater.errors import AuditFailed
+from highwater.ledger import Attempt, Run
+from highwater.publish import Landed, Staged
+from highwater.sources import Completeness
+from highwater.windows import Window
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A dataset and what it is made of: ``sql/<folder>/``, an Airflow connection, a suite in ``expectations/``."""
+
+    dataset: str
+    folder: str
+    connection: str
+    suite: str
+    window: Window | None = None
+    """The window to load; None: the one of the run's logical date."""
+
+
+def refuse_bad_configuration(pipeline: Pipeline) -> None:
+    """Refuse before any data moves what would fail half-way.
+
+    Raises:
+        ConfigurationError: a statement or the suite is missing or wrong; names it and the way out.
+    """
+    from highwater import quality
+
+    for statement in ("extract.sql", "clean.sql"):
+        warehouse.read_sql(f"{pipeline.folder}/{statement}")
+    with warehouse.session("loader") as cursor:
+        published = ledger.published_columns(cursor, pipeline.dataset)
+        grid = ledger.grid(cursor, pipeline.dataset)
+    any_window = Window(grid.first, grid.first + grid.step)
+    quality.check_suite(pipeline.suite, published, audit_parameters(any_window, 0))
+
+
+def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Completeness) -> Staged:
+    """Stream the window from a snapshot of the source into a new set in staging."""
+    name = staging.new_set(pipeline.dataset, attempt.window)
+    with warehouse.session("loader") as target:
+        base_version = ledger.version(target, pipeline.dataset, attempt.window)
+        source.execute("SELECT pg_current_snapshot()::text AS snapshot")
+        snapshot = complete.revision or warehouse.fetch_value(source)
+        attempt.rows = staging.extract(source, target, pipeline.folder, name, attempt.window)
+    return Staged(name, attempt.rows, base_version, snapshot, complete.expected_rows)
+
+
+def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
+    """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
+    with warehouse.session("loader") as cursor:
+        cleaned = staging.clean(cursor, pipeline.folder, staged.name, pipeline.dataset, attempt.window)
+    attempt.rows = cleaned.rows_clean
+    attempt.note = f"{cleaned.rows_rejected:,} rejected, {cleaned.rows_deduplicated:,} duplicates"
+    return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
+
+
+def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
+    """Run the suite on the set before anyone can read it.
+
+    Raises:
+        AuditFailed: it does not hold: names what, and the query that lists the rows. Nothing is published.
+    """
+    from highwater import quality
+
+    source_rows = staged.rows if staged.expected_rows is None else staged.expected_rows
+    report = quality.audit(
+        pipeline.suite,
+        "staging",
+        f"{staged.name}_clean",
+        audit_parameters(attempt.window, source_rows - staged.rejected - staged.deduplicated),
+    )
+    with warehouse.session("loader") as cursor:
+        quality.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
+    attempt.note = report.sentence()
+    if not report.success:
+        raise AuditFailed(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
+
+
+def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
+    """Publish the set and write the ledger row, in one transaction."""
+    landed = publish.publish_window(dataset, attempt.window, staged, attempt.run)
+    attempt.rows = landed.rows_published
+    attempt.note = f"{landed.outcome} as version {landed.version}, content {landed.content_hash[:12]}"
+    return landed
+
+
+def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
+    """Write what the window cost, and clear what earlier attempts at it left in staging."""
+    with warehouse.session("loader") as cursor:
+        attempt.note = f"{landed.outcome}, " + ledger.summarise(cursor, dataset, attempt.window, attempt.run)
+        attempt.rows = landed.rows_published
+        staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
+
+
+def stage_window(pipeline: Pipeline, window: Window, source: Cursor, complete: Completeness, run: Run) -> Staged:
+    """Bring a window that is complete at the source into staging, recording the attempt."""
+    with ledger.attempt(pipeline.dataset, window, "extract", run) as attempt:
+        return extract(pipeline, attempt, source, complete)
+
+
+def finish_window(pipeline: Pipeline, window: Window, staged: Staged, run: Run) -> Landed:
+    """Carry a window from staging through the stages that are left, recording an attempt at each.
+
+    Raises:
+        RefusedData: the audit or the publishing function refuses it.
+        Busy: somebody held the published table for too long.
+    """
+    with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
+        staged = transform(pipeline, attempt, staged)
+    with ledger.attempt(pipeline.dataset, window, "audit", run) as attempt:
+        audit(pipeline, attempt, staged)
+    return publish_set(pipeline.dataset, window, staged, run)
+
+
+def publish_set(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
+    """Publish an audited set and write what it cost, recording an attempt at each."""
+    with ledger.attempt(dataset, window, "load", run) as attempt:
+        landed = load(dataset, attempt, staged)
+    with ledger.attempt(dataset, window, "summarise", run) as attempt:
+        summarise(dataset, attempt, landed)
+    return landed
+
+
+def audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
+    """What a suite may refer to as ``{"$PARAMETER": …}``."""
+    return sources.bounds(window) | {"expected_rows": expected_rows}

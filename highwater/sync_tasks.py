@@ -1,0 +1,105 @@
+"""The building blocks of a DAG that brings several sources together: check, load, synchronise, compare, publish."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from highwater import ledger, stages, synchronise, warehouse
+from highwater import sync as syncing
+from highwater.errors import RefusedData
+from highwater.ledger import Run
+from highwater.publish import Staged
+from highwater.source_checks import Check
+from highwater.stages import Pipeline
+from highwater.tasks import final_errors_end_the_task, this_run
+from highwater.windows import Window, window_of
+
+log = logging.getLogger(__name__)
+
+DAYS = "channel_sales"
+"""The dataset whose grid a run's day lies on."""
+
+
+@task
+def check(pipeline: Pipeline) -> dict[str, Any]:
+    """Look at the source once: what is wrong with it is kept in ops.source_checks, and is no failure of the task."""
+    with final_errors_end_the_task():
+        run, day = _run_and_day()
+        return asdict(syncing.check(pipeline, day, run))
+
+
+@task
+def sync(pipeline: Pipeline, checked: dict[str, Any]) -> None:
+    """Land the windows that the source's rule gives this run; one that the check found away costs nothing more."""
+    with final_errors_end_the_task():
+        run, day = _run_and_day()
+        seen = Check(**checked)
+        if syncing.pass_over(pipeline, day, seen, run):
+            raise AirflowSkipException(f"{pipeline.dataset} is not loaded: {seen.error}")
+        syncing.load(pipeline, day, run)
+
+
+@task(trigger_rule="all_done")
+def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """Make aside each day up to this run's whose sources hold something else than it was made from."""
+    with final_errors_end_the_task():
+        run, day = _run_and_day()
+        made: list[dict[str, Any]] = []
+        with synchronise.snapshot() as published:
+            days = synchronise.days(published, day)
+            for window, basis in days.items():
+                staged = synchronise.make(published, pipeline, window, basis, run)
+                made.append({"day": window.start.isoformat(), "staged": asdict(staged)})
+        log.info("made %d days: %s", len(made), ", ".join(sorted(map(str, days))) or "none has an order yet")
+        return made
+
+
+@task
+def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compare each of them with its sources, before anyone can read it; says which are held back, and why."""
+    from highwater import quality
+
+    with final_errors_end_the_task():
+        run, _day = _run_and_day()
+        sets = {_day_of(pipeline, item): Staged(**item["staged"]) for item in made}
+        held = {}
+        for window, report in synchronise.compare(pipeline, sets).items():
+            try:
+                with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
+                    with warehouse.session("loader") as cursor:
+                        quality.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
+                    attempt.note = report.sentence()
+                    if not report.success:
+                        raise RefusedData(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
+            except RefusedData as refused:
+                held[window] = str(refused)
+                log.warning(held[window])
+        return [item | {"held": held.get(_day_of(pipeline, item))} for item in made]
+
+
+@task
+def publish_days(pipeline: Pipeline, compared: list[dict[str, Any]]) -> None:
+    """Publish the days that held; fails at the end if one was held back: its former version stands."""
+    with final_errors_end_the_task():
+        run, _day = _run_and_day()
+        for item in (item for item in compared if not item["held"]):
+            stages.publish_set(pipeline.dataset, _day_of(pipeline, item), Staged(**item["staged"]), run)
+        if held := [item["held"] for item in compared if item["held"]]:
+            raise RefusedData("; ".join(held))
+
+
+def _run_and_day() -> tuple[Run, Window]:
+    run, moment = this_run()
+    with warehouse.session("loader") as cursor:
+        return run, window_of(moment, ledger.grid(cursor, DAYS))
+
+
+def _day_of(pipeline: Pipeline, item: dict[str, Any]) -> Window:
+    with warehouse.session("loader") as cursor:
+        return window_of(datetime.fromisoformat(item["day"]), ledger.grid(cursor, pipeline.dataset))

@@ -1,0 +1,128 @@
+"""The synchronised table: which days to make from what landed, making one aside, comparing it with its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import ledger, quality, sources, stages, suites, warehouse
+from highwater.ledger import Run
+from highwater.publish import Staged
+from highwater.quality import AuditReport
+from highwater.sources import Completeness
+from highwater.stages import Pipeline
+from highwater.windows import Window
+
+FOLDER = "multi_source_sync/channels"
+COMPARISONS = ("store", "partner", "settlements", "channels")
+"""Each is ``compare_<name>.sql``: one row, the numbers of both sides as columns."""
+
+
+@contextmanager
+def snapshot() -> Iterator[Cursor]:
+    """A cursor on the published tables and the ledger at one moment: they belong together."""
+    with closing(warehouse.connect("loader")) as link:
+        link.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with link, link.cursor() as cursor:
+            yield cursor
+
+
+def days(cursor: Cursor, day: Window) -> dict[Window, str]:
+    """The day of a run, and those up to it whose sources' landed content is not what they were made from.
+
+    Each with what it is to be made from; a day without any order yet is left out.
+    """
+    warehouse.run_file(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
+    return {Window(row.window_start, row.window_end): row.basis for row in warehouse.fetch_all(cursor)}
+
+
+def make(published: Cursor, pipeline: Pipeline, window: Window, basis: str, run: Run) -> Staged:
+    """Make a day in a new set in staging from the snapshot of the cursor, recording an attempt at each stage."""
+    with ledger.attempt(pipeline.dataset, window, "extract", run) as attempt:
+        staged = stages.extract(pipeline, attempt, published, Completeness(None, basis))
+    with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
+        return stages.transform(pipeline, attempt, staged)
+
+
+def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, AuditReport]:
+    """Compare each set with the published tables it was made from, and those with each other.
+
+    Every finding carries the numbers of both sides, whether it holds or not. All days are audited at once; only where
+    one does not hold, each by itself.
+    """
+    numbers = {window: _numbers(staged, window) for window, staged in sets.items()}
+    tables = {window: _compared(staged) for window, staged in sets.items()}
+    if len(sets) > 1:
+        together = quality.audit(pipeline.suite, "staging", _union(list(tables.values())), {})
+        if all(finding.verdict == "passed" for finding in together.results):
+            reports = {window: replace(together, table=f"staging.{table}") for window, table in tables.items()}
+            return {window: _with_numbers(report, numbers[window]) for window, report in reports.items()}
+    return {
+        window: _with_numbers(quality.audit(pipeline.suite, "staging", table, {}), numbers[window])
+        for window, table in tables.items()
+    }
+
+
+def _compared(staged: Staged) -> str:
+    return f"{staged.name}_compared"
+
+
+def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
+    """Make the table of one row with the numbers of a day, and return them."""
+    table = sql.Identifier("staging", _compared(staged))
+    with warehouse.session("loader") as cursor:
+        cursor.execute(
+            sql.SQL("CREATE TEMPORARY VIEW channel AS SELECT * FROM {}").format(
+                sql.Identifier("staging", f"{staged.name}_clean")
+            )
+        )
+        queries = [
+            f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
+            for name in COMPARISONS
+        ]
+        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        cursor.execute(
+            sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(table, sql.SQL(" CROSS JOIN ".join(queries)))
+        )
+        cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
+        return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
+
+
+def _union(tables: Sequence[str]) -> str:
+    """Put the rows of several tables into one beside the first; returns its name."""
+    name = f"{tables[0]}_together"
+    rows = sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT * FROM {}").format(sql.Identifier("staging", table)) for table in tables
+    )
+    with warehouse.session("loader") as cursor:
+        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", name)))
+        cursor.execute(sql.SQL("CREATE TABLE {} AS {}").format(sql.Identifier("staging", name), rows))
+    return name
+
+
+def _with_numbers(report: AuditReport, numbers: Mapping[str, Any]) -> AuditReport:
+    columns = {rule.position: rule.columns for rule in suites.load_suite(report.suite).rules}
+    return replace(
+        report,
+        results=tuple(
+            finding
+            if finding.verdict == "error"
+            else replace(
+                finding,
+                observed={column: numbers[column] for column in columns[finding.rule_number]},
+                unexpected_count=None,
+            )
+            for finding in report.results
+        ),
+    )
+
+
+def _number(value: Any) -> Any:
+    """As JSON has it; cents are exact to fifteen digits."""
+    return float(value) if isinstance(value, Decimal) else value

@@ -1,0 +1,36 @@
+-- One row a day to be made: the one that is asked for, and every one before it whose sources do not hold what it was
+-- made from. The basis names the content of each source by the start of its hash, so that a reload that changed
+-- nothing is no reason to make the day again.
+WITH days AS (
+    SELECT tstzrange(edge.moment, edge.moment + d.step, '[)') AS window_range
+    FROM control.datasets AS d
+    CROSS JOIN LATERAL generate_series(d.first_window, %(window_start)s, d.step) AS edge (moment)
+    WHERE d.dataset = 'channel_sales'
+),
+
+based AS (
+    SELECT
+        d.window_range,
+        num_nonnulls(s.content_hash, p.content_hash) > 0 AS has_orders,
+        concat_ws(
+            ' ',
+            'store ' || coalesce(left(s.content_hash, 12), '-'),
+            'partner ' || coalesce(left(p.content_hash, 12), '-'),
+            'supplier ' || coalesce(left(w.content_hash, 12), '-')
+        ) AS basis
+    FROM days AS d
+    LEFT JOIN ops.window_ledger AS s ON d.window_range = s.window_range AND s.dataset = 'store_sales'
+    LEFT JOIN ops.window_ledger AS p ON d.window_range = p.window_range AND p.dataset = 'partner_sales'
+    LEFT JOIN ops.window_ledger AS w ON d.window_range <@ w.window_range AND w.dataset = 'supplier_settlements'
+)
+
+SELECT
+    lower(b.window_range) AS window_start,
+    upper(b.window_range) AS window_end,
+    b.basis
+FROM based AS b
+LEFT JOIN ops.window_ledger AS c ON b.window_range = c.window_range AND c.dataset = 'channel_sales'
+WHERE
+    b.has_orders
+    AND (lower(b.window_range) = %(window_start)s OR b.basis IS DISTINCT FROM c.source_snapshot)
+ORDER BY b.window_range;

@@ -1,0 +1,48 @@
+-- One row a sale of the stores and one an order of the partner, with what had landed of the day. A sale that hands
+-- over an order that the partner has too is marked: it is the same order.
+WITH basis AS (
+    SELECT
+        count(*) FILTER (WHERE l.dataset = 'store_sales') > 0 AS rests_on_store,
+        count(*) FILTER (WHERE l.dataset = 'partner_sales') > 0 AS rests_on_partner,
+        count(*) FILTER (WHERE l.dataset = 'supplier_settlements') > 0 AS rests_on_supplier
+    FROM ops.window_ledger AS l
+    WHERE
+        l.dataset IN ('store_sales', 'partner_sales', 'supplier_settlements')
+        AND l.window_range @> tstzrange(%(window_start)s, %(window_end)s, '[)')
+),
+
+orders AS (
+    SELECT
+        s.sale_id AS id,
+        s.sold_at,
+        'store' AS channel,
+        s.product_code,
+        s.quantity,
+        s.amount,
+        p.order_id IS NOT NULL AS is_partners
+    FROM sales.store_sales AS s
+    LEFT JOIN sales.partner_sales AS p
+        ON
+            s.partner_order_id = p.order_id
+            AND p.ordered_at >= %(window_start)s AND p.ordered_at < %(window_end)s
+    WHERE s.sold_at >= %(window_start)s AND s.sold_at < %(window_end)s
+    UNION ALL
+    SELECT
+        p.order_id AS id,
+        p.ordered_at AS sold_at,
+        'partner' AS channel,
+        p.product_code,
+        p.quantity,
+        p.amount,
+        FALSE AS is_partners
+    FROM sales.partner_sales AS p
+    WHERE p.ordered_at >= %(window_start)s AND p.ordered_at < %(window_end)s
+)
+
+SELECT
+    o.*,
+    b.rests_on_store,
+    b.rests_on_partner,
+    b.rests_on_supplier
+FROM orders AS o
+CROSS JOIN basis AS b;

@@ -1,0 +1,11 @@
+-- One row a sale of the day. What is read as another type than it has at the source is refused there.
+SELECT
+    sale_id::bigint AS sale_id,
+    sold_at::timestamptz AS sold_at,
+    store_code::text AS store_code,
+    product_code::text AS product_code,
+    quantity::integer AS quantity,
+    amount::numeric AS amount,
+    partner_order_id::bigint AS partner_order_id
+FROM store.sales
+WHERE sold_at >= %(window_start)s AND sold_at < %(window_end)s;

@@ -1,0 +1,32 @@
+-- One row per source that is loaded by windows: its trust, how far its dataset has come, and when the next window is
+-- due.
+SELECT
+    r.source,
+    r.dataset,
+    f.landed_until,
+    d.next_start + make_interval(secs => extract(EPOCH FROM d.step)) + d.due_after AS next_expected,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'landed') AS landed,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'skipped') AS skipped,
+    count(*) FILTER (WHERE w.is_due AND w.state IN ('missing', 'failed', 'running')) AS missing,
+    r.catch_up,
+    r.catches_up,
+    r.reason,
+    r.reliability::float8 AS reliability,
+    r.reliability_threshold::float8 AS reliability_threshold,
+    r.checks,
+    r.good_checks,
+    r.last_failure_at,
+    r.since_last_failure
+FROM ops.source_reliability AS r
+INNER JOIN (
+    SELECT
+        datasets.*,
+        control.due_until(datasets, ops.clock()) AS next_start
+    FROM control.datasets AS datasets
+) AS d USING (dataset)
+INNER JOIN ops.freshness AS f USING (dataset)
+LEFT JOIN ops.window_status AS w USING (dataset)
+GROUP BY
+    r.source, r.dataset, f.landed_until, d.next_start, d.step, d.due_after, r.catch_up, r.catches_up, r.reason,
+    r.reliability, r.reliability_threshold, r.checks, r.good_checks, r.last_failure_at, r.since_last_failure
+ORDER BY r.source;

@@ -1,0 +1,112 @@
+"""The DAG of the three sources, run by real Airflow: a day, one without a source, and one that is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import channels
+import pytest
+from channels import CHANNELS, PARTNER, STORE, SUPPLIER, change, day, rows, value
+
+from highwater import channel_simulation
+
+pytestmark = pytest.mark.usefixtures("three_sources")
+RunDag = Callable[..., Any]
+DAG = "multi_source_sync"
+TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
+STAGES = ["extract", "transform", "audit", "load", "summarise"]
+
+
+def states(run: Any) -> dict[str, str]:
+    return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+
+
+def flags(of: str = "2026-10-30") -> tuple[Any, ...]:
+    """What the rows of a synchronised day rest on: store, partner, supplier."""
+    (found,) = rows(
+        "SELECT DISTINCT rests_on_store, rests_on_partner, rests_on_supplier FROM sales.channel_sales"
+        " WHERE sold_at::date = %s",
+        of,
+    )
+    return tuple(found)
+
+
+def test_a_day_lands_from_each_source_by_its_rule_and_comes_together(airflow: RunDag) -> None:
+    run = airflow(DAG, TODAY.start)
+    assert str(run.state) == "success"
+    assert list(channels.landed(STORE)) == [day("2026-10-28"), BEFORE, TODAY], "the store catches up on all"
+    assert list(channels.landed(PARTNER)) == [TODAY], "the partner is not reliable yet"
+    ((week, delivery),) = channels.landed(SUPPLIER).items()
+    assert (week.start, delivery) == (datetime(2026, 10, 19, tzinfo=UTC), "delivery 1")
+    skipped = rows("SELECT dataset, lower(window_range)::date::text, rule, reason FROM ops.skipped_windows ORDER BY 1")
+    assert [tuple(row) for row in skipped] == [
+        ("supplier_settlements", "2026-10-26", "not due", "the source is expected to have it by 2026-11-06 00:00")
+    ]
+    stages = rows("SELECT stage, state FROM ops.attempts WHERE dataset = 'store_sales' ORDER BY attempt_id")
+    assert [tuple(row) for row in stages] == [(stage, "succeeded") for stage in STAGES * 3]
+    assert value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
+    sales = 400
+    counted = sales + channel_simulation.partner_orders(sales) - channel_simulation.fulfilled(sales)
+    assert value("SELECT rows_published FROM ops.window_ledger WHERE dataset = 'channel_sales' AND lower(window_range)"
+                 " = %s", TODAY.start) == counted  # fmt: skip
+    assert flags() == (True, True, False)
+    assert flags("2026-10-29") == (True, False, False)
+
+
+def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_made_anew_once_it_is_back(
+    airflow: RunDag,
+) -> None:
+    with channels.away("store"):
+        run = airflow(DAG, TODAY.start)
+    assert str(run.state) == "success"
+    assert states(run)["check_store"] == "success"
+    assert states(run)["sync_store"] == "skipped"
+    assert channels.landed(STORE) == {}
+    missing = "SELECT reason FROM ops.window_status WHERE dataset = 'store_sales' AND window_start = %s"
+    assert value(missing, TODAY.start).startswith("source 'store' is away")
+    assert channels.landed(SUPPLIER)
+    assert flags() == (False, True, False)
+    airflow(DAG, TODAY.start)
+    assert flags() == (True, True, False)
+    assert flags("2026-10-29") == (True, False, False)
+    assert value("SELECT count(*) FROM ops.gaps WHERE dataset IN ('store_sales', 'channel_sales')") == 0
+
+
+def test_a_day_that_breaks_a_critical_comparison_keeps_its_former_version(airflow: RunDag) -> None:
+    """A store hands an order of the partner over a second time."""
+    airflow(DAG, TODAY.start)
+    before = rows("SELECT version, content_hash FROM ops.window_ledger WHERE dataset = 'channel_sales'")
+    change(
+        "INSERT INTO store.sales SELECT sale_id + 100000, sold_at, store_code, product_code, quantity, amount,"
+        " partner_order_id FROM store.sales WHERE partner_order_id IS NOT NULL AND sold_at >= '2026-10-30' LIMIT 1"
+    )
+    change("UPDATE store.closed_days SET sales = sales + 1 WHERE day = '2026-10-30'")
+    run = airflow(DAG, TODAY.start)
+    assert str(run.state) == "failed"
+    assert states(run)["validate_cross_source"] == "success"
+    assert states(run)["publish_channel_sales"] == "failed"
+    assert rows("SELECT version, content_hash FROM ops.window_ledger WHERE dataset = 'channel_sales'") == before
+    reason = value(
+        "SELECT reason FROM ops.window_status WHERE dataset = 'channel_sales' AND window_start = %s", TODAY.start
+    )
+    assert "version 1 stands; the latest reload failed in validate_cross_source" in reason
+    assert '{"handovers": 41, "orders_handed_over": 40}' in reason
+
+
+def test_loads_share_a_pool_and_looks_do_not_wait_for_it(airflow: RunDag) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    from highwater import settings
+
+    dag = DagBag(dag_folder=settings.ROOT / f"dags/{DAG}.py").dags[DAG]
+    assert {task.task_id for task in dag.tasks if task.pool == "loading"} == {
+        "sync_store",
+        "sync_partner",
+        "sync_supplier",
+    }
+    assert (dag.catchup, dag.max_active_runs) == (True, 1)
+    assert dag.start_date == datetime(2026, 10, 31, tzinfo=UTC) - timedelta(days=14)
+    assert dag.get_task("synchronise").trigger_rule == "all_done"
+    assert CHANNELS.suite == "cross_source"

@@ -1,0 +1,219 @@
+"""control.sources and what is measured of the sources: what is refused, when reliability switches the catch-up, what
+`highwater sources` shows, and the way up from the table as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from typing import Any
+
+import channels
+import psycopg2
+import pytest
+from channels import PARTNER, STORE, SUPPLIER, day, rows, rule, value
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import bootstrap, metadata, settings, source_checks, warehouse
+from highwater.errors import ConfigurationError, RefusedData
+from highwater.source_checks import Check
+
+TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
+GOOD = Check("good", True, 0.1, True, None)
+BAD = Check("away", False, 0.1, False, "source 'partner' is away: the role may not log in")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "constraint"),
+    [
+        ("source = 'depot'", "source_is_one_of_shop_store_partner_supplier"),
+        ("source = 'store'", "each_source_feeds_one_dataset"),
+        ("dataset = 'nothing'", "sources_dataset_fkey"),
+        ("catch_up = 'sometimes'", "catch_up_is_all_reliable_or_none"),
+        ("reliability_threshold = 80", "reliability_threshold_is_between_0_and_1"),
+        ("reliability_threshold = -0.1", "reliability_threshold_is_between_0_and_1"),
+        ("reliability_threshold = 'NaN'", "reliability_threshold_is_between_0_and_1"),
+        ("reliability_checks = 0", "reliability_checks_is_between_1_and_1000"),
+        ("catch_up_limit = '-1 day'", "catch_up_limit_is_not_negative"),
+        ("statement_timeout = '0'", "statement_timeout_is_a_second_to_a_day"),
+        ("strategy = 'guess'", "strategy_is_xid_updated_at_or_windows"),
+    ],
+)
+def test_the_database_refuses_what_cannot_be_and_says_which_rule(
+    platform: object, admin: Cursor, assignment: str, constraint: str
+) -> None:
+    with pytest.raises(psycopg2.IntegrityError, match=constraint):
+        admin.execute(f"UPDATE control.sources SET {assignment} WHERE source = 'partner'")
+
+
+def test_nobody_but_the_function_writes_a_check(platform: object) -> None:
+    for statement in (
+        "INSERT INTO ops.source_checks (source) VALUES ('store')",
+        "DELETE FROM ops.catch_up_changes",
+        "UPDATE control.sources SET catch_up = 'all'",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege), warehouse.session("loader") as cursor:
+            cursor.execute(statement)
+
+
+def test_a_check_of_an_unknown_source_is_refused(platform: object) -> None:
+    with pytest.raises(RefusedData, match='unknown source "depot"; known: partner, store, supplier'):
+        source_checks.record("depot", TODAY, GOOD, channels.run())
+
+
+def test_a_bootstrap_brings_the_table_as_it_was_to_what_it_is(platform: object, admin: Cursor) -> None:
+    def columns() -> list[Any]:
+        return rows(
+            "SELECT column_name::text, is_nullable, column_default FROM information_schema.columns"
+            " WHERE table_schema = 'control' AND table_name = 'sources' ORDER BY column_name"
+        )
+
+    def constraints() -> list[Any]:
+        return rows(
+            "SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = 'control.sources'::regclass ORDER BY 1"
+        )
+
+    before, rules = (
+        (columns(), constraints()),
+        rows("SELECT dataset, source, strategy, catch_up FROM control.sources ORDER BY 1"),
+    )
+    admin.execute("DROP VIEW ops.source_reliability CASCADE")
+    admin.execute("DROP VIEW ops.window_status CASCADE")
+    admin.execute("DELETE FROM control.sources WHERE strategy = 'windows'")
+    admin.execute(
+        "ALTER TABLE control.sources DROP COLUMN source, DROP COLUMN catch_up, DROP COLUMN reliability_threshold,"
+        " DROP COLUMN reliability_checks, DROP COLUMN catch_up_limit, DROP COLUMN statement_timeout,"
+        " DROP CONSTRAINT strategy_is_xid_updated_at_or_windows,"
+        " ADD CONSTRAINT strategy_is_xid_or_updated_at CHECK (strategy IN ('xid', 'updated_at'))"
+    )
+    admin.execute("UPDATE control.sources SET max_changes = 77 WHERE dataset = 'orders'")
+    admin.connection.commit()
+    bootstrap.run()
+    assert (columns(), constraints()) == before
+    assert rows("SELECT dataset, source, strategy, catch_up FROM control.sources ORDER BY 1") == rules
+    assert value("SELECT max_changes FROM control.sources WHERE dataset = 'orders'") == 77
+    admin.execute("UPDATE control.sources SET max_changes = DEFAULT WHERE dataset = 'orders'")
+    admin.connection.commit()
+
+
+@pytest.mark.usefixtures("three_sources")
+class TestReliability:
+    def record(self, *checks: Check) -> None:
+        for check in checks:
+            source_checks.record("partner", TODAY, check, channels.run())
+
+    def reliability(self) -> Any:
+        (row,) = rows("SELECT * FROM ops.source_reliability WHERE source = 'partner'")
+        return row
+
+    def test_a_source_is_not_reliable_before_there_are_checks_enough(self) -> None:
+        assert self.reliability().reason == "0 of the last 0 checks were good, 10 are needed to judge by"
+        self.record(*[GOOD] * 9)
+        assert (self.reliability().reliability, self.reliability().catches_up) == (1, False)
+        self.record(GOOD)
+        assert self.reliability().catches_up
+
+    def test_only_the_newest_checks_count_and_the_last_failure_is_remembered(self) -> None:
+        self.record(BAD, *[GOOD] * 10)
+        found = self.reliability()
+        assert (found.checks, found.good_checks) == (10, 10)
+        assert found.last_failure_at is not None
+
+    def test_an_incomplete_window_counts_as_bad_and_one_that_is_not_due_does_not(self) -> None:
+        self.record(Check("incomplete", True, 0.1, False, "short"), Check("good", True, 0.1, None, None))
+        assert (self.reliability().checks, self.reliability().good_checks) == (2, 1)
+
+    def test_crossing_the_threshold_is_said_once_each_way(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.record(*[GOOD] * 12, BAD, BAD, BAD, BAD, *[GOOD] * 9)
+        changes = rows("SELECT catches_up, reason FROM ops.catch_up_changes ORDER BY change_id")
+        assert [tuple(change) for change in changes] == [
+            (True, "10 of the last 10 checks were good, enough for the threshold of 0.8"),
+            (False, "7 of the last 10 checks were good, fewer than the threshold of 0.8"),
+            (True, "8 of the last 10 checks were good, enough for the threshold of 0.8"),
+        ]
+        said = [record.message for record in caplog.records if "past windows" in record.message]
+        assert [line.split(" past windows")[0] for line in said] == [
+            "source partner catches up on",
+            "source partner no longer catches up on",
+            "source partner catches up on",
+        ]
+
+    def test_a_share_exactly_at_the_threshold_is_enough(self) -> None:
+        self.record(BAD, BAD, *[GOOD] * 8)
+        assert self.reliability().catches_up
+
+    def test_what_the_next_run_does_follows_the_threshold_with_no_restart(self) -> None:
+        rule("partner", "reliability_checks = 2, reliability_threshold = 0.5")
+        self.record(BAD, GOOD)
+        channels.load(PARTNER, BEFORE)
+        assert list(channels.landed(PARTNER)) == [day("2026-10-28"), BEFORE]
+        rule("partner", "reliability_threshold = 0.6")
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("UPDATE control.datasets SET first_window = '2026-10-27' WHERE dataset = 'partner_sales'")
+        channels.load(PARTNER, day("2026-10-27"))
+        assert value("SELECT rule FROM ops.skipped_windows WHERE dataset = 'partner_sales'") == "current window only"
+        rule("partner", "reliability_threshold = 0.5")
+        channels.load(PARTNER, TODAY)
+        assert len(channels.landed(PARTNER)) == 4
+        assert value("SELECT count(*) FROM ops.skipped_windows WHERE dataset = 'partner_sales'") == 0
+
+    def test_a_rule_of_the_table_decides_without_any_check(self) -> None:
+        rule("partner", "catch_up = 'all'")
+        assert self.reliability().catches_up
+        rule("partner", "catch_up = 'none'")
+        self.record(*[GOOD] * 20)
+        assert not self.reliability().catches_up
+        assert value("SELECT count(*) FROM ops.catch_up_changes") == 0
+
+
+def test_a_source_without_a_row_is_named(platform: object) -> None:
+    with warehouse.session("loader") as cursor, pytest.raises(ConfigurationError, match="source 'depot' has no row"):
+        source_checks.trust(cursor, "depot")
+
+
+def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "highwater.cli", *arguments],
+        env={**os.environ, "PYTHONPATH": str(settings.ROOT), "COLUMNS": "200"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_shows_each_source_with_what_it_is_trusted_with_and_why(three_sources: None) -> None:
+    channels.load(STORE, TODAY)
+    channels.load(SUPPLIER, TODAY)
+    channels.check(PARTNER, TODAY)
+    with channels.away("partner"):
+        told = json.loads(highwater("sources", "--json").stdout)
+        shown = highwater("sources")
+    partner, store, supplier = told
+    assert (partner["source"], partner["reachable"], partner["catches_up"]) == ("partner", False, False)
+    assert "not permitted to log in" in partner["away_because"]
+    assert partner["reason"] == "1 of the last 1 checks were good, 10 are needed to judge by"
+    assert (store["reachable"], store["landed"], store["missing"]) == (True, 3, 0)
+    assert store["landed_until"].startswith("2026-10-31 00:00")
+    assert store["next_expected"].startswith("2026-11-01 00:00")
+    assert supplier["landed_until"].startswith("2026-10-26 00:00")
+    assert supplier["next_expected"].startswith("2026-11-06 00:00")
+    assert shown.returncode == 0
+    assert "off: 1 of the last 1 checks were good" in shown.stdout
+    assert "never checked" in shown.stdout
+
+
+def test_the_pool_of_loading_slots_is_made_once_and_keeps_the_size_somebody_gave_it(airflow: object) -> None:
+    metadata.make_pools()
+    with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
+        cursor = link.cursor()
+        cursor.execute("UPDATE slot_pool SET slots = 7 WHERE pool = 'loading'")
+        assert cursor.rowcount == 1
+    metadata.make_pools()
+    with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link:
+        cursor = link.cursor()
+        cursor.execute("SELECT slots FROM slot_pool WHERE pool = 'loading'")
+        assert cursor.fetchone()[0] == 7  # type: ignore[index]

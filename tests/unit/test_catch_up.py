@@ -1,0 +1,142 @@
+"""Which windows a run loads and skips, by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from highwater.catch_up import Situation, Trust, decide, newest_due
+from highwater.windows import Grid, Window
+
+DAY = timedelta(days=1)
+FIRST = datetime(2026, 10, 1, tzinfo=UTC)
+DAYS, WEEKS = Grid(FIRST, DAY), Grid(datetime(2026, 10, 5, tzinfo=UTC), 7 * DAY)
+STORE = Trust("all", True, "", 30 * DAY)
+PARTNER = Trust("reliable", False, "5 of the last 10 checks were good", 4 * DAY)
+RELIABLE = replace(PARTNER, catches_up=True, reason="9 of the last 10 checks were good")
+
+
+def day(number: int) -> Window:
+    """The day of October."""
+    return Window(FIRST + DAY * (number - 1), FIRST + DAY * number)
+
+
+def week(number: int) -> Window:
+    """The week from the first Monday, counted from 1."""
+    return Window(WEEKS.first + 7 * DAY * (number - 1), WEEKS.first + 7 * DAY * number)
+
+
+def store(of: int, landed: tuple[int, ...] = ()) -> Situation:
+    return Situation(day(of), day(20).end, DAYS, timedelta(0), STORE, {day(n): "" for n in landed})
+
+
+def partner(of: int, trust: Trust = PARTNER, landed: tuple[int, ...] = (), today: int = 10) -> Situation:
+    now = day(today).start + timedelta(seconds=30)
+    return Situation(day(of), now, DAYS, timedelta(0), trust, {day(n): "" for n in landed})
+
+
+def supplier(of: int, landed: dict[int, str], offered: dict[int, str]) -> Situation:
+    def by_week(numbers: dict[int, str]) -> dict[Window, str]:
+        return {week(n): revision for n, revision in numbers.items()}
+
+    return Situation(day(of), day(31).end, WEEKS, 4 * DAY, STORE, by_week(landed), by_week(offered))
+
+
+def test_a_source_that_catches_up_on_all_gets_the_day_of_the_run_and_every_gap_before_it_oldest_first() -> None:
+    assert list(decide(store(5, landed=(1, 3))).load) == [day(2), day(4), day(5)]
+
+
+def test_it_leaves_later_days_to_their_own_runs() -> None:
+    decision = decide(store(2))
+    assert (list(decision.load), decision.skip) == ([day(1), day(2)], [])
+
+
+def test_the_day_of_the_run_is_loaded_again_when_it_has_landed() -> None:
+    assert decide(store(3, landed=(1, 2, 3))).load == {day(3): "the window of this run"}
+
+
+def test_the_current_window_is_loaded_and_nothing_else_while_the_source_is_not_reliable() -> None:
+    decision = decide(partner(9))
+    assert (list(decision.load), decision.skip) == ([day(9)], [])
+
+
+def test_a_run_for_a_past_window_skips_it_and_says_why() -> None:
+    decision = decide(partner(8))
+    assert not decision.load
+    ((skip),) = decision.skip
+    assert (skip.window, skip.rule) == (day(8), "current window only")
+    assert skip.reason == (
+        "the current window is 2026-10-09, and past ones are not caught up on: 5 of the last 10 checks were good"
+    )
+
+
+def test_a_reliable_source_catches_up_on_what_is_missing_as_far_as_the_limit_allows() -> None:
+    assert list(decide(partner(9, RELIABLE, landed=(8,))).load) == [day(7), day(9)]
+
+
+def test_a_run_for_a_past_window_catches_up_on_it_and_those_before_it_but_not_on_later_ones() -> None:
+    assert list(decide(partner(8, RELIABLE)).load) == [day(7), day(8)]
+
+
+def test_a_past_window_older_than_the_limit_is_skipped_even_if_the_source_is_reliable() -> None:
+    decision = decide(partner(6, RELIABLE))
+    assert not decision.load
+    assert [(skip.window, skip.rule) for skip in decision.skip] == [(day(6), "catch-up limit")]
+
+
+def test_a_window_that_begins_exactly_at_the_limit_is_caught_up_on() -> None:
+    at_limit = replace(partner(9, RELIABLE), now=day(10).start)
+    assert list(decide(at_limit).load) == [day(6), day(7), day(8), day(9)]
+    assert list(decide(replace(at_limit, day=day(6))).load) == [day(6)]
+
+
+def test_a_source_that_never_catches_up_loads_the_current_window_alone() -> None:
+    never = Trust("none", False, "control.sources says never to catch up", 30 * DAY)
+    assert list(decide(partner(9, never)).load) == [day(9)]
+    assert decide(partner(8, never)).skip[0].reason.endswith("control.sources says never to catch up")
+
+
+def test_a_run_that_comes_before_its_window_has_ended_skips_it_until_then() -> None:
+    decision = decide(partner(10))
+    assert not decision.load
+    assert decision.skip[0].reason == "the source is expected to have it by 2026-10-11 00:00"
+
+
+def test_all_weeks_that_are_due_by_the_day_of_the_run_are_landed_oldest_first() -> None:
+    offered = {1: "delivery 1", 2: "delivery 1", 3: "delivery 1"}
+    assert list(decide(supplier(22, {}, offered)).load) == [week(1), week(2)]
+
+
+def test_a_week_is_due_when_the_fourth_day_after_it_begins() -> None:
+    offered = {1: "delivery 1"}
+    assert list(decide(supplier(14, {}, offered)).load) == []
+    assert list(decide(supplier(15, {}, offered)).load) == [week(1)]
+
+
+def test_the_newest_window_that_is_due_waits_for_what_comes_after_its_end() -> None:
+    known = supplier(22, {}, {})
+    assert newest_due(known, day(22).end) == week(2)
+    assert newest_due(known, day(22).start) == week(1)
+    assert newest_due(known, day(14).end) is None
+
+
+def test_a_run_within_a_week_skips_it_and_the_one_not_yet_due_with_the_day_the_file_is_expected() -> None:
+    decision = decide(supplier(14, {}, {}))
+    assert [(skip.window, skip.rule) for skip in decision.skip] == [(week(1), "not due"), (week(2), "not due")]
+    assert "2026-10-16 00:00" in decision.skip[0].reason
+    assert "2026-10-23 00:00" in decision.skip[1].reason
+
+
+def test_a_week_that_came_early_and_landed_is_not_skipped() -> None:
+    assert [skip.window for skip in decide(supplier(14, {1: "delivery 1"}, {1: "delivery 1"})).skip] == [week(2)]
+
+
+def test_a_corrected_week_replaces_what_landed_and_an_unchanged_one_is_left_alone() -> None:
+    decision = decide(supplier(22, {1: "delivery 1", 2: "delivery 1"}, {1: "delivery 2", 2: "delivery 1"}))
+    assert decision.load == {week(1): "delivery 2 has come, delivery 1 is what landed"}
+
+
+def test_a_week_that_is_due_but_was_not_delivered_is_late_and_no_rule_skips_it() -> None:
+    decision = decide(supplier(22, {1: "delivery 1"}, {1: "delivery 1"}))
+    assert decision.late == [week(2)]
+    assert week(2) not in {skip.window for skip in decision.skip}
