@@ -32,14 +32,14 @@ from highwater import settings
 START = settings.get().days_before_anchor(3)
 
 
-@task
-def nothing() -> None: ...
+@task.short_circuit
+def nothing() -> bool:
+    return get_current_context()["dag_run"].logical_date < START + timedelta(hours=6)
 
 
 @task
-def backlog(before: object = None) -> list[int]:
-    first = get_current_context()["dag_run"].logical_date < START + timedelta(hours=6)
-    return list(range({windows})) if first else []
+def backlog() -> list[int]:
+    return list(range({windows}))
 
 
 @task
