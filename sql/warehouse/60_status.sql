@@ -173,14 +173,15 @@ FROM ops.window_status
 WHERE is_due OR state <> 'not due'
 GROUP BY dataset, window_start::date;
 
--- One row per dataset: how old the newest landed data is, against its limit.
+-- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts
+-- from the first window on.
 CREATE OR REPLACE VIEW ops.freshness AS
 SELECT
     d.dataset,
     newest.landed_until,
     ops.clock() - newest.landed_until AS lag,
     d.max_lag,
-    coalesce(ops.clock() - newest.landed_until > d.max_lag, d.max_lag IS NOT NULL) AS is_stale
+    coalesce(ops.clock() - coalesce(newest.landed_until, d.first_window) > d.max_lag, FALSE) AS is_stale
 FROM control.datasets AS d
 CROSS JOIN LATERAL (
     SELECT max(upper(l.window_range)) AS landed_until FROM ops.window_ledger AS l

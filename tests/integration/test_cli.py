@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from loading import day, land
+from psycopg2.extensions import cursor as Cursor
 
 from highwater import credentials, settings
 
@@ -46,6 +47,15 @@ def test_status_for_a_program_is_json() -> None:
     assert sales["is_stale"] is True
     first_gap = next(gap for gap in answer["not_landed"] if gap["dataset"] == "daily_sales")
     assert first_gap["window_start"] == "2026-10-02 00:00:00+00:00"
+
+
+@pytest.mark.parametrize(("first_window", "is_stale"), [("2026-10-30 06:30+00", False), ("2026-10-30 05:30+00", True)])
+def test_before_anything_landed_a_dataset_is_stale_once_its_first_window_is_older_than_its_limit(
+    admin: Cursor, first_window: str, is_stale: bool
+) -> None:
+    admin.execute("UPDATE control.datasets SET first_window = %s WHERE dataset = 'daily_sales'", (first_window,))
+    admin.execute("SELECT landed_until, is_stale FROM ops.freshness WHERE dataset = 'daily_sales'")
+    assert tuple(admin.fetchone() or ()) == (None, is_stale)
 
 
 def test_check_says_by_its_exit_code_whether_all_has_landed() -> None:
