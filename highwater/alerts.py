@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ QUICK_TRIES = 2
 MOST_TRIES = 50
 """After so many goes, about half a day, a message is given up."""
 
+_put_off: ContextVar[bool] = ContextVar("looks are put off", default=False)
 _APART = re.compile(r",?\s+|,(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
@@ -67,15 +69,30 @@ def look() -> None:
 
     Does nothing to the incidents of a warehouse that is away: whoever looks next sees the same.
     """
+    if _put_off.get():
+        return
     try:
-        with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
-            seen = warehouse.fetch(cursor)
-        if any(seen):
-            log.info("incidents: %s opened, %s escalated, %s closed", *seen)
-        send_waiting()
+        with closing(warehouse.connect("loader")) as link:
+            link.autocommit = True
+            with link.cursor() as cursor:
+                cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
+                seen = warehouse.fetch(cursor)
+                if any(seen):
+                    log.info("incidents: %s opened, %s escalated, %s closed", *seen)
+                _send(cursor)
     except Exception:
         log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Put off the looks within the block to its end: a task of many stages need not look after each."""
+    before = _put_off.set(True)
+    try:
+        yield
+    finally:
+        _put_off.reset(before)
+        look()
 
 
 def on_failure(_context: object) -> None:
@@ -88,16 +105,20 @@ def send_waiting() -> int:
 
     A receiver that is away costs a few seconds at most, and its next try is not before a growing wait is over.
     """
-    sent = 0
     with closing(warehouse.connect("loader")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
-            while _something_waits(cursor) and _take_turn(cursor):
-                before = sent
-                sent += _drain(cursor)
-                cursor.execute("SELECT pg_advisory_unlock(18808, 1)")
-                if sent == before:
-                    break
+            return _send(cursor)
+
+
+def _send(cursor: Cursor) -> int:
+    sent = 0
+    while _something_waits(cursor) and _take_turn(cursor):
+        before = sent
+        sent += _drain(cursor)
+        cursor.execute("SELECT pg_advisory_unlock(18808, 1)")
+        if sent == before:
+            break
     return sent
 
 
@@ -124,7 +145,7 @@ def _drain(cursor: Cursor) -> int:
             return sent
         error = None
         try:
-            _send(known[message.destination].url, message)
+            _hand_over(known[message.destination].url, message)
             sent += 1
         except NotTaken as failure:
             error = str(failure)
@@ -140,7 +161,7 @@ def _drain(cursor: Cursor) -> int:
     stop=tenacity.stop_after_attempt(QUICK_TRIES),
     reraise=True,
 )
-def _send(url: str, message: Any) -> None:
+def _hand_over(url: str, message: Any) -> None:
     """Hand one message to one address.
 
     Raises:

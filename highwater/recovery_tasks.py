@@ -66,12 +66,13 @@ def process_window(pipeline: Pipeline, window: list[str]) -> None:
         if ledger.version(cursor, wanted.dataset, wanted.window):
             log.info("%s %s has landed already", wanted.dataset, wanted.window)
             return
-    available = tasks.validate_availability.function(wanted)
-    extracted = tasks.extract.function(wanted, available)
-    cleaned = tasks.transform.function(wanted, extracted)
-    audited = tasks.audit.function(wanted, cleaned)
-    landed = tasks.load.function(wanted, audited)
-    tasks.summarise.function(wanted, landed)
+    with alerts.one_look():
+        available = tasks.validate_availability.function(wanted)
+        extracted = tasks.extract.function(wanted, available)
+        cleaned = tasks.transform.function(wanted, extracted)
+        audited = tasks.audit.function(wanted, cleaned)
+        landed = tasks.load.function(wanted, audited)
+        tasks.summarise.function(wanted, landed)
     with warehouse.session("loader") as cursor:
         log.info("%s", recovery.progress(cursor) or "no outage was found")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from loading import day, land, run
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
+from typer.testing import CliRunner
 from waiting import wait_until
 
 from highwater import alerts, ledger, settings, warehouse
@@ -285,6 +287,15 @@ class TestWhatPeopleAreTold:
         alerts.look()
         assert hook.titles == [AWAY]
 
+    def test_looks_within_a_block_are_put_off_to_its_end(self, hook: Receiver) -> None:
+        with alerts.one_look():
+            attempt("extract", away())
+            assert incidents() == []
+        assert hook.titles == [AWAY]
+        with pytest.raises(SourceAway), alerts.one_look(), ledger.attempt("orders", DAY, "extract", run()):
+            raise away("shop")
+        assert len(hook.titles) == 2
+
     def test_of_two_who_send_at_once_one_does(self, hook: Receiver) -> None:
         hook.answer = None
         first = threading.Thread(target=attempt, args=("extract", away()))
@@ -400,6 +411,54 @@ class TestReceiversThatFail:
         settings.get.cache_clear()
         alerts.look()
         assert "whoever looks next will" in caplog.text
+
+
+class TestTheCommands:
+    def test_the_status_shows_what_is_open_and_what_was_not_delivered(self, hook: Receiver) -> None:
+        from highwater.cli import app
+
+        hook.answer = 503
+        attempt("extract", away())
+        shown = CliRunner().invoke(app, ["status"]).output
+        assert f"{AWAY} (1 attempts)" in shown
+        assert "pending (1 tries, answered 503)" in shown
+        answer = json.loads(CliRunner().invoke(app, ["status", "--json"]).output)
+        assert [incident["title"] for incident in answer["incidents"]] == [AWAY]
+        assert [alert["state"] for alert in answer["undelivered_alerts"]] == ["pending"]
+        assert "See that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
+
+    def test_an_incident_is_acknowledged_by_name_and_with_a_note(self, hook: Receiver) -> None:
+        from highwater.cli import app
+
+        attempt("extract", away())
+        with warehouse.session("analyst") as cursor:
+            number = str(alerts.open_incidents(cursor)[0].incident_id)
+        shell = CliRunner()
+        nothing_said = shell.invoke(app, ["incidents", "acknowledge", number, "--note", " "])
+        assert isinstance(nothing_said.exception, ConfigurationError)
+        done = shell.invoke(app, ["incidents", "acknowledge", number, "--note", "on it", "--by", "kim"])
+        assert done.output == f"incident {number}: acknowledged by kim\n"
+        with warehouse.session("analyst") as cursor:
+            assert alerts.open_incidents(cursor)[0].acknowledged_by == "kim"
+
+    @pytest.mark.parametrize("command", ["bootstrap", "init"])
+    def test_a_start_with_a_malformed_address_is_refused_and_its_secret_not_shown(
+        self, platform: object, command: str
+    ) -> None:
+        refused = subprocess.run(
+            [sys.executable, "-m", "highwater.cli", command],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(settings.ROOT),
+                "HIGHWATER_ALERT_URLS": "json://fine slack://s3cretword",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused.returncode == 2
+        assert "HIGHWATER_ALERT_URLS is refused: address 2 of 2 (slack://…)" in refused.stderr
+        assert "s3cretword" not in refused.stderr + refused.stdout
 
 
 class TestFromTheDags:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from batches import DATASETS, FIRST, STEP, land, window
+from psycopg2.extensions import connection as Connection
 from receiver import Receiver, receiver
 from typer.testing import CliRunner
 
@@ -285,11 +286,10 @@ class TestHealth:
         """A source is a login of the simulation, as its connection in Airflow has it."""
         from highwater import sources
 
-        monkeypatch.setattr(
-            sources,
-            "_connect",
-            lambda name, _limit: warehouse.connect(f"{name}_reader", settings.get().sources_database),
-        )
+        def connect(name: str, _limit: object) -> Connection:
+            return warehouse.connect(f"{name}_reader", settings.get().sources_database)
+
+        monkeypatch.setattr(sources, "_connect", connect)
 
     def test_all_is_well_with_a_row_a_check(self) -> None:
         health.check("run", ["billing", "web"])
