@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from highwater import bootstrap, local_server, settings, warehouse
 
@@ -27,18 +29,32 @@ ENVIRONMENT = {
 SUITES = ("unit", "integration", "e2e", "compose")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The cheap tests first; those of compose are left out where there is no Docker engine, but never in CI.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The cheap tests first, or last where two processes share them, so that neither ends long before the other.
 
-    Where several processes share the tests, each takes a file at a time, and one all of compose: they share a platform.
+    Those of compose are left out where there is no Docker engine, but never in CI.
     """
-    items.sort(key=lambda item: next((n for n, suite in enumerate(SUITES) if suite in item.path.parts), len(SUITES)))
+    items.sort(
+        key=lambda item: next((n for n, suite in enumerate(SUITES) if suite in item.path.parts), len(SUITES)),
+        reverse=hasattr(config, "workerinput"),
+    )
     in_compose = [item for item in items if "compose" in item.path.parts]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("compose" if "compose" in item.path.parts else str(item.path)))
     if in_compose and not os.environ.get("CI") and not _docker_answers():
         for item in in_compose:
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers here: compose is not tested"))
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives each process a file at a time, and all of compose to one: its files share a platform."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "compose" if "compose" in Path(file).parts else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """How scripts/test shares the tests between its two processes."""
+    return ByFile(config, log)
 
 
 def _docker_answers() -> bool:
