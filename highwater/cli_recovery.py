@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from highwater import clock, outage, recovery, warehouse
+from highwater import clock, recovery, recovery_drill, warehouse
 from highwater.recovery import Progress
 
 POLL = 1.0
@@ -59,7 +59,7 @@ def simulate(
             f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
             abort=True,
         )
-    forgotten = outage.simulate(since)
+    forgotten = recovery_drill.simulate(since)
     out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; highwater recovery --watch")
 
 

@@ -1,4 +1,4 @@
-"""Stage an outage in a running platform: what was recorded since a moment was never recorded, the sources went on."""
+"""A drill of the recovery: what was recorded since a moment was never recorded, while the sources went on."""
 
 from __future__ import annotations
 
