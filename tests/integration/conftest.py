@@ -1,4 +1,4 @@
-"""Real Airflow in the test's own process: a migrated metadata database and one run of a DAG at a time."""
+"""Real Airflow in the test's own process, a shop and sources to load from, somebody to be told, a clock to move."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg2.extensions import cursor as Cursor
+from receiver import Receiver, receiver
 
 from highwater import channel_simulation, clock, local_environment, settings, shop_simulation, warehouse
 
@@ -112,3 +113,25 @@ def three_sources(airflow: Callable[..., Any], empty_warehouse: None) -> Iterato
             " partner.resends, partner.outages, supplier.settlements, supplier.deliveries, simulation.outages"
         )
     channel_simulation.advance(clock.now())
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A webhook that is told of incidents."""
+    with receiver() as mine:
+        monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
+        settings.get.cache_clear()
+        yield mine
+    monkeypatch.undo()
+    settings.get.cache_clear()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Moves the clock to so long after noon, when it stands still otherwise."""
+    noon = clock.now()
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setenv("HIGHWATER_NOW", (noon + by).isoformat())
+
+    return move

@@ -42,27 +42,6 @@ def nothing_to_recover(platform: object) -> Iterator[None]:
         cursor.execute(move, (datetime(2026, 10, 28, tzinfo=UTC),))
 
 
-@pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A webhook that is told of incidents."""
-    with receiver() as mine:
-        monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
-        settings.get.cache_clear()
-        yield mine
-    monkeypatch.undo()
-    settings.get.cache_clear()
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Moves the clock to so long after noon."""
-
-    def move(by: timedelta) -> None:
-        monkeypatch.setenv("HIGHWATER_NOW", (NOW + by).isoformat())
-
-    return move
-
-
 def attempt(stage: str, failure: BaseException | None = None, window: Any = DAY, dataset: str = "daily_sales") -> None:
     """One attempt at a stage as a task makes it, with this end; then the look that every task has at its end."""
     try:

@@ -6,14 +6,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from batches import DATASETS, FIRST, STEP, land, window
 from psycopg2.extensions import connection as Connection
-from receiver import Receiver, receiver
+from receiver import Receiver
 from typer.testing import CliRunner
 
 from highwater import alerts, batch_simulation, clock, health, ledger, recovery, settings, warehouse
@@ -35,27 +35,6 @@ def batches_restored(platform: Path) -> Iterator[None]:
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute("TRUNCATE billing.payments, billing.closed_batches, web.page_views, web.closed_batches")
     batch_simulation.advance(clock.now())
-
-
-@pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A webhook that is told of incidents."""
-    with receiver() as mine:
-        monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
-        settings.get.cache_clear()
-        yield mine
-    monkeypatch.undo()
-    settings.get.cache_clear()
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Moves the clock to so long after noon."""
-
-    def move(by: timedelta) -> None:
-        monkeypatch.setenv("HIGHWATER_NOW", (datetime(2026, 10, 31, 12, tzinfo=UTC) + by).isoformat())
-
-    return move
 
 
 @pytest.fixture
