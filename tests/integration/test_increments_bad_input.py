@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, identify, land, plan, prepare, rule, there, value
 
-from highwater import settings, warehouse
+from highwater import credentials, settings, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 
 Change = Callable[[str], int]
@@ -86,7 +86,7 @@ def backup(small_shop: Change, simulator: Cursor, admin: Cursor) -> Iterator[Cal
 
     def restore() -> None:
         administer("DROP DATABASE {live} WITH (FORCE)", "ALTER DATABASE {copy} RENAME TO {live}")
-        for role in ("simulator", "shop_reader", "legacy_reader"):
+        for role in ("simulator", *credentials.SOURCE_READERS):
             administer(f"GRANT CONNECT ON DATABASE {{live}} TO {role}")
         administer("REVOKE ALL ON DATABASE {live} FROM PUBLIC")
 
