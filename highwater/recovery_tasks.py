@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from highwater import alerts, health, ledger, recovery, settings, sources, tasks, warehouse
-from highwater.errors import IntegrityBroken
-from highwater.ledger import Run
 from highwater.tasks import Pipeline
 from highwater.windows import Window
 
 log = logging.getLogger(__name__)
 
 Planned = list[list[str]]
-"""Windows as a task hands them on: start and end, ISO 8601."""
+"""Windows as a task hands them on: the bounds of each."""
 
 
 @task.short_circuit
 def check_health(critical: Pipeline, non_critical: Pipeline) -> bool:
     """Is all that the work needs well? If not, the run waits with growing pauses; if nothing is to land, it ends."""
-    try:
-        for verdict in health.check(_run().run_id, [critical.connection, non_critical.connection]):
+    run, own = tasks.this_run()
+    with tasks.final_errors_end_the_task():
+        for verdict in health.check(run.run_id, [critical.connection, non_critical.connection]):
             log.info("%s: well, %.2f s", verdict.name, verdict.seconds)
-    finally:
-        alerts.look()
-    own = get_current_context()["dag_run"].logical_date
     with warehouse.session("loader") as cursor:
         return any(recovery.backlog(cursor, each.dataset, 1, own=own) for each in (critical, non_critical))
 
@@ -58,8 +52,7 @@ def non_critical_backlog(pipeline: Pipeline, critical: Pipeline, planned: Planne
 @task(map_index_template="{{ window }}")
 def process_window(pipeline: Pipeline, window: list[str]) -> None:
     """Stage, audit and publish one window of the backlog; does nothing where it has landed meanwhile."""
-    start, end = map(datetime.fromisoformat, window)
-    wanted = replace(pipeline, window=Window(start, end))
+    wanted = replace(pipeline, window=Window.between(window))
     assert wanted.window is not None
     get_current_context()["window"] = str(wanted.window)  # type: ignore[typeddict-unknown-key]
     with warehouse.session("loader") as cursor:
@@ -89,25 +82,23 @@ def validate_integrity(
         ]
     if not any(windows):
         raise AirflowSkipException("this run loaded nothing")
-    try:
-        with (
-            sources.snapshot(critical.connection) as billing,
-            sources.snapshot(non_critical.connection) as web,
-            warehouse.session("loader") as target,
-        ):
-            recovery.check_integrity(
-                billing=billing, web=web, target=target, critical=windows[0], others=windows[1], run=_run()
-            )
-    except IntegrityBroken as error:
-        raise AirflowFailException(str(error)) from error
-    finally:
-        alerts.look()
+    run, _own = tasks.this_run()
+    with (
+        tasks.final_errors_end_the_task(),
+        sources.snapshot(critical.connection) as billing,
+        sources.snapshot(non_critical.connection) as web,
+        warehouse.session("loader") as target,
+    ):
+        recovery.check_integrity(
+            billing=billing, web=web, target=target, critical=windows[0], others=windows[1], run=run
+        )
 
 
 @task(trigger_rule="all_done")
 def notify(critical: Pipeline, non_critical: Pipeline, payments: Planned | None, page_views: Planned | None) -> None:
     """Say how far it is, send what is waiting, and fail the run if what it had planned is not whole."""
     alerts.look()
+    run, _own = tasks.this_run()
     with warehouse.session("loader") as cursor:
         log.info("%s", recovery.progress(cursor) or "no outage was found")
         left = [
@@ -117,7 +108,7 @@ def notify(critical: Pipeline, non_critical: Pipeline, payments: Planned | None,
             if not ledger.version(cursor, pipeline.dataset, window)
         ]
         cursor.execute(
-            "SELECT count(*) FROM ops.integrity_checks WHERE verdict = 'failed' AND run_id = %s", (_run().run_id,)
+            "SELECT count(*) FROM ops.integrity_checks WHERE verdict = 'failed' AND run_id = %s", (run.run_id,)
         )
         broken = warehouse.fetch_value(cursor)
     if payments is None:
@@ -127,21 +118,15 @@ def notify(critical: Pipeline, non_critical: Pipeline, payments: Planned | None,
 
 
 def _plan(pipeline: Pipeline, most: int, *, newest: bool = False) -> Planned:
-    run = _run()
-    own = get_current_context()["dag_run"].logical_date
+    run, own = tasks.this_run()
     with warehouse.session("loader") as cursor:
         windows = recovery.backlog(cursor, pipeline.dataset, most, newest=newest, own=own)
     if windows:
         with sources.snapshot(pipeline.connection) as source:
             windows = recovery.give_up_lost(source, pipeline.dataset, windows, run)
     log.info("%s: %s windows are to land", pipeline.dataset, len(windows))
-    return [[window.start.isoformat(), window.end.isoformat()] for window in windows]
+    return [window.bounds() for window in windows]
 
 
 def _windows(planned: Planned | None) -> list[Window]:
-    return [Window(*map(datetime.fromisoformat, window)) for window in planned or []]
-
-
-def _run() -> Run:
-    context: Any = get_current_context()
-    return Run(context["dag_run"].dag_id, context["dag_run"].run_id, context["ti"].try_number)
+    return [Window.between(window) for window in planned or []]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from airflow.sdk import task
@@ -55,7 +54,7 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
             days = synchronise.days(published, day)
             for window, basis in days.items():
                 staged = synchronise.make(published, pipeline, window, basis, run)
-                made.append({"day": window.start.isoformat(), "staged": asdict(staged)})
+                made.append({"day": window.bounds(), "staged": asdict(staged)})
         log.info("made %d days: %s", len(made), ", ".join(sorted(map(str, days))) or "none has an order yet")
         return made
 
@@ -67,7 +66,7 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
 
     with final_errors_end_the_task():
         run, _day = _run_and_day()
-        sets = {_day_of(pipeline, item): Staged(**item["staged"]) for item in made}
+        sets = {Window.between(item["day"]): Staged(**item["staged"]) for item in made}
         held = {}
         for window, report in synchronise.compare(pipeline, sets).items():
             try:
@@ -80,7 +79,7 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
             except RefusedData as refused:
                 held[window] = str(refused)
                 log.warning(held[window])
-        return [item | {"held": held.get(_day_of(pipeline, item))} for item in made]
+        return [item | {"held": held.get(Window.between(item["day"]))} for item in made]
 
 
 @task
@@ -89,7 +88,7 @@ def publish_days(pipeline: Pipeline, compared: list[dict[str, Any]]) -> None:
     with final_errors_end_the_task():
         run, _day = _run_and_day()
         for item in (item for item in compared if not item["held"]):
-            stages.publish_set(pipeline.dataset, _day_of(pipeline, item), Staged(**item["staged"]), run)
+            stages.publish_set(pipeline.dataset, Window.between(item["day"]), Staged(**item["staged"]), run)
         if held := [item["held"] for item in compared if item["held"]]:
             raise RefusedData("; ".join(held))
 
@@ -98,8 +97,3 @@ def _run_and_day() -> tuple[Run, Window]:
     run, moment = this_run()
     with warehouse.session("loader") as cursor:
         return run, window_of(moment, ledger.grid(cursor, DAYS))
-
-
-def _day_of(pipeline: Pipeline, item: dict[str, Any]) -> Window:
-    with warehouse.session("loader") as cursor:
-        return window_of(datetime.fromisoformat(item["day"]), ledger.grid(cursor, pipeline.dataset))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +27,16 @@ class Window:
         if self.end - self.start == timedelta(days=1) and self.start == _midnight(self.start):
             return self.start.date().isoformat()
         return f"{self.start:%Y-%m-%dT%H:%M}/{self.end:%Y-%m-%dT%H:%M}"
+
+    def bounds(self) -> list[str]:
+        """Start and end in ISO 8601, as one task hands the window on to another."""
+        return [self.start.isoformat(), self.end.isoformat()]
+
+    @classmethod
+    def between(cls, bounds: Sequence[str]) -> Window:
+        """The window with these `bounds`."""
+        start, end = map(datetime.fromisoformat, bounds)
+        return cls(start, end)
 
     @property
     def tag(self) -> str:

@@ -82,3 +82,9 @@ def test_a_window_reads_as_a_day_where_it_is_one() -> None:
     assert str(Window(OCTOBER, OCTOBER + timedelta(hours=6))) == "2026-10-01T00:00/2026-10-01T06:00"
     assert Window(OCTOBER, OCTOBER + DAY).tag == "20261001"
     assert Window(OCTOBER + timedelta(hours=6), OCTOBER + DAY).tag == "20261001t0600"
+
+
+def test_a_window_is_the_same_when_one_task_has_handed_it_on_to_another() -> None:
+    window = Window(datetime(2026, 10, 24, 6, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC))
+    assert window.bounds() == ["2026-10-24T06:00:00+00:00", "2026-10-24T12:00:00+00:00"]
+    assert Window.between(window.bounds()) == window
