@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -207,7 +208,11 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def destinations() -> list[Destination]:
-    """The addresses of HIGHWATER_ALERT_URLS, each once, in their order."""
+    """The addresses of HIGHWATER_ALERT_URLS and of the file HIGHWATER_ALERT_URLS_FILE, each once, in their order.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
     key = credentials.password("loader").encode()[:64]
     return [Destination(_name(url, key), url) for url in dict.fromkeys(_addresses())]
 
@@ -216,7 +221,8 @@ def check_addresses() -> None:
     """Refuse a start with an address that nothing can be sent to; does nothing when none is set.
 
     Raises:
-        ConfigurationError: names the setting and which address it is, and shows no more of it than its scheme.
+        ConfigurationError: names the setting and which address it is, and shows no more of it than its scheme; or the
+            file with addresses cannot be read.
     """
     if not (urls := _addresses()):
         return
@@ -264,8 +270,17 @@ def acknowledge(incident: int, by: str, note: str) -> None:
 
 
 def _addresses() -> Sequence[str]:
-    given = settings.get().alert_urls
-    return [url for url in _APART.split(given.get_secret_value().strip()) if url] if given else ()
+    config = settings.get()
+    given = [config.alert_urls.get_secret_value()] if config.alert_urls else []
+    if config.alert_urls_file:
+        try:
+            given.append(config.alert_urls_file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigurationError(
+                f"setting {SETTING}_FILE={config.alert_urls_file} cannot be read by user {os.getuid()}: {why}"
+            ) from None
+    return [url for text in given for url in _APART.split(text.strip()) if url]
 
 
 def _name(url: str, key: bytes) -> str:

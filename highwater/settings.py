@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     recovery_batch: int = Field(default=24, ge=1, le=500)
 
     alert_urls: SecretStr | None = None
+    alert_urls_file: Path | None = None
 
     orders_catchup: Literal["all", "latest"] = "all"
 
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
         default=2_000, ge=0, le=10_000_000, validation_alias="SIMULATION_CHANNEL_SALES"
     )
 
-    @field_validator("home", "secrets_dir", "warehouse_admin_password_file")
+    @field_validator("home", "secrets_dir", "warehouse_admin_password_file", "alert_urls_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path if path is None else path.absolute()

@@ -70,6 +70,16 @@ def test_a_broken_value_in_the_env_file(idle: Stack, name: str, value: str) -> N
     assert value in line
 
 
+def test_an_alert_address_that_nothing_can_be_sent_to(idle: Stack) -> None:
+    addresses = idle.folder / "addresses"
+    addresses.write_text("json://fine.example/hook\nnonsense://user:s3cretword@host/\n")
+    setting = {"HIGHWATER_ALERT_URLS_FILE": str(addresses)}
+    line = refusal(idle, **setting)
+    assert "HIGHWATER_ALERT_URLS is refused: address 2 of 2 (nonsense://…)" in line
+    logs = idle.compose("logs", "--no-color", **setting).stdout
+    assert "s3cretword" not in line + logs + idle.compose("config", **setting).stdout
+
+
 def test_too_little_memory(idle: Stack) -> None:
     line = refusal(idle, HIGHWATER_MIN_MEMORY_MIB="99999999")
     assert "HIGHWATER_MIN_MEMORY_MIB asks for 99999999" in line

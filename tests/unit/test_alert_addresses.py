@@ -74,3 +74,29 @@ def test_the_name_of_an_address_gives_nothing_away_and_stays(given: Callable[[st
     assert first.name.startswith("json://… ") and "host" not in first.name and "s3cret" not in first.name
     given("json://other json://u:s3cretword@host/x")
     assert {d.name for d in alerts.destinations()} == {first.name, second.name}
+
+
+def test_those_of_a_file_come_with_those_of_the_setting(
+    given: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "addresses").write_text("json://b/2\njson://c/3 json://a/1\n")
+    monkeypatch.setenv("HIGHWATER_ALERT_URLS_FILE", str(tmp_path / "addresses"))
+    given("json://a/1")
+    assert [destination.url for destination in alerts.destinations()] == ["json://a/1", "json://b/2", "json://c/3"]
+    (tmp_path / "addresses").write_text("slack://s3cretword")
+    with pytest.raises(ConfigurationError, match=r"address 2 of 2 \(slack://…\)"):
+        alerts.check_addresses()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "cannot be read by user .*: No such file"), (b"\xff\xfe", "it is no text")]
+)
+def test_a_file_that_cannot_be_read_is_named(
+    given: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "addresses").write_bytes(content)
+    monkeypatch.setenv("HIGHWATER_ALERT_URLS_FILE", str(tmp_path / "addresses"))
+    given("")
+    with pytest.raises(ConfigurationError, match=f"HIGHWATER_ALERT_URLS_FILE={tmp_path}/addresses .*{said}"):
+        alerts.check_addresses()
