@@ -12,8 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,6 @@ QUICK_TRIES = 2
 MOST_TRIES = 50
 """After so many goes, about half a day, a message is given up."""
 
-_put_off: ContextVar[bool] = ContextVar("looks are put off", default=False)
 _APART = re.compile(r",?\s+|,(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
@@ -70,30 +68,15 @@ def look() -> None:
 
     Does nothing to the incidents of a warehouse that is away: whoever looks next sees the same.
     """
-    if _put_off.get():
-        return
     try:
-        with closing(warehouse.connect("loader")) as link:
-            link.autocommit = True
-            with link.cursor() as cursor:
-                cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
-                seen = warehouse.fetch(cursor)
-                if any(seen):
-                    log.info("incidents: %s opened, %s escalated, %s closed", *seen)
-                _send(cursor)
+        with warehouse.autocommitting("loader") as cursor:
+            cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
+            seen = warehouse.fetch(cursor)
+            if any(seen):
+                log.info("incidents: %s opened, %s escalated, %s closed", *seen)
+            _send(cursor)
     except Exception:
         log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
-
-
-@contextmanager
-def one_look() -> Iterator[None]:
-    """Put off the looks within the block to its end: a task of many stages need not look after each."""
-    before = _put_off.set(True)
-    try:
-        yield
-    finally:
-        _put_off.reset(before)
-        look()
 
 
 def on_failure(_context: object) -> None:
@@ -106,10 +89,8 @@ def send_waiting() -> int:
 
     A receiver that is away costs a few seconds at most, and its next try is not before a growing wait is over.
     """
-    with closing(warehouse.connect("loader")) as link:
-        link.autocommit = True
-        with link.cursor() as cursor:
-            return _send(cursor)
+    with warehouse.autocommitting("loader") as cursor:
+        return _send(cursor)
 
 
 def _send(cursor: Cursor) -> int:

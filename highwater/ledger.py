@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -120,37 +120,35 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
     knows at once. Whatever the block raises is recorded and raised on.
     """
     mine = Attempt(dataset, window, stage, run)
-    with closing(warehouse.connect("loader")) as link:
-        link.autocommit = True
-        with link.cursor() as cursor:
+    with warehouse.autocommitting("loader") as cursor:
+        cursor.execute(
+            "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                dataset,
+                as_range(window),
+                stage,
+                run.dag_id,
+                run.run_id,
+                run.try_number,
+                socket.gethostname(),
+                os.getpid(),
+            ),
+        )
+        attempt_id = warehouse.fetch_value(cursor)
+        reset_peak_memory()
+        state, error, kind, source = "succeeded", None, None, None
+        try:
+            yield mine
+        except BaseException as failure:
+            hopeless = run.last_try or getattr(failure, "is_final", False)
+            state, error = ("failed" if hopeless else "retrying"), str(failure).strip()
+            kind, source = type(failure).__name__, getattr(failure, "source", None)
+            raise
+        finally:
             cursor.execute(
-                "SELECT ops.start_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    dataset,
-                    as_range(window),
-                    stage,
-                    run.dag_id,
-                    run.run_id,
-                    run.try_number,
-                    socket.gethostname(),
-                    os.getpid(),
-                ),
+                "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
+                (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
             )
-            attempt_id = warehouse.fetch_value(cursor)
-            reset_peak_memory()
-            state, error, kind, source = "succeeded", None, None, None
-            try:
-                yield mine
-            except BaseException as failure:
-                hopeless = run.last_try or getattr(failure, "is_final", False)
-                state, error = ("failed" if hopeless else "retrying"), str(failure).strip()
-                kind, source = type(failure).__name__, getattr(failure, "source", None)
-                raise
-            finally:
-                cursor.execute(
-                    "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
-                    (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
-                )
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from highwater import alerts, health, ledger, recovery, settings, sources, tasks, warehouse
+from highwater import alerts, health, ledger, recovery, settings, sources, stages, tasks, warehouse
 from highwater.tasks import Pipeline
 from highwater.windows import Window
 
@@ -52,22 +51,18 @@ def non_critical_backlog(pipeline: Pipeline, critical: Pipeline, planned: Planne
 @task(map_index_template="{{ window }}")
 def process_window(pipeline: Pipeline, window: list[str]) -> None:
     """Stage, audit and publish one window of the backlog; does nothing where it has landed meanwhile."""
-    wanted = replace(pipeline, window=Window.between(window))
-    assert wanted.window is not None
-    get_current_context()["window"] = str(wanted.window)  # type: ignore[typeddict-unknown-key]
-    with warehouse.session("loader") as cursor:
-        if ledger.version(cursor, wanted.dataset, wanted.window):
-            log.info("%s %s has landed already", wanted.dataset, wanted.window)
-            return
-    with alerts.one_look():
-        available = tasks.validate_availability.function(wanted)
-        extracted = tasks.extract.function(wanted, available)
-        cleaned = tasks.transform.function(wanted, extracted)
-        audited = tasks.audit.function(wanted, cleaned)
-        landed = tasks.load.function(wanted, audited)
-        tasks.summarise.function(wanted, landed)
-    with warehouse.session("loader") as cursor:
-        log.info("%s", recovery.progress(cursor) or "no outage was found")
+    wanted = Window.between(window)
+    get_current_context()["window"] = str(wanted)  # type: ignore[typeddict-unknown-key]
+    run, _own = tasks.this_run()
+    with warehouse.keeping_links():
+        with warehouse.session("loader") as cursor:
+            if ledger.version(cursor, pipeline.dataset, wanted):
+                log.info("%s %s has landed already", pipeline.dataset, wanted)
+                return
+        with tasks.final_errors_end_the_task():
+            stages.land_window(pipeline, wanted, run)
+        with warehouse.session("loader") as cursor:
+            log.info("%s", recovery.progress(cursor) or "no outage was found")
 
 
 @task(trigger_rule="all_done")

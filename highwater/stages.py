@@ -22,8 +22,6 @@ class Pipeline:
     folder: str
     connection: str
     suite: str
-    window: Window | None = None
-    """The window to load; None: the one of the run's logical date."""
 
 
 def refuse_bad_configuration(pipeline: Pipeline) -> None:
@@ -99,6 +97,25 @@ def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
         attempt.note = f"{landed.outcome}, " + ledger.summarise(cursor, dataset, attempt.window, attempt.run)
         attempt.rows = landed.rows_published
         staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
+
+
+def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+    """Carry a window all the way from its source to the published table, recording an attempt at each stage.
+
+    Raises:
+        ConfigurationError: a statement or the suite is missing or wrong.
+        SourceAway, NotReady: the source cannot be asked, or has not closed the window.
+        RefusedData: the audit or the publishing function refuses it.
+        Busy: somebody held the published table for too long.
+    """
+    with warehouse.keeping_links():
+        with ledger.attempt(pipeline.dataset, window, "validate_availability", run):
+            refuse_bad_configuration(pipeline)
+            with sources.snapshot(pipeline.connection) as source:
+                complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
+        with sources.snapshot(pipeline.connection) as source:
+            staged = stage_window(pipeline, window, source, complete, run)
+        return finish_window(pipeline, window, staged, run)
 
 
 def stage_window(pipeline: Pipeline, window: Window, source: Cursor, complete: Completeness, run: Run) -> Staged:

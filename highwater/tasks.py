@@ -18,7 +18,7 @@ from highwater.ledger import Attempt, Run
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
 from highwater.stages import Pipeline
-from highwater.windows import Window, window_of
+from highwater.windows import window_of
 
 __all__ = ["Pipeline", "audit", "extract", "load", "stage", "summarise", "transform", "validate_availability"]
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @task
 def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves."""
-    with stage(pipeline.dataset, "validate_availability", window=pipeline.window) as attempt:
+    with stage(pipeline.dataset, "validate_availability") as attempt:
         stages.refuse_bad_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
             complete = sources.check_complete(source, pipeline.folder, attempt.window, pipeline.dataset)
@@ -40,7 +40,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
 def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
     """Stream the window from the source into a new set in staging."""
     with (
-        stage(pipeline.dataset, "extract", window=pipeline.window) as attempt,
+        stage(pipeline.dataset, "extract") as attempt,
         sources.snapshot(pipeline.connection) as source,
     ):
         return asdict(stages.extract(pipeline, attempt, source, Completeness(**available)))
@@ -49,14 +49,14 @@ def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
 @task
 def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
     """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
-    with stage(pipeline.dataset, "transform", window=pipeline.window) as attempt:
+    with stage(pipeline.dataset, "transform") as attempt:
         return asdict(stages.transform(pipeline, attempt, Staged(**extracted)))
 
 
 @task
 def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
     """Run the suite on the set before anyone can read it; a failed audit publishes nothing."""
-    with stage(pipeline.dataset, "audit", window=pipeline.window) as attempt:
+    with stage(pipeline.dataset, "audit") as attempt:
         stages.audit(pipeline, attempt, Staged(**cleaned))
         return cleaned
 
@@ -64,19 +64,19 @@ def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
 @task
 def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
     """Publish the set and write the ledger row, in one transaction."""
-    with stage(pipeline.dataset, "load", window=pipeline.window) as attempt:
+    with stage(pipeline.dataset, "load") as attempt:
         return asdict(stages.load(pipeline.dataset, attempt, Staged(**audited)))
 
 
 @task
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    with stage(pipeline.dataset, "summarise", window=pipeline.window) as attempt:
+    with stage(pipeline.dataset, "summarise") as attempt:
         stages.summarise(pipeline.dataset, attempt, Landed(**landed))
 
 
 @contextmanager
-def stage(dataset: str, name: str, *, any_time: bool = False, window: Window | None = None) -> Iterator[Attempt]:
+def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
     """One try of a stage on a window, else on that of the run's logical date.
 
     An error that a retry cannot mend ends the task at once. However it ends, it is seen whether that begins or ends an
@@ -84,9 +84,8 @@ def stage(dataset: str, name: str, *, any_time: bool = False, window: Window | N
     """
     with final_errors_end_the_task():
         run, moment = this_run(any_time=any_time)
-        if window is None:
-            with warehouse.session("loader") as cursor:
-                window = window_of(moment, ledger.grid(cursor, dataset))
+        with warehouse.session("loader") as cursor:
+            window = window_of(moment, ledger.grid(cursor, dataset))
         with ledger.attempt(dataset, window, name, run) as attempt:
             yield attempt
 
@@ -102,14 +101,15 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 @contextmanager
 def final_errors_end_the_task() -> Iterator[None]:
     """An error that a retry cannot mend is not retried; however it ends, incidents are looked for."""
-    try:
-        yield
-    except HighwaterError as error:
-        if error.is_final:
-            raise AirflowFailException(str(error)) from error
-        raise
-    finally:
-        alerts.look()
+    with warehouse.keeping_links():
+        try:
+            yield
+        except HighwaterError as error:
+            if error.is_final:
+                raise AirflowFailException(str(error)) from error
+            raise
+        finally:
+            alerts.look()
 
 
 def _count(rows: int | None) -> str:

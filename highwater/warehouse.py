@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from highwater import clock, credentials, settings
 from highwater.errors import ConfigurationError
 
 SQL = settings.ROOT / "sql"
+
+_parked: ContextVar[dict[tuple[object, ...], list[Connection]] | None] = ContextVar("parked connections", default=None)
 
 
 def connect(role: str, database: str | None = None) -> Connection:
@@ -68,12 +72,55 @@ def connect_metadata(role: str, database: str) -> Connection:
 @contextmanager
 def session(role: str, database: str | None = None) -> Iterator[Cursor]:
     """A cursor in one transaction: committed at the end of the block, rolled back if it raises."""
-    link = connect(role, database)
-    try:
-        with link, link.cursor() as cursor:
+    with _link(role, database) as link, link, link.cursor() as cursor:
+        yield cursor
+
+
+@contextmanager
+def autocommitting(role: str) -> Iterator[Cursor]:
+    """A cursor whose statements are transactions of their own, on a connection that stands for the whole block."""
+    with _link(role, None) as link:
+        link.autocommit = True
+        with link.cursor() as cursor:
             yield cursor
+        link.autocommit = False
+
+
+@contextmanager
+def keeping_links() -> Iterator[None]:
+    """Sessions within the block take over the connections of those before them, as long as those hold.
+
+    For work of many short sessions, where logging in costs as much as what is asked.
+    """
+    if _parked.get() is not None:
+        yield
+        return
+    parked: dict[tuple[object, ...], list[Connection]] = {}
+    before = _parked.set(parked)
+    try:
+        yield
     finally:
+        _parked.reset(before)
+        for link in chain.from_iterable(parked.values()):
+            link.close()
+
+
+@contextmanager
+def _link(role: str, database: str | None) -> Iterator[Connection]:
+    """A connection that is closed at the end of the block, or parked within `keeping_links`."""
+    parked = _parked.get()
+    # A session carries the clock of the moment it was opened.
+    idle = [] if parked is None else parked.setdefault((role, database, clock.frozen()), [])
+    link = idle.pop() if idle else connect(role, database)
+    try:
+        yield link
+    except BaseException:
         link.close()
+        raise
+    if parked is None:
+        link.close()
+    else:
+        idle.append(link)
 
 
 def read_sql(name: str) -> str:

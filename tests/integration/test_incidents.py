@@ -266,15 +266,6 @@ class TestWhatPeopleAreTold:
         alerts.look()
         assert hook.titles == [AWAY]
 
-    def test_looks_within_a_block_are_put_off_to_its_end(self, hook: Receiver) -> None:
-        with alerts.one_look():
-            attempt("extract", away())
-            assert incidents() == []
-        assert hook.titles == [AWAY]
-        with pytest.raises(SourceAway), alerts.one_look(), ledger.attempt("orders", DAY, "extract", run()):
-            raise away("shop")
-        assert len(hook.titles) == 2
-
     def test_of_two_who_send_at_once_one_does(self, hook: Receiver) -> None:
         hook.answer = None
         first = threading.Thread(target=attempt, args=("extract", away()))
