@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
 
 from highwater import alerts, batch_simulation, clock, warehouse
 from highwater.recovery import CRITICAL, NON_CRITICAL
@@ -20,17 +22,26 @@ def simulate(since: datetime) -> int:
     forgotten = 0
     with warehouse.session("postgres") as cursor:
         for dataset in (CRITICAL, NON_CRITICAL):
-            warehouse.run_file(cursor, "ops/partitions_landed_since.sql", {"dataset": dataset, "since": since})
-            for row in warehouse.fetch_all(cursor):
-                name = sql.Identifier(*row.partition_name.split("."))
-                cursor.execute(sql.SQL("DROP TABLE {}").format(name))
-                for table in ("quarantine.rejected_rows", "ops.window_ledger"):
-                    cursor.execute(
-                        sql.SQL("DELETE FROM {} WHERE dataset = %s AND window_range = %s").format(
-                            sql.Identifier(*table.split("."))
-                        ),
-                        (dataset, row.window_range),
-                    )
+            for window in landed(cursor, dataset, since):
+                forget(cursor, dataset, window)
                 forgotten += 1
     alerts.look()
     return forgotten
+
+
+def landed(cursor: Cursor, dataset: str, since: datetime) -> list[Any]:
+    """The windows that landed and end after ``since``, oldest first, each with ``window_range`` and ``partition_name``."""
+    warehouse.run_file(cursor, "ops/partitions_landed_since.sql", {"dataset": dataset, "since": since})
+    return warehouse.fetch_all(cursor)
+
+
+def forget(cursor: Cursor, dataset: str, window: Any) -> None:
+    """Take one of the `landed` windows out of the record and the published table."""
+    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(*window.partition_name.split("."))))
+    for table in ("quarantine.rejected_rows", "ops.window_ledger"):
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE dataset = %s AND window_range = %s").format(
+                sql.Identifier(*table.split("."))
+            ),
+            (dataset, window.window_range),
+        )

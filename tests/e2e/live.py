@@ -13,10 +13,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
-from highwater import bootstrap, local_environment, local_server, settings, warehouse
+from highwater import bootstrap, credentials, local_environment, local_server, settings, warehouse
 from highwater.local_platform import LocalAirflow
 
 DATASET, DAG = "daily_sales", "historical_sales_migration"
@@ -127,6 +128,20 @@ class Live:
             (DATASET,),
         )
         return {row.day: row.content_hash for row in found}
+
+
+def api() -> httpx.Client:
+    """Airflow's REST API of the running platform, as the admin; who asks for it closes it."""
+    answer = httpx.post(
+        f"{settings.get().ui_address}/auth/token",
+        json={"username": "admin", "password": credentials.secret("admin_password")},
+        timeout=20,
+    )
+    return httpx.Client(
+        base_url=f"{settings.get().ui_address}/api/v2",
+        headers={"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"},
+        timeout=20,
+    )
 
 
 @contextmanager

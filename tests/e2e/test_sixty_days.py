@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import channels
-import httpx
 import live
 import pytest
 from live import Live
 
-from highwater import airflow_files, channel_simulation, credentials, outages, settings, warehouse
+from highwater import airflow_files, channel_simulation, outages, settings, warehouse
 
 pytestmark = pytest.mark.timeout(1800)
 DAG = "multi_source_sync"
@@ -92,16 +91,7 @@ class Clock:
         # asked several times a second: one connection, not one each time
         self.metadata = warehouse.connect("postgres", settings.get().metadata_database)
         self.metadata.autocommit = True
-        answer = httpx.post(
-            f"{settings.get().ui_address}/auth/token",
-            json={"username": "admin", "password": credentials.secret("admin_password")},
-            timeout=20,
-        )
-        self.api = httpx.Client(
-            base_url=f"{settings.get().ui_address}/api/v2",
-            headers={"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"},
-            timeout=20,
-        )
+        self.api = live.api()
 
     def move(self, now: datetime) -> None:
         """It is ``now``; the sources move on to it."""

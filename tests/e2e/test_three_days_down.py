@@ -7,20 +7,24 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import batches
+import httpx
 import live
 import pytest
 from live import Live
 from receiver import Receiver, receiver
 from waiting import wait_until
 
-from highwater import settings, warehouse
+from highwater import recovery_drill, settings, warehouse
 from highwater.windows import Window
 
 DAG = "system_recovery_processing"
 LEFT = "SELECT coalesce(sum(windows), 0) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')"
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 WORKING = "SELECT attempt_id, pid FROM ops.attempts JOIN ops.live_attempts USING (attempt_id) WHERE dataset = %s"
 
 
@@ -113,6 +117,46 @@ class TestDisturbed:
         assert (done, others_done) == (total, others)
         assert recovered.rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
         assert recovered.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^(payments|page_views)__'") == 0
+
+    def test_an_outage_with_holes_and_a_second_one_during_its_recovery_leave_nothing_out(self, recovered: Live) -> None:
+        content = "SELECT dataset, window_range, content_hash, version FROM ops.window_ledger ORDER BY 1, 2"
+        whole = recovered.rows(content)
+        before = recovered.value("SELECT max(attempt_id) FROM ops.attempts")
+        with warehouse.session("postgres") as cursor:
+            known = {each: recovery_drill.landed(cursor, each, LONG_AGO) for each in batches.DATASETS}
+        with closing(live.api()) as api:
+            _forget({each: windows[::2] for each, windows in known.items()})
+            _trigger(api, "holes")
+            reloaded = "SELECT FROM ops.attempts WHERE attempt_id > %s AND stage = 'load' AND state = 'succeeded'"
+            recovered.wait("the first window to be back", lambda: recovered.rows(reloaded, (before,)))
+            _forget({each: windows[1::2] for each, windows in known.items()})
+            _trigger(api, "second")
+        recovered.wait("every window", lambda: recovered.value(LEFT) == 0)
+        # A run whose windows the second outage took away says so, and fails.
+        recovered.wait("every run to end", lambda: _run_states() <= {"success", "failed"})
+        recovered.wait(
+            "all to be over", lambda: not recovered.rows("SELECT FROM ops.incidents WHERE closed_at IS NULL")
+        )
+        assert recovered.rows(content) == whole
+        loads = recovered.rows(
+            "SELECT dataset, window_range, count(*) AS times FROM ops.attempts"
+            " WHERE attempt_id > %s AND stage = 'load' AND state = 'succeeded' GROUP BY 1, 2 ORDER BY 1, 2",
+            (before,),
+        )
+        assert [(row.dataset, row.window_range) for row in loads] == [(row.dataset, row.window_range) for row in whole]
+        assert {row.times for row in loads} == {1}
+
+
+def _forget(windows: dict[str, list[Any]]) -> None:
+    """Take windows of both datasets out of the record and the published tables, at once."""
+    with warehouse.session("postgres") as cursor:
+        for dataset, chosen in windows.items():
+            for window in chosen:
+                recovery_drill.forget(cursor, dataset, window)
+
+
+def _trigger(api: httpx.Client, run_id: str) -> None:
+    api.post(f"/dags/{DAG}/dagRuns", json={"logical_date": None, "dag_run_id": run_id}).raise_for_status()
 
 
 def _twenty_failures(platform: Live) -> None:
