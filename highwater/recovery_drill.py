@@ -30,7 +30,7 @@ def simulate(since: datetime) -> int:
 
 
 def landed(cursor: Cursor, dataset: str, since: datetime) -> list[Any]:
-    """The windows that landed and end after ``since``, oldest first, each with ``window_range`` and ``partition_name``."""
+    """The landed windows that end after ``since``, oldest first, each with ``window_range`` and ``partition_name``."""
     warehouse.run_file(cursor, "ops/partitions_landed_since.sql", {"dataset": dataset, "since": since})
     return warehouse.fetch_all(cursor)
 

@@ -24,6 +24,7 @@ from highwater.windows import Window
 
 DAG = "system_recovery_processing"
 LEFT = "SELECT coalesce(sum(windows), 0) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')"
+OPEN = "SELECT FROM ops.incidents WHERE closed_at IS NULL"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 WORKING = "SELECT attempt_id, pid FROM ops.attempts JOIN ops.live_attempts USING (attempt_id) WHERE dataset = %s"
 
@@ -96,9 +97,7 @@ class TestDisturbed:
         assert most == 2
 
     def test_people_are_told_each_thing_once(self, recovered: Live, hook: Receiver) -> None:
-        recovered.wait(
-            "all to be told", lambda: not recovered.rows("SELECT FROM ops.incidents WHERE closed_at IS NULL")
-        )
+        recovered.wait("all to be told", lambda: not recovered.rows(OPEN))
         recovered.wait("all to be sent", lambda: not recovered.rows("SELECT FROM ops.undelivered_alerts"))
         assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'SourceAway'") >= 20
         told = [row.title for row in recovered.rows("SELECT title FROM ops.alerts")]
@@ -134,9 +133,7 @@ class TestDisturbed:
         recovered.wait("every window", lambda: recovered.value(LEFT) == 0)
         # A run whose windows the second outage took away says so, and fails.
         recovered.wait("every run to end", lambda: _run_states() <= {"success", "failed"})
-        recovered.wait(
-            "all to be over", lambda: not recovered.rows("SELECT FROM ops.incidents WHERE closed_at IS NULL")
-        )
+        recovered.wait("all to be over", lambda: not recovered.rows(OPEN))
         assert recovered.rows(content) == whole
         loads = recovered.rows(
             "SELECT dataset, window_range, count(*) AS times FROM ops.attempts"
