@@ -181,8 +181,13 @@ def _warehouse(link: Connection) -> date:
         anchor = anchor or config.anchor_date()
         cursor.execute(
             "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true),"
-            " set_config('highwater.channel_days', %s, true)",
-            (anchor.isoformat(), str(config.history_days), str(config.channel_days)),
+            " set_config('highwater.channel_days', %s, true), set_config('highwater.keep_versions_days', %s, true)",
+            (
+                anchor.isoformat(),
+                str(config.history_days),
+                str(config.channel_days),
+                str(config.keep_versions_days),
+            ),
         )
         _run_folder(cursor, "warehouse")
     return anchor
