@@ -6,7 +6,8 @@ COMMENT ON SCHEMA former IS 'Former versions of windows, a table each; ops.versi
 
 GRANT USAGE ON SCHEMA former TO analyst;
 
--- Here and not in 05_platform.sql: publishing reads control.datasets before control.platform, so locks come in that order.
+-- Here and not in 05_platform.sql: publishing reads control.datasets before control.platform, so locks come in that
+-- order.
 ALTER TABLE control.platform
 ADD COLUMN IF NOT EXISTS keep_versions_days integer NOT NULL DEFAULT 7
 CONSTRAINT keep_versions_days_is_not_negative CHECK (keep_versions_days >= 0);
