@@ -180,6 +180,8 @@ DECLARE
     earlier ops.rollbacks;
     kept text;
     days integer;
+    held_in regclass;
+    changed text;
 BEGIN
     IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark') THEN
         RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it anew: '
@@ -224,6 +226,23 @@ BEGIN
             ) THEN ', which was rolled back' ELSE '' END,
             present.version, kept USING ERRCODE = 'HW008';
     END IF;
+    held_in := to_regclass(format('former.%I', target.table_name));
+    IF held_in IS NULL THEN
+        RAISE EXCEPTION '% % has lost its version %: former.% is not there: load it again', p_dataset, p_window,
+            target.version, target.table_name USING ERRCODE = 'HW008';
+    END IF;
+    SELECT string_agg(c.attname, ', ' ORDER BY c.attname) INTO changed
+    FROM (
+        SELECT a.attname
+        FROM pg_attribute AS a
+        WHERE a.attrelid IN (held_in, wanted.published_table::regclass) AND a.attnum > 0 AND NOT a.attisdropped
+        GROUP BY a.attname
+        HAVING count(*) <> 2 OR count(DISTINCT format_type(a.atttypid, a.atttypmod)) <> 1
+    ) AS c;
+    IF changed IS NOT NULL THEN
+        RAISE EXCEPTION '% %: version % does not fit % any more, whose columns changed since (%): load it again',
+            p_dataset, p_window, target.version, wanted.published_table, changed USING ERRCODE = 'HW008';
+    END IF;
 END;
 $$;
 
@@ -246,7 +265,6 @@ DECLARE
     back ops.former_versions;
     incoming regclass;
     held record;
-    changed text;
 BEGIN
     IF trim(coalesce(p_by, '')) = '' OR trim(coalesce(p_reason, '')) = '' THEN
         RAISE EXCEPTION 'a rollback needs somebody who asks for it and a reason that others understand, but got "%" and "%"',
@@ -262,24 +280,11 @@ BEGIN
     -- Somebody may be pruning it.
     PERFORM FROM ops.former_versions AS v WHERE v.former_id = back.former_id FOR UPDATE;
     incoming := to_regclass(format('former.%I', back.table_name));
-    IF NOT found OR incoming IS NULL THEN
-        RAISE EXCEPTION '% % has lost its version %, which was kept in former.%: load it again', p_dataset, p_window,
-            back.version, back.table_name USING ERRCODE = 'HW008';
+    IF NOT found THEN
+        RAISE EXCEPTION '% %: the days of version % have just ended, it is gone: load the window again', p_dataset, p_window,
+            back.version USING ERRCODE = 'HW008';
     END IF;
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', incoming);
-    SELECT string_agg(DISTINCT c.attname, ', ') INTO changed
-    FROM (
-        SELECT a.attname, min(format_type(a.atttypid, a.atttypmod)) AS one, max(format_type(a.atttypid, a.atttypmod)) AS other
-        FROM pg_attribute AS a
-        WHERE
-            a.attrelid IN (incoming, (plan.wanted).published_table::regclass) AND a.attnum > 0 AND NOT a.attisdropped
-        GROUP BY a.attname
-        HAVING count(*) <> 2 OR min(format_type(a.atttypid, a.atttypmod)) <> max(format_type(a.atttypid, a.atttypmod))
-    ) AS c;
-    IF changed IS NOT NULL THEN
-        RAISE EXCEPTION '% %: version % was published before the columns of % changed (%), so it does not fit: load it again',
-            p_dataset, p_window, back.version, (plan.wanted).published_table, changed USING ERRCODE = 'HW008';
-    END IF;
     SELECT c.row_count, c.content_hash INTO held FROM ops.table_content(incoming) AS c;
     IF (held.row_count, held.content_hash) IS DISTINCT FROM (back.rows_published, back.content_hash) THEN
         RAISE EXCEPTION '% %: former.% does not hold what was version % (% rows, not %, or others): load it again',
@@ -346,4 +351,5 @@ REVOKE EXECUTE ON FUNCTION
 ops.keep_version, ops.forget_versions, ops.rollback_window, ops.prune_versions
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.prune_versions TO loader;
+GRANT EXECUTE ON FUNCTION ops.rollback_window TO operator;
 GRANT SELECT ON ops.former_versions, ops.rollbacks, ops.versions, quarantine.former_rejected_rows TO loader, analyst;
