@@ -65,6 +65,7 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
         RefusedData: it cannot be rolled back; says why, and what can be done.
     """
     with in_words(), warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
         cursor.execute(
             "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at, v.held_in,"
@@ -160,12 +161,12 @@ def _difference(cursor: Cursor, published: str, former: str, window: Window) -> 
         (published,),
     )
     key = sql.Identifier(warehouse.fetch_value(cursor))
-    columns = map(sql.Identifier, warehouse.columns_of(cursor, *reversed(published.split("."))))
-    rows = sql.SQL("SELECT {} FROM {{}}").format(sql.SQL(", ").join(columns)).as_string(cursor)
-    now = sql.SQL(rows + " WHERE {key} >= %(window_start)s AND {key} < %(window_end)s").format(
-        sql.Identifier(*published.split(".")), key=key
+    schema, table = published.split(".")
+    columns = sql.SQL(", ").join(map(sql.Identifier, warehouse.columns_of(cursor, table, schema)))
+    now = sql.SQL("SELECT {} FROM {} WHERE {} >= %(window_start)s AND {} < %(window_end)s").format(
+        columns, sql.Identifier(schema, table), key, key
     )
-    then = sql.SQL(rows).format(sql.Identifier(*former.split(".")))
+    then = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(*former.split(".")))
     counts = []
     for some, others in ((now, then), (then, now)):
         cursor.execute(

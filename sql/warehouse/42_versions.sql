@@ -164,6 +164,18 @@ AS $$
     UPDATE ops.former_versions AS v SET state = 'forgotten' FROM kept AS k WHERE v.former_id = k.former_id
 $$;
 
+-- Refuses a dataset whose windows have no versions.
+CREATE OR REPLACE FUNCTION ops.assert_keeps_versions(p_dataset text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark') THEN
+        RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it anew: '
+            'highwater checkpoint reset % --reason …', p_dataset, p_dataset USING ERRCODE = 'HW002';
+    END IF;
+END;
+$$;
+
 -- What a rollback of a window would do: the version that is published, and the one that would take its place, which is
 -- the newest that is kept unless another is asked for. Refuses what cannot be rolled back.
 CREATE OR REPLACE FUNCTION ops.rollback_target(
@@ -183,10 +195,7 @@ DECLARE
     held_in regclass;
     changed text;
 BEGIN
-    IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark') THEN
-        RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it anew: '
-            'highwater checkpoint reset % --reason …', p_dataset, p_dataset USING ERRCODE = 'HW002';
-    END IF;
+    PERFORM ops.assert_keeps_versions(p_dataset);
     wanted := ops.dataset_with_window(p_dataset, p_window);
     SELECT * INTO present FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF NOT found THEN
