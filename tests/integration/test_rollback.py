@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,7 +20,17 @@ from receiver import Receiver
 from typer.testing import CliRunner
 from waiting import wait_until
 
-from highwater import alerts, bootstrap, publish, recovery_drill, rollback, settings, warehouse
+from highwater import (
+    alerts,
+    bootstrap,
+    credentials,
+    local_placement,
+    publish,
+    recovery_drill,
+    rollback,
+    settings,
+    warehouse,
+)
 from highwater.cli import app
 from highwater.errors import HighwaterError, RefusedData
 from highwater.rollback import Done
@@ -528,6 +540,45 @@ class TestOtherThingsGoOn:
         land(DAY, by="after it")
         roll_back()
         assert content() == before
+
+    def test_a_restored_warehouse_rolls_back_as_the_one_that_was_backed_up(
+        self, twice_landed: Change, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As scripts/backup and scripts/restore do it: one dump, restored aside in one transaction."""
+        config = settings.get()
+        programs = local_placement.binaries()
+        where = {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(config.warehouse_port),
+            "PGUSER": "postgres",
+            "PGPASSWORD": credentials.password("postgres"),
+        }
+
+        def call(*words: str, given: bytes | None = None) -> bytes:
+            environment = {**os.environ, **where}
+            return subprocess.run(words, env=environment, input=given, check=True, capture_output=True).stdout
+
+        dump = call(f"{programs}/pg_dump", "--format=custom", f"--dbname={config.warehouse_database}")
+        with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
+            link.autocommit = True
+            cursor.execute("CREATE DATABASE restored OWNER publisher ENCODING 'UTF8' TEMPLATE template0")
+            try:
+                call(
+                    f"{programs}/pg_restore", "--exit-on-error", "--single-transaction", "--dbname=restored", given=dump
+                )
+                results = []
+                for name in (config.warehouse_database, "restored"):
+                    monkeypatch.setenv("HIGHWATER_WAREHOUSE_DATABASE", name)
+                    settings.get.cache_clear()
+                    bootstrap.run()
+                    roll_back()
+                    results.append((content(), versions(), whole()))
+            finally:
+                monkeypatch.undo()
+                settings.get.cache_clear()
+                cursor.execute("DROP DATABASE restored WITH (FORCE)")
+        assert results[0] == results[1]
+        assert results[0][1:] == ([(2, "rolled back"), (3, "published")], [])
 
 
 class TestTheCommand:
