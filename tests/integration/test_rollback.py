@@ -479,6 +479,7 @@ class TestIncidents:
         assert told(hook) == ["daily_sales: rolled back since 2026-10-31 12:00 UTC"]
         (message,) = (taken["message"] for taken in hook.taken if "rolled back" in taken["title"])
         assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC" in message
+        assert "It stays open until a person has acknowledged it" in message
         assert "the till was set wrong" not in message
         alerts.look()
         incident = value("SELECT incident_id FROM ops.incidents WHERE kind = 'rolled back' AND closed_at IS NULL")
