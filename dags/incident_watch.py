@@ -3,7 +3,8 @@
 
 Every five minutes: is there an incident that nobody has seen, one that is over, a message that waits to be sent? Every
 task looks as well when it ends; this DAG is for when none does: all were killed, all are paused, data grows old.
-What was found is in `ops.incidents`, what is told to whom in `ops.alerts` and `ops.alert_deliveries`.
+What was found is in `ops.incidents`, what is told to whom in `ops.alerts` and `ops.alert_deliveries`. It also drops the
+former versions of windows whose days are over.
 """
 
 from datetime import timedelta
@@ -21,6 +22,14 @@ def look() -> None:
     alerts.look()
 
 
+@task
+def prune_versions() -> None:
+    """Let go of former versions that were kept for HIGHWATER_KEEP_VERSIONS_DAYS."""
+    from highwater import rollback
+
+    rollback.prune()
+
+
 @dag(
     schedule=CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
     start_date=settings.get().days_before_anchor(0),
@@ -32,6 +41,7 @@ def look() -> None:
 )
 def incident_watch() -> None:
     look()
+    prune_versions()
 
 
 incident_watch()

@@ -19,6 +19,7 @@ from highwater import (
     cli_incidents,
     cli_outage,
     cli_recovery,
+    cli_rollback,
     cli_sources,
     credentials,
     metadata,
@@ -35,6 +36,7 @@ app.add_typer(cli_outage.app, name="outage")
 app.command()(cli_sources.sources)
 app.add_typer(cli_incidents.app, name="incidents")
 app.command("recovery")(cli_recovery.show)
+app.command()(cli_rollback.rollback)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     anchor: date | None = None
     history_days: int = Field(default=30, ge=1, le=3660)
     channel_days: int = Field(default=14, ge=1, le=3660)
+    keep_versions_days: int = Field(default=7, ge=0, le=3660)
 
     warehouse_host: str = "127.0.0.1"
     warehouse_port: int = Field(default=5432, ge=1, le=65535)

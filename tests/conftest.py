@@ -121,9 +121,10 @@ def empty_warehouse(platform: Path) -> None:
     """Nothing has happened yet: no window landed, no attempt, nothing staged, no partition. What is wanted stays."""
     with warehouse.session("postgres") as cursor:
         cursor.execute(
-            "SELECT n.nspname AS folder, c.relname AS name, c.relispartition OR n.nspname = 'staging' AS goes"
+            "SELECT n.nspname AS folder, c.relname AS name,"
+            " c.relispartition OR n.nspname IN ('former', 'staging') AS goes"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE n.nspname IN ('ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
+            " WHERE n.nspname IN ('former', 'ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
         )
         tables = cursor.fetchall()
         for table in (table for table in tables if table.goes):

@@ -14,6 +14,10 @@ from highwater.publish import Landed, Staged
 from highwater.windows import Window
 
 DATASET, FOLDER = "daily_sales", "historical_sales_migration"
+OTHER_QUANTITY = (
+    "UPDATE legacy.sales SET quantity = quantity + 1, discount = 0"
+    " WHERE business_date = '2026-10-05' AND quantity > 0 AND unit_price >= discount AND till_no = 3"
+)
 
 
 def day(text: str) -> Window:

@@ -26,7 +26,10 @@ CREATE TABLE IF NOT EXISTS ops.window_ledger (
 
 COMMENT ON TABLE ops.window_ledger IS 'What landed: one row a window of data, in the transaction that published it';
 COMMENT ON COLUMN ops.window_ledger.content_hash IS 'Of the published rows, whatever their order';
-COMMENT ON COLUMN ops.window_ledger.staged_as IS 'The staging set this version came from';
+COMMENT ON COLUMN ops.window_ledger.source_snapshot IS
+'What the source showed; of a version that was put back, what it showed to the one that went';
+COMMENT ON COLUMN ops.window_ledger.staged_as IS
+'The staging set this version came from, or the rollback that put it back';
 
 -- One row per refused source row of the version that is published.
 CREATE TABLE IF NOT EXISTS quarantine.rejected_rows (

@@ -101,6 +101,79 @@ BEGIN
 END;
 $$;
 
+-- The dataset by that name, whose window the range must be.
+CREATE OR REPLACE FUNCTION ops.dataset_with_window(p_dataset text, p_window tstzrange) RETURNS control.datasets
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    wanted control.datasets;
+BEGIN
+    SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    IF NOT found THEN
+        RAISE EXCEPTION 'unknown dataset "%"; known: %', p_dataset,
+            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d)
+            USING ERRCODE = 'HW001';
+    END IF;
+    IF NOT coalesce(control.is_window(wanted, p_window), false) THEN
+        RAISE EXCEPTION '% is no window of %: its windows are % long from %', p_window, p_dataset, wanted.step,
+            wanted.first_window USING ERRCODE = 'HW002';
+    END IF;
+    RETURN wanted;
+END;
+$$;
+
+-- The start of a window as it stands in names of tables: 20261024 or 20261024t0600.
+CREATE OR REPLACE FUNCTION ops.window_tag(p_window tstzrange) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+RETURN to_char(
+    lower(p_window),
+    CASE WHEN lower(p_window) = date_trunc('day', lower(p_window)) THEN 'YYYYMMDD' ELSE 'YYYYMMDD"t"HH24MI' END
+);
+
+-- Makes a table of the publisher's, which nobody reads yet, the partition of a window. What stands there is set aside
+-- as a version of that state where versions are kept, else dropped. All that takes time comes before the first lock on
+-- the published table, which lasts until the transaction ends.
+CREATE OR REPLACE FUNCTION ops.swap_in(
+    p_wanted control.datasets, p_window tstzrange, p_incoming regclass, p_standing ops.window_ledger, p_state text
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    published CONSTANT regclass := p_wanted.published_table::regclass;
+    schema_name CONSTANT text := split_part(p_wanted.published_table, '.', 1);
+    partition_name CONSTANT text := split_part(p_wanted.published_table, '.', 2) || '_' || ops.window_tag(p_window);
+    standing CONSTANT regclass := to_regclass(format('%I.%I', schema_name, partition_name));
+    key_column text;
+    former_id bigint;
+BEGIN
+    SELECT a.attname INTO STRICT key_column
+    FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
+    WHERE p.partrelid = published;
+    -- Proves the bounds, so that ATTACH need not look at the rows while it holds its lock.
+    EXECUTE format(
+        'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
+        p_incoming, key_column, key_column, lower(p_window), key_column, upper(p_window)
+    );
+    IF p_standing.version IS NOT NULL
+        AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = standing AND i.inhparent = published)
+        AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
+        former_id := ops.keep_version(p_standing, p_state);
+        EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', published, standing);
+        EXECUTE format('ALTER TABLE %s SET SCHEMA former', standing);
+        EXECUTE format('ALTER TABLE %s RENAME TO %I', standing, ops.version_table(p_standing, former_id));
+    ELSE
+        EXECUTE format('DROP TABLE IF EXISTS %I.%I', schema_name, partition_name);
+    END IF;
+    EXECUTE format('ALTER TABLE %s SET SCHEMA %I', p_incoming, schema_name);
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', p_incoming, partition_name);
+    EXECUTE format(
+        'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+        published, p_incoming, lower(p_window), upper(p_window)
+    );
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', p_incoming);
+END;
+$$;
+
 -- Publishes one window from its staging set. Outcomes: 'published'; 'already landed' (this very set is what the ledger
 -- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile).
 CREATE OR REPLACE FUNCTION ops.publish_window(
@@ -122,27 +195,17 @@ DECLARE
     wanted control.datasets;
     former ops.window_ledger;
     taken record;
-    published regclass;
-    key_column text;
-    partition_name text;
 BEGIN
-    SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset;
-    IF NOT found THEN
-        RAISE EXCEPTION 'unknown dataset "%"; known: %', p_dataset,
-            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d)
-            USING ERRCODE = 'HW001';
-    END IF;
-    IF NOT coalesce(control.is_window(wanted, p_window), false) THEN
-        RAISE EXCEPTION '% is no window of %: its windows are % long from %', p_window, p_dataset, wanted.step,
-            wanted.first_window USING ERRCODE = 'HW002';
-    END IF;
-
+    wanted := ops.dataset_with_window(p_dataset, p_window);
     PERFORM pg_advisory_xact_lock(hashtextextended(p_dataset || p_window::text, 0));
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF former.staged_as = p_set THEN
         outcome := 'already landed';
         landed := former;
         RETURN;
+    END IF;
+    IF former.version IS NULL THEN
+        PERFORM ops.forget_versions(p_dataset, p_window);
     END IF;
 
     SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
@@ -159,28 +222,8 @@ BEGIN
     END IF;
 
     IF former.content_hash IS DISTINCT FROM taken.content_hash THEN
-        published := wanted.published_table::regclass;
-        SELECT a.attname INTO STRICT key_column
-        FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
-        WHERE p.partrelid = published;
-        partition_name := split_part(wanted.published_table, '.', 2) || to_char(
-            lower(p_window),
-            CASE WHEN lower(p_window) = date_trunc('day', lower(p_window)) THEN '_YYYYMMDD' ELSE '_YYYYMMDD"t"HH24MI' END
-        );
         EXECUTE format('ALTER TABLE %s OWNER TO publisher', taken.clean_table);
-        -- Proves the bounds, so that ATTACH need not look at the rows while it holds its lock.
-        EXECUTE format(
-            'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
-            taken.clean_table, key_column, key_column, lower(p_window), key_column, upper(p_window)
-        );
-        EXECUTE format('DROP TABLE IF EXISTS %I.%I', split_part(wanted.published_table, '.', 1), partition_name);
-        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', taken.clean_table, split_part(wanted.published_table, '.', 1));
-        EXECUTE format('ALTER TABLE %s RENAME TO %I', taken.clean_table, partition_name);
-        EXECUTE format(
-            'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-            published, taken.clean_table, lower(p_window), upper(p_window)
-        );
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', taken.clean_table);
+        PERFORM ops.swap_in(wanted, p_window, taken.clean_table, former, 'kept');
     ELSE
         EXECUTE format('DROP TABLE %s', taken.clean_table);
     END IF;
@@ -233,6 +276,6 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.publish_window, ops.skip_window, ops.forget_skip, ops.assert_plain_table, ops.take_set
+ops.publish_window, ops.skip_window, ops.forget_skip, ops.assert_plain_table, ops.take_set, ops.swap_in
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.forget_skip TO loader;

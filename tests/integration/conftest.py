@@ -14,7 +14,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
 
-from highwater import channel_simulation, clock, local_environment, settings, shop_simulation, warehouse
+from highwater import channel_simulation, clock, local_environment, settings, shop_simulation, simulation, warehouse
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +83,21 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
         cursor.execute("DELETE FROM ops.checkpoints")
         cursor.execute("DELETE FROM control.sources WHERE dataset = 'orders'")
         cursor.execute("INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop')")
+
+
+@pytest.fixture
+def source_day(simulator: Cursor) -> Iterator[Callable[[str], int]]:
+    """Changes 2026-10-05 at the source by a statement; the day is made anew at the end."""
+
+    def change(statement: str) -> int:
+        simulator.execute(statement)
+        simulator.connection.commit()
+        return int(simulator.rowcount)
+
+    yield change
+    change("DROP TABLE legacy.sales_20261005")
+    change("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-05'")
+    assert [str(made) for made in simulation.advance(clock.now())] == ["2026-10-05"]
 
 
 @pytest.fixture

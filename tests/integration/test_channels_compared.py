@@ -9,7 +9,7 @@ import pytest
 from channels import PARTNER, STORE, SUPPLIER, change, day, rows, rule
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import quality, settings, warehouse
+from highwater import quality, rollback, settings, synchronise, warehouse
 from highwater.errors import RefusedData
 
 pytestmark = pytest.mark.usefixtures("three_sources")
@@ -221,3 +221,18 @@ def test_every_expectation_has_a_test_that_breaks_it() -> None:
         "partner_products, partner_products_known",
         "handed_tolerance, handed_difference",
     }
+
+
+def test_a_day_that_was_rolled_back_is_made_again_of_something_new_alone() -> None:
+    channels.load(STORE, SETTLED)
+    channels.bring_together(SETTLED, publish=True)
+    of_the_store = rows("SELECT * FROM sales.channel_sales ORDER BY channel, id")
+    channels.load(PARTNER, SETTLED)
+    channels.bring_together(SETTLED, publish=True)
+    assert rows("SELECT * FROM sales.channel_sales ORDER BY channel, id") != of_the_store
+    rollback.carry_out(rollback.plan("channel_sales", "2026-10-25"), "ada", "the partner doubts it")
+    assert rows("SELECT * FROM sales.channel_sales ORDER BY channel, id") == of_the_store
+    for made in ([], [SETTLED]):
+        with warehouse.session("loader") as cursor:
+            assert list(synchronise.days(cursor, TODAY)) == made
+        channels.load(SUPPLIER, TODAY)

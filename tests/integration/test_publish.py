@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from loading import DATASET, day, land, landed, run, stage
+from loading import DATASET, OTHER_QUANTITY, day, land, landed, run, stage
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import clock, publish, simulation, warehouse
+from highwater import publish, simulation, warehouse
 from highwater.errors import RefusedData
 from highwater.publish import Landed
 from highwater.windows import Window
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")
-OTHER_QUANTITY = (
-    "UPDATE legacy.sales SET quantity = quantity + 1, discount = 0"
-    " WHERE business_date = '2026-10-05' AND quantity > 0 AND unit_price >= discount AND till_no = 3"
-)
 Change = Callable[[str], int]
-
-
-@pytest.fixture
-def source_day(simulator: Cursor) -> Iterator[Change]:
-    """Changes the day at the source by a statement; the day is made anew at the end."""
-
-    def change(statement: str) -> int:
-        simulator.execute(statement)
-        simulator.connection.commit()
-        return int(simulator.rowcount)
-
-    yield change
-    change("DROP TABLE legacy.sales_20261005")
-    change("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-05'")
-    assert [str(made) for made in simulation.advance(clock.now())] == ["2026-10-05"]
 
 
 def count(cursor: Cursor, table: str) -> int:

@@ -1,0 +1,180 @@
+"""Put the former version of a window back: what that would change, doing it, and letting go of versions in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime, timedelta
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import ledger, sources, warehouse
+from highwater.errors import ConfigurationError
+from highwater.publish import in_words, patiently
+from highwater.windows import Grid, Window
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a window as the ledger has it, or had it."""
+
+    version: int
+    rows_published: int
+    rows_quarantined: int
+    content_hash: str
+    run_id: str
+    landed_at: datetime
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollback would do: ``former`` takes the place of ``present``, so many rows go and so many come."""
+
+    dataset: str
+    window: Window
+    present: Version
+    former: Version
+    replaced_at: datetime
+    rows_going: int
+    rows_coming: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A rollback that was carried out, as ops.rollbacks has it."""
+
+    rollback_id: int
+    from_version: int
+    to_version: int
+    as_version: int
+    content_hash: str
+
+
+def plan(dataset: str, name: str, to: int | None = None) -> Plan:
+    """See what a rollback of the window by that name would change; changes nothing.
+
+    Args:
+        dataset: whose window.
+        name: the window, see `window_named`.
+        to: the version that is to come back; None: the newest that is kept.
+
+    Raises:
+        ConfigurationError: there is no such dataset, or the name is none of a window.
+        RefusedData: it cannot be rolled back; says why, and what can be done.
+    """
+    with in_words(), warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
+        window = window_named(name, dataset, ledger.grid(cursor, dataset))
+        cursor.execute(
+            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at, v.held_in,"
+            " v.replaced_at FROM ops.rollback_target(%s, %s, %s) AS t INNER JOIN ops.versions AS v"
+            " ON v.dataset = (t.present).dataset AND v.window_range = (t.present).window_range"
+            " WHERE v.state = 'published' OR (v.state = 'kept' AND v.version = (t.target).version)"
+            " ORDER BY v.version DESC",
+            (dataset, ledger.as_range(window), to),
+        )
+        published, kept = warehouse.fetch_all(cursor)
+        going, coming = _difference(cursor, published.held_in, kept.held_in, window)
+    present, former = (Version(*row[: len(fields(Version))]) for row in (published, kept))
+    return Plan(dataset, window, present, former, kept.replaced_at, going, coming)
+
+
+@patiently
+def carry_out(wanted: Plan, by: str, reason: str) -> Done:
+    """Do what the plan shows, in one transaction; a lock that somebody holds is waited for, within bounds.
+
+    Raises:
+        RefusedData: the window is at another version by now, or cannot be rolled back any more.
+        Busy: readers held the published table for too long.
+    """
+    with in_words(), warehouse.session("operator") as cursor:
+        cursor.execute(
+            "SELECT rollback_id, from_version, to_version, as_version, content_hash"
+            " FROM ops.rollback_window(%s, %s, %s, %s, %s, %s)",
+            (
+                wanted.dataset,
+                ledger.as_range(wanted.window),
+                by,
+                reason,
+                wanted.present.version,
+                wanted.former.version,
+            ),
+        )
+        return Done(*cursor.fetchone())  # type: ignore[misc]
+
+
+def prune() -> int:
+    """Drop the versions whose days are over; returns how many. One that somebody is reading stays for the next time."""
+    pruned = 0
+    while True:
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT ops.prune_versions()")
+            if not (dropped := warehouse.fetch_value(cursor)):
+                return pruned
+        pruned += dropped
+
+
+def window_named(name: str, dataset: str, grid: Grid) -> Window:
+    """The window that begins at ``2026-10-24``, ``2026-10-24T06:00``, or is ``2026-10-24T06:00/2026-10-24T12:00``.
+
+    A day alone names a window only where none is shorter; a moment without an offset is in UTC. Whether the window is
+    one of the grid is for the warehouse to say.
+
+    Raises:
+        ConfigurationError: it is none of these; shows what is.
+    """
+    start, slash, end = name.strip().partition("/")
+    try:
+        moments = [_moment(text) for text in ([start, end] if slash else [start])]
+    except ValueError:
+        raise ConfigurationError(
+            f"{name!r} names no window of {dataset}: say when it begins, e.g. {_example(grid)}"
+        ) from None
+    if not slash and grid.step % DAY and _is_a_day(start):
+        raise ConfigurationError(
+            f"{name!r} holds several windows of {dataset}: say when the one begins, e.g. {_example(grid)}"
+        )
+    return Window(moments[0], moments[1] if slash else moments[0] + grid.step)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_a_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _difference(cursor: Cursor, published: str, former: str, window: Window) -> tuple[int, int]:
+    """How many rows would go and how many come, copies counted; a row that changes does both."""
+    cursor.execute(
+        "SELECT a.attname FROM pg_partitioned_table AS p"
+        " INNER JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND p.partattrs[0] = a.attnum"
+        " WHERE p.partrelid = %s::regclass",
+        (published,),
+    )
+    key = sql.Identifier(warehouse.fetch_value(cursor))
+    schema, table = published.split(".")
+    columns = sql.SQL(", ").join(map(sql.Identifier, warehouse.columns_of(cursor, table, schema)))
+    now = sql.SQL("SELECT {} FROM {} WHERE {} >= %(window_start)s AND {} < %(window_end)s").format(
+        columns, sql.Identifier(schema, table), key, key
+    )
+    then = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(*former.split(".")))
+    counts = []
+    for some, others in ((now, then), (then, now)):
+        cursor.execute(
+            sql.SQL("SELECT count(*) FROM ({} EXCEPT ALL {}) AS differing").format(some, others), sources.bounds(window)
+        )
+        counts.append(warehouse.fetch_value(cursor))
+    return counts[0], counts[1]
+
+
+def _example(grid: Grid) -> str:
+    return f"{grid.first:%Y-%m-%d}" if not grid.step % DAY else f"{grid.first:%Y-%m-%dT%H:%M}"
