@@ -77,7 +77,6 @@ def test_catch_up_off_leaves_the_windows_of_the_time_between_out_but_for_the_new
     )
     story.move("2026-03-07")
     story.platform.wait("the newest", lambda: story.states().get("2026-03-06") == "landed")
-    print(story.states(), story.days_of_runs(), story.next_run())
     assert [day for day, state in story.states().items() if state == "missing"] == [
         f"2026-03-0{n}" for n in range(1, 6)
     ]
