@@ -170,8 +170,8 @@ FOR EACH ROW EXECUTE FUNCTION control.record_change('policy');
 CREATE OR REPLACE TRIGGER closed_day_changes_are_kept AFTER INSERT OR UPDATE OR DELETE ON control.closed_days
 FOR EACH ROW EXECUTE FUNCTION control.record_change('closed day');
 
--- Writes down what a condition answered, or why it could not. Its answer counts once it has stood for the settling time,
--- so that one that comes and goes does not switch catch-up on and off with it. Says whether this switched it.
+-- Writes down what a condition answered, or why it could not. Its answer counts once it has stood for the settling
+-- time, so that one that comes and goes does not switch catch-up on and off with it. Says whether this switched it.
 CREATE OR REPLACE FUNCTION control.record_condition(
     p_condition text, p_dataset text, p_answer boolean, p_error text, OUT flipped boolean, OUT holds boolean
 )

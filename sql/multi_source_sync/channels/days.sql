@@ -1,7 +1,7 @@
 -- One row a day to be made: the one that is asked for, and every one before it whose sources do not hold what it was
 -- made from. A day that the policy does not want, or that is missing while catch-up is off, is made by its own run
--- alone, if there is one. The basis names the content of each source by the start of its hash, so that a reload that changed
--- nothing is no reason to make the day again.
+-- alone, if there is one. The basis names the content of each source by the start of its hash, so that a reload that
+-- changed nothing is no reason to make the day again.
 WITH days AS (
     SELECT tstzrange(edge.moment, edge.moment + d.step, '[)') AS window_range
     FROM control.datasets AS d
