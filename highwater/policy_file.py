@@ -92,7 +92,7 @@ def load(path: Path) -> PolicyFile:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     try:
         return PolicyFile.model_validate(content or {})

@@ -1,4 +1,4 @@
-"""Policy × grid × clock × ledger, whatever they are: the timetable, the plan of a backfill, `Policy.verdict` and
+"""Whatever policy, grid, clock and ledger are: the timetable, the plan of a backfill, `Policy.verdict` and
 ops.window_status want the same windows; none overlaps another, and none is lost."""
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def set_up(cursor: Cursor, world: World) -> Policy:
 def status(cursor: Cursor) -> dict[Window, tuple[str, str]]:
     """State and reason of every window in ops.window_status, oldest first."""
     cursor.execute(
-        "SELECT window_start, window_end, state, reason FROM ops.window_status WHERE dataset = %s ORDER BY 1", (DATASET,)
+        "SELECT window_start, window_end, state, reason FROM ops.window_status WHERE dataset = %s ORDER BY 1",
+        (DATASET,),
     )
     return {Window(row[0], row[1]): (row[2], row[3]) for row in cursor.fetchall()}
 
