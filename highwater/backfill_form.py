@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from highwater import backfill
+from highwater import backfill, weekdays
 from highwater.backfill import Request
 from highwater.errors import ConfigurationError
 
@@ -23,7 +23,6 @@ DATASETS = (
     "channel_sales",
 )
 """Those that come with Highwater, as proposals: the form takes the name of any other too."""
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def params() -> dict[str, Param]:
@@ -72,9 +71,9 @@ def params() -> dict[str, Param]:
             section=WHAT,
         ),
         "weekdays": Param(
-            list(WEEKDAYS),
+            list(weekdays.NAMES),
             type="array",
-            examples=list(WEEKDAYS),
+            examples=list(weekdays.NAMES),
             title="Weekdays",
             description="Only these days of the week.",
             section=LEFT_OUT,
@@ -147,7 +146,7 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
         to_time=backfill.day_end(day_of(filled["last_day"])),
         which=filled["which"],
         excluded_dates=days,
-        weekdays=weekdays_of(filled["weekdays"]),
+        weekdays=weekdays.weekdays_of(filled["weekdays"]),
         closed_days=filled["closed_days"],
         direction=filled["direction"],
         via="form",
@@ -168,20 +167,3 @@ def day_of(text: str) -> date:
         return date.fromisoformat(text.strip())
     except ValueError:
         raise ConfigurationError(f"date {text!r} is none: a day looks like 2026-10-24") from None
-
-
-def weekdays_of(names: list[str] | None) -> list[int] | None:
-    """The numbers of weekdays by ISO from their names, their first three letters or the numbers; None for all of them.
-
-    Raises:
-        ConfigurationError: one does not exist; lists those that do.
-    """
-    if names is None:
-        return None
-    known = {name.lower(): number for number, name in enumerate(WEEKDAYS, 1)}
-    known |= {name[:3]: number for name, number in known.items()} | {str(n): n for n in known.values()}
-    for name in names:
-        if name.strip().lower() not in known:
-            raise ConfigurationError(f"weekday {name!r} does not exist: {', '.join(WEEKDAYS)}")
-    numbers = sorted({known[name.strip().lower()] for name in names})
-    return None if len(numbers) == len(WEEKDAYS) else numbers
