@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,9 @@ import httpx
 
 from highwater import credentials, settings
 from highwater.errors import HighwaterError
+
+# Its line a request would stand between those of the command.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 INTERNAL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
 """Where tasks reach the API server: set where it is not on this machine."""

@@ -12,7 +12,7 @@ from highwater import backfill, weekdays
 from highwater.backfill import Request
 from highwater.errors import ConfigurationError
 
-WHAT, LEFT_OUT, HOW, PROGRAMS = "What to load", "What to leave out", "How", "For programs"
+LEFT_OUT, HOW, PROGRAMS = "What to leave out", "How", "For programs"
 DATASETS = (
     "daily_sales",
     "payments",
@@ -29,26 +29,23 @@ def params() -> dict[str, Param]:
     """The fields of the form, in their order."""
     return {
         "dataset": Param(
-            "daily_sales",
             type="string",
             title="Dataset",
-            description="Whose windows to load. orders is not among them: it is loaded by its changes.",
+            description="Click for those there are, or type the name of one of your own. "
+            "orders is not among them: it is loaded by its changes.",
             examples=list(DATASETS),
-            section=WHAT,
         ),
         "first_day": Param(
             type="string",
             format="date",
             title="First day",
             description="The first day to load (UTC), not before the dataset begins.",
-            section=WHAT,
         ),
         "last_day": Param(
             type="string",
             format="date",
             title="Last day",
             description="The last day to load: this day is included. It must be over.",
-            section=WHAT,
         ),
         "which": Param(
             "missing",
@@ -61,21 +58,19 @@ def params() -> dict[str, Param]:
             },
             title="Which windows",
             description="A reload leaves the former rows readable until the new ones are in place.",
-            section=WHAT,
         ),
         "reason": Param(
             type="string",
             minLength=3,
             title="Reason",
             description="Why, for those who read it later. Kept with your name.",
-            section=WHAT,
         ),
         "weekdays": Param(
             list(weekdays.NAMES),
             type="array",
             examples=list(weekdays.NAMES),
             title="Weekdays",
-            description="Only these days of the week.",
+            description="Only these days of the week; take out those you do not want.",
             section=LEFT_OUT,
         ),
         "excluded_dates": Param(
@@ -101,7 +96,7 @@ def params() -> dict[str, Param]:
             minimum=1,
             maximum=8,
             title="Windows at once",
-            description="At most so many; scheduled runs keep slots of their own.",
+            description="At most so many are in work; scheduled runs keep slots of their own.",
             section=HOW,
         ),
         "direction": Param(
@@ -110,6 +105,7 @@ def params() -> dict[str, Param]:
             enum=["oldest", "newest"],
             values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
             title="Order",
+            description="Newest first brings what people look at most back soonest.",
             section=HOW,
         ),
         "on_failure": Param(
@@ -121,6 +117,7 @@ def params() -> dict[str, Param]:
                 "stop": "Stop; resume goes on at the window that failed",
             },
             title="When a window fails",
+            description="Either way nothing of it is published, and the former version stays.",
             section=HOW,
         ),
         "backfill_id": Param(

@@ -117,6 +117,7 @@ class Bar:
 
     def __init__(self, out: Console, now: dict[str, Any], *, quiet: bool) -> None:
         self._out, self._quiet, self._last = out, quiet, ""
+        self._counts: list[Any] = []
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
             TextColumn("{task.fields[figures]}"), console=out, disable=quiet or not out.is_terminal,
@@ -149,10 +150,11 @@ class Bar:
             else f"{now['state']}  {now['note'] or ''}"
         )
         self._bar.update(self._task, completed=now["windows_done"], figures=figures)
-        told = line(now)
-        if told != self._last and not self._out.is_terminal and not self._quiet:
-            self._out.print(told, markup=False, highlight=False, soft_wrap=True)
-        self._last = told
+        self._last = line(now)
+        counts = [now[name] for name in ("state", "note", "landed", "failed", "skipped", "cancelled")]
+        if counts != self._counts and not self._out.is_terminal and not self._quiet:
+            self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)
+        self._counts = counts
 
 
 def _stretches(windows: Sequence[Planned]) -> Iterator[tuple[str, str | None, str, list[Planned]]]:
