@@ -15,6 +15,7 @@ from rich.console import Console
 from highwater import (
     airflow_files,
     alerts,
+    cli_backfill,
     cli_checkpoint,
     cli_incidents,
     cli_outage,
@@ -36,7 +37,8 @@ app.add_typer(cli_outage.app, name="outage")
 app.add_typer(cli_policy.app, name="policy")
 app.command()(cli_sources.sources)
 app.add_typer(cli_incidents.app, name="incidents")
-app.command("recovery")(cli_recovery.show)
+app.add_typer(cli_recovery.app, name="recovery")
+app.add_typer(cli_backfill.app, name="backfill")
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

@@ -269,8 +269,9 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill, control.resume_backfill,
-control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill, control.hold_backfill
+control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,
+control.resume_backfill, control.begin_backfill, control.next_backfill_window, control.end_backfill_window,
+control.end_backfill, control.hold_backfill
 FROM public;
 GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO loader, operator;
 GRANT EXECUTE ON FUNCTION
