@@ -209,7 +209,7 @@ def _policies(link: Connection) -> None:
         if cursor.rowcount:
             cursor.execute("SELECT set_config('highwater.by', 'the first start', true)")
             wanted = policy_file.load(policy_file.DEFAULT)
-            for line in policy_file.apply(cursor, wanted, f"as {policy_file.DEFAULT.name} has it"):
+            for line in policy_file.apply(cursor, wanted, f"as {policy_file.DEFAULT.name} says"):
                 log.info("policy %s", line)
 
 

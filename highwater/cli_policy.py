@@ -118,7 +118,7 @@ def apply(
     """Make what is wanted what a file says: all of it, or, where something in it is wrong, nothing."""
     wanted = policy_file.load(file)
     with _operator(by, dry_run=dry_run) as cursor:
-        changed = policy_file.apply(cursor, wanted, f"as {file.name} has it")
+        changed = policy_file.apply(cursor, wanted, f"as {file.name} says")
     _say(changed, dry_run=dry_run, as_json=as_json)
 
 
