@@ -35,6 +35,7 @@ class PolicyReader:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._looked = threading.Event()
+        self._over = threading.Event()
         self._trouble = ""
 
     def of(self, dataset: str) -> Policy | None:
@@ -60,14 +61,18 @@ class PolicyReader:
         self._say("")
         _remember(text)
 
+    def stop(self) -> None:
+        """Look no more; what is known stays."""
+        self._over.set()
+
     def _look_on(self) -> None:
-        while True:
+        while not self._over.is_set():
             try:
                 self.look()
             except Exception:
                 log.exception("policies cannot be read, the last known stay in force")
             self._looked.set()
-            threading.Event().wait(PAUSE)
+            self._over.wait(PAUSE)
 
     def _say(self, trouble: str) -> None:
         """Log once that it began, and once that it is over."""
