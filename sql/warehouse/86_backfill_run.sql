@@ -128,7 +128,7 @@ BEGIN
     END IF;
     SELECT * INTO switch FROM control.conditions_hold(held.dataset);
     IF switch.hold AND held.via = 'policy' THEN
-        SELECT c.is_on, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
+        SELECT c.is_on AS hold, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
     END IF;
     IF NOT switch.hold THEN
         UPDATE control.backfills AS b

@@ -272,6 +272,21 @@ def _scheduled_runs_kept_their_slots(mine: Backfills, now: dict[str, Any]) -> No
     assert lanes[0].at_once <= 4
 
 
+def test_a_form_that_cannot_be_meant_fails_before_anything_starts(backfills: Backfills) -> None:
+    mine = backfills
+    before = mine.newest()
+    days = {"first_day": mine.day(9).isoformat(), "last_day": mine.day(3).isoformat()}
+    run_id = mine.trigger("selective_backfill", {"dataset": DATASET, "reason": "a mistake"} | days)
+    state = "SELECT FROM dag_run WHERE dag_id = 'selective_backfill' AND run_id = %s AND state = 'failed'"
+    mine.live.wait("the run to fail", lambda: mine.metadata(state, run_id))
+    assert mine.newest() == before
+    assert not mine.live.rows("SELECT FROM ops.attempts WHERE run_id = %s", (run_id,))
+    (log,) = mine.live.airflow.logs.parent.glob(
+        f"airflow/logs/dag_id=selective_backfill/run_id={run_id}/task_id=begin/*"
+    )
+    assert f"from {mine.day(9)} 00:00 is not before to {mine.day(4)} 00:00" in log.read_text()
+
+
 def test_the_command_line_stops_at_a_window_that_fails_and_resume_goes_on_there(backfills: Backfills) -> None:
     mine = backfills
     bad = mine.day(3)

@@ -14,7 +14,7 @@ import pytest
 from loading import day, land, run
 from typer.testing import CliRunner
 
-from highwater import backfill, backfill_form, ledger, warehouse
+from highwater import backfill, ledger, warehouse, weekdays
 from highwater.backfill import LOAD, SKIP, Plan, PlanChanged, Request
 from highwater.cli import app
 from highwater.errors import AuditFailed, ConfigurationError
@@ -159,12 +159,15 @@ FORM: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("airflow")
 def test_the_form_asks_for_what_is_filled_in() -> None:
+    from highwater import backfill_form
+
     assert backfill_form.request(FORM, "ada") == october(
         excluded_dates=[date(2026, 10, 5)], weekdays=[1, 7], direction="newest", via="form", requested_by="ada",
         max_active=2, on_failure="stop",
     )  # fmt: skip
-    assert backfill_form.request(FORM | {"weekdays": list(backfill_form.weekdays.NAMES)}, "ada").weekdays is None
+    assert backfill_form.request(FORM | {"weekdays": list(weekdays.NAMES)}, "ada").weekdays is None
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,10 @@ def test_the_form_asks_for_what_is_filled_in() -> None:
         ({"excluded_dates": ["2026-13-01"]}, "date '2026-13-01' is none"),
     ],
 )
+@pytest.mark.usefixtures("airflow")
 def test_a_form_with_a_date_or_weekday_that_does_not_exist_is_refused(wrong: dict[str, Any], said: str) -> None:
+    from highwater import backfill_form
+
     with pytest.raises(ConfigurationError, match=said):
         backfill_form.request(FORM | wrong, "ada")
 
