@@ -21,16 +21,19 @@ from highwater.errors import ConfigurationError
 SQL = settings.ROOT / "sql"
 
 
-def connect(role: str, database: str | None = None) -> Connection:
+def connect(role: str, database: str | None = None, *, within: int | None = None) -> Connection:
     """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
 
-    The session is in UTC and carries the clock seam to ``ops.clock()``.
+    The session is in UTC and carries the clock seam to ``ops.clock()``. With ``within``, getting it and each of its
+    statements may take so many seconds.
 
     Raises:
         psycopg2.OperationalError: the server is away or refuses the login.
     """
     config = settings.get()
     runtime = "-c timezone=UTC -c lock_timeout=10s"
+    if within is not None:
+        runtime += f" -c statement_timeout={within}s"
     if pinned := clock.frozen():
         runtime += f" -c highwater.now={pinned.isoformat()}"
     link: Connection = psycopg2.connect(
@@ -40,7 +43,7 @@ def connect(role: str, database: str | None = None) -> Connection:
         user=config.warehouse_admin if role == "postgres" else role,
         password=credentials.password(role),
         sslmode=config.warehouse_sslmode,
-        connect_timeout=10,
+        connect_timeout=within or 10,
         application_name=f"highwater {role}",
         options=runtime,
         cursor_factory=NamedTupleCursor,

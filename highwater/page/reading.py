@@ -1,0 +1,61 @@
+"""The page's sessions in the warehouse: short, bounded in time and number, so that one that is away costs a second or
+two and the page is up all the same."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import warehouse
+from highwater.page.problems import Problem
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3
+"""Seconds that getting a connection, and each statement, may take."""
+AT_ONCE = 6
+"""So many sessions at a time; Airflow's own threads must not all wait for the warehouse."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+@contextmanager
+def session(role: str = "analyst") -> Iterator[Cursor]:
+    """A cursor in one transaction of the warehouse.
+
+    Raises:
+        Problem: it is away, busy, or takes too long; or one of its functions refuses, in its own words.
+    """
+    if not _turns.acquire(timeout=1):
+        raise Problem(503, f"the warehouse is busy: {AT_ONCE} questions of this page wait for it already")
+    try:
+        link = warehouse.connect(role, within=PATIENCE)
+        try:
+            with link, link.cursor() as cursor:
+                yield cursor
+        finally:
+            link.close()
+    except errors.QueryCanceled:
+        raise Problem(503, f"the warehouse took longer than {PATIENCE} s for this: ask for less of it") from None
+    except psycopg2.OperationalError as error:
+        log.warning("the warehouse is away: %s", error)
+        raise Problem(
+            503, "the warehouse is away; the ledger is in it, so there is nothing to show until it is back"
+        ) from None
+    except psycopg2.Error as error:
+        if is_refusal(error):
+            raise Problem(409, error.diag.message_primary or str(error)) from None
+        raise
+    finally:
+        _turns.release()
+
+
+def is_refusal(error: psycopg2.Error) -> bool:
+    """Whether it is the warehouse's own word for a person, and not a mistake of ours."""
+    return (error.pgcode or "").startswith("HW")
