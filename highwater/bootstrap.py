@@ -32,7 +32,7 @@ AIRFLOW_MAY_IDLE = "30s"
 """A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
 hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
 
-WAREHOUSE_LOGINS = ("loader", "analyst", "simulator", *credentials.SOURCE_READERS)
+WAREHOUSE_LOGINS = ("loader", "analyst", "operator", "simulator", *credentials.SOURCE_READERS)
 
 
 def run() -> None:
@@ -138,11 +138,15 @@ def _password_fits(admin: Connection, role: str) -> bool:
 
 
 def _publisher(cursor: Cursor) -> None:
-    """The owner of all that is published: nobody logs in as it, and it may take over the loader's tables."""
+    """The owner of all that is published: nobody logs in as it, and it may take over the loader's tables.
+
+    The operator sees what the analyst sees, and may change what is wanted.
+    """
     cursor.execute("SELECT FROM pg_roles WHERE rolname = 'publisher'")
     if cursor.fetchone() is None:
         cursor.execute("CREATE ROLE publisher NOLOGIN")
-    for role, member in (("loader", sql.Identifier("publisher")), *((r, sql.SQL("CURRENT_USER")) for r in _OWNERS)):
+    members = {"loader": sql.Identifier("publisher"), "analyst": sql.Identifier("operator")}
+    for role, member in (members | dict.fromkeys(_OWNERS, sql.SQL("CURRENT_USER"))).items():
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
 
 

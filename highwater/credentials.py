@@ -19,7 +19,7 @@ SOURCE_READERS = (
     "billing_reader",
     "web_reader",
 )
-LOGINS = ("postgres", "airflow", "loader", "analyst", "simulator", *SOURCE_READERS)
+LOGINS = ("postgres", "airflow", "loader", "analyst", "operator", "simulator", *SOURCE_READERS)
 """Database roles that log in; each has the secret ``<role>_password``."""
 
 
