@@ -38,12 +38,9 @@ class Row:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Windows by what they are: how many there are and how many landed, and cells by their state."""
-        states = [cell.state for cell in self.cells]
-        return {state: states.count(state) for state in words.STATES} | {
-            "windows": sum(cell.windows for cell in self.cells),
-            "windows_landed": sum(cell.landed for cell in self.cells),
-        }
+        """How many windows there are of a kind."""
+        kinds = ("due", "landed", "running", "failed", "missing", "skipped")
+        return {kind: sum(getattr(cell, kind) for cell in self.cells) for kind in kinds}
 
 
 def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str, list[Any]]:

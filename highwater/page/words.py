@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -80,3 +81,37 @@ def shorten(text: str | None, most: int = 200) -> str:
     """The beginning of a text that may be long."""
     text = text or ""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def tick(cell: Any, place: int) -> str:
+    """What stands above a cell of a strip: the day, and the month where that begins."""
+    begins: datetime = cell.cell_start
+    return f"{begins:%b} {begins.day}" if place == 0 or begins.day == 1 else str(begins.day)
+
+
+def observed(value: Any) -> str:
+    """The value that an expectation saw."""
+    return "" if value is None else json.dumps(value, default=str)
+
+
+def policy(of: Any) -> str:
+    """A dataset's policy in a sentence."""
+    rules = [
+        "catch-up is on" if of.enabled is not False else "catch-up is off",
+        of.max_age and f"nothing older than {span(of.max_age)}",
+        of.max_windows and f"the newest {of.max_windows:,} windows",
+        of.skip_weekdays and "not on " + ", ".join(_WEEKDAYS[day] for day in of.skip_weekdays),
+        of.skip_closed_days and "not on closed days",
+        of.conditions and "while " + ", ".join(of.conditions),
+    ]
+    return ", ".join(rule for rule in rules if rule)
+
+
+_WEEKDAYS = ("", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> str:
+    """What of a row is another now."""
+    if old is None or new is None:
+        return "added" if old is None else "taken out"
+    return ", ".join(f"{name} {old.get(name)} → {value}" for name, value in new.items() if old.get(name) != value)
