@@ -1,0 +1,145 @@
+-- A backfill is a row: whoever wants windows (re)loaded adds one here, be it from psql, the command line, the form, the
+-- policy or a recovery, and one mechanism carries it out. Refusals carry SQLSTATE HW030 (what was asked), HW031
+-- (another backfill has these windows), HW032 (the plan changed since it was shown) or HW033 (its state forbids it).
+-- Run as publisher; again is harmless.
+
+CREATE TABLE IF NOT EXISTS control.backfills (
+    backfill_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dataset text NOT NULL REFERENCES control.datasets,
+    from_time timestamptz NOT NULL,
+    to_time timestamptz NOT NULL,
+    which text NOT NULL DEFAULT 'missing',
+    excluded_dates date[] NOT NULL DEFAULT '{}',
+    weekdays smallint[],
+    closed_days text NOT NULL DEFAULT 'skip',
+    reason text NOT NULL,
+    requested_by text NOT NULL DEFAULT session_user,
+    requested_at timestamptz NOT NULL DEFAULT ops.clock(),
+    via text NOT NULL DEFAULT 'sql',
+    max_active integer NOT NULL DEFAULT 3,
+    direction text NOT NULL DEFAULT 'oldest',
+    on_failure text NOT NULL DEFAULT 'continue',
+    plan_shown text,
+    state text NOT NULL DEFAULT 'requested' CHECK (
+        state IN ('requested', 'running', 'paused', 'stopped', 'cancelled', 'done', 'failed')
+    ),
+    starts integer NOT NULL DEFAULT 1,
+    dag_run_id text,
+    started_at timestamptz,
+    running_since timestamptz,
+    ended_at timestamptz,
+    held_by text CHECK (held_by IN ('person', 'policy')),
+    note text
+);
+
+COMMENT ON TABLE control.backfills IS 'What somebody wants (re)loaded: one row a backfill; an INSERT is all it takes';
+COMMENT ON COLUMN control.backfills.from_time IS 'Windows lie wholly in [from_time, to_time)';
+COMMENT ON COLUMN control.backfills.which IS
+'missing: due and not landed; failed: not landed, and the latest attempt failed; all: landed ones too';
+COMMENT ON COLUMN control.backfills.excluded_dates IS 'UTC days that are left out';
+COMMENT ON COLUMN control.backfills.weekdays IS 'Only these, by ISO: 1 is Monday, 7 is Sunday; empty means every day';
+COMMENT ON COLUMN control.backfills.closed_days IS 'skip or load the days of control.closed_days';
+COMMENT ON COLUMN control.backfills.max_active IS 'So many of its windows are in work at once, at most';
+COMMENT ON COLUMN control.backfills.direction IS 'oldest or newest window first';
+COMMENT ON COLUMN control.backfills.on_failure IS 'stop after the first window that fails, or continue';
+COMMENT ON COLUMN control.backfills.plan_shown IS
+'The fingerprint of the plan that was shown: the row is refused if its plan is another one';
+COMMENT ON COLUMN control.backfills.held_by IS
+'Who paused it: what the policy paused, by a condition or its switch, goes on by itself';
+COMMENT ON COLUMN control.backfills.starts IS 'One more with each resume, so that a run of Airflow is asked for once';
+
+-- One row a window of a backfill: what is to happen to it and why, and what became of it.
+CREATE TABLE IF NOT EXISTS control.backfill_windows (
+    window_no integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+    backfill_id integer NOT NULL REFERENCES control.backfills,
+    place integer NOT NULL,
+    window_range tstzrange NOT NULL,
+    action text NOT NULL CHECK (action IN ('load', 'skip')),
+    rule text,
+    reason text NOT NULL,
+    state text NOT NULL CHECK (state IN ('planned', 'running', 'landed', 'failed', 'skipped', 'cancelled')),
+    run_id text,
+    error text,
+    version integer,
+    started_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (backfill_id, place),
+    UNIQUE (backfill_id, window_range),
+    CONSTRAINT what_is_skipped_has_a_rule CHECK (state <> 'skipped' OR rule IS NOT NULL)
+);
+
+CREATE INDEX IF NOT EXISTS backfill_windows_to_do ON control.backfill_windows (backfill_id, place)
+WHERE state IN ('planned', 'running');
+
+COMMENT ON COLUMN control.backfill_windows.place IS 'The order in which they are loaded, from 1';
+COMMENT ON COLUMN control.backfill_windows.rule IS 'By which it is skipped';
+
+-- Windows that a live lane holds: it keeps an advisory lock for as long as its connection stands, so that a kill -9
+-- lets go of them. 18809 is a number of ours like those of ops.live_attempts.
+CREATE OR REPLACE VIEW ops.live_claims AS
+SELECT objid::integer AS window_no
+FROM pg_catalog.pg_locks
+WHERE
+    locktype = 'advisory' AND classid = 18809 AND objsubid = 2 AND granted
+    AND database = (
+        SELECT oid FROM pg_catalog.pg_database
+        WHERE datname = current_database()
+    );
+
+-- One row a backfill: how far it is, how fast, and when the rest may be.
+CREATE OR REPLACE VIEW ops.backfill_progress AS
+SELECT
+    b.backfill_id,
+    b.dataset,
+    b.state,
+    b.via,
+    b.requested_by,
+    b.reason,
+    b.from_time,
+    b.to_time,
+    w.windows_total,
+    w.landed + w.failed + w.skipped AS windows_done,
+    w.landed,
+    w.failed,
+    w.skipped,
+    w.cancelled,
+    w.running,
+    w.planned,
+    w.running + w.planned AS windows_left,
+    round(100.0 * (w.landed + w.failed + w.skipped) / greatest(w.windows_total, 1), 1) AS percent,
+    round((60 * w.ended_lately / elapsed.seconds)::numeric, 2) AS windows_per_minute,
+    CASE
+        WHEN b.state = 'running' AND w.ended_lately > 0
+            THEN make_interval(secs => ((w.running + w.planned) * elapsed.seconds / w.ended_lately)::double precision)
+    END AS eta,
+    b.requested_at,
+    b.started_at,
+    b.ended_at,
+    b.max_active,
+    b.note
+FROM control.backfills AS b
+CROSS JOIN
+    LATERAL (
+        SELECT
+            count(*) AS windows_total,
+            count(*) FILTER (WHERE s.state = 'landed') AS landed,
+            count(*) FILTER (WHERE s.state = 'failed') AS failed,
+            count(*) FILTER (WHERE s.state = 'skipped') AS skipped,
+            count(*) FILTER (WHERE s.state = 'cancelled') AS cancelled,
+            count(*) FILTER (WHERE s.state = 'running') AS running,
+            count(*) FILTER (WHERE s.state = 'planned') AS planned,
+            count(*) FILTER (WHERE s.state IN ('landed', 'failed') AND s.ended_at >= b.running_since) AS ended_lately
+        FROM control.backfill_windows AS s
+        WHERE s.backfill_id = b.backfill_id
+    ) AS w
+CROSS JOIN
+    LATERAL (
+        SELECT greatest(1, extract(EPOCH FROM coalesce(b.ended_at, ops.clock()) - b.running_since)) AS seconds
+    ) AS elapsed;
+
+GRANT SELECT ON control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_progress TO loader, analyst;
+GRANT INSERT (
+    dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, reason, requested_by, via, max_active,
+    direction, on_failure, plan_shown
+) ON control.backfills TO loader, operator;
+GRANT INSERT (dag_run_id) ON control.backfills TO loader;

@@ -1,0 +1,251 @@
+-- What happens to a backfill: begun, window by window, ended; paused, resumed, cancelled. Run as publisher; again is
+-- harmless.
+
+-- Takes hold of a backfill until the transaction ends; refuses one that is not there.
+CREATE OR REPLACE FUNCTION control.hold_backfill(p_backfill integer) RETURNS control.backfills
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills;
+BEGIN
+    SELECT * INTO held FROM control.backfills AS b WHERE b.backfill_id = p_backfill FOR UPDATE;
+    IF NOT found THEN
+        RAISE EXCEPTION 'there is no backfill %; the latest are: %', p_backfill, (
+            SELECT coalesce(string_agg(b.backfill_id::text, ', ' ORDER BY b.backfill_id DESC), 'none')
+            FROM (SELECT b.backfill_id FROM control.backfills AS b ORDER BY 1 DESC LIMIT 5) AS b
+        ) USING ERRCODE = 'HW033';
+    END IF;
+    RETURN held;
+END;
+$$;
+
+-- Says what may be done to a backfill in the state it is in.
+CREATE OR REPLACE FUNCTION control.refuse_state(held control.backfills, p_verb text, p_valid text[])
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT held.state = ANY(p_valid) THEN
+        RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
+            array_to_string(p_valid, ', '), p_verb USING ERRCODE = 'HW033';
+    END IF;
+END;
+$$;
+
+-- No window of it is begun any more; those in work finish. What no live lane holds is not in work.
+CREATE OR REPLACE FUNCTION control.cancel_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+BEGIN
+    PERFORM control.refuse_state(held, 'cancelled', ARRAY['requested', 'running', 'paused', 'stopped', 'failed']);
+    UPDATE control.backfills AS b
+    SET state = 'cancelled', ended_at = ops.clock(), held_by = NULL, note = 'cancelled by ' || p_by
+    WHERE b.backfill_id = p_backfill;
+    UPDATE control.backfill_windows AS w
+    SET state = 'cancelled', ended_at = ops.clock()
+    WHERE
+        w.backfill_id = p_backfill
+        AND (
+            w.state = 'planned'
+            OR (w.state = 'running' AND NOT EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = w.window_no))
+        );
+END;
+$$;
+
+-- No window of it is begun until it is resumed; those in work finish.
+CREATE OR REPLACE FUNCTION control.pause_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+BEGIN
+    PERFORM control.refuse_state(held, 'paused', ARRAY['requested', 'running']);
+    UPDATE control.backfills AS b
+    SET state = 'paused', held_by = 'person', note = 'paused by ' || p_by
+    WHERE b.backfill_id = p_backfill;
+END;
+$$;
+
+-- It goes on where it stood: at the window that failed, if one did.
+CREATE OR REPLACE FUNCTION control.resume_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+BEGIN
+    PERFORM control.refuse_state(held, 'resumed', ARRAY['paused', 'stopped', 'failed']);
+    PERFORM pg_advisory_xact_lock(18810, hashtext(held.dataset));
+    UPDATE control.backfill_windows AS w
+    SET state = 'planned', error = NULL, ended_at = NULL
+    WHERE w.backfill_id = p_backfill AND w.state = 'failed';
+    PERFORM control.refuse_overlap(p_backfill, held.dataset);
+    UPDATE control.backfills AS b
+    SET
+        state = 'requested', starts = b.starts + 1, dag_run_id = NULL, ended_at = NULL, held_by = NULL,
+        note = 'resumed by ' || p_by
+    WHERE b.backfill_id = p_backfill;
+END;
+$$;
+
+-- A run of Airflow takes a backfill on; returns it as it is then: only one that is running has work for lanes.
+CREATE OR REPLACE FUNCTION control.begin_backfill(p_backfill integer, p_run_id text) RETURNS control.backfills
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+BEGIN
+    IF held.state IN ('requested', 'running') THEN
+        UPDATE control.backfills AS b
+        SET
+            state = 'running', dag_run_id = p_run_id, started_at = coalesce(b.started_at, ops.clock()),
+            running_since = ops.clock(), note = NULL
+        WHERE b.backfill_id = p_backfill
+        RETURNING b.* INTO held;
+    END IF;
+    RETURN held;
+END;
+$$;
+
+-- A lane asks for its next window. Verdicts: 'take' (it is the lane's, for as long as its connection stands), 'wait'
+-- (as many as may be are in work), 'end' (none is left, or it was paused, cancelled or taken on by another run).
+CREATE OR REPLACE FUNCTION control.next_backfill_window(
+    p_backfill integer, p_run_id text, OUT verdict text, OUT window_no integer, OUT window_range tstzrange, OUT why text
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+    candidate control.backfill_windows;
+    switch record;
+    landed ops.window_ledger;
+BEGIN
+    verdict := 'end';
+    IF held.state <> 'running' OR held.dag_run_id IS DISTINCT FROM p_run_id THEN
+        why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has taken it on' END;
+        RETURN;
+    END IF;
+    SELECT * INTO switch FROM control.conditions_hold(held.dataset);
+    IF switch.hold AND held.via = 'policy' THEN
+        SELECT c.is_on, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
+    END IF;
+    IF NOT switch.hold THEN
+        UPDATE control.backfills AS b
+        SET state = 'paused', held_by = 'policy', note = 'paused: ' || switch.reason
+        WHERE b.backfill_id = p_backfill;
+        why := switch.reason;
+        RETURN;
+    END IF;
+    IF (
+        SELECT count(*) FROM control.backfill_windows AS w INNER JOIN ops.live_claims AS c USING (window_no)
+        WHERE w.backfill_id = p_backfill AND w.state = 'running'
+    ) >= held.max_active THEN
+        verdict := 'wait';
+        RETURN;
+    END IF;
+    FOR candidate IN
+        SELECT * FROM control.backfill_windows AS w
+        WHERE w.backfill_id = p_backfill AND w.state IN ('planned', 'running')
+        ORDER BY w.place
+    LOOP
+        -- A running one can be locked only where its lane has died.
+        CONTINUE WHEN NOT pg_try_advisory_lock(18809, candidate.window_no);
+        SELECT * INTO landed FROM ops.window_ledger AS l
+        WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
+        IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
+            UPDATE control.backfill_windows AS w
+            SET state = 'landed', version = landed.version, ended_at = landed.landed_at
+            WHERE w.window_no = candidate.window_no;
+        ELSIF landed.version IS NOT NULL AND held.which <> 'all' THEN
+            UPDATE control.backfill_windows AS w
+            SET
+                state = 'skipped', rule = 'landed meanwhile', ended_at = ops.clock(),
+                reason = 'version ' || landed.version || ' by ' || landed.run_id
+            WHERE w.window_no = candidate.window_no;
+        ELSE
+            UPDATE control.backfill_windows AS w
+            SET state = 'running', run_id = p_run_id, started_at = ops.clock()
+            WHERE w.window_no = candidate.window_no;
+            verdict := 'take';
+            window_no := candidate.window_no;
+            window_range := candidate.window_range;
+            RETURN;
+        END IF;
+        PERFORM pg_advisory_unlock(18809, candidate.window_no);
+    END LOOP;
+    why := 'none is left';
+END;
+$$;
+
+-- A lane says what became of its window, and lets go of it.
+CREATE OR REPLACE FUNCTION control.end_backfill_window(
+    p_window_no integer, p_state text, p_version integer, p_error text
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    ended control.backfill_windows;
+BEGIN
+    UPDATE control.backfill_windows AS w
+    SET state = p_state, version = p_version, error = p_error, ended_at = ops.clock()
+    WHERE w.window_no = p_window_no AND w.state = 'running'
+    RETURNING w.* INTO ended;
+    IF ended.state = 'failed' THEN
+        UPDATE control.backfills AS b
+        SET
+            state = 'stopped',
+            note = 'stopped at the window from ' || to_char(lower(ended.window_range), 'YYYY-MM-DD HH24:MI') || ': ' || p_error
+        WHERE b.backfill_id = ended.backfill_id AND b.state = 'running' AND b.on_failure = 'stop';
+    END IF;
+    PERFORM pg_advisory_unlock(18809, p_window_no);
+END;
+$$;
+
+-- The lanes of a run have ended: what is not done is told. Returns the backfill as it is then.
+CREATE OR REPLACE FUNCTION control.end_backfill(p_backfill integer, p_run_id text) RETURNS control.backfills
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held control.backfills := control.hold_backfill(p_backfill);
+    to_do bigint;
+    failures bigint;
+BEGIN
+    IF held.dag_run_id IS DISTINCT FROM p_run_id THEN
+        RETURN held;
+    END IF;
+    UPDATE control.backfill_windows AS w
+    SET state = CASE held.state WHEN 'cancelled' THEN 'cancelled' ELSE 'planned' END
+    WHERE
+        w.backfill_id = p_backfill AND w.state = 'running'
+        AND NOT EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = w.window_no);
+    SELECT
+        count(*) FILTER (WHERE w.state IN ('planned', 'running')),
+        count(*) FILTER (WHERE w.state = 'failed')
+    INTO to_do, failures
+    FROM control.backfill_windows AS w
+    WHERE w.backfill_id = p_backfill;
+    IF held.state = 'running' THEN
+        UPDATE control.backfills AS b
+        SET
+            state = CASE WHEN to_do > 0 THEN 'stopped' WHEN failures > 0 THEN 'failed' ELSE 'done' END,
+            ended_at = CASE WHEN to_do = 0 THEN ops.clock() END,
+            note = CASE
+                WHEN to_do > 0 THEN 'its run ended before its windows did: highwater backfill resume ' || p_backfill
+                WHEN failures > 0 THEN failures || ' windows failed: highwater backfill resume ' || p_backfill || ' tries them again'
+            END
+        WHERE b.backfill_id = p_backfill
+        RETURNING b.* INTO held;
+    END IF;
+    RETURN held;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+control.cancel_backfill, control.pause_backfill, control.resume_backfill, control.begin_backfill,
+control.next_backfill_window, control.end_backfill_window, control.end_backfill, control.hold_backfill
+FROM public;
+GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO loader, operator;
+GRANT EXECUTE ON FUNCTION
+control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill
+TO loader;
