@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from highwater.page import views
+from highwater.page import actions, views
 from highwater.page.problems import Problem
 from highwater.page.rendering import problem_response
 
@@ -35,6 +35,7 @@ def make_app() -> FastAPI:
     """The app, to be mounted by Airflow's API server."""
     # The documentation of an app needs no login, so there is none.
     app = FastAPI(title="Highwater", dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(actions.router)
     app.include_router(views.router)
     app.add_api_route("/{path:path}", _nowhere, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
     app.add_middleware(Guard)

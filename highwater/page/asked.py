@@ -43,11 +43,11 @@ def stretch(
         Problem: a date is none, or they are reversed.
     """
     most = MOST_HOURS_DAYS if hours else MOST_DAYS
-    end = _midnight(_date("until", until) if until else clock.now().date() + timedelta(days=1))
+    end = midnight(date_of("until", until) if until else clock.now().date() + timedelta(days=1))
     if since is None:
         wanted = min(max(days or (7 if hours else 365), 1), most)
         return Stretch(end - timedelta(days=wanted), end, not hours)
-    start = _midnight(_date("since", since))
+    start = midnight(date_of("since", since))
     if start >= end:
         raise Problem(400, f"since={since} is not before until={end:%Y-%m-%d}")
     return Stretch(max(start, end - timedelta(days=most)), end, not hours)
@@ -83,31 +83,41 @@ def window_start(of: Any, key: str) -> datetime:
     Raises:
         Problem: that is no moment, or none at which a window of the dataset begins.
     """
-    moment = _moment(key)
-    if moment < of.first_window:
+    begins = moment("window", key)
+    if begins < of.first_window:
         raise Problem(404, f"the first window of {of.dataset} begins at {of.first_window:%Y-%m-%d %H:%M}")
-    if (moment - of.first_window) % of.step:
-        near = of.first_window + (moment - of.first_window) // of.step * of.step
+    if (begins - of.first_window) % of.step:
+        near = of.first_window + (begins - of.first_window) // of.step * of.step
         raise Problem(
-            404, f"no window of {of.dataset} begins at {moment:%Y-%m-%d %H:%M}; one does at {near:%Y-%m-%d %H:%M}"
+            404, f"no window of {of.dataset} begins at {begins:%Y-%m-%d %H:%M}; one does at {near:%Y-%m-%d %H:%M}"
         )
-    return moment
+    return begins
 
 
 def day(text: str) -> datetime:
     """The midnight with which a day begins."""
-    return _midnight(_date("day", text))
+    return midnight(date_of("day", text))
 
 
-def _moment(text: str) -> datetime:
+def moment(name: str, text: str) -> datetime:
+    """What a text says, in UTC unless it says otherwise.
+
+    Raises:
+        Problem: it is no moment.
+    """
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Problem(404, f"{text[:40]!r} is no moment such as 2026-10-24 or 2026-10-24T06:00") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        found = datetime.fromisoformat(text.strip())
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Problem(400, f"{name}={text[:40]!r} is no moment such as 2026-10-24 or 2026-10-24T06:00") from None
 
 
-def _date(name: str, text: str) -> date:
+def date_of(name: str, text: str) -> date:
+    """The date a text says.
+
+    Raises:
+        Problem: it is none, or none of our times.
+    """
     try:
         found = date.fromisoformat(text)
     except ValueError:
@@ -117,5 +127,6 @@ def _date(name: str, text: str) -> date:
     return found
 
 
-def _midnight(of: date) -> datetime:
+def midnight(of: date) -> datetime:
+    """With which a day begins."""
     return datetime.combine(of, time(), tzinfo=UTC)

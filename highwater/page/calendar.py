@@ -11,7 +11,6 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import warehouse
-from highwater.page import words
 from highwater.page.asked import Stretch
 
 MOST_CELLS = 20_000

@@ -14,6 +14,7 @@ PARTS = {
     "datasets": "datasets_now",
     "running": "running",
     "recoveries": "recoveries",
+    "backfills": "backfills",
     "incidents": "incidents",
     "sources": "sources",
     "policy_changes": "policy_changes",

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import clock
-from highwater.page import asked, calendar, now, reading, rendering, window
+from highwater.page import asked, backfills, calendar, now, reading, rendering, window
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.asked import Stretch, StretchDep
 from highwater.page.problems import Problem
@@ -90,6 +90,24 @@ def window_json(visitor: VisitorDep, name: str, start: str) -> Response:
 def window_page(request: Request, visitor: VisitorDep, name: str, start: str) -> Response:
     """All of one window."""
     return rendering.page(request, _partly(request, "window"), _window(visitor, name, start))
+
+
+@router.get("/backfills/{number}.json")
+def backfill_json(visitor: VisitorDep, number: int) -> Response:
+    """How far a backfill is, and its first windows."""
+    with reading.session() as cursor:
+        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    return rendering.as_json(facts)
+
+
+@router.get("/backfills/{number}")
+def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Response:
+    """How far a backfill is, what became of each window, and what may be done about it."""
+    with reading.session() as cursor:
+        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    dags = {facts["backfill"].dag_id, backfills.DAG}
+    facts |= {"may_change": visitor.changeable(dags) == dags, "token": visitor.form_token(), "dag": backfills.DAG}
+    return rendering.page(request, _partly(request, "backfill"), facts)
 
 
 @router.get("/static/{name}")

@@ -51,9 +51,9 @@ def timings(attempts: Sequence[Any]) -> list[Any]:
     return [attempt for attempt in reversed(attempts) if attempt.run_id == latest]
 
 
-def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> dict[str, str]:
+def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> dict[str, str | None]:
     """Where Airflow shows the run of a window in its grid, and the log of the task that failed in it last."""
-    found = {}
+    found: dict[str, str | None] = {"run": None, "log": None}
     if attempts:
         dag_id, run_id = attempts[0].dag_id, attempts[0].run_id
     if dag_id and run_id:
