@@ -15,9 +15,14 @@ from highwater import settings, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 LOADING = "loading"
-POOLS = {LOADING: (3, "Tasks that load from store, partner and supplier at once")} | {
-    source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")
-}
+BACKFILL = "backfill"
+POOLS = {
+    LOADING: (3, "Tasks that load from store, partner and supplier at once"),
+    BACKFILL: (
+        4,
+        "Windows of all backfills that are in work at once: half of the slots, the rest is for scheduled runs",
+    ),
+} | {source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")}
 """The pools and their slots: so much is loaded from sources at once. Change a size in Airflow's UI."""
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)

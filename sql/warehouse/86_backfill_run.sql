@@ -178,6 +178,15 @@ BEGIN
 END;
 $$;
 
+-- No lane can load it: it stands until that is mended and it is resumed.
+CREATE OR REPLACE FUNCTION control.stop_backfill(p_backfill integer, p_why text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE control.backfills AS b
+    SET state = 'stopped', note = p_why
+    WHERE b.backfill_id = p_backfill AND b.state = 'running'
+$$;
+
 -- A lane says what became of its window, and lets go of it.
 CREATE OR REPLACE FUNCTION control.end_backfill_window(
     p_window_no integer, p_state text, p_version integer, p_error text
@@ -232,7 +241,8 @@ BEGIN
             ended_at = CASE WHEN to_do = 0 THEN ops.clock() END,
             note = CASE
                 WHEN to_do > 0 THEN 'its run ended before its windows did: highwater backfill resume ' || p_backfill
-                WHEN failures > 0 THEN failures || ' windows failed: highwater backfill resume ' || p_backfill || ' tries them again'
+                WHEN failures > 0
+                    THEN failures || ' windows failed: highwater backfill resume ' || p_backfill || ' tries them again'
             END
         WHERE b.backfill_id = p_backfill
         RETURNING b.* INTO held;
@@ -241,11 +251,29 @@ BEGIN
 END;
 $$;
 
+-- The backfills that wait for a run of Airflow: those asked for, and those that the policy paused and now wants again.
+CREATE OR REPLACE FUNCTION control.backfills_to_start() RETURNS SETOF control.backfills
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE control.backfills AS b
+    SET state = 'requested', starts = b.starts + 1, dag_run_id = NULL, held_by = NULL, note = 'the policy wants it again'
+    FROM control.backfills AS held
+    CROSS JOIN LATERAL control.conditions_hold(held.dataset) AS c
+    CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
+    WHERE
+        b.backfill_id = held.backfill_id AND held.state = 'paused' AND held.held_by = 'policy'
+        AND c.hold AND (o.is_on OR held.via <> 'policy');
+    RETURN QUERY SELECT * FROM control.backfills AS b WHERE b.state = 'requested';
+END;
+$$;
+
 REVOKE EXECUTE ON FUNCTION
-control.cancel_backfill, control.pause_backfill, control.resume_backfill, control.begin_backfill,
-control.next_backfill_window, control.end_backfill_window, control.end_backfill, control.hold_backfill
+control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill, control.resume_backfill,
+control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill, control.hold_backfill
 FROM public;
 GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO loader, operator;
 GRANT EXECUTE ON FUNCTION
-control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill
+control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill,
+control.backfills_to_start, control.stop_backfill
 TO loader;

@@ -1,0 +1,239 @@
+"""A backfill: what would run and why, asking for one, how far it is, ending it. Thin over the SQL of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+import psycopg2
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import warehouse
+from highwater.errors import ConfigurationError, HighwaterError
+
+DAG = "selective_backfill"
+LOAD, SKIP = "load", "skip"
+OVER = ("done", "failed", "cancelled")
+"""The states in which nothing more happens by itself."""
+
+_PLAN = """SELECT lower(p.window_range), upper(p.window_range), p.action, p.rule, p.reason
+FROM control.plan_backfill(
+    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
+    %(closed_days)s, %(direction)s, %(via)s
+) AS p ORDER BY p.place"""
+_FINGERPRINT = """SELECT control.plan_fingerprint(
+    array_agg(p.window_range ORDER BY p.place), array_agg(p.action ORDER BY p.place), array_agg(p.rule ORDER BY p.place)
+) FROM control.plan_backfill(
+    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
+    %(closed_days)s, %(direction)s, %(via)s
+) AS p"""
+_REQUEST = """INSERT INTO control.backfills (
+    dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, direction, via, reason, requested_by,
+    max_active, on_failure, plan_shown{more}
+) VALUES (
+    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s, %(weekdays)s, %(closed_days)s,
+    %(direction)s, %(via)s, %(reason)s, %(requested_by)s, %(max_active)s, %(on_failure)s, %(plan_shown)s{values}
+) RETURNING backfill_id"""
+
+
+class PlanChanged(HighwaterError):
+    """What would run is not what was shown: look again, and say so again."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for: windows of a dataset that lie wholly in ``[from_time, to_time)``."""
+
+    dataset: str
+    from_time: datetime
+    to_time: datetime
+    which: str = "missing"
+    excluded_dates: Sequence[date] = ()
+    weekdays: Sequence[int] | None = None
+    closed_days: str = SKIP
+    direction: str = "oldest"
+    via: str = "cli"
+    reason: str = ""
+    requested_by: str = ""
+    max_active: int = 3
+    on_failure: str = "continue"
+
+    def values(self) -> dict[str, Any]:
+        """As the statements bind them."""
+        return vars(self) | {
+            "excluded_dates": list(self.excluded_dates),
+            "weekdays": None if self.weekdays is None else list(self.weekdays),
+        }
+
+
+class Planned(NamedTuple):
+    """A window of a plan: what happens to it, by which rule if it is skipped, and why."""
+
+    start: datetime
+    end: datetime
+    action: str
+    rule: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every window that a request reaches, in the order of loading, and the plan's fingerprint."""
+
+    windows: list[Planned]
+    fingerprint: str
+
+    @property
+    def to_load(self) -> int:
+        """How many of them are to be loaded."""
+        return sum(window.action == LOAD for window in self.windows)
+
+    def difference(self, later: Plan) -> list[tuple[Planned | None, Planned]]:
+        """The windows to which something else happens in a later plan, as they were (None: not there) and as they are.
+
+        One that is gone from the later plan comes as skipped.
+        """
+        before = {window.start: window for window in self.windows}
+        changed: list[tuple[Planned | None, Planned]] = []
+        for window in later.windows:
+            former = before.pop(window.start, None)
+            if former is None or (former.action, former.rule) != (window.action, window.rule):
+                changed.append((former, window))
+        gone = [window._replace(action=SKIP, rule="gone", reason="no window of it") for window in before.values()]
+        return changed + [(before[window.start], window) for window in gone]
+
+
+def day_start(day: date) -> datetime:
+    """Midnight UTC of a day."""
+    from datetime import UTC
+
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def day_end(day: date) -> datetime:
+    """The midnight that ends a day."""
+    return day_start(day) + timedelta(days=1)
+
+
+def plan(cursor: Cursor, request: Request) -> Plan:
+    """Every window the request reaches and what would happen to it. Changes nothing.
+
+    Raises:
+        ConfigurationError: what was asked for cannot be meant; names the value and the valid ones.
+    """
+    with in_words():
+        cursor.execute(_FINGERPRINT, request.values())
+        fingerprint = warehouse.fetch_value(cursor)
+        cursor.execute(_PLAN, request.values())
+        same: dict[str, str] = {}
+        windows = []
+        for start, end, action, rule, reason in cursor:
+            # A plan may have a hundred thousand windows, and few reasons.
+            windows.append(Planned(start, end, same.setdefault(action, action), rule, same.setdefault(reason, reason)))
+    return Plan(windows, fingerprint)
+
+
+def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_id: str | None = None) -> int:
+    """Ask for a backfill; returns its number. It runs exactly the plan ``shown``, or not at all.
+
+    The caller commits. ``run_id`` is the run of Airflow that asks, if one does.
+
+    Raises:
+        ConfigurationError: it is refused; says why.
+        PlanChanged: the plan is not the one that was shown any more.
+    """
+    more = {"more": ", dag_run_id", "values": ", %(dag_run_id)s"} if run_id else {"more": "", "values": ""}
+    values = wanted.values() | {"plan_shown": shown and shown.fingerprint, "dag_run_id": run_id}
+    with in_words():
+        cursor.execute(_REQUEST.format(**more), values)
+        return int(warehouse.fetch_value(cursor))
+
+
+def progress(cursor: Cursor, backfill: int) -> dict[str, Any]:
+    """How far a backfill is: its row of ops.backfill_progress.
+
+    Raises:
+        ConfigurationError: there is none of that number; names the latest.
+    """
+    cursor.execute("SELECT * FROM ops.backfill_progress WHERE backfill_id = %s", (backfill,))
+    row = warehouse.fetch(cursor)
+    if row is None:
+        cursor.execute("SELECT backfill_id FROM control.backfills ORDER BY 1 DESC LIMIT 5")
+        latest = ", ".join(str(other) for (other,) in cursor.fetchall()) or "none"
+        raise ConfigurationError(f"there is no backfill {backfill}; the latest are: {latest}")
+    return dict(row._asdict())
+
+
+def latest(cursor: Cursor, most: int, *, active: bool = False) -> list[dict[str, Any]]:
+    """The latest backfills, newest first; with ``active`` those only in which something may still happen."""
+    cursor.execute(
+        "SELECT * FROM ops.backfill_progress WHERE NOT (%s AND state = ANY(%s)) ORDER BY backfill_id DESC LIMIT %s",
+        (active, list(OVER), most),
+    )
+    return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]
+
+
+def failures(cursor: Cursor, backfill: int) -> list[tuple[datetime, str]]:
+    """The windows of a backfill that failed, by their starts, each with its error."""
+    cursor.execute(
+        "SELECT lower(window_range), error FROM control.backfill_windows"
+        " WHERE backfill_id = %s AND state = 'failed' ORDER BY place",
+        (backfill,),
+    )
+    return [(start, error) for start, error in cursor.fetchall()]
+
+
+def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
+    """Cancel, pause or resume a backfill. The caller commits.
+
+    Raises:
+        ConfigurationError: there is none of that number, or its state forbids it.
+    """
+    statement = {
+        "cancel": "SELECT control.cancel_backfill(%s, %s)",
+        "pause": "SELECT control.pause_backfill(%s, %s)",
+        "resume": "SELECT control.resume_backfill(%s, %s)",
+    }[verb]
+    with in_words():
+        cursor.execute(statement, (backfill, by))
+
+
+def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:
+    """What starts a run of Airflow for a backfill: the run's id, the same for the same start, and its conf."""
+    cursor.execute("SELECT * FROM control.backfills WHERE backfill_id = %s", (backfill,))
+    return _conf(warehouse.fetch(cursor))
+
+
+def waiting(cursor: Cursor) -> list[tuple[str, dict[str, Any]]]:
+    """The same for each backfill that waits for a run: asked for, or paused by a policy that wants it again."""
+    cursor.execute("SELECT * FROM control.backfills_to_start() ORDER BY backfill_id")
+    return [_conf(row) for row in warehouse.fetch_all(cursor)]
+
+
+def _conf(row: Any) -> tuple[str, dict[str, Any]]:
+    conf = {
+        "backfill_id": row.backfill_id,
+        "dataset": row.dataset,
+        "first_day": row.from_time.date().isoformat(),
+        "last_day": (row.to_time - timedelta(microseconds=1)).date().isoformat(),
+        "reason": row.reason,
+    }
+    return f"backfill_{row.backfill_id}_{row.starts}", conf
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """SQLSTATE HW03x is a refusal of the backfill's; the rest is as it is."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        if error.pgcode == "HW032":
+            raise PlanChanged(str(error.diag.message_primary)) from error
+        if (error.pgcode or "").startswith("HW03"):
+            raise ConfigurationError(str(error.diag.message_primary)) from error
+        if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            raise ConfigurationError(f"this login may not do that: {error.diag.message_primary}") from error
+        raise

@@ -1,0 +1,187 @@
+"""The form of the DAG selective_backfill, and what a person filled in as a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from airflow.sdk import Param
+
+from highwater import backfill
+from highwater.backfill import Request
+from highwater.errors import ConfigurationError
+
+WHAT, LEFT_OUT, HOW, PROGRAMS = "What to load", "What to leave out", "How", "For programs"
+DATASETS = (
+    "daily_sales",
+    "payments",
+    "page_views",
+    "store_sales",
+    "partner_sales",
+    "supplier_settlements",
+    "channel_sales",
+)
+"""Those that come with Highwater, as proposals: the form takes the name of any other too."""
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def params() -> dict[str, Param]:
+    """The fields of the form, in their order."""
+    return {
+        "dataset": Param(
+            "daily_sales",
+            type="string",
+            title="Dataset",
+            description="Whose windows to load. orders is not among them: it is loaded by its changes.",
+            examples=list(DATASETS),
+            section=WHAT,
+        ),
+        "first_day": Param(
+            type="string",
+            format="date",
+            title="First day",
+            description="The first day to load (UTC), not before the dataset begins.",
+            section=WHAT,
+        ),
+        "last_day": Param(
+            type="string",
+            format="date",
+            title="Last day",
+            description="The last day to load: this day is included. It must be over.",
+            section=WHAT,
+        ),
+        "which": Param(
+            "missing",
+            type="string",
+            enum=["missing", "failed", "all"],
+            values_display={
+                "missing": "Missing: what has not landed",
+                "failed": "Failed: of that, only what was tried and failed",
+                "all": "All: what has landed is loaded again too",
+            },
+            title="Which windows",
+            description="A reload leaves the former rows readable until the new ones are in place.",
+            section=WHAT,
+        ),
+        "reason": Param(
+            type="string",
+            minLength=3,
+            title="Reason",
+            description="Why, for those who read it later. Kept with your name.",
+            section=WHAT,
+        ),
+        "weekdays": Param(
+            list(WEEKDAYS),
+            type="array",
+            examples=list(WEEKDAYS),
+            title="Weekdays",
+            description="Only these days of the week.",
+            section=LEFT_OUT,
+        ),
+        "excluded_dates": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string", "pattern": r"^\s*(\d{4}-\d{2}-\d{2})?\s*$"},
+            title="Excluded dates",
+            description="Days to leave out: one a line, as 2026-10-24.",
+            section=LEFT_OUT,
+        ),
+        "closed_days": Param(
+            "skip",
+            type="string",
+            enum=["skip", "load"],
+            values_display={"skip": "Leave them out", "load": "Load them as any other day"},
+            title="Closed days",
+            description="What to do with the days of control.closed_days.",
+            section=LEFT_OUT,
+        ),
+        "max_active": Param(
+            3,
+            type="integer",
+            minimum=1,
+            maximum=8,
+            title="Windows at once",
+            description="At most so many; scheduled runs keep slots of their own.",
+            section=HOW,
+        ),
+        "direction": Param(
+            "oldest",
+            type="string",
+            enum=["oldest", "newest"],
+            values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
+            title="Order",
+            section=HOW,
+        ),
+        "on_failure": Param(
+            "continue",
+            type="string",
+            enum=["continue", "stop"],
+            values_display={
+                "continue": "Go on with the others",
+                "stop": "Stop; resume goes on at the window that failed",
+            },
+            title="When a window fails",
+            section=HOW,
+        ),
+        "backfill_id": Param(
+            None,
+            type=["null", "integer"],
+            title="Backfill number",
+            description="Leave it empty. A program gives the number of a row of control.backfills here.",
+            section=PROGRAMS,
+        ),
+    }
+
+
+def request(filled: Mapping[str, Any], by: str) -> Request:
+    """What the form asks for.
+
+    Raises:
+        ConfigurationError: a date or a weekday is none; names it and what it may be.
+    """
+    days = [day_of(text) for text in filled["excluded_dates"] or [] if text.strip()]
+    return Request(
+        dataset=filled["dataset"].strip(),
+        from_time=backfill.day_start(day_of(filled["first_day"])),
+        to_time=backfill.day_end(day_of(filled["last_day"])),
+        which=filled["which"],
+        excluded_dates=days,
+        weekdays=weekdays_of(filled["weekdays"]),
+        closed_days=filled["closed_days"],
+        direction=filled["direction"],
+        via="form",
+        reason=filled["reason"],
+        requested_by=by,
+        max_active=filled["max_active"],
+        on_failure=filled["on_failure"],
+    )
+
+
+def day_of(text: str) -> date:
+    """A day from its ISO form.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise ConfigurationError(f"date {text!r} is none: a day looks like 2026-10-24") from None
+
+
+def weekdays_of(names: list[str] | None) -> list[int] | None:
+    """The numbers of weekdays by ISO from their names, their first three letters or the numbers; None for all of them.
+
+    Raises:
+        ConfigurationError: one does not exist; lists those that do.
+    """
+    if names is None:
+        return None
+    known = {name.lower(): number for number, name in enumerate(WEEKDAYS, 1)}
+    known |= {name[:3]: number for name, number in known.items()} | {str(n): n for n in known.values()}
+    for name in names:
+        if name.strip().lower() not in known:
+            raise ConfigurationError(f"weekday {name!r} does not exist: {', '.join(WEEKDAYS)}")
+    numbers = sorted({known[name.strip().lower()] for name in names})
+    return None if len(numbers) == len(WEEKDAYS) else numbers

@@ -1,0 +1,194 @@
+"""A lane of a backfill: takes the next window, carries it through the stages, says how it ended, until none is left."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import tenacity
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import alerts, backfill, ledger, sources, stages, synchronise, warehouse
+from highwater.errors import Busy, ConfigurationError, HighwaterError, NotReady, RefusedData, SourceAway
+from highwater.ledger import Run
+from highwater.publish import Landed
+from highwater.stages import Pipeline
+from highwater.windows import Window
+
+log = logging.getLogger(__name__)
+
+TRIES = 4
+"""So often a window is tried whose source is away, not ready or busy; then it has failed."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+"""Seconds between two tries, twice as long each time, with jitter."""
+TURN = 1.0
+"""Seconds between two looks of a lane that waits for another to end."""
+SHIFT = 300.0
+"""Seconds after which a lane lets others have its slot, and asks for one again."""
+
+
+def find_pipeline(cursor: Cursor, dataset: str, folder: Path) -> Pipeline:
+    """The pipeline of a dataset, from the file of the DAG that owns it in the folder of DAGs.
+
+    Nothing is registered anywhere: a Pipeline at the top of the file, or within a list, tuple or dict there, is found.
+
+    Raises:
+        ConfigurationError: there is no such file, or no pipeline of the dataset in it.
+    """
+    cursor.execute("SELECT dag_id FROM control.datasets WHERE dataset = %s", (dataset,))
+    dag_id = warehouse.fetch_value(cursor)
+    named = folder / f"{dag_id}.py"
+    for file in [named] if named.is_file() else sorted(f for f in folder.rglob("*.py") if dag_id in f.read_text()):
+        for pipeline in _pipelines(file):
+            if pipeline.dataset == dataset:
+                return pipeline
+    raise ConfigurationError(
+        f"dataset {dataset!r}: {dag_id}.py in the folder of DAGs, which loads it by control.datasets, has no Pipeline of "
+        f"it at its top: give it one, SALES = Pipeline(dataset={dataset!r}, …)"
+    )
+
+
+def _pipelines(file: Path) -> Iterator[Pipeline]:
+    spec = importlib.util.spec_from_file_location(f"pipelines_of_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for value in vars(module).values():
+        yield from _within(value)
+
+
+def _within(value: Any) -> Iterator[Pipeline]:
+    if isinstance(value, Pipeline):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _within(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _within(item)
+
+
+def work(number: int, pipeline: Pipeline, run: Run) -> bool:
+    """Load one window after the other until none is left for this lane; returns False where its shift is over first.
+
+    The connection that claims windows stands for as long as the lane lives: when the lane is killed, the warehouse
+    gives its window to another.
+
+    Raises:
+        psycopg2.OperationalError: the warehouse is away. The window is taken again by whoever comes next.
+    """
+    if pipeline.connection:
+        stages.refuse_bad_configuration(pipeline)
+    ends = time.monotonic() + SHIFT
+    with closing(warehouse.connect("loader")) as link:
+        link.autocommit = True
+        while time.monotonic() < ends:
+            with link.cursor() as cursor:
+                cursor.execute("SELECT * FROM control.next_backfill_window(%s, %s)", (number, run.run_id))
+                turn = warehouse.fetch(cursor)
+            if turn.verdict == "end":
+                log.info("backfill %s: %s", number, turn.why)
+                return True
+            if turn.verdict == "wait":
+                time.sleep(TURN)
+                continue
+            _carry(link, turn, number=number, pipeline=pipeline, run=run)
+    return False
+
+
+def _carry(link: Connection, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:
+    """Load a window that this lane holds, and say how that ended: no window ends the lane."""
+    window = Window(turn.window_range.lower, turn.window_range.upper)
+    state, version, said = "landed", None, None
+    try:
+        with alerts.one_look():
+            landed = _patiently(pipeline, window, run)
+        version = landed.version
+        log.info("backfill %s: %s %s %s as version %s", number, pipeline.dataset, window, landed.outcome, version)
+    except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        raise
+    except Exception as error:
+        state, said = "failed", str(error).strip() or type(error).__name__
+        # What we can name needs no stack trace.
+        log.log(
+            logging.WARNING, "backfill %s: %s %s failed: %s", number, pipeline.dataset, window, said,
+            exc_info=None if isinstance(error, HighwaterError) else error,
+        )  # fmt: skip
+    with link.cursor() as cursor:
+        cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (turn.window_no, state, version, said))
+        log.info("%s", sentence(backfill.progress(cursor, number)))
+
+
+def _patiently(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, SourceAway | NotReady | Busy) and not error.is_final
+        ),
+        wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
+        stop=tenacity.stop_after_attempt(TRIES),
+        before_sleep=tenacity.before_sleep_log(log, logging.INFO),
+        reraise=True,
+    ):
+        with attempt:
+            tries = attempt.retry_state.attempt_number
+            mine = Run(run.dag_id, run.run_id, tries, last_try=tries == TRIES)
+            return load(pipeline, window, mine)
+    raise AssertionError("tenacity raises what is left")
+
+
+def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+    """Carry one window from its source to the published table, recording an attempt at each stage.
+
+    A dataset without a source of its own is made from what landed.
+
+    Raises:
+        NotReady, SourceAway, Busy: later, perhaps.
+        RefusedData, ConfigurationError: trying again changes nothing.
+    """
+    if not pipeline.connection:
+        return _synchronise(pipeline, window, run)
+    with (
+        ledger.attempt(pipeline.dataset, window, "validate_availability", run),
+        sources.snapshot(pipeline.connection) as source,
+    ):
+        sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
+    with sources.snapshot(pipeline.connection) as source:
+        complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
+        staged = stages.stage_window(pipeline, window, source, complete, run)
+    return stages.finish_window(pipeline, window, staged, run)
+
+
+def _synchronise(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+    from highwater import quality
+
+    with synchronise.snapshot() as published:
+        basis = synchronise.days(published, window).get(window)
+        if basis is None:
+            raise NotReady(f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first")
+        staged = synchronise.make(published, pipeline, window, basis, run)
+    with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
+        report = synchronise.compare(pipeline, {window: staged})[window]
+        with warehouse.session("loader") as cursor:
+            quality.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
+        attempt.note = report.sentence()
+        if not report.success:
+            raise RefusedData(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
+    return stages.publish_set(pipeline.dataset, window, staged, run)
+
+
+def sentence(now: dict[str, Any]) -> str:
+    """How far a backfill is, in one line: for the log of its tasks."""
+    counts = ", ".join(f"{now[name]} {name}" for name in ("landed", "failed", "skipped", "running", "planned"))
+    eta = "" if now["eta"] is None else f", ETA {str(now['eta']).split('.')[0]}"
+    return (
+        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}: {now['windows_done']} of "
+        f"{now['windows_total']} windows ({now['percent']} %): {counts}; "
+        f"{now['windows_per_minute'] or 0:g} windows a minute{eta}"
+    )
