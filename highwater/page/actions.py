@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from highwater import backfill
 from highwater.page import asked, backfills, reading, rendering, starting
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.backfills import Choice, Order, Wish
@@ -34,7 +35,7 @@ def ask_for_backfill(request: Request, visitor: VisitorDep, order: Annotated[Ord
     visitor.require_own_form(request, order.token)
     with reading.session() as cursor:
         of = asked.dataset(asked.datasets(cursor, visitor), order.dataset)
-    visitor.require_run({of.dag_id, backfills.DAG})
+    visitor.require_run({of.dag_id, backfill.DAG})
     try:
         with reading.session(WRITER) as cursor:
             number = backfills.ask(cursor, order, visitor.name)
@@ -49,24 +50,17 @@ def ask_for_backfill(request: Request, visitor: VisitorDep, order: Annotated[Ord
 @router.post("/backfills/{number}/{act}")
 def change_backfill(request: Request, visitor: VisitorDep, number: int, act: str, token: TokenForm = "") -> Response:
     """Pause, resume or cancel a backfill."""
-    if act not in _ACTS:
+    if act not in ("pause", "resume", "cancel"):
         raise Problem(404, f"a backfill can be paused, resumed or cancelled, not {act[:40]!r}")
     visitor.require_own_form(request, token)
     with reading.session() as cursor:
         found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
-    visitor.require_change({found.dag_id, backfills.DAG})
+    visitor.require_change({found.dag_id, backfill.DAG})
     with reading.session(WRITER) as cursor:
-        cursor.execute(_ACTS[act], (number, visitor.name))
+        backfill.change(cursor, act, number, visitor.name)
     if act == "resume":
         starting.start(request, number)
     return _see(f"backfills/{number}")
-
-
-_ACTS = {
-    "pause": "SELECT control.pause_backfill(%s, %s)",
-    "resume": "SELECT control.resume_backfill(%s, %s)",
-    "cancel": "SELECT control.cancel_backfill(%s, %s)",
-}
 
 
 @router.post("/incidents/{number}/acknowledge")
@@ -96,12 +90,12 @@ def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | Non
     facts: dict[str, Any] = {"said": None, "plan": [], "wish": wish, "refusal": refusal and refusal.sentence}
     with reading.session() as cursor:
         known = asked.datasets(cursor, visitor)
-        runnable = visitor.runnable({row.dag_id for row in known} | {backfills.DAG})
+        runnable = visitor.runnable({row.dag_id for row in known} | {backfill.DAG})
         facts["datasets"] = [row for row in known if row.dag_id in runnable and row.grid == "fixed"]
         if isinstance(wish, Choice) and wish.chosen:
             facts["wish"], facts["said"] = backfills.for_cells(wish, asked.dataset(known, wish.dataset))
     if refusal is None and facts["wish"].since and facts["wish"].until:
-        visitor.require_run({asked.dataset(known, wish.dataset).dag_id, backfills.DAG})
+        visitor.require_run({asked.dataset(known, wish.dataset).dag_id, backfill.DAG})
         try:
             with reading.session() as cursor:
                 facts["plan"] = backfills.plan(cursor, facts["wish"])

@@ -10,12 +10,9 @@ from typing import Annotated, Any, Literal
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, ConfigDict, Field
 
-from highwater import warehouse
+from highwater import backfill, warehouse
 from highwater.page import asked
 from highwater.page.problems import Problem
-
-DAG = "selective_backfill"
-"""The DAG whose runs carry backfills out: who asks for one must be allowed to make runs of it."""
 
 MOST_CHOSEN = 1_000
 """So many cells may be chosen at once."""
@@ -111,12 +108,30 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
     """Add the row that is a backfill; returns its number.
 
     Raises:
-        Problem: the warehouse refuses it, in its own words.
+        HighwaterError: the warehouse refuses it, in its own words.
     """
-    warehouse.run_file(
-        cursor, "page/ask_for_backfill.sql", order.parameters() | {"requested_by": by, "shown": order.shown or None}
+    wanted = order.parameters()
+    asked_for = backfill.Request(
+        **{name: wanted[name] for name in _AS_THEY_ARE},
+        from_time=wanted["since"],
+        to_time=wanted["until"],
+        reason=order.why,
+        requested_by=by,
+        via="form",
     )
-    return int(warehouse.fetch_value(cursor))
+    return backfill.request(cursor, asked_for, shown=backfill.Plan([], order.shown) if order.shown else None)
+
+
+_AS_THEY_ARE = (
+    "dataset",
+    "which",
+    "excluded_dates",
+    "weekdays",
+    "closed_days",
+    "direction",
+    "max_active",
+    "on_failure",
+)
 
 
 def read(cursor: Cursor, number: int, datasets: Sequence[Any]) -> dict[str, Any]:

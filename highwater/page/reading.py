@@ -13,6 +13,7 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import warehouse
+from highwater.errors import HighwaterError
 from highwater.page.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,11 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
             503, "the warehouse is away; the ledger is in it, so there is nothing to show until it is back"
         ) from None
     except psycopg2.Error as error:
-        if is_refusal(error):
+        # A code of the warehouse's own stands before words for a person; any other is a mistake of ours.
+        if (error.pgcode or "").startswith("HW"):
             raise Problem(409, error.diag.message_primary or str(error)) from None
         raise
+    except HighwaterError as refusal:
+        raise Problem(409, str(refusal)) from None
     finally:
         _turns.release()
-
-
-def is_refusal(error: psycopg2.Error) -> bool:
-    """Whether it is the warehouse's own word for a person, and not a mistake of ours."""
-    return (error.pgcode or "").startswith("HW")

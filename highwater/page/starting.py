@@ -4,14 +4,14 @@ and writes down who did it."""
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 
 import httpx
 from airflow.api_fastapi.app import API_ROOT_PATH
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request
 
-from highwater.page.backfills import DAG
+from highwater import backfill
+from highwater.page import reading
 
 log = logging.getLogger(__name__)
 
@@ -21,21 +21,22 @@ PATIENCE = 5
 
 def start(request: Request, number: int) -> bool:
     """Ask this very server to run the DAG for a backfill; False where that did not come about."""
+    with reading.session() as cursor:
+        run_id, conf = backfill.conf_of(cursor, number)
     host, port = request.scope["server"]
     bearer = request.headers.get("authorization") or f"Bearer {request.cookies.get(COOKIE_NAME_JWT_TOKEN)}"
     try:
-        httpx.post(
-            f"{request.url.scheme}://{host}:{port}{API_ROOT_PATH or '/'}api/v2/dags/{DAG}/dagRuns",
+        answer = httpx.post(
+            f"{request.url.scheme}://{host}:{port}{API_ROOT_PATH or '/'}api/v2/dags/{backfill.DAG}/dagRuns",
             headers={"Authorization": bearer},
-            json={"logical_date": None, "conf": {"backfill_id": number}, "note": f"asked for on the page at {_now()}"},
+            json={"dag_run_id": run_id, "logical_date": None, "conf": conf},
             timeout=PATIENCE,
             trust_env=False,
-        ).raise_for_status()
+        )
+        # Somebody else may have been faster.
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
     except (httpx.HTTPError, OSError) as error:
         log.warning("backfill %s is not started from here: %s", number, error)
         return False
     return True
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
