@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import backfill, clock
+from highwater import backfill, clock, warehouse
 from highwater.page import asked, backfills, calendar, now, reading, rendering, window
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.asked import Stretch, StretchDep
@@ -128,8 +128,17 @@ def _partly(request: Request, name: str) -> str:
 
 def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str, Any]:
     cells = calendar.read(cursor, datasets, stretch)
-    mark = hashlib.blake2b(repr(cells).encode(), digest_size=8).hexdigest()
-    return {"stretch": stretch, "rows": calendar.rows(datasets, cells, stretch), "mark": mark}
+    cursor.execute(
+        "SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL AND datasets && %s::text[]",
+        ([row.dataset for row in datasets],),
+    )
+    incidents = warehouse.fetch_value(cursor)
+    return {
+        "stretch": stretch,
+        "rows": calendar.rows(datasets, cells, stretch),
+        "incidents_open": incidents,
+        "mark": hashlib.blake2b(repr((cells, incidents)).encode(), digest_size=8).hexdigest(),
+    }
 
 
 def _now(cursor: Cursor, datasets: list[Any], visitor: Visitor) -> dict[str, Any]:

@@ -42,7 +42,26 @@ def read(cursor: Cursor, of: Any, start: datetime, *, may_see_rows: bool) -> dic
         }
         warehouse.run_file(cursor, f"page/{part}.sql", parameters)
         facts[part] = warehouse.fetch_all(cursor)
-    return facts | {"timings": timings(facts["attempts"])}
+    return facts | {"timings": timings(facts["attempts"]), "audits": audits(facts["validations"])}
+
+
+def audits(validations: Sequence[Any]) -> list[dict[str, Any]]:
+    """The results by audit, newest first: what broke and what passed."""
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for one in validations:
+        audit = found.setdefault(
+            (one.suite, one.run_id, one.try_number),
+            {
+                "suite": one.suite,
+                "run_id": one.run_id,
+                "try_number": one.try_number,
+                "at": one.validated_at,
+                "passed": [],
+                "broken": [],
+            },
+        )
+        audit["passed" if one.verdict == "passed" else "broken"].append(one)
+    return list(found.values())
 
 
 def timings(attempts: Sequence[Any]) -> list[Any]:

@@ -83,6 +83,12 @@ def shorten(text: str | None, most: int = 200) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def sums(rows: Any) -> dict[str, int]:
+    """The windows of all rows of the calendar, by kind."""
+    counts = [row.counts for row in rows]
+    return {kind: sum(of[kind] for of in counts) for kind in counts[0]} if counts else {}
+
+
 def tick(cell: Any, place: int) -> str:
     """What stands above a cell of a strip: the day, and the month where that begins."""
     begins: datetime = cell.cell_start

@@ -24,7 +24,7 @@ SELECT
     p.note
 FROM ops.backfill_progress AS p
 WHERE
-    p.dataset = any(%(datasets)s)
+    p.dataset = any(%(datasets)s::text[])
     AND (
         p.state IN ('requested', 'running', 'paused', 'stopped')
         OR coalesce(p.ended_at, p.requested_at) > ops.clock() - '1 day'::interval

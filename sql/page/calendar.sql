@@ -10,7 +10,7 @@ WITH windows AS (
         array_position(ARRAY['failed', 'running', 'missing', 'landed', 'skipped', 'not due'], s.state) AS urgency
     FROM ops.window_status AS s
     INNER JOIN control.datasets AS d USING (dataset)
-    WHERE s.dataset = any(%(datasets)s) AND s.window_start >= %(since)s AND s.window_start < %(until)s
+    WHERE s.dataset = any(%(datasets)s::text[]) AND s.window_start >= %(since)s AND s.window_start < %(until)s
 ),
 
 tries AS (
@@ -24,7 +24,7 @@ tries AS (
     FROM ops.attempts AS a
     INNER JOIN control.datasets AS d USING (dataset)
     WHERE
-        a.dataset = any(%(datasets)s)
+        a.dataset = any(%(datasets)s::text[])
         AND lower(a.window_range) >= %(since)s AND lower(a.window_range) < %(until)s
     GROUP BY a.dataset, cell_start
 )

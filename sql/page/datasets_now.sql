@@ -31,5 +31,5 @@ FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
 LEFT JOIN control.catchup_policies AS p USING (dataset)
 CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS c
-WHERE d.dataset = any(%(datasets)s)
+WHERE d.dataset = any(%(datasets)s::text[])
 ORDER BY d.critical DESC, d.dataset ASC;

@@ -21,6 +21,6 @@ SELECT
     k.advice
 FROM ops.incidents AS i
 INNER JOIN control.incident_kinds AS k USING (kind)
-WHERE i.closed_at IS NULL AND i.datasets && %(datasets)s
+WHERE i.closed_at IS NULL AND i.datasets && %(datasets)s::text[]
 ORDER BY i.incident_id ASC
 LIMIT 100;

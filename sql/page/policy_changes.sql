@@ -8,6 +8,6 @@ SELECT
     h.new,
     h.reason
 FROM control.catchup_policy_history AS h
-WHERE h.dataset IS NULL OR h.dataset = any(%(datasets)s)
+WHERE h.dataset IS NULL OR h.dataset = any(%(datasets)s::text[])
 ORDER BY h.change_id DESC
 LIMIT 10;

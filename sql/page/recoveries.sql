@@ -20,6 +20,6 @@ FROM ops.recovery_progress AS p
 INNER JOIN ops.incidents AS i USING (incident_id)
 WHERE
     (p.recovered_at IS NULL OR p.recovered_at > ops.clock() - '1 day'::interval)
-    AND i.datasets && %(datasets)s
+    AND i.datasets && %(datasets)s::text[]
 ORDER BY p.incident_id DESC
 LIMIT 10;

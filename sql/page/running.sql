@@ -10,6 +10,6 @@ SELECT
     ops.clock() - a.started_at AS since
 FROM ops.attempts AS a
 INNER JOIN ops.live_attempts USING (attempt_id)
-WHERE a.state = 'running' AND a.dataset = any(%(datasets)s)
+WHERE a.state = 'running' AND a.dataset = any(%(datasets)s::text[])
 ORDER BY a.started_at ASC
 LIMIT 50;

@@ -39,7 +39,7 @@ SELECT
 FROM control.sources AS s
 LEFT JOIN looked_at AS l USING (source)
 LEFT JOIN ops.source_reliability AS r USING (source)
-WHERE s.dataset = any(%(datasets)s)
+WHERE s.dataset = any(%(datasets)s::text[])
 UNION ALL
 SELECT
     h.source,
@@ -60,6 +60,6 @@ WHERE
     h.source NOT IN (SELECT k.source FROM control.sources AS k)
     AND EXISTS (
         SELECT FROM control.datasets AS d
-        WHERE d.dataset = any(%(datasets)s) AND d.dag_id = 'system_recovery_processing'
+        WHERE d.dataset = any(%(datasets)s::text[]) AND d.dag_id = 'system_recovery_processing'
     )
 ORDER BY source ASC;

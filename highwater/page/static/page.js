@@ -35,6 +35,7 @@
     tip.style.top = `${(below ? box.bottom + 6 : box.top - tip.offsetHeight - 6) + window.scrollY}px`;
   };
   const hide = () => { tip.hidden = true; };
+  document.addEventListener("click", hide);
   for (const [begin, end] of [["pointerover", "pointerout"], ["focusin", "focusout"]]) {
     document.addEventListener(begin, (event) => { const cell = within(event.target, "a.c"); if (cell) show(cell); });
     document.addEventListener(end, (event) => { if (within(event.target, "a.c")) hide(); });
