@@ -44,16 +44,16 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
             link.close()
     except errors.QueryCanceled:
         raise Problem(503, f"the warehouse took longer than {PATIENCE} s for this: ask for less of it") from None
-    except psycopg2.OperationalError as error:
+    except psycopg2.Error as error:
+        # A code of the warehouse's own stands before words for a person.
+        if (error.pgcode or "").startswith("HW"):
+            raise Problem(409, error.diag.message_primary or str(error)) from None
+        if not isinstance(error, psycopg2.OperationalError):
+            raise
         log.warning("the warehouse is away: %s", error)
         raise Problem(
             503, "the warehouse is away; the ledger is in it, so there is nothing to show until it is back"
         ) from None
-    except psycopg2.Error as error:
-        # A code of the warehouse's own stands before words for a person; any other is a mistake of ours.
-        if (error.pgcode or "").startswith("HW"):
-            raise Problem(409, error.diag.message_primary or str(error)) from None
-        raise
     except HighwaterError as refusal:
         raise Problem(409, str(refusal)) from None
     finally:
