@@ -1,12 +1,52 @@
-"""What Airflow loads of Highwater, in each of its processes: the timetable that asks the policy."""
+"""What Airflow loads in each of its processes: the timetable that asks the policy, and the page. Light, since only the API
+server serves the page."""
 
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from highwater.timetable import PolicyTimetable
 
+PREFIX = "/highwater"
+"""Where the page lies below the address of Airflow's UI."""
+
+
+def address(path: str = "/") -> str:
+    """A path of the page as a browser asks for it: below the path of Airflow's own address, if that has one."""
+    base = conf.get("api", "base_url", fallback="").split("://", 1)[-1]
+    below = base.partition("/")[2].strip("/")
+    return f"{'/' + below if below else ''}{PREFIX}{path}"
+
+
+def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "url_route": route,
+        "href": href,
+        "destination": destination,
+        "icon": address("/static/icon.svg"),
+        "icon_dark_mode": address("/static/icon-dark.svg"),
+    }
+
 
 class HighwaterPlugin(AirflowPlugin):
-    """Registers what Airflow must be able to read back from its metadata."""
+    """The timetable of the DAGs; the page, in the navigation and as a tab of each DAG."""
 
     name = "highwater"
     timetables = [PolicyTimetable]  # noqa: RUF012
+
+    external_views = [  # noqa: RUF012
+        _view("Highwater", "highwater", address(), "nav"),
+        _view("Windows", "highwater-windows", address("/?dag_id={DAG_ID}"), "dag"),
+    ]
+
+    @cached_property
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """The page's app; asked for by the API server alone, so that the others need not import it."""
+        from highwater.page.app import make_app
+
+        return [{"name": "highwater", "app": make_app(), "url_prefix": PREFIX}]

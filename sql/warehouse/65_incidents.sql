@@ -410,6 +410,7 @@ FROM public;
 GRANT EXECUTE ON FUNCTION
 ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 TO loader;
+GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
 GRANT SELECT ON
 control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
 ops.loading_troubles, ops.undelivered_alerts

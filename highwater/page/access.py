@@ -1,0 +1,104 @@
+"""Who asks, and what Airflow lets them do: each act asks for the right that the same act needs elsewhere in Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.tokens import get_signing_key
+from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.models.dag import DagModel
+from fastapi import Depends, Request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from highwater.page.problems import Problem
+
+Method = Literal["GET", "POST", "PUT"]
+
+FORM_IS_GOOD_FOR = 12 * 3600
+"""Seconds after which a form must be loaded anew before it is sent."""
+
+
+class Visitor:
+    """The user of Airflow who asks, and their rights."""
+
+    def __init__(self, user: Any) -> None:
+        self._user = user
+        self.name: str = user.get_name()
+        self._id = str(user.get_id())
+
+    def may(self, method: Method, dags: Collection[str], entity: DagAccessEntity | None = None) -> set[str]:
+        """Those of ``dags`` on which Airflow allows it."""
+        teams = DagModel.get_dag_id_to_team_name_mapping(list(dags))
+        return {
+            dag_id
+            for dag_id in dags
+            if get_auth_manager().is_authorized_dag(
+                method=method,
+                access_entity=entity,
+                details=DagDetails(id=dag_id, team_name=teams.get(dag_id)),
+                user=self._user,
+            )
+        }
+
+    def readable(self, dags: Collection[str]) -> set[str]:
+        """The DAGs they may look at, and so the datasets of these."""
+        return self.may("GET", dags)
+
+    def runnable(self, dags: Collection[str]) -> set[str]:
+        """The DAGs they may make runs of: the right to ask for a backfill, and to see rows of the data."""
+        return self.may("POST", dags, DagAccessEntity.RUN)
+
+    def changeable(self, dags: Collection[str]) -> set[str]:
+        """The DAGs whose runs they may change: the right to pause and cancel, to leave a note, to acknowledge."""
+        return self.may("PUT", dags, DagAccessEntity.RUN)
+
+    def require_run(self, dags: Iterable[str]) -> None:
+        """Refuse who may not make runs of all these DAGs."""
+        self._require("make runs", set(dags), self.runnable(set(dags)))
+
+    def require_change(self, dags: Iterable[str]) -> None:
+        """Refuse who may not change runs of all these DAGs."""
+        self._require("change runs", set(dags), self.changeable(set(dags)))
+
+    def _require(self, what: str, wanted: set[str], allowed: set[str]) -> None:
+        if denied := sorted(wanted - allowed):
+            raise Problem(403, f"{self.name} may not {what} of {', '.join(denied)} in Airflow, and so not do this here")
+
+    def form_token(self) -> str:
+        """What proves that a form was served to this user by this page."""
+        return _serializer().dumps(self._id)
+
+    def require_own_form(self, request: Request, token: str) -> None:
+        """Refuse what another site made the browser send.
+
+        Who sends a bearer token has it from no browser's cookies, and needs no form.
+        """
+        if request.headers.get("authorization", "").lower().startswith("bearer "):
+            return
+        origin = request.headers.get("origin")
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin" or (
+            origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        ):
+            raise Problem(403, "this was sent by a page of another site, so nothing was done")
+        try:
+            whose = _serializer().loads(token, max_age=FORM_IS_GOOD_FOR)
+        except BadSignature:
+            whose = None
+        if whose != self._id:
+            raise Problem(403, "this form is not one of yours, or too old, so nothing was done: load the page again")
+
+
+def _visitor(user: GetUserDep) -> Visitor:
+    return Visitor(user)
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(get_signing_key("api", "secret_key"), salt="highwater page")
+
+
+VisitorDep = Annotated[Visitor, Depends(_visitor)]
+"""The user of Airflow who asks; a request without one never gets to a route that has this."""

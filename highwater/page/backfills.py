@@ -1,0 +1,165 @@
+"""Backfills as the page shows and asks for them: the form filled in for chosen cells, the plan, how far one is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from psycopg2.extensions import cursor as Cursor
+from pydantic import BaseModel, ConfigDict, Field
+
+from highwater import backfill, warehouse
+from highwater.page import asked
+from highwater.page.problems import Problem
+
+MOST_CHOSEN = 1_000
+"""So many cells may be chosen at once."""
+
+DAY = timedelta(days=1)
+
+
+class Wish(BaseModel):
+    """What a backfill is to do, as its form says it; moments and dates are as they were typed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: str = Field("", max_length=100)
+    since: str = Field("", max_length=40)
+    until: str = Field("", max_length=40)
+    which: Literal["missing", "failed", "all"] = "missing"
+    excluded: str = Field("", max_length=12_000)
+    weekdays: list[Annotated[int, Field(ge=1, le=7)]] = Field([], max_length=7)
+    closed_days: Literal["skip", "load"] = "skip"
+    direction: Literal["oldest", "newest"] = "oldest"
+    on_failure: Literal["continue", "stop"] = "continue"
+    max_active: int = Field(3, ge=1, le=8)
+
+    def parameters(self) -> dict[str, Any]:
+        """As the warehouse takes it.
+
+        Raises:
+            Problem: what should be a moment or a date is none.
+        """
+        return self.model_dump() | {
+            "since": asked.moment("from", self.since),
+            "until": asked.moment("to", self.until),
+            "excluded_dates": [asked.date_of("leave out", text) for text in self.excluded.replace(",", " ").split()],
+            "weekdays": sorted(set(self.weekdays)) or None,
+        }
+
+
+class Choice(Wish):
+    """The same, begun from cells of the calendar that were chosen."""
+
+    chosen: str = Field("", max_length=30_000)
+    folded: bool = True
+
+
+class Order(Wish):
+    """The same, to be carried out: ``shown`` is the fingerprint of the plan that the person saw."""
+
+    token: str = Field("", max_length=500)
+    why: str = Field("", max_length=500)
+    shown: str = Field("", max_length=64)
+
+
+def for_cells(choice: Choice, of: Any) -> tuple[Wish, str | None]:
+    """The wish for the cells that were chosen, and what is to be said about it: days between them are left out.
+
+    Raises:
+        Problem: one is no cell of the dataset, or there are too many.
+    """
+    keys = sorted(set(filter(None, choice.chosen.split(","))))
+    if len(keys) > MOST_CHOSEN:
+        raise Problem(400, f"{len(keys):,} cells are chosen, more than {MOST_CHOSEN:,}: give the stretch instead")
+    by_days = choice.folded and of.step < DAY
+    starts = [asked.day(key) if by_days else asked.window_start(of, key) for key in keys]
+    if not starts:
+        return choice, None
+    long = DAY if by_days else of.step
+    between = _between(starts, long)
+    days = _whole_days(between)
+    said = None
+    if len(days) * DAY < sum((end - start for start, end in between), timedelta()):
+        said = "Windows lie between the chosen ones that are no whole days: they are in the plan too."
+    # Who chooses a cell that has landed wants it again.
+    filled = {
+        "since": f"{max(starts[0], of.first_window):%Y-%m-%dT%H:%M}",
+        "until": f"{starts[-1] + long:%Y-%m-%dT%H:%M}",
+        "excluded": ", ".join(day.isoformat() for day in days),
+        "which": "all",
+    }
+    return choice.model_copy(update=filled), said
+
+
+def plan(cursor: Cursor, wish: Wish) -> list[Any]:
+    """The first windows of what it would do, with the sums of all.
+
+    Raises:
+        Problem: the warehouse refuses it, in its own words.
+    """
+    warehouse.run_file(cursor, "page/plan.sql", wish.parameters())
+    return warehouse.fetch_all(cursor)
+
+
+def ask(cursor: Cursor, order: Order, by: str) -> int:
+    """Add the row that is a backfill; returns its number.
+
+    Raises:
+        HighwaterError: the warehouse refuses it, in its own words.
+    """
+    wanted = order.parameters()
+    asked_for = backfill.Request(
+        **{name: wanted[name] for name in _AS_THEY_ARE},
+        from_time=wanted["since"],
+        to_time=wanted["until"],
+        reason=order.why,
+        requested_by=by,
+        via="form",
+    )
+    return backfill.request(cursor, asked_for, shown=backfill.Plan([], order.shown) if order.shown else None)
+
+
+_AS_THEY_ARE = (
+    "dataset",
+    "which",
+    "excluded_dates",
+    "weekdays",
+    "closed_days",
+    "direction",
+    "max_active",
+    "on_failure",
+)
+
+
+def read(cursor: Cursor, number: int, datasets: Sequence[Any]) -> dict[str, Any]:
+    """One backfill and its first windows.
+
+    Raises:
+        Problem: there is none, or it is of a dataset that the visitor may not look at.
+    """
+    if not 0 < number < 2**31:
+        raise Problem(404, f"there is no backfill {number}")
+    warehouse.run_file(cursor, "page/backfill.sql", {"backfill": number})
+    found = warehouse.fetch(cursor)
+    if found is None or found.dataset not in {row.dataset for row in datasets}:
+        raise Problem(404, f"there is no backfill {number}")
+    warehouse.run_file(cursor, "page/backfill_windows.sql", {"backfill": number})
+    return {"backfill": found, "windows": warehouse.fetch_all(cursor)}
+
+
+def _between(starts: Sequence[datetime], long: timedelta) -> list[tuple[datetime, datetime]]:
+    return [(one + long, other) for one, other in pairwise(starts) if one + long < other]
+
+
+def _whole_days(stretches: Sequence[tuple[datetime, datetime]]) -> list[date]:
+    days = []
+    for start, end in stretches:
+        day = asked.midnight(start.date())
+        day += DAY if day < start else timedelta()
+        while day + DAY <= end:
+            days.append(day.date())
+            day += DAY
+    return days

@@ -1,0 +1,107 @@
+"""The coverage calendar: a row a dataset, a cell a window, laid out so that a year of days is seen at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import warehouse
+from highwater.page.asked import Stretch
+
+MOST_CELLS = 20_000
+"""So many cells are drawn at most."""
+STRIP = 45
+"""So many cells are laid in one line; more of them by weeks."""
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A dataset's cells.
+
+    ``shape``: ``strip``, ``weeks`` (a column a week) or ``hours`` (a column a day). ``heads`` are its columns' labels
+    with the number of columns under each, ``lines`` its lines with their labels; both empty for a strip.
+    """
+
+    of: Any
+    cells: Sequence[Any]
+    shape: str
+    heads: Sequence[tuple[str, int]]
+    lines: Sequence[tuple[str, Sequence[Any]]]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many windows there are of a kind."""
+        kinds = ("due", "landed", "running", "failed", "missing", "skipped")
+        return {kind: sum(getattr(cell, kind) for cell in self.cells) for kind in kinds}
+
+
+def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str, list[Any]]:
+    """The cells of each dataset in that stretch, in order."""
+    warehouse.run_file(
+        cursor,
+        "page/calendar.sql",
+        {
+            "datasets": [row.dataset for row in datasets],
+            "since": stretch.since,
+            "until": stretch.until,
+            "folded": stretch.folded,
+            "most": MOST_CELLS,
+        },
+    )
+    return {name: list(cells) for name, cells in groupby(warehouse.fetch_all(cursor), lambda cell: cell.dataset)}
+
+
+def rows(datasets: Sequence[Any], cells: Mapping[str, Sequence[Any]], stretch: Stretch) -> list[Row]:
+    """The cells laid out."""
+    return [_row(of, cells.get(of.dataset, []), stretch) for of in datasets]
+
+
+def _row(of: Any, cells: Sequence[Any], stretch: Stretch) -> Row:
+    if not stretch.folded and of.step < DAY and not DAY % of.step:
+        return Row(of, cells, "hours", *_by_days(of, cells))
+    if of.step <= DAY and len(cells) > STRIP:
+        return Row(of, cells, "weeks", *_by_weeks(cells))
+    return Row(of, cells, "strip", (), ())
+
+
+Laid = tuple[Sequence[tuple[str, int]], Sequence[tuple[str, Sequence[Any]]]]
+
+
+def _by_weeks(cells: Sequence[Any]) -> Laid:
+    monday = _midnight(cells[0].cell_start)
+    monday -= timedelta(days=monday.weekday())
+    weeks = (cells[-1].cell_start - monday).days // 7 + 1
+    grid: list[list[Any]] = [[None] * weeks for _ in range(7)]
+    for cell in cells:
+        place = (cell.cell_start - monday).days
+        grid[place % 7][place // 7] = cell
+    # A month is named above the first week that begins in it.
+    mondays = [monday + timedelta(weeks=week) for week in range(weeks)]
+    months = [(f"{month:%b}", len(list(part))) for month, part in groupby(mondays, lambda m: m.replace(day=1))]
+    return months, list(zip(("Mon", "", "Wed", "", "Fri", "", "Sun"), grid, strict=True))
+
+
+def _by_days(of: Any, cells: Sequence[Any]) -> Laid:
+    if not cells:
+        return (), ()
+    first = _midnight(cells[0].cell_start)
+    days = (cells[-1].cell_start - first).days + 1
+    steps = DAY // of.step
+    grid: list[list[Any]] = [[None] * days for _ in range(steps)]
+    for cell in cells:
+        since = cell.cell_start - first
+        grid[(since % DAY) // of.step][since // DAY] = cell
+    heads = [(f"{first + day * DAY:%d}", 1) for day in range(days)]
+    labels = [f"{first + step * of.step:%H:%M}" for step in range(steps)]
+    return heads, list(zip(labels, grid, strict=True))
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,43 @@
+"""What is so now: freshness, running work, recoveries, backfills, incidents, sources, the policy and its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import warehouse
+from highwater.page.access import Visitor
+
+PARTS = {
+    "datasets": "datasets_now",
+    "running": "running",
+    "recoveries": "recoveries",
+    "backfills": "backfills",
+    "incidents": "incidents",
+    "sources": "sources",
+    "policy_changes": "policy_changes",
+}
+"""Each with the file in sql/page/ that asks for it."""
+
+
+def read(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, list[Any]]:
+    """The rows of each part, of these datasets."""
+    names = [row.dataset for row in datasets]
+    facts = {}
+    for part, file in PARTS.items():
+        warehouse.run_file(cursor, f"page/{file}.sql", {"datasets": names})
+        facts[part] = warehouse.fetch_all(cursor)
+    return facts
+
+
+def acknowledgeable(incidents: Sequence[Any], datasets: Sequence[Any], visitor: Visitor) -> set[int]:
+    """The incidents that the visitor may acknowledge: those about DAGs whose runs they may change."""
+    dag_of = {row.dataset: row.dag_id for row in datasets}
+    changeable = visitor.changeable(set(dag_of.values()))
+    return {
+        incident.incident_id
+        for incident in incidents
+        if all(dag_of.get(dataset) in changeable for dataset in incident.datasets)
+    }

@@ -1,0 +1,60 @@
+"""The page's sessions in the warehouse: short, bounded in time and number, so that one that is away costs a second or
+two and the page is up all the same."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg2
+from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import warehouse
+from highwater.errors import HighwaterError
+from highwater.page.problems import Problem
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3
+"""Seconds that getting a connection, and each statement, may take."""
+AT_ONCE = 6
+"""So many sessions at a time; Airflow's own threads must not all wait for the warehouse."""
+
+_turns = threading.BoundedSemaphore(AT_ONCE)
+
+
+@contextmanager
+def session(role: str = "analyst") -> Iterator[Cursor]:
+    """A cursor in one transaction of the warehouse.
+
+    Raises:
+        Problem: it is away, busy, or takes too long; or one of its functions refuses, in its own words.
+    """
+    if not _turns.acquire(timeout=1):
+        raise Problem(503, f"the warehouse is busy: {AT_ONCE} questions of this page wait for it already")
+    try:
+        link = warehouse.connect(role, patience=PATIENCE)
+        try:
+            with link, link.cursor() as cursor:
+                yield cursor
+        finally:
+            link.close()
+    except errors.QueryCanceled:
+        raise Problem(503, f"the warehouse took longer than {PATIENCE} s for this: ask for less of it") from None
+    except psycopg2.Error as error:
+        # A code of the warehouse's own stands before words for a person.
+        if (error.pgcode or "").startswith("HW"):
+            raise Problem(409, error.diag.message_primary or str(error)) from None
+        if not isinstance(error, psycopg2.OperationalError):
+            raise
+        log.warning("the warehouse is away: %s", error)
+        raise Problem(
+            503, "the warehouse is away; the ledger is in it, so there is nothing to show until it is back"
+        ) from None
+    except HighwaterError as refusal:
+        raise Problem(409, str(refusal)) from None
+    finally:
+        _turns.release()

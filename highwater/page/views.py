@@ -1,0 +1,170 @@
+"""What is looked at: each view as a page, and at the same path with ``.json`` for a program."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import backfill, clock, warehouse
+from highwater.page import asked, backfills, calendar, now, reading, rendering, window
+from highwater.page.access import Visitor, VisitorDep
+from highwater.page.asked import Stretch, StretchDep
+from highwater.page.problems import Problem
+
+router = APIRouter()
+
+
+@router.get("/")
+def home(request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
+    """All at a glance."""
+    with reading.session() as cursor:
+        datasets = asked.datasets(cursor, visitor, dag_id)
+        facts = _calendar(cursor, datasets, stretch) | _now(cursor, datasets, visitor)
+    return rendering.page(request, "home.html", facts | {"dag_id": dag_id})
+
+
+@router.get("/calendar")
+def calendar_part(
+    request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None, seen: str = ""
+) -> Response:
+    """The calendar for a page that has it already: nothing where that has ``seen`` all there is."""
+    with reading.session() as cursor:
+        datasets = asked.datasets(cursor, visitor, dag_id)
+        facts = _calendar(cursor, datasets, stretch)
+    if facts["mark"] == seen:
+        return Response(status_code=204)
+    return rendering.page(request, "calendar.html", facts | {"dag_id": dag_id})
+
+
+@router.get("/calendar.json")
+def calendar_json(visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
+    """The cells of the calendar."""
+    with reading.session() as cursor:
+        facts = _calendar(cursor, asked.datasets(cursor, visitor, dag_id), stretch)
+    cells = {row.of.dataset: row.cells for row in facts["rows"]}
+    return rendering.as_json({"since": stretch.since, "until": stretch.until, "datasets": cells})
+
+
+@router.get("/now")
+def now_part(request: Request, visitor: VisitorDep, dag_id: str | None = None) -> Response:
+    """What is so now, for a page that shows it."""
+    with reading.session() as cursor:
+        facts = _now(cursor, asked.datasets(cursor, visitor, dag_id), visitor)
+    return rendering.page(request, "now.html", facts | {"dag_id": dag_id})
+
+
+@router.get("/now.json")
+def now_json(visitor: VisitorDep, dag_id: str | None = None) -> Response:
+    """What is so now."""
+    with reading.session() as cursor:
+        facts = now.read(cursor, asked.datasets(cursor, visitor, dag_id))
+    return rendering.as_json({"at": clock.now(), **facts})
+
+
+@router.get("/days/{name}/{day}.json")
+def day_json(visitor: VisitorDep, name: str, day: str) -> Response:
+    """The windows that begin on one day."""
+    facts = _day(visitor, name, day)
+    return rendering.as_json({"dataset": facts["of"].dataset, "day": facts["day"].date(), "windows": facts["cells"]})
+
+
+@router.get("/days/{name}/{day}")
+def day(request: Request, visitor: VisitorDep, name: str, day: str) -> Response:
+    """The windows that begin on one day."""
+    return rendering.page(request, _partly(request, "day"), _day(visitor, name, day))
+
+
+@router.get("/windows/{name}/{start}.json")
+def window_json(visitor: VisitorDep, name: str, start: str) -> Response:
+    """All of one window."""
+    facts = _window(visitor, name, start)
+    parts = ("window", "versions", "validations", "quarantine", "attempts", "links")
+    return rendering.as_json({part: facts[part] for part in parts})
+
+
+@router.get("/windows/{name}/{start}")
+def window_page(request: Request, visitor: VisitorDep, name: str, start: str) -> Response:
+    """All of one window."""
+    return rendering.page(request, _partly(request, "window"), _window(visitor, name, start))
+
+
+@router.get("/backfills/{number}.json")
+def backfill_json(visitor: VisitorDep, number: int) -> Response:
+    """How far a backfill is, and its first windows."""
+    with reading.session() as cursor:
+        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    return rendering.as_json(facts)
+
+
+@router.get("/backfills/{number}")
+def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Response:
+    """How far a backfill is, what became of each window, and what may be done about it."""
+    with reading.session() as cursor:
+        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    dags = {facts["backfill"].dag_id, backfill.DAG}
+    facts |= {"may_change": visitor.changeable(dags) == dags, "token": visitor.form_token(), "dag": backfill.DAG}
+    return rendering.page(request, _partly(request, "backfill"), facts)
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """A file of the page itself."""
+    if name not in _STATIC:
+        raise Problem(404, "there is no such file")
+    return FileResponse(rendering.STATIC / name, headers={"Cache-Control": "private, max-age=604800"})
+
+
+_STATIC = {path.name for path in rendering.STATIC.iterdir()}
+
+
+def _partly(request: Request, name: str) -> str:
+    """The whole page, or the part of it that a page has asked for to show within itself."""
+    return f"{name}_part.html" if request.headers.get("hx-request") == "true" else f"{name}.html"
+
+
+def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str, Any]:
+    cells = calendar.read(cursor, datasets, stretch)
+    cursor.execute(
+        "SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL AND datasets && %s::text[]",
+        ([row.dataset for row in datasets],),
+    )
+    incidents = warehouse.fetch_value(cursor)
+    return {
+        "stretch": stretch,
+        "rows": calendar.rows(datasets, cells, stretch),
+        "incidents_open": incidents,
+        "mark": hashlib.blake2b(repr((cells, incidents)).encode(), digest_size=8).hexdigest(),
+    }
+
+
+def _now(cursor: Cursor, datasets: list[Any], visitor: Visitor) -> dict[str, Any]:
+    facts: dict[str, Any] = now.read(cursor, datasets)
+    return facts | {
+        "at": clock.now(),
+        "acknowledgeable": now.acknowledgeable(facts["incidents"], datasets, visitor),
+        "runnable": visitor.runnable({row.dag_id for row in datasets}),
+        "token": visitor.form_token(),
+    }
+
+
+def _day(visitor: Visitor, name: str, text: str) -> dict[str, Any]:
+    begins = asked.day(text)
+    with reading.session() as cursor:
+        of = asked.dataset(asked.datasets(cursor, visitor), name)
+        stretch = Stretch(begins, begins + calendar.DAY, folded=False)
+        cells = calendar.read(cursor, [of], stretch).get(name, [])
+    return {"of": of, "day": begins, "cells": cells}
+
+
+def _window(visitor: Visitor, name: str, key: str) -> dict[str, Any]:
+    with reading.session() as cursor:
+        of = asked.dataset(asked.datasets(cursor, visitor), name)
+        start = asked.window_start(of, key)
+        may_see_rows = bool(visitor.runnable({of.dag_id}))
+        facts = window.read(cursor, of, start, may_see_rows=may_see_rows)
+    found = facts["window"]
+    return facts | {"links": window.links(found.dag_id, found.run_id, facts["attempts"])}

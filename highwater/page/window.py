@@ -1,0 +1,100 @@
+"""One window: its ledger row and versions, its audits, its refused rows, its stages, what the policy says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.utils.session import create_session
+from psycopg2.extensions import cursor as Cursor
+from sqlalchemy import select
+
+from highwater import ledger, warehouse
+from highwater.page import rendering
+from highwater.page.problems import Problem
+from highwater.windows import Window
+
+PARTS = ("versions", "attempts", "validations", "quarantine")
+
+
+def read(cursor: Cursor, of: Any, start: datetime, *, may_see_rows: bool) -> dict[str, Any]:
+    """All that the warehouse knows of the window of a dataset that begins then.
+
+    Raises:
+        Problem: it has not begun.
+    """
+    warehouse.run_file(cursor, "page/window.sql", {"dataset": of.dataset, "since": start})
+    found = warehouse.fetch(cursor)
+    if found is None:
+        raise Problem(404, f"the window of {of.dataset} that begins at {start:%Y-%m-%d %H:%M} has not begun")
+    window = Window(start, found.window_end)
+    facts: dict[str, Any] = {"window": found, "of": of, "may_see_rows": may_see_rows}
+    for part in PARTS:
+        parameters = {
+            "dataset": of.dataset,
+            "since": window.start,
+            "until": window.end,
+            "window_range": ledger.as_range(window),
+            "may_see_rows": may_see_rows,
+        }
+        warehouse.run_file(cursor, f"page/{part}.sql", parameters)
+        facts[part] = warehouse.fetch_all(cursor)
+    return facts | {"timings": timings(facts["attempts"]), "audits": audits(facts["validations"])}
+
+
+def audits(validations: Sequence[Any]) -> list[dict[str, Any]]:
+    """The results by audit, newest first: what broke and what passed."""
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for one in validations:
+        audit = found.setdefault(
+            (one.suite, one.run_id, one.try_number),
+            {
+                "suite": one.suite,
+                "run_id": one.run_id,
+                "try_number": one.try_number,
+                "at": one.validated_at,
+                "passed": [],
+                "broken": [],
+            },
+        )
+        audit["passed" if one.verdict == "passed" else "broken"].append(one)
+    return list(found.values())
+
+
+def timings(attempts: Sequence[Any]) -> list[Any]:
+    """The tries of the latest run, oldest first: how long each stage took."""
+    latest = attempts[0].run_id if attempts else None
+    return [attempt for attempt in reversed(attempts) if attempt.run_id == latest]
+
+
+def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> dict[str, str | None]:
+    """Where Airflow shows the run of a window in its grid, and the log of the task that failed in it last."""
+    found: dict[str, str | None] = {"run": None, "log": None}
+    if attempts:
+        dag_id, run_id = attempts[0].dag_id, attempts[0].run_id
+    if dag_id and run_id:
+        found["run"] = rendering.up("dags", dag_id, "runs", run_id)
+    failed = next((attempt for attempt in attempts if attempt.state in ("failed", "lost", "retrying")), None)
+    if failed is not None:
+        found["log"] = _log(failed)
+    return found
+
+
+def _log(attempt: Any) -> str:
+    """The log of an attempt's task: Airflow knows in which process it ran. Without one, the run."""
+    run = ("dags", attempt.dag_id, "runs", attempt.run_id)
+    with create_session() as session:
+        for table in (TaskInstance, TaskInstanceHistory):
+            task = session.execute(
+                select(table.task_id, table.map_index, table.try_number)
+                .where(table.dag_id == attempt.dag_id, table.run_id == attempt.run_id, table.pid == attempt.pid)
+                .order_by(table.start_date.desc())
+                .limit(1)
+            ).first()
+            if task is not None:
+                mapped = ("mapped", str(task.map_index)) if task.map_index >= 0 else ()
+                return rendering.up(*run, "tasks", task.task_id, *mapped, try_number=str(task.try_number))
+    return rendering.up(*run)

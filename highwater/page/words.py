@@ -1,0 +1,123 @@
+"""How the page says things: moments, spans, counts, states."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from highwater.windows import Window
+
+STATES = {
+    "landed": ("", "landed"),
+    "running": ("▶", "running"),
+    "failed": ("✕", "failed"),
+    "skipped": ("-", "skipped by a rule"),
+    "missing": ("?", "missing"),
+    "not due": ("·", "not due yet"),
+}
+"""A window's state: the mark in its cell, so that it is told without colour, and what it means."""
+
+
+def moment(value: datetime | None) -> str:
+    """To the minute, in UTC."""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M}"
+
+
+def span(value: timedelta | None) -> str:
+    """About how long: its two largest units."""
+    if value is None:
+        return ""
+    seconds = int(abs(value.total_seconds()))
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        if seconds >= size:
+            parts.append(f"{seconds // size} {name}")
+            seconds %= size
+    return ("-" if value < timedelta(0) else "") + (" ".join(parts[:2]) or "0 s")
+
+
+def count(value: int | None) -> str:
+    """With its thousands apart."""
+    return "" if value is None else f"{value:,}"
+
+
+def window(start: datetime, end: datetime) -> str:
+    """``2026-10-24`` for a whole day, else its start and end."""
+    return str(Window(start, end))
+
+
+def window_key(start: datetime) -> str:
+    """A window in an address of the page: its start."""
+    return f"{start:%Y-%m-%d}" if start.hour == start.minute == start.second == 0 else f"{start:%Y-%m-%dT%H:%M:%S}"
+
+
+def cell_title(cell: Any) -> str:
+    """All of a cell in a line: what a hover or a screen reader tells."""
+    parts = [window(cell.cell_start, cell.cell_end) if cell.windows == 1 else f"{cell.cell_start:%Y-%m-%d}"]
+    if cell.windows > 1:
+        parts.append(f"{cell.landed} of {cell.windows} windows landed")
+    parts.append(STATES[cell.state][1])
+    if cell.rows_published is not None:
+        parts.append(f"{cell.rows_published:,} rows published, {cell.rows_quarantined:,} quarantined")
+    if cell.version is not None:
+        parts.append(f"version {cell.version}, landed at {moment(cell.landed_at)}")
+    if cell.attempts:
+        parts.append(f"{cell.attempts} attempts")
+    if cell.state != "landed" or cell.windows == 1:
+        parts.append(shorten(cell.reason))
+    return " · ".join(parts)
+
+
+def cell_address(cell: Any, folded: bool) -> str:
+    """Where a click on a cell leads, below the page's address: to its window, or to the day of several."""
+    if folded and cell.windows > 1:
+        return f"days/{cell.dataset}/{cell.cell_start:%Y-%m-%d}"
+    return f"windows/{cell.dataset}/{window_key(cell.cell_start)}"
+
+
+def shorten(text: str | None, most: int = 200) -> str:
+    """The beginning of a text that may be long."""
+    text = text or ""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def sums(rows: Any) -> dict[str, int]:
+    """The windows of all rows of the calendar, by kind."""
+    counts = [row.counts for row in rows]
+    return {kind: sum(of[kind] for of in counts) for kind in counts[0]} if counts else {}
+
+
+def tick(cell: Any, place: int) -> str:
+    """What stands above a cell of a strip: the day, and the month where that begins."""
+    begins: datetime = cell.cell_start
+    return f"{begins:%b} {begins.day}" if place == 0 or begins.day == 1 else str(begins.day)
+
+
+def observed(value: Any) -> str:
+    """The value that an expectation saw."""
+    return "" if value is None else json.dumps(value, default=str)
+
+
+def policy(of: Any) -> str:
+    """A dataset's policy in a sentence."""
+    rules = [
+        "catch-up is on" if of.enabled is not False else "catch-up is off",
+        of.max_age and f"nothing older than {span(of.max_age)}",
+        of.max_windows and f"the newest {of.max_windows:,} windows",
+        of.skip_weekdays and "not on " + ", ".join(_WEEKDAYS[day] for day in of.skip_weekdays),
+        of.skip_closed_days and "not on closed days",
+        of.conditions and "while " + ", ".join(of.conditions),
+    ]
+    return ", ".join(rule for rule in rules if rule)
+
+
+_WEEKDAYS = ("", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+
+
+def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> str:
+    """What of a row is another now."""
+    if old is None or new is None:
+        return "added" if old is None else "taken out"
+    return ", ".join(f"{name} {old.get(name)} → {value}" for name, value in new.items() if old.get(name) != value)

@@ -1,0 +1,16 @@
+-- One row per window of a backfill: what is in work or went wrong first, then in the order of loading.
+SELECT
+    w.place,
+    lower(w.window_range) AS window_start,
+    upper(w.window_range) AS window_end,
+    w.state,
+    w.rule,
+    w.reason,
+    w.error,
+    w.version,
+    w.started_at,
+    w.ended_at
+FROM control.backfill_windows AS w
+WHERE w.backfill_id = %(backfill)s
+ORDER BY w.state NOT IN ('running', 'failed') ASC, w.place ASC
+LIMIT 200;

@@ -1,0 +1,54 @@
+-- One row per cell of the calendar: a window, or where folded a day of windows shorter than that, with the state that
+-- most wants to be seen, and the reason of the first window in that state.
+WITH windows AS (
+    SELECT
+        s.*,
+        CASE
+            WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', s.window_start)
+            ELSE s.window_start
+        END AS cell_start,
+        array_position(ARRAY['failed', 'running', 'missing', 'landed', 'skipped', 'not due'], s.state) AS urgency
+    FROM ops.window_status AS s
+    INNER JOIN control.datasets AS d USING (dataset)
+    WHERE s.dataset = any(%(datasets)s::text[]) AND s.window_start >= %(since)s AND s.window_start < %(until)s
+),
+
+tries AS (
+    SELECT
+        a.dataset,
+        CASE
+            WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', lower(a.window_range))
+            ELSE lower(a.window_range)
+        END AS cell_start,
+        count(*) AS attempts
+    FROM ops.attempts AS a
+    INNER JOIN control.datasets AS d USING (dataset)
+    WHERE
+        a.dataset = any(%(datasets)s::text[])
+        AND lower(a.window_range) >= %(since)s AND lower(a.window_range) < %(until)s
+    GROUP BY a.dataset, cell_start
+)
+
+SELECT
+    w.dataset,
+    w.cell_start,
+    max(w.window_end) AS cell_end,
+    (array_agg(w.state ORDER BY w.urgency, w.window_start))[1] AS state,
+    count(*) AS windows,
+    count(*) FILTER (WHERE w.is_due) AS due,
+    count(*) FILTER (WHERE w.state = 'landed') AS landed,
+    count(*) FILTER (WHERE w.state = 'running') AS running,
+    count(*) FILTER (WHERE w.state = 'failed') AS failed,
+    count(*) FILTER (WHERE w.state = 'missing') AS missing,
+    count(*) FILTER (WHERE w.state = 'skipped') AS skipped,
+    sum(w.rows_published)::bigint AS rows_published,
+    sum(w.rows_quarantined)::bigint AS rows_quarantined,
+    max(w.version) AS version,
+    max(w.landed_at) AS landed_at,
+    coalesce(max(t.attempts), 0) AS attempts,
+    (array_agg(w.reason ORDER BY w.urgency, w.window_start))[1] AS reason
+FROM windows AS w
+LEFT JOIN tries AS t ON w.dataset = t.dataset AND w.cell_start = t.cell_start
+GROUP BY w.dataset, w.cell_start
+ORDER BY w.dataset, w.cell_start
+LIMIT %(most)s;

@@ -1,0 +1,35 @@
+-- One row per dataset: how fresh it is, what of it is missing, and the policy in force.
+SELECT
+    d.dataset,
+    d.dag_id,
+    f.landed_until,
+    f.lag,
+    f.max_lag,
+    f.is_stale,
+    coalesce(
+        (
+            SELECT sum(g.windows) FROM ops.gaps AS g
+            WHERE g.dataset = d.dataset
+        ), 0
+    )::bigint AS windows_missing,
+    (
+        SELECT min(g.gap_start) FROM ops.gaps AS g
+        WHERE g.dataset = d.dataset
+    ) AS missing_since,
+    p.enabled,
+    c.is_on AS catches_up,
+    c.reason AS catch_up_reason,
+    p.max_age,
+    p.max_windows,
+    p.skip_weekdays,
+    p.skip_closed_days,
+    p.conditions,
+    p.changed_by,
+    p.changed_at,
+    p.reason
+FROM control.datasets AS d
+INNER JOIN ops.freshness AS f USING (dataset)
+LEFT JOIN control.catchup_policies AS p USING (dataset)
+CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS c
+WHERE d.dataset = any(%(datasets)s::text[])
+ORDER BY d.critical DESC, d.dataset ASC;
