@@ -1,5 +1,7 @@
-"""What Airflow loads in each of its processes: the timetable that asks the policy, and the page. Light, since only the API
-server serves the page."""
+"""What Airflow loads in each of its processes: the timetable that asks the policy, and the page.
+
+Light, since only the API server serves the page.
+"""
 
 from __future__ import annotations
 
