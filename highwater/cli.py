@@ -19,6 +19,7 @@ from highwater import (
     cli_checkpoint,
     cli_incidents,
     cli_outage,
+    cli_policy,
     cli_recovery,
     cli_sources,
     credentials,
@@ -33,6 +34,7 @@ from highwater.errors import HighwaterError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
+app.add_typer(cli_policy.app, name="policy")
 app.command()(cli_sources.sources)
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")

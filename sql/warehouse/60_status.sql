@@ -1,7 +1,8 @@
 -- The questions people ask of the ledger, as views.
 
 -- One row per expected window of every dataset, up to the one that is under way. Of a dataset that runs by watermark it
--- is a step of its grid: landed once the ledger covers it, with the rows of the windows that begin in it.
+-- is a step of its grid: landed once the ledger covers it, with the rows of the windows that begin in it. What the
+-- policy does not want is skipped, unless it landed or is in work.
 CREATE OR REPLACE VIEW ops.window_status AS
 WITH expected AS (
     SELECT
@@ -87,6 +88,18 @@ looked_at AS (
     FROM ops.source_checks AS c
     INNER JOIN control.sources AS s USING (source)
     ORDER BY s.dataset ASC, c.window_range ASC, c.check_id DESC
+),
+
+-- Once a dataset, not once a window.
+policies AS MATERIALIZED (
+    SELECT
+        d.dataset,
+        control.unwanted(d.dataset, ops.clock()) AS unwanted,
+        control.due_until(d, ops.clock()) AS due_until,
+        catchup.is_on,
+        catchup.reason
+    FROM control.datasets AS d
+    CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
 )
 
 SELECT
@@ -96,8 +109,9 @@ SELECT
     upper(e.window_range) AS window_end,
     CASE
         WHEN l.version IS NOT NULL THEN 'landed'
-        WHEN a.state IN ('failed', 'lost') THEN 'failed'
-        WHEN a.state IS NOT NULL THEN 'running'
+        WHEN a.state IN ('running', 'retrying', 'succeeded') THEN 'running'
+        WHEN p.unwanted @> e.window_range THEN 'skipped'
+        WHEN a.state IS NOT NULL THEN 'failed'
         WHEN s.rule IS NOT NULL THEN 'skipped'
         WHEN e.is_due THEN 'missing'
         ELSE 'not due'
@@ -108,12 +122,19 @@ SELECT
                 'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
                 || coalesce(a.error, 'the process died')
         WHEN l.version IS NOT NULL THEN 'version ' || l.version || ' by ' || l.run_id
+        WHEN p.unwanted @> e.window_range AND (a.state IS NULL OR a.state IN ('failed', 'lost'))
+            THEN
+                (
+                    SELECT v.rule || ': ' || v.reason
+                    FROM control.policy_verdict(e.dataset, e.window_range, ops.clock()) AS v
+                )
         WHEN a.state = 'lost' THEN a.stage || ': the process died; Airflow tries again while it has tries left'
         WHEN a.state = 'failed' THEN a.stage || ': ' || a.error
         WHEN a.state = 'retrying' THEN a.stage || ' is tried again: ' || a.error
         WHEN a.state = 'running' THEN a.stage || ' is running'
         WHEN a.state = 'succeeded' THEN a.stage || ' is done, the next stage follows'
         WHEN s.rule IS NOT NULL THEN s.rule || ': ' || s.reason
+        WHEN e.is_due AND NOT p.is_on AND upper(e.window_range) < p.due_until THEN p.reason
         WHEN e.is_due THEN coalesce(k.error, 'no run of ' || e.dag_id || ' has begun it')
         ELSE 'the window has not ended, or its run is not due'
     END AS reason,
@@ -125,12 +146,13 @@ SELECT
     l.landed_at,
     e.is_due
 FROM expected AS e
+INNER JOIN policies AS p USING (dataset)
 LEFT JOIN landed AS l USING (dataset, window_range)
 LEFT JOIN ops.skipped_windows AS s USING (dataset, window_range)
 LEFT JOIN latest AS a USING (dataset, window_range)
 LEFT JOIN looked_at AS k USING (dataset, window_range);
 
--- One row per stretch of due windows that neither landed nor are skipped by a rule.
+-- One row per stretch of due windows that are wanted and neither landed nor are skipped by a rule.
 CREATE OR REPLACE VIEW ops.gaps AS
 SELECT
     d.dataset,
@@ -153,7 +175,7 @@ CROSS JOIN
     ) AS known
 CROSS JOIN LATERAL unnest(
     tstzmultirange(tstzrange(d.first_window, control.due_until(d, ops.clock()), '[)'))
-    - coalesce(known.covered, '{}'::tstzmultirange)
+    - coalesce(known.covered, '{}'::tstzmultirange) - control.unwanted(d.dataset, ops.clock())
 ) AS gap (window_range);
 
 -- One row per dataset and day of its windows.
@@ -174,14 +196,22 @@ WHERE is_due OR state <> 'not due'
 GROUP BY dataset, window_start::date;
 
 -- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts
--- from the first window on.
+-- from the first window on; what comes behind it and is not wanted makes it no older.
 CREATE OR REPLACE VIEW ops.freshness AS
 SELECT
     d.dataset,
     newest.landed_until,
     ops.clock() - newest.landed_until AS lag,
     d.max_lag,
-    coalesce(ops.clock() - coalesce(newest.landed_until, d.first_window) > d.max_lag, FALSE) AS is_stale
+    coalesce(
+        ops.clock() - coalesce(
+            (
+                SELECT upper(u.stretch) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (stretch)
+                WHERE u.stretch @> coalesce(newest.landed_until, d.first_window)
+            ),
+            newest.landed_until, d.first_window
+        ) > d.max_lag, FALSE
+    ) AS is_stale
 FROM control.datasets AS d
 CROSS JOIN LATERAL (
     SELECT max(upper(l.window_range)) AS landed_until FROM ops.window_ledger AS l

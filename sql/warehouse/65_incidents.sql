@@ -148,7 +148,8 @@ WHERE
     AND NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
-    );
+    )
+    AND (control.policy_verdict(a.dataset, a.window_range, ops.clock())).rule IS NULL;
 
 -- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
 -- until then it is being caught up with.
