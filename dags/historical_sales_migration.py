@@ -19,10 +19,11 @@ The statements are in `sql/historical_sales_migration/`, the suite in `expectati
 
 from datetime import timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, dag
+from airflow.sdk import dag
 
 from highwater import alerts, settings, tasks
 from highwater.tasks import Pipeline
+from highwater.timetable import PolicyTimetable
 
 SALES = Pipeline(
     dataset="daily_sales",
@@ -33,7 +34,7 @@ SALES = Pipeline(
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    schedule=PolicyTimetable("0 2 * * *", "daily_sales"),
     start_date=settings.get().days_before_anchor(settings.get().history_days),
     catchup=True,
     max_active_runs=3,

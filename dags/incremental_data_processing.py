@@ -23,10 +23,11 @@ to a full run. The statements are in `sql/incremental_data_processing/`, the sui
 
 from datetime import timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, Param, dag
+from airflow.sdk import Param, dag
 
 from highwater import alerts, increment_tasks, settings
 from highwater.increments import Increment
+from highwater.timetable import PolicyTimetable
 
 ORDERS = Increment(
     dataset="orders",
@@ -38,9 +39,9 @@ ORDERS = Increment(
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    schedule=PolicyTimetable("0 * * * *", "orders"),
     start_date=settings.get().days_before_anchor(1),
-    catchup=settings.get().orders_catchup == "all",
+    catchup=True,
     max_active_runs=1,
     default_args={
         "retries": 6,

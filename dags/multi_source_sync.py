@@ -27,11 +27,12 @@ A day that comes short, empty, late or in another shape is never published; what
 
 from datetime import timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, dag
+from airflow.sdk import dag
 
 from highwater import settings, sync_tasks
 from highwater.metadata import LOADING
 from highwater.stages import Pipeline
+from highwater.timetable import PolicyTimetable
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),
@@ -42,7 +43,7 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    schedule=PolicyTimetable("0 0 * * *", "channel_sales"),
     start_date=settings.get().days_before_anchor(settings.get().channel_days),
     catchup=True,
     max_active_runs=1,

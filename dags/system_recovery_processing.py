@@ -21,18 +21,19 @@ wrong configuration are not tried again. The first run after an outage does the 
 
 from datetime import timedelta
 
-from airflow.sdk import CronDataIntervalTimetable, dag
+from airflow.sdk import dag
 
 from highwater import alerts, recovery_tasks, settings
 from highwater.retries import ByKind
 from highwater.tasks import Pipeline
+from highwater.timetable import PolicyTimetable
 
 PAYMENTS = Pipeline("payments", "system_recovery_processing/payments", "billing", "payments")
 PAGE_VIEWS = Pipeline("page_views", "system_recovery_processing/page_views", "web", "page_views")
 
 
 @dag(
-    schedule=CronDataIntervalTimetable("15 */6 * * *", timezone="UTC"),
+    schedule=PolicyTimetable("15 */6 * * *", "payments"),
     start_date=settings.get().days_before_anchor(3),
     catchup=True,
     # One run recovers all of the backlog, so that two cannot both think a window theirs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ def write() -> None:
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put ``text`` into the file whole, so that a reader never sees half; does nothing when it is there already."""
+    """Put ``text`` into the file whole, so that a reader never sees half; does nothing when it is there already.
+
+    Two processes that do it at once leave the whole text of one of them.
+    """
     if path.exists() and path.read_text() == text:
         return
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
     draft.write_text(text)

@@ -1,4 +1,5 @@
-"""What Airflow loads in each of its processes; light, since only the API server serves the page."""
+"""What Airflow loads of Highwater, in each of its processes: the timetable that asks the policy, and the page, which is
+imported only where it is served."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from typing import Any
 
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
+
+from highwater.timetable import PolicyTimetable
 
 PREFIX = "/highwater"
 """Where the page lies below the address of Airflow's UI."""
@@ -31,9 +34,11 @@ def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:
 
 
 class HighwaterPlugin(AirflowPlugin):
-    """The page: in the navigation, and as a tab of each DAG."""
+    """The timetable, which Airflow must be able to read back from its metadata; the page in the navigation, and as a tab
+    of each DAG."""
 
     name = "highwater"
+    timetables = [PolicyTimetable]  # noqa: RUF012
 
     external_views = [  # noqa: RUF012
         _view("Highwater", "highwater", address(), "nav"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -108,8 +108,6 @@ class Plan:
 
 def day_start(day: date) -> datetime:
     """Midnight UTC of a day."""
-    from datetime import UTC
-
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
@@ -174,6 +172,29 @@ def latest(cursor: Cursor, most: int, *, active: bool = False) -> list[dict[str,
         (active, list(OVER), most),
     )
     return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]
+
+
+def windows(cursor: Cursor, backfill: int) -> list[dict[str, Any]]:
+    """Each window of a backfill in the order of loading: what was to happen to it and why, and what became of it."""
+    cursor.execute(
+        'SELECT place, lower(window_range) AS start, upper(window_range) AS "end", action, rule, reason, state, error,'
+        " version, started_at, ended_at FROM control.backfill_windows WHERE backfill_id = %s ORDER BY place",
+        (backfill,),
+    )
+    return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]
+
+
+def missing(cursor: Cursor, reason: str, by: str) -> list[Request]:
+    """A request for what is missing of each dataset that has windows: from its first gap to the end of its last."""
+    cursor.execute(
+        "SELECT g.dataset, min(g.gap_start) AS first, max(g.gap_end) AS last FROM ops.gaps AS g"
+        " INNER JOIN control.datasets AS d USING (dataset) WHERE d.grid = 'fixed' GROUP BY g.dataset, d.critical"
+        " ORDER BY d.critical DESC, g.dataset"
+    )
+    return [
+        Request(row.dataset, row.first, row.last, via="recovery", reason=reason, requested_by=by)
+        for row in warehouse.fetch_all(cursor)
+    ]
 
 
 def failures(cursor: Cursor, backfill: int) -> list[tuple[datetime, str]]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from highwater import backfill
+from highwater import backfill, weekdays
 from highwater.backfill import Request
 from highwater.errors import ConfigurationError
 
-WHAT, LEFT_OUT, HOW, PROGRAMS = "What to load", "What to leave out", "How", "For programs"
+LEFT_OUT, HOW, PROGRAMS = "What to leave out", "How", "For programs"
 DATASETS = (
     "daily_sales",
     "payments",
@@ -23,33 +23,29 @@ DATASETS = (
     "channel_sales",
 )
 """Those that come with Highwater, as proposals: the form takes the name of any other too."""
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def params() -> dict[str, Param]:
     """The fields of the form, in their order."""
     return {
         "dataset": Param(
-            "daily_sales",
             type="string",
             title="Dataset",
-            description="Whose windows to load. orders is not among them: it is loaded by its changes.",
+            description="Click for those there are, or type the name of one of your own. "
+            "orders is not among them: it is loaded by its changes.",
             examples=list(DATASETS),
-            section=WHAT,
         ),
         "first_day": Param(
             type="string",
             format="date",
             title="First day",
             description="The first day to load (UTC), not before the dataset begins.",
-            section=WHAT,
         ),
         "last_day": Param(
             type="string",
             format="date",
             title="Last day",
             description="The last day to load: this day is included. It must be over.",
-            section=WHAT,
         ),
         "which": Param(
             "missing",
@@ -62,21 +58,19 @@ def params() -> dict[str, Param]:
             },
             title="Which windows",
             description="A reload leaves the former rows readable until the new ones are in place.",
-            section=WHAT,
         ),
         "reason": Param(
             type="string",
             minLength=3,
             title="Reason",
             description="Why, for those who read it later. Kept with your name.",
-            section=WHAT,
         ),
         "weekdays": Param(
-            list(WEEKDAYS),
+            list(weekdays.NAMES),
             type="array",
-            examples=list(WEEKDAYS),
+            examples=list(weekdays.NAMES),
             title="Weekdays",
-            description="Only these days of the week.",
+            description="Only these days of the week; take out those you do not want.",
             section=LEFT_OUT,
         ),
         "excluded_dates": Param(
@@ -102,7 +96,7 @@ def params() -> dict[str, Param]:
             minimum=1,
             maximum=8,
             title="Windows at once",
-            description="At most so many; scheduled runs keep slots of their own.",
+            description="At most so many are in work; scheduled runs keep slots of their own.",
             section=HOW,
         ),
         "direction": Param(
@@ -111,6 +105,7 @@ def params() -> dict[str, Param]:
             enum=["oldest", "newest"],
             values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
             title="Order",
+            description="Newest first brings what people look at most back soonest.",
             section=HOW,
         ),
         "on_failure": Param(
@@ -122,6 +117,7 @@ def params() -> dict[str, Param]:
                 "stop": "Stop; resume goes on at the window that failed",
             },
             title="When a window fails",
+            description="Either way nothing of it is published, and the former version stays.",
             section=HOW,
         ),
         "backfill_id": Param(
@@ -147,7 +143,7 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
         to_time=backfill.day_end(day_of(filled["last_day"])),
         which=filled["which"],
         excluded_dates=days,
-        weekdays=weekdays_of(filled["weekdays"]),
+        weekdays=weekdays.weekdays_of(filled["weekdays"]),
         closed_days=filled["closed_days"],
         direction=filled["direction"],
         via="form",
@@ -168,20 +164,3 @@ def day_of(text: str) -> date:
         return date.fromisoformat(text.strip())
     except ValueError:
         raise ConfigurationError(f"date {text!r} is none: a day looks like 2026-10-24") from None
-
-
-def weekdays_of(names: list[str] | None) -> list[int] | None:
-    """The numbers of weekdays by ISO from their names, their first three letters or the numbers; None for all of them.
-
-    Raises:
-        ConfigurationError: one does not exist; lists those that do.
-    """
-    if names is None:
-        return None
-    known = {name.lower(): number for number, name in enumerate(WEEKDAYS, 1)}
-    known |= {name[:3]: number for name, number in known.items()} | {str(n): n for n in known.values()}
-    for name in names:
-        if name.strip().lower() not in known:
-            raise ConfigurationError(f"weekday {name!r} does not exist: {', '.join(WEEKDAYS)}")
-    numbers = sorted({known[name.strip().lower()] for name in names})
-    return None if len(numbers) == len(WEEKDAYS) else numbers

@@ -50,8 +50,8 @@ def find_pipeline(cursor: Cursor, dataset: str, folder: Path) -> Pipeline:
             if pipeline.dataset == dataset:
                 return pipeline
     raise ConfigurationError(
-        f"dataset {dataset!r}: {dag_id}.py in the folder of DAGs, which loads it by control.datasets, has no Pipeline of "
-        f"it at its top: give it one, SALES = Pipeline(dataset={dataset!r}, …)"
+        f"dataset {dataset!r}: {dag_id}.py in the folder of DAGs, its owner by control.datasets, has no Pipeline of it "
+        f"at its top: give it one, SALES = Pipeline(dataset={dataset!r}, …)"
     )
 
 

@@ -18,7 +18,10 @@ from highwater import (
     batch_simulation,
     channel_simulation,
     clock,
+    conditions,
     credentials,
+    policy_file,
+    policy_reader,
     settings,
     shop_simulation,
     simulation,
@@ -61,6 +64,8 @@ def run() -> None:
             _database(cursor, config.sources_database, owner="simulator")
     with closing(_admin(config.warehouse_database)) as link:
         anchor = _warehouse(link)
+        _policies(link)
+    policy_reader.remember()
     airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
     with closing(_admin(config.sources_database)) as link:
         _sources(link)
@@ -190,6 +195,22 @@ def _warehouse(link: Connection) -> date:
         )
         _run_folder(cursor, "warehouse")
     return anchor
+
+
+def _policies(link: Connection) -> None:
+    """Which conditions there are; and, at the first start, what config/catchup.yaml wants."""
+    with link, link.cursor() as cursor:
+        _one_at_a_time(cursor)
+        cursor.execute("SET LOCAL ROLE publisher")
+        conditions.register(cursor)
+        cursor.execute(
+            "UPDATE control.platform SET policies_applied_at = ops.clock() WHERE policies_applied_at IS NULL"
+        )
+        if cursor.rowcount:
+            cursor.execute("SELECT set_config('highwater.by', 'the first start', true)")
+            wanted = policy_file.load(policy_file.DEFAULT)
+            for line in policy_file.apply(cursor, wanted, f"as {policy_file.DEFAULT.name} says"):
+                log.info("policy %s", line)
 
 
 def _sources(link: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -65,6 +65,23 @@ def decide(known: Situation) -> Decision:
     if known.trust.catch_up == ALL:
         return _all(known)
     return _current(known)
+
+
+def within_policy(decision: Decision, own: Window, unwanted: Sequence[Window], *, is_on: bool) -> Decision:
+    """The decision without the windows that the policy does not want, and without past ones while catch-up is off.
+
+    The window of the run itself stays: where it was not wanted, there would be no run, or a person asked for one.
+    """
+
+    def wanted(window: Window) -> bool:
+        left_out = any(each.start <= window.start and window.end <= each.end for each in unwanted)
+        return window == own or (is_on and not left_out)
+
+    return Decision(
+        {window: why for window, why in decision.load.items() if wanted(window)},
+        [skip for skip in decision.skip if wanted(skip.window)],
+        [window for window in decision.late if wanted(window)],
+    )
 
 
 def newest_due(known: Situation, moment: datetime) -> Window | None:

@@ -15,9 +15,11 @@ from rich.console import Console
 from highwater import (
     airflow_files,
     alerts,
+    cli_backfill,
     cli_checkpoint,
     cli_incidents,
     cli_outage,
+    cli_policy,
     cli_recovery,
     cli_sources,
     credentials,
@@ -32,9 +34,11 @@ from highwater.errors import HighwaterError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
+app.add_typer(cli_policy.app, name="policy")
 app.command()(cli_sources.sources)
 app.add_typer(cli_incidents.app, name="incidents")
-app.command("recovery")(cli_recovery.show)
+app.add_typer(cli_recovery.app, name="recovery")
+app.add_typer(cli_backfill.app, name="backfill")
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

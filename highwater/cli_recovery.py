@@ -15,20 +15,26 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from highwater import clock, recovery, recovery_drill, warehouse
+from highwater import cli_backfill, clock, recovery, recovery_drill, warehouse
 from highwater.recovery import Progress
 
 POLL = 1.0
 """Seconds between two looks at the ledger."""
 
+app = typer.Typer(invoke_without_command=True, help="How far the platform is back after an outage; ask for the rest.")
+app.command("request")(cli_backfill.recover)
 out = Console()
 
 
+@app.callback()
 def show(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until all is back.")] = False,
 ) -> None:
     """Show how far the recovery from the last outage is: what is back, how fast, when the rest may be."""
+    if context.invoked_subcommand:
+        return
     now = _read()
     if as_json:
         typer.echo(json.dumps(None if now is None else asdict(now), default=str, indent=2))

@@ -49,8 +49,6 @@ class Settings(BaseSettings):
 
     alert_urls: SecretStr | None = None
 
-    orders_catchup: Literal["all", "latest"] = "all"
-
     simulation_seed: int = Field(default=42, ge=0, le=2**31 - 1, validation_alias="SIMULATION_SEED")
     simulation_rows_per_day: int = Field(
         default=20_000, ge=0, le=10_000_000, validation_alias="SIMULATION_ROWS_PER_DAY"
@@ -80,6 +78,11 @@ class Settings(BaseSettings):
     def anchor_file(self) -> Path:
         """Where bootstrap keeps the anchor for the DAG files: they may read a line, not a database."""
         return self.home / "anchor"
+
+    @property
+    def policies_file(self) -> Path:
+        """Where the last known catch-up policies lie for a scheduler that finds the warehouse away."""
+        return self.home / "policies.json"
 
     @property
     def ui_address(self) -> str:

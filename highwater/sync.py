@@ -9,7 +9,7 @@ from time import perf_counter
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import catch_up, clock, ledger, publish, source_checks, sources, stages, warehouse
-from highwater.catch_up import ALL, Decision, Situation
+from highwater.catch_up import ALL, Decision, Situation, within_policy
 from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway
 from highwater.ledger import Run
 from highwater.source_checks import AWAY, MISFIT, SLOW, Check
@@ -43,7 +43,7 @@ def pass_over(pipeline: Pipeline, day: Window, seen: Check, run: Run) -> bool:
         return False
     with warehouse.session("loader") as cursor:
         known = _situation(cursor, pipeline, day)
-    decision = catch_up.decide(known)
+    decision = _decide(pipeline, known)
     _skip(pipeline, decision, run)
     if known.trust.catch_up == ALL:
         for window in decision.load:
@@ -69,7 +69,7 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         offered = _offered(pipeline, limit)
         with warehouse.session("loader") as cursor:
             known = _situation(cursor, pipeline, day, offered)
-        decision = catch_up.decide(known)
+        decision = _decide(pipeline, known)
         _skip(pipeline, decision, run)
         for window in decision.late:
             log.warning("%s %s is due, but the source has not delivered it", pipeline.dataset, window)
@@ -102,6 +102,18 @@ def _land(pipeline: Pipeline, window: Window, run: Run, limit: timedelta) -> Non
         complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
         staged = stages.stage_window(pipeline, window, source, complete, run)
     stages.finish_window(pipeline, window, staged, run)
+
+
+def _decide(pipeline: Pipeline, known: Situation) -> Decision:
+    """What the source's rule gives this run, as far as the policy of the dataset wants it."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT is_on FROM control.catchup_is_on(%s)", (pipeline.dataset,))
+        is_on = warehouse.fetch_value(cursor)
+        cursor.execute(
+            "SELECT lower(u), upper(u) FROM unnest(control.unwanted(%s, ops.clock())) AS u", (pipeline.dataset,)
+        )
+        unwanted = [Window(*row) for row in warehouse.fetch_all(cursor)]
+    return within_policy(catch_up.decide(known), known.day, unwanted, is_on=is_on)
 
 
 def _situation(cursor: Cursor, pipeline: Pipeline, day: Window, offered: dict[Window, str] | None = None) -> Situation:

@@ -21,21 +21,24 @@ from highwater.errors import ConfigurationError
 SQL = settings.ROOT / "sql"
 
 
-def connect(role: str, database: str | None = None, *, within: int | None = None) -> Connection:
+def connect(role: str, database: str | None = None, *, patience: int | None = None) -> Connection:
     """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
 
-    The session is in UTC and carries the clock seam to ``ops.clock()``. With ``within``, getting it and each of its
-    statements may take so many seconds.
+    The session is in UTC and carries the clock seam to ``ops.clock()``. With ``patience`` it waits for nothing longer
+    than so many seconds: neither for the connection, nor for a statement, nor for a server that has fallen silent.
 
     Raises:
         psycopg2.OperationalError: the server is away or refuses the login.
     """
     config = settings.get()
     runtime = "-c timezone=UTC -c lock_timeout=10s"
-    if within is not None:
-        runtime += f" -c statement_timeout={within}s"
     if pinned := clock.frozen():
         runtime += f" -c highwater.now={pinned.isoformat()}"
+    bounds: dict[str, Any] = {}
+    if patience is not None:
+        runtime += f" -c statement_timeout={patience}s"
+        bounds = {"keepalives_idle": patience, "keepalives_interval": 1, "keepalives_count": 2}
+        bounds["tcp_user_timeout"] = 1000 * patience
     link: Connection = psycopg2.connect(
         host=config.warehouse_host,
         port=config.warehouse_port,
@@ -43,10 +46,11 @@ def connect(role: str, database: str | None = None, *, within: int | None = None
         user=config.warehouse_admin if role == "postgres" else role,
         password=credentials.password(role),
         sslmode=config.warehouse_sslmode,
-        connect_timeout=within or 10,
+        connect_timeout=patience or 10,
         application_name=f"highwater {role}",
         options=runtime,
         cursor_factory=NamedTupleCursor,
+        **bounds,
     )
     return link
 

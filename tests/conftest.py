@@ -112,6 +112,7 @@ def _cursor_as(role: str, name: str, database: str) -> Callable[[Path], Iterator
 admin = _cursor_as("postgres", "admin", "warehouse")
 loader = _cursor_as("loader", "loader", "warehouse")
 analyst = _cursor_as("analyst", "analyst", "warehouse")
+operator = _cursor_as("operator", "operator", "warehouse")
 simulator = _cursor_as("simulator", "simulator", "sources")
 legacy_reader = _cursor_as("legacy_reader", "legacy_reader", "sources")
 

@@ -1,4 +1,4 @@
-"""Where Airflow looks for plugins: the one of Highwater."""
+"""Airflow looks for plugins in this folder; Highwater's is with the rest of its code."""
 
 from highwater.airflow_plugin import HighwaterPlugin
 

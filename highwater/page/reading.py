@@ -36,7 +36,7 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
     if not _turns.acquire(timeout=1):
         raise Problem(503, f"the warehouse is busy: {AT_ONCE} questions of this page wait for it already")
     try:
-        link = warehouse.connect(role, within=PATIENCE)
+        link = warehouse.connect(role, patience=PATIENCE)
         try:
             with link, link.cursor() as cursor:
                 yield cursor

@@ -9,4 +9,9 @@ ON CONFLICT (only_row) DO UPDATE
     SET anchor = excluded.anchor
     WHERE platform.anchor <> excluded.anchor;
 
+ALTER TABLE control.platform
+ADD COLUMN IF NOT EXISTS policies_applied_at timestamptz;
+
+COMMENT ON COLUMN control.platform.policies_applied_at IS 'When config/catchup.yaml was applied: at the first start';
+
 GRANT SELECT ON control.platform TO loader, analyst;

@@ -19,6 +19,11 @@ ALTER TABLE control.datasets
 ADD COLUMN IF NOT EXISTS grid text NOT NULL DEFAULT 'fixed'
 CONSTRAINT grid_is_known CHECK (grid IN ('fixed', 'watermark'));
 
+ALTER TABLE control.datasets
+ADD COLUMN IF NOT EXISTS fills_gaps boolean NOT NULL DEFAULT FALSE;
+
+COMMENT ON COLUMN control.datasets.fills_gaps IS
+'Whether a run of its DAG also loads the windows that earlier runs left out; if not, catchup_control sees to them';
 COMMENT ON TABLE control.datasets IS 'The grid of each dataset: first window, step, owner DAG';
 COMMENT ON COLUMN control.datasets.grid IS
 'fixed: every window is one step of the grid; watermark: a window reaches from the last watermark to the next one, and '

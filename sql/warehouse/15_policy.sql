@@ -2,7 +2,7 @@
 --
 -- Two kinds of rule. max_age, max_windows, skip_weekdays and skip_closed_days say that a window is not wanted at all:
 -- it is skipped, whoever would load it. enabled and the conditions say only whether missing windows are loaded by
--- themselves now: such a window stays missing. 15 comes before the views that ask for it.
+-- themselves now: such a window stays missing. What follows from them is in 17_policy_rules.sql.
 
 -- One row a named predicate in sql/catchup_control/conditions/; bootstrap writes down which there are.
 CREATE TABLE IF NOT EXISTS control.conditions (
@@ -55,7 +55,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS a_day_is_closed_once ON control.closed_days (d
 -- One row a change of what is wanted, whoever made it and by which way.
 CREATE TABLE IF NOT EXISTS control.catchup_policy_history (
     change_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    what text NOT NULL CHECK (what IN ('policy', 'closed day', 'source rule')),
+    what text NOT NULL CHECK (what IN ('policy', 'closed day', 'source rule', 'condition')),
     dataset text,
     changed_at timestamptz NOT NULL,
     changed_by text NOT NULL,
@@ -170,226 +170,77 @@ FOR EACH ROW EXECUTE FUNCTION control.record_change('policy');
 CREATE OR REPLACE TRIGGER closed_day_changes_are_kept AFTER INSERT OR UPDATE OR DELETE ON control.closed_days
 FOR EACH ROW EXECUTE FUNCTION control.record_change('closed day');
 
--- The windows of a grid that lie wholly within one of the stretches.
-CREATE OR REPLACE FUNCTION control.windows_within(wanted control.datasets, stretches tstzmultirange)
-RETURNS tstzmultirange
-LANGUAGE sql IMMUTABLE
-AS $$
-    WITH grid AS (
-        SELECT
-            wanted.first_window AS origin,
-            extract(EPOCH FROM wanted.step) AS step
-    ),
-
-    edges AS (
-        SELECT
-            g.origin,
-            g.step,
-            greatest(0, ceil(extract(EPOCH FROM lower(s) - g.origin) / g.step)) AS first_place,
-            floor(extract(EPOCH FROM upper(s) - g.origin) / g.step) AS end_place
-        FROM grid AS g
-        CROSS JOIN unnest(stretches) AS s
-    )
-
-    SELECT
-        coalesce(
-            range_agg(tstzrange(
-                origin + make_interval(secs => first_place * step), origin + make_interval(secs => end_place * step), '[)'
-            )),
-            '{}'::tstzmultirange
-        )
-    FROM edges
-    WHERE first_place < end_place
-$$;
-
--- One row a rule of the policy that leaves out windows of the dataset, strongest first: the windows within p_within
--- that it leaves out as p_moment comes, and why. No row where everything is wanted. The reason of a closed day depends
--- on the day: control.closed_because tells it.
-CREATE OR REPLACE FUNCTION control.unwanted_by_rule(p_dataset text, p_moment timestamptz, p_within tstzrange)
-RETURNS TABLE (place integer, rule text, reason text, window_ranges tstzmultirange)
-LANGUAGE sql STABLE ROWS 1
-AS $$
-    WITH policy AS (
-        SELECT
-            d.dataset,
-            d,
-            d.first_window,
-            extract(EPOCH FROM d.step) AS step,
-            p.max_age,
-            p.max_windows,
-            p.skip_weekdays,
-            p.skip_closed_days,
-            p_within * tstzrange(d.first_window, NULL) AS within
-        FROM control.datasets AS d
-        INNER JOIN control.catchup_policies AS p USING (dataset)
-        WHERE
-            d.dataset = p_dataset
-            AND (
-                p.max_age IS NOT NULL OR p.max_windows IS NOT NULL OR p.skip_weekdays <> '{}'
-                OR (p.skip_closed_days AND EXISTS (SELECT FROM control.closed_days))
-            )
-    ),
-
-    weekday_stretches AS (
-        SELECT range_agg(tstzrange(day, day + '1 day'::interval, '[)')) AS stretches
-        FROM policy AS p
-        CROSS JOIN LATERAL (
-            SELECT n::timestamp AT TIME ZONE 'UTC' AS day
-            FROM generate_series(
-                (lower(p.within) AT TIME ZONE 'UTC')::date::timestamp, upper(p.within) AT TIME ZONE 'UTC', '1 day'
-            ) AS n
-            WHERE extract(ISODOW FROM n)::smallint = ANY(p.skip_weekdays)
-        ) AS days
-        WHERE p.skip_weekdays <> '{}'
-    ),
-
-    closed_stretches AS (
-        SELECT range_agg(tstzrange(
-            c.day::timestamp AT TIME ZONE 'UTC', (c.day + 1)::timestamp AT TIME ZONE 'UTC', '[)'
-        )) AS stretches
-        FROM policy AS p
-        INNER JOIN control.closed_days AS c ON c.dataset IS NULL OR c.dataset = p.dataset
-        WHERE p.skip_closed_days
-    ),
-
-    left_out AS (
-        SELECT
-            1 AS place,
-            'max_age' AS rule,
-            'it ended more than ' || p.max_age || ' ago' AS reason,
-            tstzmultirange(tstzrange(p.first_window, p.first_window + make_interval(secs => greatest(
-                0, ceil(extract(EPOCH FROM p_moment - p.max_age - p.first_window) / p.step) - 1
-            ) * p.step), '[)')) AS window_ranges
-        FROM policy AS p
-        WHERE p.max_age IS NOT NULL
-        UNION ALL
-        SELECT
-            2,
-            'max_windows',
-            'it is not among the newest ' || p.max_windows || ' due windows',
-            tstzmultirange(tstzrange(p.first_window, greatest(
-                p.first_window, control.due_until(p.d, p_moment) - make_interval(secs => p.max_windows * p.step)
-            ), '[)'))
-        FROM policy AS p
-        WHERE p.max_windows IS NOT NULL
-        UNION ALL
-        SELECT
-            3,
-            'skip_weekdays',
-            'the policy skips ' || (
-                SELECT string_agg(
-                    (ARRAY['Mondays', 'Tuesdays', 'Wednesdays', 'Thursdays', 'Fridays', 'Saturdays', 'Sundays'])[n], ', '
-                    ORDER BY n
-                )
-                FROM unnest(p.skip_weekdays) AS n
-            ),
-            control.windows_within(p.d, w.stretches)
-        FROM policy AS p
-        CROSS JOIN weekday_stretches AS w
-        WHERE w.stretches IS NOT NULL
-        UNION ALL
-        SELECT
-            4,
-            'skip_closed_days',
-            'every day of it is closed',
-            control.windows_within(p.d, c.stretches + coalesce(w.stretches, '{}'))
-        FROM policy AS p
-        CROSS JOIN closed_stretches AS c
-        CROSS JOIN weekday_stretches AS w
-        WHERE c.stretches IS NOT NULL
-    )
-
-    SELECT l.place, l.rule, l.reason, l.window_ranges * tstzmultirange(p.within)
-    FROM left_out AS l
-    CROSS JOIN policy AS p
-    WHERE l.window_ranges && p.within
-    ORDER BY l.place
-$$;
-
--- Why the closed days of a window are closed.
-CREATE OR REPLACE FUNCTION control.closed_because(p_dataset text, p_window tstzrange) RETURNS text
-LANGUAGE sql STABLE
-AS $$
-    SELECT string_agg(c.day || ' is closed: ' || c.reason, ', ' ORDER BY c.day, c.dataset)
-    FROM control.closed_days AS c
-    WHERE
-        (c.dataset IS NULL OR c.dataset = p_dataset)
-        AND c.day >= (lower(p_window) AT TIME ZONE 'UTC')::date AND c.day::timestamp AT TIME ZONE 'UTC' < upper(p_window)
-$$;
-
--- The rule by which a window of the dataset is not wanted, and why; null: it is wanted. Whether catch-up is switched on
--- is another question.
-CREATE OR REPLACE FUNCTION control.policy_verdict(
-    p_dataset text, p_window tstzrange, p_moment timestamptz, OUT rule text, OUT reason text
+-- Writes down what a condition answered, or why it could not. Its answer counts once it has stood for the settling
+-- time, so that one that comes and goes does not switch catch-up on and off with it. Says whether this switched it.
+CREATE OR REPLACE FUNCTION control.record_condition(
+    p_condition text, p_dataset text, p_answer boolean, p_error text, OUT flipped boolean, OUT holds boolean
 )
-LANGUAGE sql STABLE
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT
-        u.rule,
-        CASE u.rule WHEN 'skip_closed_days' THEN control.closed_because(p_dataset, p_window) ELSE u.reason END
-    FROM control.unwanted_by_rule(p_dataset, p_moment, p_window) AS u
-    WHERE u.window_ranges @> p_window
-    ORDER BY u.place
-    LIMIT 1
+DECLARE
+    moment CONSTANT timestamptz := ops.clock();
+    known control.condition_states;
+    settling interval;
+BEGIN
+    SELECT k.settle INTO STRICT settling FROM control.conditions AS k WHERE k.condition = p_condition;
+    INSERT INTO control.condition_states (condition, dataset, holds, since)
+    VALUES (p_condition, p_dataset, coalesce(p_answer, TRUE), moment)
+    ON CONFLICT DO NOTHING;
+    SELECT * INTO known FROM control.condition_states AS s
+    WHERE s.condition = p_condition AND s.dataset = p_dataset FOR UPDATE;
+    IF p_answer IS NOT NULL AND known.answered IS DISTINCT FROM p_answer THEN
+        known.answered := p_answer;
+        known.answered_since := moment;
+    END IF;
+    flipped := p_answer IS NOT NULL AND p_answer <> known.holds AND moment - known.answered_since >= settling;
+    holds := CASE WHEN flipped THEN p_answer ELSE known.holds END;
+    UPDATE control.condition_states AS s
+    SET
+        holds = record_condition.holds,
+        since = CASE WHEN flipped THEN moment ELSE known.since END,
+        answered = known.answered,
+        answered_since = known.answered_since,
+        checked_at = moment,
+        error = p_error,
+        error_since = CASE WHEN p_error IS NOT NULL THEN coalesce(known.error_since, moment) END
+    WHERE s.condition = p_condition AND s.dataset = p_dataset;
+    IF flipped THEN
+        INSERT INTO control.catchup_policy_history (what, dataset, changed_at, changed_by, old, new)
+        VALUES (
+            'condition', p_dataset, moment, control.who(), jsonb_build_object(p_condition, known.holds),
+            jsonb_build_object(p_condition, record_condition.holds)
+        );
+    END IF;
+END;
 $$;
 
--- The windows that begin by p_moment and are not wanted then.
-CREATE OR REPLACE FUNCTION control.unwanted(p_dataset text, p_moment timestamptz) RETURNS tstzmultirange
-LANGUAGE sql STABLE
+-- The states of conditions that no policy names any more go.
+CREATE OR REPLACE FUNCTION control.forget_conditions() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(range_agg(u.window_ranges), '{}'::tstzmultirange)
-    FROM control.datasets AS d
-    CROSS JOIN LATERAL control.unwanted_by_rule(
-        p_dataset, p_moment,
-        tstzrange(d.first_window, greatest(
-            d.first_window, p_moment + make_interval(secs => extract(EPOCH FROM d.step))
-        ))
-    ) AS u
-    WHERE d.dataset = p_dataset
+    DELETE FROM control.condition_states AS s
+    WHERE NOT EXISTS (
+        SELECT FROM control.catchup_policies AS p WHERE p.dataset = s.dataset AND s.condition = ANY(p.conditions)
+    )
 $$;
 
--- Whether every condition of the dataset's policy holds; if not, the first that does not and since when.
-CREATE OR REPLACE FUNCTION control.conditions_hold(p_dataset text, OUT hold boolean, OUT reason text)
-LANGUAGE sql STABLE SET timezone = 'UTC'
+-- The changes that nobody has been told of yet, each once.
+CREATE OR REPLACE FUNCTION control.announce_changes() RETURNS SETOF control.catchup_policy_history
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT
-        count(s.condition) = 0,
-        min('condition ' || s.condition || ' does not hold since ' || to_char(s.since, 'YYYY-MM-DD HH24:MI')
-            || coalesce(' (it cannot be looked at now: ' || s.error || ')', ''))
-    FROM control.catchup_policies AS p
-    INNER JOIN control.condition_states AS s ON s.dataset = p.dataset AND s.condition = ANY(p.conditions) AND NOT s.holds
-    WHERE p.dataset = p_dataset
+    WITH told AS (
+        UPDATE control.catchup_policy_history AS h SET announced_at = ops.clock()
+        WHERE h.announced_at IS NULL
+        RETURNING h.*
+    )
+    SELECT * FROM told ORDER BY change_id
 $$;
 
--- Whether missing windows of the dataset are loaded by themselves now; if not, why not.
-CREATE OR REPLACE FUNCTION control.catchup_is_on(p_dataset text, OUT is_on boolean, OUT reason text)
-LANGUAGE sql STABLE SET timezone = 'UTC'
-AS $$
-    SELECT
-        coalesce(p.enabled, TRUE) AND c.hold,
-        CASE
-            WHEN NOT p.enabled
-                THEN
-                    'catch-up is off' || coalesce(
-                        ' since ' || to_char(off.changed_at, 'YYYY-MM-DD HH24:MI') || ' by ' || off.changed_by
-                        || coalesce(': ' || off.reason, ''), ''
-                    )
-            ELSE c.reason
-        END
-    FROM control.conditions_hold(p_dataset) AS c
-    LEFT JOIN control.catchup_policies AS p ON p.dataset = p_dataset
-    LEFT JOIN LATERAL (
-        SELECT h.changed_at, h.changed_by, h.reason
-        FROM control.catchup_policy_history AS h
-        WHERE
-            h.what = 'policy' AND h.dataset = p_dataset
-            AND h.new ->> 'enabled' = 'false' AND h.old ->> 'enabled' = 'true'
-        ORDER BY h.change_id DESC
-        LIMIT 1
-    ) AS off ON TRUE
-$$;
-
-REVOKE EXECUTE ON FUNCTION control.give_a_policy, control.check_policy, control.record_change FROM public;
+REVOKE EXECUTE ON FUNCTION
+control.give_a_policy, control.check_policy, control.record_change, control.record_condition, control.forget_conditions,
+control.announce_changes
+FROM public;
+GRANT EXECUTE ON FUNCTION control.record_condition, control.forget_conditions, control.announce_changes TO loader;
 GRANT SELECT ON
 control.conditions, control.catchup_policies, control.closed_days, control.catchup_policy_history,
 control.condition_states

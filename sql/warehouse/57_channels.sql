@@ -93,6 +93,9 @@ ON CONFLICT (dataset) DO UPDATE
         WHERE l.dataset IN ('store_sales', 'partner_sales', 'supplier_settlements', 'channel_sales')
     );
 
+UPDATE control.datasets SET fills_gaps = TRUE
+WHERE dag_id = 'multi_source_sync' AND NOT fills_gaps;
+
 INSERT INTO control.sources (dataset, source, strategy, catch_up)
 VALUES
 ('store_sales', 'store', 'windows', 'all'),

@@ -49,6 +49,9 @@ ON CONFLICT (dataset) DO UPDATE
     WHERE datasets.first_window <> excluded.first_window
     AND datasets.dataset NOT IN (SELECT l.dataset FROM ops.window_ledger AS l);
 
+UPDATE control.datasets SET fills_gaps = TRUE
+WHERE dag_id = 'system_recovery_processing' AND NOT fills_gaps;
+
 -- One row a health check of a run of system_recovery_processing.
 CREATE TABLE IF NOT EXISTS ops.health_checks (
     check_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

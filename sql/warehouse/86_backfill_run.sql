@@ -128,7 +128,7 @@ BEGIN
     END IF;
     SELECT * INTO switch FROM control.conditions_hold(held.dataset);
     IF switch.hold AND held.via = 'policy' THEN
-        SELECT c.is_on, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
+        SELECT c.is_on AS hold, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
     END IF;
     IF NOT switch.hold THEN
         UPDATE control.backfills AS b
@@ -269,8 +269,9 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill, control.resume_backfill,
-control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill, control.hold_backfill
+control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,
+control.resume_backfill, control.begin_backfill, control.next_backfill_window, control.end_backfill_window,
+control.end_backfill, control.hold_backfill
 FROM public;
 GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO loader, operator;
 GRANT EXECUTE ON FUNCTION

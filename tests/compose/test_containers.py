@@ -19,8 +19,8 @@ MAY_WRITE = {
     "warehouse": {"/var/lib/postgresql/data"},
     "init": {"/var/lib/highwater", "/opt/airflow/logs"},
     "apiserver": {"/var/lib/highwater", "/opt/airflow/logs"},
-    "scheduler": {"/opt/airflow/logs"},
-    "dag-processor": {"/opt/airflow/logs"},
+    "scheduler": {"/var/lib/highwater", "/opt/airflow/logs"},
+    "dag-processor": {"/var/lib/highwater", "/opt/airflow/logs"},
     "triggerer": {"/opt/airflow/logs"},
 }
 """Everything mounted that a service can write to; the rest of its mounts and its root filesystem are read-only."""

@@ -99,21 +99,12 @@ def test_a_source_that_is_away_is_named(airflow: RunDag, small_shop: Change, ana
     assert attempts(analyst)[-1].error.startswith("source 'shop' is away")
 
 
-@pytest.mark.parametrize(("policy", "catchup"), [("all", True), ("latest", False)])
-def test_the_policy_latest_makes_no_runs_for_hours_that_passed(
-    airflow: RunDag, monkeypatch: pytest.MonkeyPatch, policy: str, catchup: bool
-) -> None:
+def test_it_begins_a_day_before_the_anchor_and_its_policy_says_which_hours_get_a_run(airflow: RunDag) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    monkeypatch.setenv("HIGHWATER_ORDERS_CATCHUP", policy)
-    settings.get.cache_clear()
-    try:
-        dag = DagBag(dag_folder=settings.ROOT / f"dags/{DAG}.py").dags[DAG]
-    finally:
-        monkeypatch.undo()
-        settings.get.cache_clear()
-    assert dag.catchup is catchup
+    dag = DagBag(dag_folder=settings.ROOT / f"dags/{DAG}.py").dags[DAG]
     assert dag.start_date == datetime(2026, 10, 30, tzinfo=UTC)
+    assert (dag.catchup, dag.timetable.dataset) == (True, "orders")
 
 
 def test_the_simulated_sources_move_on(airflow: RunDag, small_shop: Change, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 -- One row a day to be made: the one that is asked for, and every one before it whose sources do not hold what it was
--- made from. The basis names the content of each source by the start of its hash, so that a reload that changed
--- nothing is no reason to make the day again.
+-- made from. A day that the policy does not want, or that is missing while catch-up is off, is made by its own run
+-- alone, if there is one. The basis names the content of each source by the start of its hash, so that a reload that
+-- changed nothing is no reason to make the day again.
 WITH days AS (
     SELECT tstzrange(edge.moment, edge.moment + d.step, '[)') AS window_range
     FROM control.datasets AS d
@@ -30,7 +31,12 @@ SELECT
     b.basis
 FROM based AS b
 LEFT JOIN ops.window_ledger AS c ON b.window_range = c.window_range AND c.dataset = 'channel_sales'
+CROSS JOIN control.catchup_is_on('channel_sales') AS catchup
 WHERE
     b.has_orders
     AND (lower(b.window_range) = %(window_start)s OR b.basis IS DISTINCT FROM c.source_snapshot)
+    AND (
+        lower(b.window_range) = %(window_start)s OR c.version IS NOT NULL
+        OR (catchup.is_on AND NOT control.unwanted('channel_sales', ops.clock()) @> b.window_range)
+    )
 ORDER BY b.window_range;

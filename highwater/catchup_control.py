@@ -1,0 +1,107 @@
+"""What watches over the policies: tells of every change, and has the gaps filled that nothing else would fill."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import policy_file, warehouse
+
+log = logging.getLogger(__name__)
+
+WHO = "catchup_control"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of control.catchup_policy_history: who changed what of what is wanted, when and why."""
+
+    change_id: int
+    what: str
+    dataset: str | None
+    changed_at: datetime
+    changed_by: str
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+    reason: str | None
+    announced_at: datetime | None
+
+    def __str__(self) -> str:
+        """One line: when, who, what of it was and is, and why."""
+        old, new = self.old or {}, self.new or {}
+        parts = [
+            f"{name} {policy_file.shown(old.get(name))} -> {policy_file.shown(new.get(name))}"
+            for name in dict.fromkeys([*old, *new])
+            if old.get(name) != new.get(name)
+        ]
+        why = f": {self.reason}" if self.reason else ""
+        about = f"{self.what} of {self.dataset or 'every dataset'}"
+        return f"{self.changed_at:%Y-%m-%d %H:%M:%S} {self.changed_by}, {about}: {', '.join(parts)}{why}"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch of windows that Airflow has gone past and the policy wants."""
+
+    dataset: str
+    dag_id: str
+    frontier: datetime
+    from_time: datetime
+    to_time: datetime
+    windows: int
+
+
+def announce(cursor: Cursor) -> list[Change]:
+    """The changes that nobody was told of yet; from now on they have been."""
+    cursor.execute("SELECT * FROM control.announce_changes()")
+    return [Change(*row) for row in cursor.fetchall()]
+
+
+def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[Change]:
+    """The latest changes of what is wanted of a dataset, or of all, the newest last."""
+    cursor.execute(
+        "SELECT * FROM control.catchup_policy_history WHERE %(dataset)s IS NULL OR dataset IS NULL"
+        " OR dataset = %(dataset)s ORDER BY change_id DESC LIMIT %(most)s",
+        {"dataset": dataset, "most": most},
+    )
+    return [Change(*row) for row in cursor.fetchall()][::-1]
+
+
+def gaps_to_fill(cursor: Cursor) -> list[Gap]:
+    """The windows that the policy wants and that Airflow will make no run for any more."""
+    warehouse.run_file(cursor, "catchup_control/gaps_to_fill.sql")
+    return [Gap(*row) for row in cursor.fetchall()]
+
+
+def fill(cursor: Cursor, gap: Gap) -> int:
+    """Ask for a backfill of a gap; returns its number."""
+    cursor.execute(
+        "INSERT INTO control.backfills (dataset, from_time, to_time, which, reason, requested_by, via)"
+        " VALUES (%s, %s, %s, 'missing', %s, %s, 'policy') RETURNING backfill_id",
+        (gap.dataset, gap.from_time, gap.to_time, _why(cursor, gap), WHO),
+    )
+    number: int = warehouse.fetch_value(cursor)
+    return number
+
+
+def _why(cursor: Cursor, gap: Gap) -> str:
+    """Why a gap is filled: the schedule is past it; and who switched catch-up on again, if somebody did."""
+    cursor.execute(
+        "SELECT changed_at, changed_by FROM control.catchup_policy_history WHERE what = 'policy' AND dataset = %s"
+        " AND old ->> 'enabled' = 'false' AND new ->> 'enabled' = 'true' AND changed_at >= %s"
+        " ORDER BY change_id DESC LIMIT 1",
+        (gap.dataset, gap.from_time),
+    )
+    switched = warehouse.fetch(cursor)
+    since = f"; catch-up is on again since {switched[0]:%Y-%m-%d %H:%M} by {switched[1]}" if switched else ""
+    return f"the schedule of {gap.dag_id} is past them, at {gap.frontier:%Y-%m-%d %H:%M}{since}"
+
+
+def as_json(changes: list[Change]) -> str:
+    """For a program."""
+    return json.dumps([vars(change) for change in changes], default=str, indent=2)

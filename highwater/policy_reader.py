@@ -1,0 +1,130 @@
+"""The policies as the scheduler sees them: read by a thread of its own, so that nobody waits for the warehouse.
+
+Who asks is answered from memory. While the warehouse is away the last policies that were read stay in force; they lie
+in a file too, for a start without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import closing
+
+import psycopg2
+
+from highwater import airflow_files, policy, settings, warehouse
+from highwater.errors import ConfigurationError
+from highwater.policy import Policy
+
+log = logging.getLogger(__name__)
+
+PAUSE = 3.0
+"""Seconds between two looks: so old may be what is known of a change."""
+FIRST_LOOK = 1.0
+"""Seconds that the first one to ask in a process waits for the first look."""
+PATIENCE = 2
+"""Seconds that the warehouse gets to answer a look."""
+
+
+class PolicyReader:
+    """What one process knows of the policies; it begins to look with the first question."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Policy] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._looked = threading.Event()
+        self._over = threading.Event()
+        self._trouble = ""
+
+    def of(self, dataset: str) -> Policy | None:
+        """The policy of a dataset as it was known last; None when none ever was: then everything is wanted."""
+        with self._lock:
+            is_first = self._thread is None
+            if self._thread is None:
+                self._known = _remembered()
+                self._thread = threading.Thread(target=self._look_on, name="policy-reader", daemon=True)
+                self._thread.start()
+        if is_first:
+            self._looked.wait(FIRST_LOOK)
+        return self._known.get(dataset)
+
+    def look(self) -> None:
+        """Read the policies now. A warehouse that is away, or a policy that cannot be read, changes nothing."""
+        try:
+            text = _read()
+            self._known = policy.read(text)
+        except (psycopg2.Error, ConfigurationError, LookupError, ValueError) as error:
+            self._say(f"policies cannot be read, the last known stay in force: {str(error).strip().splitlines()[-1]}")
+            return
+        self._say("")
+        _remember(text)
+
+    def stop(self) -> None:
+        """Look no more; what is known stays."""
+        self._over.set()
+
+    def _look_on(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.look()
+            except Exception:
+                log.exception("policies cannot be read, the last known stay in force")
+            self._looked.set()
+            self._over.wait(PAUSE)
+
+    def _say(self, trouble: str) -> None:
+        """Log once that it began, and once that it is over."""
+        if trouble and not self._trouble:
+            log.warning(trouble)
+        elif self._trouble and not trouble:
+            log.info("policies can be read again")
+        self._trouble = trouble
+
+
+def of(dataset: str) -> Policy | None:
+    """The policy of a dataset as this process knows it; returns at once."""
+    return _reader.of(dataset)
+
+
+def remember() -> None:
+    """Put the policies into the file now: what a scheduler starts with that finds the warehouse away.
+
+    Raises:
+        psycopg2.Error: the warehouse is away.
+    """
+    _remember(_read())
+
+
+def _read() -> str:
+    with closing(warehouse.connect("analyst", patience=PATIENCE)) as link, link.cursor() as cursor:
+        warehouse.run_file(cursor, "ops/policies.sql")
+        return str(warehouse.fetch_value(cursor))
+
+
+def _remembered() -> dict[str, Policy]:
+    file = settings.get().policies_file
+    try:
+        return policy.read(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("the last known policies in %s cannot be read: %s", file, error)
+        return {}
+
+
+def _remember(text: str) -> None:
+    file = settings.get().policies_file
+    if os.access(file.parent, os.W_OK):
+        airflow_files.replace(file, text)
+
+
+def _forget() -> None:
+    """A forked process has the memory, but not the thread."""
+    global _reader  # noqa: PLW0603
+    _reader = PolicyReader()
+
+
+_reader = PolicyReader()
+os.register_at_fork(after_in_child=_forget)

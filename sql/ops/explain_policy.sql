@@ -1,0 +1,59 @@
+-- One row a window: the newest that have begun, and the next ones, with what became of each and what the policy says.
+WITH wanted AS (
+    SELECT
+        d,
+        d.dataset,
+        make_interval(secs => extract(EPOCH FROM d.step)) AS step,
+        catchup.is_on,
+        catchup.reason AS off_because
+    FROM control.datasets AS d
+    CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
+    WHERE d.dataset = %(dataset)s
+),
+
+begun AS (
+    SELECT
+        w.window_range,
+        w.state,
+        w.reason
+    FROM ops.window_status AS w
+    WHERE w.dataset = %(dataset)s
+    ORDER BY w.window_start DESC
+    LIMIT %(last)s
+),
+
+coming AS (
+    SELECT
+        tstzrange(edge.moment, edge.moment + n.step) AS window_range,
+        'to come' AS state,
+        NULL AS reason
+    FROM wanted AS n
+    CROSS JOIN
+        LATERAL (
+            SELECT coalesce(max(w.window_end), (n.d).first_window) AS moment FROM ops.window_status AS w
+            WHERE w.dataset = n.dataset
+        ) AS next_one
+    CROSS JOIN LATERAL generate_series(
+        next_one.moment, next_one.moment + (%(next)s - 1) * n.step, n.step
+    ) AS edge (moment)
+)
+
+SELECT
+    lower(e.window_range) AS window_start,
+    upper(e.window_range) AS window_end,
+    e.state,
+    CASE
+        WHEN v.rule IS NOT NULL THEN 'not wanted: ' || v.rule
+        WHEN n.is_on OR e.state <> 'missing' OR upper(e.window_range) >= control.due_until(n.d, ops.clock())
+            THEN 'wanted'
+        ELSE 'wanted, not loaded by itself'
+    END AS verdict,
+    coalesce(v.reason, e.reason, '') AS reason
+FROM (
+    SELECT * FROM begun
+    UNION ALL
+    SELECT * FROM coming
+) AS e
+CROSS JOIN wanted AS n
+CROSS JOIN LATERAL control.policy_verdict(n.dataset, e.window_range, ops.clock()) AS v
+ORDER BY window_start;

@@ -1,0 +1,194 @@
+"""Whatever policy, grid, clock and ledger are: the timetable, the plan of a backfill, `Policy.verdict` and
+ops.window_status want the same windows; none overlaps another, and none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.timetables.base import DataInterval, TimeRestriction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pendulum import instance
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import clock, policy, policy_reader, warehouse
+from highwater.ledger import as_range
+from highwater.policy import Policy
+from highwater.timetable import PolicyTimetable
+from highwater.windows import Grid, Window
+
+DATASET = "tried"
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+CRONS = {1: "0 * * * *", 6: "0 */6 * * *", 24: "0 0 * * *"}
+"""Each step in hours with the schedule whose ticks begin its windows."""
+BEGIN = datetime(2026, 2, 24, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class World:
+    """One case: a grid, a policy on it, a moment, and which of the windows so far have landed."""
+
+    step: int
+    windows: int
+    into: timedelta
+    due_after: timedelta
+    enabled: bool
+    max_age: timedelta | None
+    max_windows: int | None
+    skip_weekdays: list[int]
+    skip_closed_days: bool
+    closed: set[date]
+    landed: set[int]
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(BEGIN, HOUR * self.step)
+
+    @property
+    def now(self) -> datetime:
+        return BEGIN + self.windows * self.grid.step + self.into
+
+    def expected(self) -> list[Window]:
+        """Every window that has begun."""
+        return [Window(BEGIN + n * self.grid.step, BEGIN + (n + 1) * self.grid.step) for n in range(self.windows + 1)]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    step = draw(st.sampled_from(list(CRONS)))
+    windows = draw(st.integers(0, 40))
+    span = windows * step
+    return World(
+        step,
+        windows,
+        draw(st.sampled_from([timedelta(0), timedelta(minutes=1), HOUR * step - timedelta(minutes=1)])),
+        draw(st.sampled_from([timedelta(0), HOUR * step / 2, HOUR * 3 * step])),
+        draw(st.booleans()),
+        draw(st.none() | st.integers(1, span + 2 * step).map(lambda n: HOUR * n)),
+        draw(st.none() | st.integers(1, windows + 2)),
+        draw(st.lists(st.integers(1, 7), unique=True, max_size=6)),
+        draw(st.booleans()),
+        draw(st.sets(st.integers(-1, span // 24 + 2).map(lambda n: (BEGIN + n * DAY).date()), max_size=6)),
+        draw(st.sets(st.integers(0, max(0, windows - 1)), max_size=windows)),
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(platform: Any) -> Iterator[Cursor]:
+    """A transaction in which each example sets up its world; nothing of it stays."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SET LOCAL ROLE publisher")
+        cursor.execute(
+            "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
+            " VALUES (%s, 'trying', 'sales.tried', %s, '1 hour')",
+            (DATASET, BEGIN),
+        )
+        yield cursor
+        cursor.connection.rollback()
+
+
+def set_up(cursor: Cursor, world: World) -> Policy:
+    """Put the world into the tables; returns the policy as the scheduler would read it."""
+    cursor.execute("SELECT set_config('highwater.now', %s, true)", (world.now.isoformat(),))
+    cursor.execute(
+        "UPDATE control.datasets SET step = %s, due_after = %s WHERE dataset = %s",
+        (world.grid.step, world.due_after, DATASET),
+    )
+    cursor.execute(
+        "UPDATE control.catchup_policies SET enabled = %s, max_age = %s, max_windows = %s,"
+        " skip_weekdays = %s::smallint[], skip_closed_days = %s WHERE dataset = %s",
+        (
+            world.enabled,
+            world.max_age,
+            world.max_windows,
+            sorted(world.skip_weekdays),
+            world.skip_closed_days,
+            DATASET,
+        ),
+    )
+    cursor.execute("DELETE FROM control.closed_days")
+    for n, day in enumerate(sorted(world.closed)):
+        cursor.execute(
+            "INSERT INTO control.closed_days VALUES (%s, %s, %s)", (day, DATASET if n % 2 else None, f"reason {n}")
+        )
+    cursor.execute("DELETE FROM ops.window_ledger WHERE dataset = %s", (DATASET,))
+    for n in world.landed:
+        cursor.execute(
+            "INSERT INTO ops.window_ledger VALUES (%s, %s, 1, 0, 0, 0, 0, 'x', NULL, 's', 'trying', 'r', %s)",
+            (DATASET, as_range(world.expected()[n]), world.now),
+        )
+    warehouse.run_file(cursor, "ops/policies.sql")
+    return policy.read(warehouse.fetch_value(cursor))[DATASET]
+
+
+def status(cursor: Cursor) -> dict[Window, tuple[str, str]]:
+    """State and reason of every window in ops.window_status, oldest first."""
+    cursor.execute(
+        "SELECT window_start, window_end, state, reason FROM ops.window_status WHERE dataset = %s ORDER BY 1",
+        (DATASET,),
+    )
+    return {Window(row[0], row[1]): (row[2], row[3]) for row in cursor.fetchall()}
+
+
+def runs(world: World, known: Policy, latest: datetime | None) -> list[Window]:
+    """The windows of the runs that Airflow would make from the first on, one after the other, due now."""
+    timetable, last, found = PolicyTimetable(CRONS[world.step], DATASET), None, []
+    restriction = TimeRestriction(instance(BEGIN), None if latest is None else instance(latest), catchup=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(clock.SETTING, world.now.isoformat())
+        patch.setattr(policy_reader, "of", lambda _dataset: known)
+        while info := timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
+            last = info.data_interval
+            assert isinstance(last, DataInterval)
+            if last.end > world.now:
+                break
+            start, end = (datetime.fromtimestamp(moment.timestamp(), UTC) for moment in (last.start, last.end))
+            found.append(Window(start, end))
+    return found
+
+
+def planned(cursor: Cursor, world: World) -> list[Window]:
+    """The windows that a backfill of all that is due would load; it has its own say on closed days."""
+    cursor.execute(
+        "SELECT lower(window_range), upper(window_range)"
+        " FROM control.plan_backfill(%s, %s, %s, 'all', p_closed_days => %s) WHERE action = 'load' ORDER BY 1",
+        (DATASET, BEGIN, world.now, "skip" if world.skip_closed_days else "load"),
+    )
+    return [Window(*row) for row in cursor.fetchall()]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=worlds())
+def test_all_agree_on_what_is_wanted(tables: Cursor, world: World) -> None:
+    known = set_up(tables, world)
+    seen = status(tables)
+    expected = world.expected()
+    assert list(seen) == expected, "none is lost, none overlaps another"
+    verdicts = {window: known.verdict(window, world.now) for window in expected}
+    wanted = [window for window in expected if verdicts[window] is None]
+    for n, window in enumerate(expected):
+        verdict = verdicts[window]
+        state, reason = seen[window]
+        assert (state == "landed") == (n in world.landed)
+        if n not in world.landed:
+            assert (state == "skipped") == (verdict is not None)
+            if verdict is not None:
+                assert reason == f"{verdict.rule}: {verdict.reason}"
+
+    due = [window for window in wanted if window.end + world.due_after <= world.now]
+    tables.execute("SELECT window_range FROM ops.gaps WHERE dataset = %s", (DATASET,))
+    gaps = [row[0] for row in tables.fetchall()]
+    missing = [w for w in due if any(gap.lower <= w.start and w.end <= gap.upper for gap in gaps)]
+    assert missing == [w for w in due if seen[w][0] == "missing"]
+    assert sum((gap.upper - gap.lower for gap in gaps), timedelta(0)) == len(missing) * world.grid.step
+
+    ended = [window for window in wanted if window.end <= world.now]
+    assert runs(world, known, latest=world.now) == ended, "a native backfill"
+    newest = [window for window in ended if window == [w for w in expected if w.end <= world.now][-1]]
+    assert runs(world, known, latest=None) == (ended if world.enabled else newest), "the schedule"
+    if due or any(window.end + world.due_after <= world.now for window in expected):
+        assert planned(tables, world) == due
