@@ -34,8 +34,7 @@ def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:
 
 
 class HighwaterPlugin(AirflowPlugin):
-    """The timetable, which Airflow must be able to read back from its metadata; the page in the navigation, and as a tab
-    of each DAG."""
+    """The timetable, which Airflow must be able to read back; the page in the navigation, and as a tab of each DAG."""
 
     name = "highwater"
     timetables = [PolicyTimetable]  # noqa: RUF012

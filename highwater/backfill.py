@@ -19,17 +19,22 @@ LOAD, SKIP = "load", "skip"
 OVER = ("done", "failed", "cancelled")
 """The states in which nothing more happens by itself."""
 
-_PLAN = """SELECT lower(p.window_range), upper(p.window_range), p.action, p.rule, p.reason
-FROM control.plan_backfill(
-    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
-    %(closed_days)s, %(direction)s, %(via)s
-) AS p ORDER BY p.place"""
-_FINGERPRINT = """SELECT control.plan_fingerprint(
-    array_agg(p.window_range ORDER BY p.place), array_agg(p.action ORDER BY p.place), array_agg(p.rule ORDER BY p.place)
-) FROM control.plan_backfill(
-    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
-    %(closed_days)s, %(direction)s, %(via)s
-) AS p"""
+_PLAN = """WITH planned AS MATERIALIZED (
+    SELECT * FROM control.plan_backfill(
+        %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
+        %(closed_days)s, %(direction)s, %(via)s
+    )
+)
+SELECT place, (extract(EPOCH FROM lower(window_range)) * 1000000)::bigint, action, rule, reason FROM planned
+UNION ALL
+SELECT
+    NULL,
+    (SELECT extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000 FROM planned LIMIT 1)::bigint,
+    control.plan_fingerprint(
+        array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
+    ), NULL, NULL
+FROM planned
+ORDER BY 1 NULLS FIRST"""
 _REQUEST = """INSERT INTO control.backfills (
     dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, direction, via, reason, requested_by,
     max_active, on_failure, plan_shown{more}
@@ -37,6 +42,9 @@ _REQUEST = """INSERT INTO control.backfills (
     %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s, %(weekdays)s, %(closed_days)s,
     %(direction)s, %(via)s, %(reason)s, %(requested_by)s, %(max_active)s, %(on_failure)s, %(plan_shown)s{values}
 ) RETURNING backfill_id"""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PlanChanged(HighwaterError):
@@ -122,15 +130,18 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     Raises:
         ConfigurationError: what was asked for cannot be meant; names the value and the valid ones.
     """
-    with in_words():
-        cursor.execute(_FINGERPRINT, request.values())
-        fingerprint = warehouse.fetch_value(cursor)
-        cursor.execute(_PLAN, request.values())
-        same: dict[str, str] = {}
-        windows = []
-        for start, end, action, rule, reason in cursor:
-            # A plan may have a hundred thousand windows, and few reasons.
-            windows.append(Planned(start, end, same.setdefault(action, action), rule, same.setdefault(reason, reason)))
+    same: dict[str | None, str | None] = {LOAD: LOAD, SKIP: SKIP}
+    windows = []
+    # Streamed, in plain tuples, each text kept once: a plan may have a hundred thousand windows.
+    with in_words(), cursor.connection.cursor("plan", cursor_factory=Cursor) as stream:
+        stream.itersize = 5000
+        stream.execute(_PLAN, request.values())
+        _, step, fingerprint, _, _ = stream.fetchone() or ()
+        length = timedelta(microseconds=step)
+        for _, start, action, rule, reason in stream:
+            begins = _EPOCH + timedelta(microseconds=start)
+            texts = (same.setdefault(text, text) for text in (action, rule, reason))
+            windows.append(Planned(begins, begins + length, *texts))  # type: ignore[arg-type]
     return Plan(windows, fingerprint)
 
 
@@ -184,12 +195,21 @@ def windows(cursor: Cursor, backfill: int) -> list[dict[str, Any]]:
     return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]
 
 
-def missing(cursor: Cursor, reason: str, by: str) -> list[Request]:
-    """A request for what is missing of each dataset that has windows: from its first gap to the end of its last."""
+def missing(cursor: Cursor, datasets: Sequence[str], reason: str, by: str) -> list[Request]:
+    """A request for what is missing of each of the datasets, or of all: from its first gap to the end of its last.
+
+    Raises:
+        ConfigurationError: there is no such dataset, or it has no windows; lists those that have.
+    """
+    cursor.execute("SELECT dataset FROM control.datasets WHERE grid = 'fixed' ORDER BY dataset")
+    known = [dataset for (dataset,) in cursor.fetchall()]
+    if strange := [dataset for dataset in datasets if dataset not in known]:
+        raise ConfigurationError(f"dataset {strange[0]!r} has no windows to load: {', '.join(known)}")
     cursor.execute(
         "SELECT g.dataset, min(g.gap_start) AS first, max(g.gap_end) AS last FROM ops.gaps AS g"
-        " INNER JOIN control.datasets AS d USING (dataset) WHERE d.grid = 'fixed' GROUP BY g.dataset, d.critical"
-        " ORDER BY d.critical DESC, g.dataset"
+        " INNER JOIN control.datasets AS d USING (dataset) WHERE g.dataset = ANY(%s) GROUP BY g.dataset, d.critical"
+        " ORDER BY d.critical DESC, g.dataset",
+        (list(datasets) or known,),
     )
     return [
         Request(row.dataset, row.first, row.last, via="recovery", reason=reason, requested_by=by)

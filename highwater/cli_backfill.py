@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -22,7 +23,8 @@ from highwater.errors import ConfigurationError
 from highwater.weekdays import weekdays_of
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-out = Console()
+# Lines in a file or a pipe are as long as they are.
+out = Console(width=None if sys.stdout.isatty() else 240)
 
 NOT_WHOLE = 1
 POLL = 0.5
@@ -185,19 +187,20 @@ def resume(number: Number, by: By = "") -> None:
 
 
 def recover(
+    datasets: Annotated[list[str], typer.Argument(help="Only these; all that have windows if none is given.")] = [],  # noqa: B006
     reason: Annotated[
         str, typer.Option("--reason", help="Why; kept with each backfill.")
     ] = "recovery of what is missing",
     by: By = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Ask for everything that is missing and wanted, of every dataset that has windows: a backfill each.
+    """Ask for everything that is missing and wanted: a backfill for each dataset that misses something.
 
     What was refused waits for a person and is left out; so is what another backfill is to load.
     """
     who = by.strip() or getpass.getuser()
     with warehouse.session("analyst") as cursor:
-        requests = backfill.missing(cursor, reason, who)
+        requests = backfill.missing(cursor, datasets, reason, who)
         plans = [(wanted, found) for wanted in requests if (found := backfill.plan(cursor, wanted)).to_load]
     for wanted, found in plans:
         out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")

@@ -284,10 +284,10 @@ BEGIN
     PERFORM control.check_backfill(
         new.dataset, new.from_time, new.to_time, new.which, new.excluded_dates, new.weekdays, new.closed_days, new.direction
     );
-    IF coalesce(btrim(new.reason), '') = '' THEN
+    IF coalesce(new.reason, '') !~ '[^[:space:]]' THEN
         RAISE EXCEPTION 'reason "%" is blank: say why, so that others understand it later', coalesce(new.reason, '')
             USING ERRCODE = 'HW030';
-    ELSIF coalesce(btrim(new.requested_by), '') = '' THEN
+    ELSIF coalesce(new.requested_by, '') !~ '[^[:space:]]' THEN
         RAISE EXCEPTION 'requested_by "%" is blank: say who', coalesce(new.requested_by, '') USING ERRCODE = 'HW030';
     ELSIF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
         RAISE EXCEPTION 'max_active % is refused: 1 to 8', coalesce(new.max_active::text, 'null') USING ERRCODE = 'HW030';
