@@ -23,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="no chromium here: the page is not tried in a browser"
 )
-PATIENCE = 300_000
+PATIENCE = 1000 * live.PATIENCE
 """Milliseconds after which waiting is an error; nothing is judged by how long it took."""
 
 
