@@ -125,9 +125,10 @@ class TestMonth:
     def test_an_incident_is_acknowledged(self, month: Live, page: Page) -> None:
         log_in(page, "admin")
         page.goto(f"{settings.get().ui_address}/highwater/")
-        page.click(".incident:has-text('audit failed') summary")
-        page.fill("input[name=note]", "asked the till's owner")
-        page.click("button:has-text('Acknowledge')")
+        incident = page.locator(".incident", has_text="audit failed")
+        incident.locator("summary").click()
+        incident.locator("input[name=note]").fill("asked the till's owner")
+        incident.locator("button").click()
         page.wait_for_selector("text=Acknowledged by admin")
         rows = month.rows("SELECT acknowledged_by, note FROM ops.incidents WHERE kind = 'audit failed'")
         assert [tuple(row) for row in rows] == [("admin", "asked the till's owner")]
