@@ -154,6 +154,7 @@ class TestMonth:
         assert cells(page, "landed") == 30
         rows = month.rows("SELECT requested_by, via, reason FROM control.backfills")
         assert [tuple(row) for row in rows] == [("admin", "form", "the till is mended")]
+        page.goto(f"{settings.get().ui_address}/highwater/?dag_id={live.DAG}")
         page.wait_for_selector("text=Nothing is wrong.")
 
     def test_who_may_only_look_is_offered_nothing_to_do(self, month: Live, page: Page) -> None:
