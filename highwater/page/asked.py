@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import clock, warehouse
-from highwater.page.access import Visitor
 from highwater.page.problems import Problem
+
+if TYPE_CHECKING:
+    from highwater.page.access import Visitor
 
 MOST_DAYS = 400
 """The calendar shows so many days at most, folded."""

@@ -66,7 +66,7 @@ def cell_title(cell: Any) -> str:
     if cell.attempts:
         parts.append(f"{cell.attempts} attempts")
     if cell.state != "landed" or cell.windows == 1:
-        parts.append(shorten(cell.reason))
+        parts.append(shorten(cell.reason, 320))
     return " · ".join(parts)
 
 

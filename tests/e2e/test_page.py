@@ -23,7 +23,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="no chromium here: the page is not tried in a browser"
 )
-PATIENCE = 300_000
+PATIENCE = 1000 * live.PATIENCE
 """Milliseconds after which waiting is an error; nothing is judged by how long it took."""
 
 
@@ -125,9 +125,10 @@ class TestMonth:
     def test_an_incident_is_acknowledged(self, month: Live, page: Page) -> None:
         log_in(page, "admin")
         page.goto(f"{settings.get().ui_address}/highwater/")
-        page.click(".incident:has-text('audit failed') summary")
-        page.fill("input[name=note]", "asked the till's owner")
-        page.click("button:has-text('Acknowledge')")
+        incident = page.locator(".incident", has_text="audit failed")
+        incident.locator("summary").click()
+        incident.locator("input[name=note]").fill("asked the till's owner")
+        incident.locator("button").click()
         page.wait_for_selector("text=Acknowledged by admin")
         rows = month.rows("SELECT acknowledged_by, note FROM ops.incidents WHERE kind = 'audit failed'")
         assert [tuple(row) for row in rows] == [("admin", "asked the till's owner")]
@@ -153,6 +154,7 @@ class TestMonth:
         assert cells(page, "landed") == 30
         rows = month.rows("SELECT requested_by, via, reason FROM control.backfills")
         assert [tuple(row) for row in rows] == [("admin", "form", "the till is mended")]
+        page.goto(f"{settings.get().ui_address}/highwater/?dag_id={live.DAG}")
         page.wait_for_selector("text=Nothing is wrong.")
 
     def test_who_may_only_look_is_offered_nothing_to_do(self, month: Live, page: Page) -> None:
