@@ -19,31 +19,6 @@ LOAD, SKIP = "load", "skip"
 OVER = ("done", "failed", "cancelled")
 """The states in which nothing more happens by itself."""
 
-_PLAN = """WITH planned AS MATERIALIZED (
-    SELECT * FROM control.plan_backfill(
-        %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
-        %(closed_days)s, %(direction)s, %(via)s
-    )
-)
-SELECT place, (extract(EPOCH FROM lower(window_range)) * 1000000)::bigint, action, rule, reason FROM planned
-UNION ALL
-SELECT
-    NULL,
-    (SELECT extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000 FROM planned LIMIT 1)::bigint,
-    control.plan_fingerprint(
-        array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
-    ), NULL, NULL
-FROM planned
-ORDER BY 1 NULLS FIRST"""
-_REQUEST = """INSERT INTO control.backfills (
-    dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, direction, via, reason, requested_by,
-    max_active, on_failure, plan_shown{more}
-) VALUES (
-    %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s, %(weekdays)s, %(closed_days)s,
-    %(direction)s, %(via)s, %(reason)s, %(requested_by)s, %(max_active)s, %(on_failure)s, %(plan_shown)s{values}
-) RETURNING backfill_id"""
-
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -135,7 +110,7 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     # Streamed, in plain tuples, each text kept once: a plan may have a hundred thousand windows.
     with in_words(), cursor.connection.cursor("plan", cursor_factory=Cursor) as stream:
         stream.itersize = 5000
-        stream.execute(_PLAN, request.values())
+        warehouse.run_file(stream, "ops/plan_backfill.sql", request.values())
         _, step, fingerprint, _, _ = stream.fetchone() or ()
         length = timedelta(microseconds=step)
         for _, start, action, rule, reason in stream:
@@ -154,10 +129,9 @@ def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_i
         ConfigurationError: it is refused; says why.
         PlanChanged: the plan is not the one that was shown any more.
     """
-    more = {"more": ", dag_run_id", "values": ", %(dag_run_id)s"} if run_id else {"more": "", "values": ""}
     values = wanted.values() | {"plan_shown": shown and shown.fingerprint, "dag_run_id": run_id}
     with in_words():
-        cursor.execute(_REQUEST.format(**more), values)
+        warehouse.run_file(cursor, "ops/request_backfill.sql", values)
         return int(warehouse.fetch_value(cursor))
 
 

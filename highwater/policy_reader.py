@@ -25,6 +25,8 @@ FIRST_LOOK = 1.0
 """Seconds that the first one to ask in a process waits for the first look."""
 PATIENCE = 2
 """Seconds that the warehouse gets to answer a look."""
+FORK_WAITS = 0.2
+"""Seconds that a fork waits for a look to end."""
 
 
 class PolicyReader:
@@ -68,7 +70,8 @@ class PolicyReader:
     def _look_on(self) -> None:
         while not self._over.is_set():
             try:
-                self.look()
+                with _looking:
+                    self.look()
             except Exception:
                 log.exception("policies cannot be read, the last known stay in force")
             self._looked.set()
@@ -120,11 +123,26 @@ def _remember(text: str) -> None:
         airflow_files.replace(file, text)
 
 
+def _wait_for_look() -> None:
+    """Let a look end before the process forks: what its libraries hold then, the child would wait for in vain.
+
+    But not for long: one that takes longer waits for the network, and holds nothing.
+    """
+    global _held  # noqa: PLW0603
+    _held = _looking.acquire(timeout=FORK_WAITS)
+
+
+def _go_on() -> None:
+    if _held:
+        _looking.release()
+
+
 def _forget() -> None:
     """A forked process has the memory, but not the thread."""
-    global _reader  # noqa: PLW0603
-    _reader = PolicyReader()
+    global _reader, _looking
+    _reader, _looking = PolicyReader(), threading.Lock()
 
 
+_looking, _held = threading.Lock(), False
 _reader = PolicyReader()
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(before=_wait_for_look, after_in_parent=_go_on, after_in_child=_forget)

@@ -142,6 +142,5 @@ CROSS JOIN
 GRANT SELECT ON control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_progress TO loader, analyst;
 GRANT INSERT (
     dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, reason, requested_by, via, max_active,
-    direction, on_failure, plan_shown
+    direction, on_failure, plan_shown, dag_run_id
 ) ON control.backfills TO loader, operator;
-GRANT INSERT (dag_run_id) ON control.backfills TO loader;
