@@ -134,6 +134,13 @@ DECLARE
         WHERE p_closed_days = 'skip' AND coalesce(c.dataset, p_dataset) = p_dataset
     );
 BEGIN
+    -- A window of which some days are closed and the policy skips the others is left out as well.
+    closed := closed + (
+        SELECT coalesce(range_agg(tstzrange(d, d + interval '1 day', '[)')), '{}')
+        FROM generate_series(date_trunc('day', p_from), p_to, interval '1 day') AS d
+        INNER JOIN control.catchup_policies AS p ON p.dataset = p_dataset
+        WHERE extract(ISODOW FROM d) = ANY(p.skip_weekdays)
+    );
     RETURN QUERY
     WITH windows AS MATERIALIZED (
         SELECT
