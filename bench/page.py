@@ -32,14 +32,12 @@ SEEN = {
 """Each with its path, and what must be seen for it to count as there."""
 
 YEAR = """
-DELETE FROM control.datasets WHERE dataset NOT IN ('daily_sales', 'orders');
+DELETE FROM control.sources;
+DELETE FROM control.datasets WHERE dataset <> 'daily_sales';
 UPDATE control.datasets SET first_window = date_trunc('day', now()) - interval '365 days' WHERE dataset = 'daily_sales';
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 SELECT 'bench_' || n, 'historical_sales_migration', 'sales.bench_' || n, d.first_window, d.step, d.due_after, d.max_lag
 FROM control.datasets AS d CROSS JOIN generate_series(1, 4) AS n WHERE d.dataset = 'daily_sales';
-DELETE FROM control.sources WHERE dataset = 'orders';
-DELETE FROM control.catchup_policies WHERE dataset = 'orders';
-DELETE FROM control.datasets WHERE dataset = 'orders';
 INSERT INTO ops.window_ledger
 SELECT
     d.dataset, tstzrange(day, day + interval '1 day'), 1, 20000, 19990, 9, 1, md5(day::text), NULL, 'set', d.dag_id,
