@@ -90,7 +90,6 @@ def autocommitting(role: str) -> Iterator[Cursor]:
         link.autocommit = True
         with link.cursor() as cursor:
             yield cursor
-        link.autocommit = False
 
 
 @contextmanager
@@ -124,10 +123,23 @@ def _link(role: str, database: str | None) -> Iterator[Connection]:
     except BaseException:
         link.close()
         raise
-    if parked is None:
-        link.close()
-    else:
+    if parked is not None and _is_as_new(link):
         idle.append(link)
+    else:
+        link.close()
+
+
+def _is_as_new(link: Connection) -> bool:
+    """Rid a connection of what its session left behind: settings, locks, temporary views. False where it has broken."""
+    try:
+        link.autocommit = True
+        with link.cursor() as cursor:
+            cursor.execute("DISCARD ALL")
+        link.autocommit = False
+    except psycopg2.Error:
+        # What was asked for is done already.
+        return False
+    return True
 
 
 def read_sql(name: str) -> str:

@@ -83,8 +83,6 @@ AS $$
         state = p_state, error = p_error, ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
         peak_memory_bytes = p_peak, error_kind = p_error_kind, source = p_source
     WHERE attempt_id = p_attempt AND state = 'running';
-    -- Not left to the end of the session, which may go on to other work.
-    SELECT pg_advisory_unlock(18807, p_attempt);
 $$;
 
 REVOKE EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt FROM public;

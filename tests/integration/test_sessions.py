@@ -68,6 +68,16 @@ def test_what_was_not_committed_is_not_handed_on() -> None:
             assert warehouse.fetch_value(cursor) is None
 
 
+def test_what_a_session_made_for_itself_is_not_handed_on() -> None:
+    with warehouse.keeping_links():
+        for _once_again in range(2):
+            with warehouse.session("loader") as cursor:
+                cursor.execute("SELECT current_setting('statement_timeout')")
+                assert warehouse.fetch_value(cursor) == "0"
+                cursor.execute("SET statement_timeout = '1min'")
+                cursor.execute("CREATE TEMPORARY VIEW mine AS SELECT 1 AS one")
+
+
 def test_one_that_broke_is_not_handed_on() -> None:
     with warehouse.keeping_links():
         with pytest.raises(psycopg2.Error), warehouse.session("loader") as cursor:
