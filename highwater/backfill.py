@@ -30,9 +30,7 @@ UNION ALL
 SELECT
     NULL,
     (SELECT extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000 FROM planned LIMIT 1)::bigint,
-    control.plan_fingerprint(
-        array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
-    ), NULL, NULL
+    md5(string_agg(control.plan_line(window_range, action, rule), E'\\n' ORDER BY place)), NULL, NULL
 FROM planned
 ORDER BY 1 NULLS FIRST"""
 _REQUEST = """INSERT INTO control.backfills (

@@ -31,8 +31,8 @@ def params() -> dict[str, Param]:
         "dataset": Param(
             type="string",
             title="Dataset",
-            description="Click for those there are, or type the name of one of your own. "
-            "orders is not among them: it is loaded by its changes.",
+            description=f"Whose windows to load: {', '.join(DATASETS)}, or one of your own. "
+            "Not orders, which are loaded by their changes.",
             examples=list(DATASETS),
         ),
         "first_day": Param(

@@ -31,7 +31,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 TURN = 1.0
 """Seconds between two looks of a lane that waits for another to end."""
 SHIFT = 300.0
-"""Seconds after which a lane lets others have its slot, and asks for one again."""
+"""Seconds after which a lane lets another backfill have its slot, if one waits, and asks for one again."""
 
 
 def find_pipeline(cursor: Cursor, dataset: str, folder: Path) -> Pipeline:
@@ -76,7 +76,7 @@ def _within(value: Any) -> Iterator[Pipeline]:
 
 
 def work(number: int, pipeline: Pipeline, run: Run) -> bool:
-    """Load one window after the other until none is left for this lane; returns False where its shift is over first.
+    """Load one window after the other until none is left for this lane; returns False to let another backfill go on.
 
     The connection that claims windows stands for as long as the lane lives: when the lane is killed, the warehouse
     gives its window to another.
@@ -89,8 +89,12 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     ends = time.monotonic() + SHIFT
     with closing(warehouse.connect("loader")) as link:
         link.autocommit = True
-        while time.monotonic() < ends:
+        while True:
             with link.cursor() as cursor:
+                if time.monotonic() >= ends:
+                    if _others_wait(cursor, number):
+                        return False
+                    ends = time.monotonic() + SHIFT
                 cursor.execute("SELECT * FROM control.next_backfill_window(%s, %s)", (number, run.run_id))
                 turn = warehouse.fetch(cursor)
             if turn.verdict == "end":
@@ -100,7 +104,16 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
                 time.sleep(TURN)
                 continue
             _carry(link, turn, number=number, pipeline=pipeline, run=run)
-    return False
+
+
+def _others_wait(cursor: Cursor, number: int) -> bool:
+    """Whether another backfill may wait for a slot, be it only to end the lanes it has no more work for."""
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM control.backfills AS b WHERE b.backfill_id <> %s"
+        " AND (b.state = 'requested' OR NOT b.run_is_over))",
+        (number,),
+    )
+    return bool(warehouse.fetch_value(cursor))
 
 
 def _carry(link: Connection, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:

@@ -16,6 +16,10 @@ from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+AWAY_FOR = timedelta(seconds=15)
+"""So long a lane leaves its slot to others. Queued again before the scheduler has taken in that it ended, it would
+count as killed, since the try is the same."""
+
 
 @task
 def begin() -> dict[str, int]:
@@ -62,7 +66,7 @@ def load_windows(begun: dict[str, int], lane: int) -> None:
             pipeline = _find_pipeline(cursor, begun["backfill"])
         over = backfill_lanes.work(begun["backfill"], pipeline, run)
     if not over:
-        raise AirflowRescheduleException(clock.now() + timedelta(seconds=1))  # type: ignore[no-untyped-call]
+        raise AirflowRescheduleException(clock.now() + AWAY_FOR)  # type: ignore[no-untyped-call]
 
 
 @task(trigger_rule="all_done")

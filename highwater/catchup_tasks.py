@@ -6,7 +6,8 @@ import logging
 
 from airflow.sdk import get_current_context, task
 
-from highwater import alerts, catchup_control, conditions, warehouse
+from highwater import alerts, backfill, catchup_control, conditions, warehouse
+from highwater.errors import HighwaterError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ def fill_gaps() -> None:
                 gap.dataset, gap.windows, gap.from_time, on_its_way, gap.dag_id,
             )  # fmt: skip
             continue
-        with warehouse.session("loader") as cursor:
-            number = catchup_control.fill(cursor, gap)
+        try:
+            with backfill.in_words(), warehouse.session("loader") as cursor:
+                number = catchup_control.fill(cursor, gap)
+        except HighwaterError as refused:
+            log.warning("%s: %s windows from %s are not filled: %s", gap.dataset, gap.windows, gap.from_time, refused)
+            continue
         log.info("%s: backfill %s for %s windows from %s", gap.dataset, number, gap.windows, gap.from_time)

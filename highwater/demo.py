@@ -153,6 +153,7 @@ def _what_next(once: bool) -> None:
         ("Airflow", f"{settings.get().ui_address}   user admin, password {credentials.secret('admin_password')}"),
         ("status", "scripts/highwater status"),
         ("psql", login),
+        ("change", f"{local_environment.psql_command('operator')}   # may change what is wanted"),
         ("try", f'{login} -c "{query}"'),
     ):
         out.print(f"  {name:8}{value}", markup=False, highlight=False, soft_wrap=True)

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS control.backfills (
     ),
     starts integer NOT NULL DEFAULT 1,
     dag_run_id text,
+    run_is_over boolean NOT NULL DEFAULT TRUE,
     started_at timestamptz,
     running_since timestamptz,
     ended_at timestamptz,
@@ -46,6 +47,7 @@ COMMENT ON COLUMN control.backfills.plan_shown IS
 'The fingerprint of the plan that was shown: the row is refused if its plan is another one';
 COMMENT ON COLUMN control.backfills.held_by IS
 'Who paused it: what the policy paused, by a condition or its switch, goes on by itself';
+COMMENT ON COLUMN control.backfills.run_is_over IS 'No lane of dag_run_id is at work or waits for a slot';
 COMMENT ON COLUMN control.backfills.starts IS 'One more with each resume, so that a run of Airflow is asked for once';
 
 -- One row a window of a backfill: what is to happen to it and why, and what became of it.

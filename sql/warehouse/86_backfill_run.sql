@@ -99,7 +99,7 @@ BEGIN
     IF held.state IN ('requested', 'running') THEN
         UPDATE control.backfills AS b
         SET
-            state = 'running', dag_run_id = p_run_id, started_at = coalesce(b.started_at, ops.clock()),
+            state = 'running', dag_run_id = p_run_id, run_is_over = FALSE, started_at = coalesce(b.started_at, ops.clock()),
             running_since = ops.clock(), note = NULL
         WHERE b.backfill_id = p_backfill
         RETURNING b.* INTO held;
@@ -223,6 +223,7 @@ BEGIN
     IF held.dag_run_id IS DISTINCT FROM p_run_id THEN
         RETURN held;
     END IF;
+    UPDATE control.backfills AS b SET run_is_over = TRUE WHERE b.backfill_id = p_backfill;
     UPDATE control.backfill_windows AS w
     SET state = CASE held.state WHEN 'cancelled' THEN 'cancelled' ELSE 'planned' END
     WHERE

@@ -335,8 +335,8 @@ def test_a_row_is_all_it_takes_of_a_person_in_psql_or_of_the_policy(backfills: B
     for number, plan in asked.items():
         mine.until(number, "done")
         mine.assert_ran_as_planned(number, plan)
-        ends = [w["ended_at"] for w in mine.windows(number) if w["state"] == "landed"]
-        assert max(ends[:3]) < ends[3], "three at once, the newest first"
+        starts = [w["started_at"] for w in mine.windows(number) if w["state"] == "landed"]
+        assert starts == sorted(starts), "the newest first"
         mine.live.wait("no run to be left", lambda number=number: mine.nothing_is_left(number))
 
 
@@ -349,7 +349,7 @@ def test_a_recovery_asks_for_what_is_missing(backfills: Backfills) -> None:
     missing = {
         row[0]
         for row in mine.live.rows(
-            "SELECT window_start FROM ops.window_status WHERE dataset = %s AND is_due AND state = 'missing'", (DATASET,)
+            "SELECT window_start FROM ops.window_status WHERE dataset = %s AND is_due AND state <> 'landed'", (DATASET,)
         )
     }
     said = mine.highwater("recovery", "request", DATASET, "--yes")
@@ -391,8 +391,8 @@ def test_cancel_lets_windows_in_work_finish_and_leaves_nothing_behind(backfills:
 def test_each_window_lands_once_though_scheduler_and_triggerer_are_killed(backfills: Backfills) -> None:
     mine = backfills
     before = mine.versions()
-    plan = mine.plan(30, 59, which="all")
-    number = mine.insert("operator", 30, 59, which="all")
+    plan = mine.plan(30, 49, which="all")
+    number = mine.insert("operator", 30, 49, which="all")
     mine.trigger("starter")
     mine.live.wait("windows to be in work", lambda: mine.now(number)["running"] and mine.now(number)["landed"] >= 4)
     for component in ("scheduler", "triggerer"):

@@ -74,9 +74,17 @@ class Story:
         ((day,),) = self.metadata("SELECT to_char(next_dagrun, 'MM-DD') FROM dag WHERE dag_id = %s", DAG)
         return str(day)
 
+    def pause(self, dag: str, *, on: bool = True) -> None:
+        """Pause a DAG, or let it run again."""
+        self.api.patch(f"/dags/{dag}", json={"is_paused": on}).raise_for_status()
+
     def watch(self) -> None:
-        """Let catchup_control run now, not in five minutes."""
-        self.api.post(f"/dags/{CONTROL}/dagRuns", json={"logical_date": None}).raise_for_status()
+        """Let catchup_control run now, and not whenever five minutes are over."""
+        self.pause(CONTROL, on=False)
+        run = self.api.post(f"/dags/{CONTROL}/dagRuns", json={"logical_date": None}).raise_for_status().json()
+        query = "SELECT FROM dag_run WHERE run_id = %s AND state = 'success'"
+        self.platform.wait("catchup_control", lambda: self.metadata(query, run["dag_run_id"]))
+        self.pause(CONTROL)
 
     def ended(self) -> None:
         """Wait until every run of the month's DAG has ended."""
@@ -105,7 +113,9 @@ def story(scratch: Callable[[str], Path]) -> Iterator[Story]:
     with live.platform(home, dags=(DAG, CONTROL, "selective_backfill"), **environment) as platform:
         platform.airflow.wait_until_healthy()
         platform.wait("the history", lambda: platform.strip() == "landed")
-        yield Story(platform, file)
+        story = Story(platform, file)
+        story.pause(CONTROL)
+        yield story
 
 
 def test_off_and_on_again_by_one_update_each_the_windows_between_are_absent_and_then_land(story: Story) -> None:
@@ -149,7 +159,7 @@ def test_the_history_tells_the_story_and_the_incident_is_over(story: Story) -> N
 
 def test_what_airflow_loses_behind_a_native_backfill_lands_and_closed_days_are_left_out(story: Story) -> None:
     story.change(CLOSE.format("2026-03-08"), lambda known: known.closed_days)
-    story.api.patch(f"/dags/{DAG}", json={"is_paused": True}).raise_for_status()
+    story.pause(DAG)
     story.move("2026-03-12")
     story.platform.command(
         "backfill", "create", "--dag-id", DAG, "--from-date", "2026-03-08", "--to-date", "2026-03-11"
@@ -157,7 +167,7 @@ def test_what_airflow_loses_behind_a_native_backfill_lands_and_closed_days_are_l
     assert story.days() == ["05", "09", "10"], "it skips the closed day"
     story.parsed_after(story.file.stat().st_mtime)
     story.platform.wait("the jump", lambda: story.next_day() == "03-11")
-    story.api.patch(f"/dags/{DAG}", json={"is_paused": False}).raise_for_status()
+    story.pause(DAG, on=False)
     story.platform.wait("the newest", lambda: story.states()["11"] == "landed")
     story.ended()
     assert story.states()["08"] == "skipped"

@@ -297,11 +297,17 @@ class TestLoading:
             ("retrying", "SourceAway")
         ] * (backfill_lanes.TRIES - 1) + [("failed", "SourceAway")]
 
-    def test_a_lane_whose_shift_is_over_gives_its_slot_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_lane_gives_its_slot_to_another_backfill_that_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backfill_lanes, "SHIFT", 0.0)
-        number = ask(1, 1)
-        assert not backfill_lanes.work(number, SALES, begin(number))
-        assert states(number) == ["planned"]
+        number, other = ask(1, 1), ask(5, 5)
+        run = begin(number)
+        assert not backfill_lanes.work(number, SALES, run)
+        others = begin(other)
+        verb("cancel", other)
+        assert not backfill_lanes.work(number, SALES, run), "lanes of the cancelled one wait to end"
+        end(other, others)
+        assert backfill_lanes.work(number, SALES, run)
+        assert states(number) == ["landed"]
 
 
 @pytest.mark.usefixtures("airflow")

@@ -10,7 +10,7 @@ import channels
 import pytest
 from channels import CHANNELS, PARTNER, STORE, SUPPLIER, change, day, rows, value
 
-from highwater import channel_simulation
+from highwater import channel_simulation, warehouse
 
 pytestmark = pytest.mark.usefixtures("three_sources")
 RunDag = Callable[..., Any]
@@ -75,6 +75,27 @@ def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_ma
     assert flags() == (True, True, False)
     assert flags("2026-10-29") == (True, False, False)
     assert value("SELECT count(*) FROM ops.gaps WHERE dataset IN ('store_sales', 'channel_sales')") == 0
+
+
+def test_a_run_loads_past_days_only_as_the_policies_want_them(airflow: RunDag) -> None:
+    """First catch-up is off; then it is on, and one of the two days before is closed."""
+    off = "UPDATE control.catchup_policies SET enabled = {} WHERE dataset IN ('store_sales', 'channel_sales')"
+    try:
+        with warehouse.session("operator") as cursor:
+            cursor.execute(off.format("false"))
+        airflow(DAG, TODAY.start)
+        assert (list(channels.landed(STORE)), list(channels.landed(CHANNELS))) == ([TODAY], [TODAY])
+        with warehouse.session("operator") as cursor:
+            cursor.execute(off.format("true"))
+            cursor.execute("INSERT INTO control.closed_days VALUES ('2026-10-29', NULL, 'stocktaking')")
+        airflow(DAG, TODAY.start)
+        wanted = {day("2026-10-28"), TODAY}
+        assert (set(channels.landed(STORE)), set(channels.landed(CHANNELS))) == (wanted, wanted)
+    finally:
+        with warehouse.session("operator") as cursor:
+            cursor.execute(off.format("true"))
+            cursor.execute("DELETE FROM control.closed_days")
+    assert value("SELECT sum(windows) FROM ops.gaps WHERE dataset IN ('store_sales', 'channel_sales')") == 2
 
 
 def test_a_day_that_breaks_a_critical_comparison_keeps_its_former_version(airflow: RunDag) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from highwater.catch_up import Situation, Trust, decide, newest_due
+from highwater.catch_up import Situation, Trust, decide, newest_due, within_policy
 from highwater.windows import Grid, Window
 
 DAY = timedelta(days=1)
@@ -140,3 +140,21 @@ def test_a_week_that_is_due_but_was_not_delivered_is_late_and_no_rule_skips_it()
     decision = decide(supplier(22, {1: "delivery 1"}, {1: "delivery 1"}))
     assert decision.late == [week(2)]
     assert week(2) not in {skip.window for skip in decision.skip}
+
+
+def test_what_the_policy_does_not_want_is_not_loaded_but_for_the_window_of_the_run_itself() -> None:
+    decision = decide(store(5, landed=(1,)))
+    unwanted = [Window(day(2).start, day(3).end), day(5)]
+    assert list(within_policy(decision, day(5), unwanted, is_on=True).load) == [day(4), day(5)]
+
+
+def test_while_catch_up_is_off_a_run_loads_its_own_window_alone_and_skips_no_other() -> None:
+    decision = within_policy(decide(store(5)), day(5), [], is_on=False)
+    assert (list(decision.load), decision.skip, decision.late) == ([day(5)], [], [])
+    late = within_policy(decide(supplier(22, {}, {})), week(2), [], is_on=False)
+    assert late.late == [week(2)]
+
+
+def test_a_policy_that_wants_everything_changes_nothing() -> None:
+    decision = decide(supplier(22, {}, {1: "delivery 1"}))
+    assert within_policy(decision, day(22), [], is_on=True) == decision
