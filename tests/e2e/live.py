@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from waiting import wait_until
 
 from highwater import bootstrap, credentials, local_environment, local_server, settings, warehouse
 from highwater.local_platform import LocalAirflow
@@ -196,3 +197,21 @@ def held(database: str, table: str) -> Iterator[Callable[[], set[int]]]:
             return {c.pid for c in psutil.net_connections("tcp") if c.pid and c.laddr.port in ports}
 
         yield waiting
+
+
+def restart_the_warehouse() -> None:
+    """What its clients see of a restart: every session ends, and for a moment none begins.
+
+    The server itself goes on, since here Airflow's metadata lies on it too, and whoever lost that would prove nothing.
+    """
+    name = settings.get().warehouse_database
+    with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
+        link.autocommit = True
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+        def nobody_is_left() -> bool:
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            return cursor.rowcount == 0
+
+        wait_until("every session to end", nobody_is_left, seconds=60)
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")

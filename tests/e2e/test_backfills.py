@@ -11,12 +11,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import live
 import pytest
 from live import Live
 
-from highwater import backfill, credentials, settings, warehouse
+from highwater import backfill, settings, warehouse
 from highwater.backfill import LOAD, Plan, Request
 
 DATASET, DAYS = "daily_sales", 92
@@ -53,15 +52,7 @@ class Backfills:
     def __init__(self, platform: Live) -> None:
         self.live = platform
         platform.wait("Airflow to be healthy", lambda: not platform.airflow.ailing())
-        answer = httpx.post(
-            f"{settings.get().ui_address}/auth/token",
-            json={"username": "admin", "password": credentials.secret("admin_password")},
-        )
-        self.api = httpx.Client(
-            base_url=f"{settings.get().ui_address}/api/v2",
-            headers={"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"},
-            timeout=30,
-        )
+        self.api = live.api()
         self.first: datetime = platform.value(
             "SELECT first_window FROM control.datasets WHERE dataset = %s", (DATASET,)
         )
@@ -388,7 +379,9 @@ def test_cancel_lets_windows_in_work_finish_and_leaves_nothing_behind(backfills:
     assert not ended & set(mine.loads(number))
 
 
-def test_each_window_lands_once_though_scheduler_and_triggerer_are_killed(backfills: Backfills) -> None:
+def test_each_window_lands_once_though_scheduler_and_triggerer_are_killed_and_the_warehouse_restarts(
+    backfills: Backfills,
+) -> None:
     mine = backfills
     before = mine.versions()
     plan = mine.plan(30, 49, which="all")
@@ -399,6 +392,8 @@ def test_each_window_lands_once_though_scheduler_and_triggerer_are_killed(backfi
         mine.live.airflow.kill(component)
     for component in ("scheduler", "triggerer"):
         mine.live.airflow.launch(component)
+    mine.live.wait("more windows in work", lambda: mine.now(number)["running"] and mine.now(number)["landed"] >= 8)
+    live.restart_the_warehouse()
     mine.until(number, "done")
     mine.assert_ran_as_planned(number, plan)
     after = mine.versions()

@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import live
 import pytest
 from live import DAG, Live
 from waiting import wait_until
 
-from highwater import airflow_files, credentials, policy, policy_reader, settings, simulation, warehouse
+from highwater import airflow_files, policy, policy_reader, settings, simulation, warehouse
 
 CONTROL = "catchup_control"
 OFF = "UPDATE control.catchup_policies SET enabled = false, reason = 'the servers move' WHERE dataset = 'daily_sales'"
@@ -27,16 +26,7 @@ class Story:
 
     def __init__(self, platform: Live, file: Path) -> None:
         self.platform, self.file = platform, file
-        answer = httpx.post(
-            f"{settings.get().ui_address}/auth/token",
-            json={"username": "admin", "password": credentials.secret("admin_password")},
-            timeout=20,
-        )
-        self.api = httpx.Client(
-            base_url=f"{settings.get().ui_address}/api/v2",
-            headers={"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"},
-            timeout=20,
-        )
+        self.api = live.api()
 
     def move(self, day: str) -> None:
         """It is noon of that day; the source has everything before it."""

@@ -17,7 +17,6 @@ import live
 import pytest
 from live import Live
 from receiver import Receiver, receiver
-from waiting import wait_until
 
 from highwater import recovery_drill, settings, warehouse
 from highwater.windows import Window
@@ -61,7 +60,7 @@ class TestDisturbed:
             platform.airflow.kill("scheduler")
             platform.airflow.launch("scheduler")
             platform.wait("work to interrupt", lambda: platform.rows(WORKING, ("page_views",)))
-            _restart_the_warehouse()
+            live.restart_the_warehouse()
             platform.wait("every window", lambda: platform.value(LEFT) == 0)
             platform.wait("every run to end", lambda: _run_states() == {"success"})
             yield platform
@@ -180,24 +179,6 @@ def _kill_a_task(platform: Live) -> None:
             "its claim to end",
             lambda: not platform.rows("SELECT FROM ops.live_attempts WHERE attempt_id = %s", (victim.attempt_id,)),
         )
-
-
-def _restart_the_warehouse() -> None:
-    """What its clients see of a restart: every session ends, and for a moment none begins.
-
-    The server itself goes on, since here Airflow's metadata lies on it too, and whoever lost that would prove nothing.
-    """
-    name = settings.get().warehouse_database
-    with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
-        link.autocommit = True
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-
-        def nobody_is_left() -> bool:
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-            return cursor.rowcount == 0
-
-        wait_until("every session to end", nobody_is_left, seconds=60)
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def _run_states() -> set[str]:
