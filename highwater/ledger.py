@@ -153,11 +153,10 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
 
 
-def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
+def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str | None:
     """Write the row of ops.processing_summary for what this run landed; returns it as one sentence.
 
-    Raises:
-        ConfigurationError: the run landed no version of this window.
+    Does nothing, and returns None, where the version that is published now is of another run.
     """
     warehouse.run_file(
         cursor,
@@ -166,7 +165,7 @@ def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
     )
     row = warehouse.fetch(cursor)
     if row is None:
-        raise ConfigurationError(f"{dataset} {window} has no landed version by run {run.run_id}: load it first")
+        return None
     return (
         f"version {row.version}: {row.rows_published:,} published, {row.rows_quarantined:,} quarantined, "
         f"{row.rows_deduplicated:,} duplicates of {row.rows_extracted:,}; {row.seconds} s of work, "

@@ -94,7 +94,10 @@ def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
 def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
     with warehouse.session("loader") as cursor:
-        attempt.note = f"{landed.outcome}, " + ledger.summarise(cursor, dataset, attempt.window, attempt.run)
+        cost = ledger.summarise(cursor, dataset, attempt.window, attempt.run)
+        attempt.note = (
+            f"{landed.outcome}, {cost or 'and what is published now is of another run, which tells its cost'}"
+        )
         attempt.rows = landed.rows_published
         staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
 

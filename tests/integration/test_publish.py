@@ -13,7 +13,7 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import publish, simulation, warehouse
+from highwater import ledger, publish, simulation, stages, warehouse
 from highwater.errors import RefusedData
 from highwater.publish import Landed
 from highwater.windows import Window
@@ -92,6 +92,26 @@ def test_a_stale_attempt_with_the_same_content_changes_nothing(analyst: Cursor) 
     late = publish.publish_window(DATASET, DAY, other, run("other"))
     assert (late.outcome, late.version) == ("unchanged", 1)
     assert staged_tables(analyst) == 0
+
+
+def test_the_slower_of_two_runs_that_load_the_same_ends_well(analyst: Cursor) -> None:
+    slow = stage(DAY)
+    land(DAY, "fast")
+    assert stages.publish_set(DATASET, DAY, slow, run("slow")).outcome == "unchanged"
+    analyst.execute("SELECT run_id FROM ops.window_ledger UNION ALL SELECT run_id FROM ops.processing_summary")
+    assert [tuple(row) for row in analyst.fetchall()] == [("run fast",)]
+
+
+def test_a_run_whose_version_was_replaced_before_it_was_summed_up_ends_well(
+    analyst: Cursor, source_day: Change
+) -> None:
+    first = land(DAY, "first")
+    source_day(OTHER_QUANTITY)
+    stages.publish_set(DATASET, DAY, stage(DAY), run("second"))
+    with ledger.attempt(DATASET, DAY, "summarise", run("first")) as attempt:
+        stages.summarise(DATASET, attempt, first)
+    analyst.execute("SELECT run_id, version FROM ops.processing_summary")
+    assert [tuple(row) for row in analyst.fetchall()] == [("run second", 2)]
 
 
 def test_a_stale_attempt_with_other_content_is_refused(analyst: Cursor, source_day: Change) -> None:
