@@ -83,6 +83,7 @@ def test_a_bootstrap_brings_the_table_as_it_was_to_what_it_is(platform: object, 
     admin.execute("DROP VIEW ops.source_reliability CASCADE")
     admin.execute("DROP VIEW ops.window_status CASCADE")
     admin.execute("DROP VIEW ops.current_troubles")
+    admin.execute("DROP TRIGGER source_rule_changes_are_kept ON control.sources")
     admin.execute("DELETE FROM control.sources WHERE strategy = 'windows'")
     admin.execute(
         "ALTER TABLE control.sources DROP COLUMN source, DROP COLUMN catch_up, DROP COLUMN reliability_threshold,"

@@ -1,26 +1,38 @@
-"""A process that forks while its policies are being looked at."""
+"""A process that forks while its policies are being looked at; one of its own, which nobody else has hooks or threads in."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
-from highwater import policy_reader
+import pytest
 
+from highwater import settings
 
-def test_a_look_that_takes_long_holds_no_fork_up_and_nothing_in_the_child() -> None:
-    """The bound is what makes this test end: without it the fork waits for a look that never does."""
-    with policy_reader._looking:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if policy_reader._looking.acquire(timeout=5) else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert policy_reader._looking.locked()
-
-
-def test_a_fork_between_looks_leaves_the_way_to_the_next_free() -> None:
+WHILE_IT_TAKES_LONG = """
+with policy_reader._looking:
     child = os.fork()
     if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    assert policy_reader._looking.acquire(timeout=5)
-    policy_reader._looking.release()
+        os._exit(0 if policy_reader._looking.acquire(timeout=5) else 1)
+    assert os.waitpid(child, 0)[1] == 0, "the child finds it held"
+    assert policy_reader._looking.locked(), "the parent has let go of what is another's"
+"""
+BETWEEN_TWO = """
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+assert policy_reader._looking.acquire(timeout=5), "the next look finds it held"
+"""
+
+
+@pytest.mark.parametrize("program", [WHILE_IT_TAKES_LONG, BETWEEN_TWO])
+def test_a_look_holds_up_no_fork_for_long_and_a_fork_no_look(program: str) -> None:
+    """Without its bound the fork waits for a look that never ends."""
+    subprocess.run(
+        [sys.executable, "-c", f"import os\nfrom highwater import policy_reader\n{program}"],
+        env={**os.environ, "PYTHONPATH": str(settings.ROOT)},
+        check=True,
+        timeout=60,
+    )
