@@ -1,4 +1,4 @@
-"""A process that forks while its policies are being looked at; one of its own, which nobody else has hooks or threads in."""
+"""A process that forks while its policies are looked at; one of its own, in which nobody else has hooks or threads."""
 
 from __future__ import annotations
 
