@@ -6,7 +6,7 @@ import html
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +196,20 @@ class TestTold:
         assert not any(reason["examples"] for reason in vera.get(f"{WINDOW}.json").json()["quarantine"])
         assert "<pre>" in admin_client.get(WINDOW).text
         assert "<pre>" not in vera.get(WINDOW).text
+
+    def test_a_window_tells_which_of_its_versions_can_still_be_had(
+        self, admin_client: httpx.Client, source_day: Callable[[str], int]
+    ) -> None:
+        source_day(loading.OTHER_QUANTITY)
+        loading.land(loading.day("2026-10-05"), "b")
+        subprocess.run([sys.executable, "-m", "highwater.cli", "rollback", "daily_sales", "2026-10-05", "--yes", "--by",
+                        "ada", "--reason", "the till was set wrong"], check=True)  # fmt: skip
+        told = admin_client.get(f"{WINDOW}.json").raise_for_status().json()["versions"]
+        assert [(v["version"], v["state"]) for v in told] == [(3, "published"), (2, "rolled back")]
+        assert told[0]["run_id"] == "rollback 1 by ada"
+        shown = admin_client.get(WINDOW).raise_for_status().text
+        assert "rolled back, until 2026-11-07 12:00" in shown
+        assert "rollback 1 by ada</td>" in shown
 
     def test_what_the_policy_says_of_a_window(self, admin_client: httpx.Client) -> None:
         with warehouse.session("operator") as cursor:
