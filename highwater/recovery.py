@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, publish, sources, warehouse
+from highwater import clock, ledger, publish, sources, warehouse
 from highwater.errors import IntegrityBroken
 from highwater.ledger import Run
 from highwater.windows import Window
@@ -66,6 +66,13 @@ def backlog(
     values = {"dataset": dataset, "most": most, "newest": newest, "own": own}
     warehouse.run_file(cursor, f"{FOLDER}/backlog.sql", values)
     return [Window(row.window_start, row.window_end) for row in warehouse.fetch_all(cursor)]
+
+
+def is_behind(cursor: Cursor, dataset: str, own: datetime | None) -> bool:
+    """Whether a later run than that of the logical date ``own`` is due by now; False for a run without one."""
+    if own is None:
+        return False
+    return own + 2 * ledger.grid(cursor, dataset).step + ledger.due_after(cursor, dataset) <= clock.now()
 
 
 def give_up_lost(source: Cursor, dataset: str, windows: Sequence[Window], run: Run) -> list[Window]:

@@ -22,10 +22,14 @@ def check_health(critical: Pipeline, non_critical: Pipeline) -> bool:
     """Is all that the work needs well? If not, the run waits with growing pauses; if nothing is to land, it ends."""
     run, own = tasks.this_run()
     with tasks.final_errors_end_the_task():
+        with warehouse.session("loader") as cursor:
+            is_work = any(recovery.backlog(cursor, each.dataset, 1, own=own) for each in (critical, non_critical))
+            # After an outage many runs follow at once: the newest of them looks, though there be nothing to do.
+            if not is_work and recovery.is_behind(cursor, critical.dataset, own):
+                return False
         for verdict in health.check(run.run_id, [critical.connection, non_critical.connection]):
             log.info("%s: well, %.2f s", verdict.name, verdict.seconds)
-    with warehouse.session("loader") as cursor:
-        return any(recovery.backlog(cursor, each.dataset, 1, own=own) for each in (critical, non_critical))
+    return is_work
 
 
 @task

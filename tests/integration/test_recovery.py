@@ -344,6 +344,10 @@ class TestTheDag:
         assert rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
         assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
         assert rows("SELECT count(*) FROM ops.attempts WHERE stage = 'load'") == [(3,)]
+        checks = "SELECT count(DISTINCT run_id) FROM ops.health_checks"
+        assert rows(checks) == [(1,)], "a later run is due, which will look"
+        assert str(airflow(DAG, clock.now() - timedelta(hours=5, minutes=45)).state) == "success"
+        assert rows(checks) == [(2,)], "the newest looks, though there is nothing to do"
 
     def test_page_views_wait_while_a_payment_is_to_land(self, airflow: RunDag) -> None:
         """Its batch is not closed: the window is due, and this run has tried in vain."""
