@@ -150,6 +150,17 @@ def progress(cursor: Cursor, backfill: int) -> dict[str, Any]:
     return dict(row._asdict())
 
 
+def sentence(now: dict[str, Any]) -> str:
+    """How far a backfill is, in one line."""
+    eta = "" if now["eta"] is None else f", {timedelta(seconds=round(now['eta'].total_seconds()))} left"
+    note = f"; {now['note']}" if now["note"] else ""
+    return (
+        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}: {now['landed']:,} landed, "
+        f"{now['failed']:,} failed, {now['skipped']:,} skipped, {now['running']:,} running, {now['planned']:,} planned "
+        f"of {now['windows_total']:,}; {now['windows_per_minute'] or 0:g} windows a minute{eta}{note}"
+    )
+
+
 def latest(cursor: Cursor, most: int, *, active: bool = False) -> list[dict[str, Any]]:
     """The latest backfills, newest first; with ``active`` those only in which something may still happen."""
     cursor.execute(

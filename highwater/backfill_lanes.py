@@ -6,17 +6,15 @@ import importlib.util
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import tenacity
-from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import alerts, backfill, ledger, stages, synchronise, warehouse
-from highwater.errors import Busy, ConfigurationError, HighwaterError, NotReady, RefusedData, SourceAway
+from highwater.errors import Busy, ConfigurationError, HighwaterError, NotReady, SourceAway
 from highwater.ledger import Run
 from highwater.publish import Landed
 from highwater.stages import Pipeline
@@ -87,23 +85,21 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     if pipeline.connection:
         stages.refuse_bad_configuration(pipeline)
     ends = time.monotonic() + SHIFT
-    with closing(warehouse.connect("loader")) as link:
-        link.autocommit = True
+    with warehouse.autocommitting("loader") as cursor:
         while True:
-            with link.cursor() as cursor:
-                if time.monotonic() >= ends:
-                    if _others_wait(cursor, number):
-                        return False
-                    ends = time.monotonic() + SHIFT
-                cursor.execute("SELECT * FROM control.next_backfill_window(%s, %s)", (number, run.run_id))
-                turn = warehouse.fetch(cursor)
+            if time.monotonic() >= ends:
+                if _others_wait(cursor, number):
+                    return False
+                ends = time.monotonic() + SHIFT
+            cursor.execute("SELECT * FROM control.next_backfill_window(%s, %s)", (number, run.run_id))
+            turn = warehouse.fetch(cursor)
             if turn.verdict == "end":
                 log.info("backfill %s: %s", number, turn.why)
                 return True
             if turn.verdict == "wait":
                 time.sleep(TURN)
                 continue
-            _carry(link, turn, number=number, pipeline=pipeline, run=run)
+            _carry(cursor, turn, number=number, pipeline=pipeline, run=run)
 
 
 def _others_wait(cursor: Cursor, number: int) -> bool:
@@ -116,7 +112,7 @@ def _others_wait(cursor: Cursor, number: int) -> bool:
     return bool(warehouse.fetch_value(cursor))
 
 
-def _carry(link: Connection, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:
+def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:
     """Load a window that this lane holds, and say how that ended: no window ends the lane."""
     window = Window(turn.window_range.lower, turn.window_range.upper)
     state, version, said = "landed", None, None
@@ -133,9 +129,8 @@ def _carry(link: Connection, turn: Any, *, number: int, pipeline: Pipeline, run:
             logging.WARNING, "backfill %s: %s %s failed: %s", number, pipeline.dataset, window, said,
             exc_info=None if isinstance(error, HighwaterError) else error,
         )  # fmt: skip
-    with link.cursor() as cursor:
-        cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (turn.window_no, state, version, said))
-        log.info("%s", sentence(backfill.progress(cursor, number)))
+    cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (turn.window_no, state, version, said))
+    log.info("%s", backfill.sentence(backfill.progress(cursor, number)))
     alerts.look()
 
 
@@ -171,29 +166,11 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
 
 def _synchronise(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    from highwater import quality
-
     with synchronise.snapshot() as published:
         basis = synchronise.days(published, window).get(window)
         if basis is None:
             raise NotReady(f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first")
         staged = synchronise.make(published, pipeline, window, basis, run)
     with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-        report = synchronise.compare(pipeline, {window: staged})[window]
-        with warehouse.session("loader") as cursor:
-            quality.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
-        attempt.note = report.sentence()
-        if not report.success:
-            raise RefusedData(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
+        synchronise.judge(pipeline, attempt, synchronise.compare(pipeline, {window: staged})[window])
     return stages.publish_set(pipeline.dataset, window, staged, run)
-
-
-def sentence(now: dict[str, Any]) -> str:
-    """How far a backfill is, in one line: for the log of its tasks."""
-    counts = ", ".join(f"{now[name]} {name}" for name in ("landed", "failed", "skipped", "running", "planned"))
-    eta = "" if now["eta"] is None else f", ETA {str(now['eta']).split('.')[0]}"
-    return (
-        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}: {now['windows_done']} of "
-        f"{now['windows_total']} windows ({now['percent']} %): {counts}; "
-        f"{now['windows_per_minute'] or 0:g} windows a minute{eta}"
-    )

@@ -42,7 +42,7 @@ def begin() -> dict[str, int]:
             cursor.execute("SELECT (control.begin_backfill(%s, %s)).*", (number, dag_run.run_id))
             taken = warehouse.fetch(cursor)
         now = backfill.progress(cursor, number)
-    log.info("%s", sentence(now))
+    log.info("%s", backfill.sentence(now))
     _stop_without_a_pipeline(number)
     lanes = min(taken.max_active, now["windows_left"]) if taken.state == "running" else 0
     return {"backfill": number, "lanes": lanes}
@@ -79,7 +79,7 @@ def end(begun: dict[str, int] | None) -> None:
         cursor.execute("SELECT (control.end_backfill(%s, %s)).*", (begun["backfill"], run.run_id))
         ended = warehouse.fetch(cursor)
         now = backfill.progress(cursor, begun["backfill"])
-    log.info("%s", sentence(now))
+    log.info("%s", backfill.sentence(now))
     if ended.state in ("failed", "stopped"):
         raise AirflowFailException(f"backfill {ended.backfill_id} {ended.state}: {ended.note}")
 
@@ -118,10 +118,3 @@ def _find_pipeline(cursor: Any, number: int) -> Any:
 
     folder = Path(get_current_context()["dag"].fileloc).parent
     return backfill_lanes.find_pipeline(cursor, backfill.progress(cursor, number)["dataset"], folder)
-
-
-def sentence(now: dict[str, Any]) -> str:
-    """How far a backfill is, in one line."""
-    from highwater import backfill_lanes
-
-    return backfill_lanes.sentence(now)

@@ -10,7 +10,8 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import policy_file, warehouse
+from highwater import backfill, policy_file, warehouse
+from highwater.backfill import Request
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +80,14 @@ def gaps_to_fill(cursor: Cursor) -> list[Gap]:
 
 
 def fill(cursor: Cursor, gap: Gap) -> int:
-    """Ask for a backfill of a gap; returns its number."""
-    cursor.execute(
-        "INSERT INTO control.backfills (dataset, from_time, to_time, which, reason, requested_by, via)"
-        " VALUES (%s, %s, %s, 'missing', %s, %s, 'policy') RETURNING backfill_id",
-        (gap.dataset, gap.from_time, gap.to_time, _why(cursor, gap), WHO),
-    )
-    number: int = warehouse.fetch_value(cursor)
-    return number
+    """Ask for a backfill of a gap; returns its number.
+
+    Raises:
+        ConfigurationError: it is refused; says why.
+    """
+    reason = _why(cursor, gap)
+    wanted = Request(gap.dataset, gap.from_time, gap.to_time, via="policy", reason=reason, requested_by=WHO)
+    return backfill.request(cursor, wanted)
 
 
 def _why(cursor: Cursor, gap: Gap) -> str:

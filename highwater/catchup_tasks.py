@@ -6,7 +6,7 @@ import logging
 
 from airflow.sdk import get_current_context, task
 
-from highwater import alerts, backfill, catchup_control, conditions, warehouse
+from highwater import alerts, catchup_control, conditions, warehouse
 from highwater.errors import HighwaterError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def fill_gaps() -> None:
             )  # fmt: skip
             continue
         try:
-            with backfill.in_words(), warehouse.session("loader") as cursor:
+            with warehouse.session("loader") as cursor:
                 number = catchup_control.fill(cursor, gap)
         except HighwaterError as refused:
             log.warning("%s: %s windows from %s are not filled: %s", gap.dataset, gap.windows, gap.from_time, refused)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from highwater.backfill import LOAD, Plan, Planned
+from highwater.backfill import LOAD, Plan, Planned, sentence
 from highwater.windows import Window
 
 MANY = 150
@@ -98,18 +98,7 @@ def draw_windows(now: dict[str, Any], windows: Sequence[dict[str, Any]]) -> Rend
             str(Window(first["start"], last["end"])), f"{len(same):,} windows" if together else "", same[0]["state"],
             Text(told[1] if together else _told(same[0])[1]),
         )  # fmt: skip
-    return Group(table, Text(line(now)))
-
-
-def line(now: dict[str, Any]) -> str:
-    """How far a backfill is, in one line."""
-    eta = "" if now["eta"] is None else f", {timedelta(seconds=round(now['eta'].total_seconds()))} left"
-    note = f"; {now['note']}" if now["note"] else ""
-    return (
-        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}: {now['landed']:,} landed, "
-        f"{now['failed']:,} failed, {now['skipped']:,} skipped, {now['running']:,} running, {now['planned']:,} planned "
-        f"of {now['windows_total']:,}; {now['windows_per_minute'] or 0:g} windows a minute{eta}{note}"
-    )
+    return Group(table, Text(sentence(now)))
 
 
 class Bar:
@@ -135,10 +124,10 @@ class Bar:
         if not self._quiet and self._out.is_terminal and self._last:
             self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)
 
-    def say(self, sentence: str) -> None:
+    def say(self, text: str) -> None:
         """Say something above the bar."""
         if not self._quiet:
-            self._bar.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, now: dict[str, Any]) -> None:
         """Show how far it is now."""
@@ -150,7 +139,7 @@ class Bar:
             else f"{now['state']}  {now['note'] or ''}"
         )
         self._bar.update(self._task, completed=now["windows_done"], figures=figures)
-        self._last = line(now)
+        self._last = sentence(now)
         counts = [now[name] for name in ("state", "note", "landed", "failed", "skipped", "cancelled")]
         if counts != self._counts and not self._out.is_terminal and not self._quiet:
             self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)

@@ -62,8 +62,6 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
 @task
 def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compare each of them with its sources, before anyone can read it; says which are held back, and why."""
-    from highwater import quality
-
     with final_errors_end_the_task():
         run, _day = _run_and_day()
         sets = {Window.between(item["day"]): Staged(**item["staged"]) for item in made}
@@ -71,11 +69,7 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
         for window, report in synchronise.compare(pipeline, sets).items():
             try:
                 with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-                    with warehouse.session("loader") as cursor:
-                        quality.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
-                    attempt.note = report.sentence()
-                    if not report.success:
-                        raise RefusedData(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
+                    synchronise.judge(pipeline, attempt, report)
             except RefusedData as refused:
                 held[window] = str(refused)
                 log.warning(held[window])

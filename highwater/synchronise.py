@@ -12,7 +12,8 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import ledger, quality, sources, stages, suites, warehouse
-from highwater.ledger import Run
+from highwater.errors import RefusedData
+from highwater.ledger import Attempt, Run
 from highwater.publish import Staged
 from highwater.quality import AuditReport
 from highwater.sources import Completeness
@@ -67,6 +68,19 @@ def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, A
         window: _with_numbers(quality.audit(pipeline.suite, "staging", table, {}), numbers[window])
         for window, table in tables.items()
     }
+
+
+def judge(pipeline: Pipeline, attempt: Attempt, report: AuditReport) -> None:
+    """Keep what the comparison of the attempt's day found.
+
+    Raises:
+        RefusedData: it does not hold: the day is held back.
+    """
+    with warehouse.session("loader") as cursor:
+        quality.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
+    attempt.note = report.sentence()
+    if not report.success:
+        raise RefusedData(f"{pipeline.dataset} {attempt.window} is held back: {report.sentence()}")
 
 
 def _compared(staged: Staged) -> str:
