@@ -81,7 +81,11 @@ def open_in_airflow(page: Page) -> Frame:
     page.wait_for_selector("iframe[title=Highwater]")
     frame = page.query_selector("iframe[title=Highwater]").content_frame()  # type: ignore[union-attr]
     assert frame is not None
-    frame.wait_for_selector("#calendar")
+    try:
+        frame.wait_for_selector("#calendar")
+    except Exception as error:
+        error.add_note(f"{frame.url}: {frame.inner_text('body')[:2000]}")
+        raise
     return frame
 
 
@@ -156,6 +160,20 @@ class TestMonth:
         assert [tuple(row) for row in rows] == [("admin", "form", "the till is mended")]
         page.goto(f"{settings.get().ui_address}/highwater/?dag_id={live.DAG}")
         page.wait_for_selector("text=Nothing is wrong.")
+
+    def test_it_comes_by_itself_when_the_warehouse_is_back(self, month: Live, page: Page) -> None:
+        log_in(page, "admin")
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("ALTER ROLE analyst NOLOGIN")
+        try:
+            answer = page.goto(f"{settings.get().ui_address}/highwater/")
+            assert answer is not None
+            assert answer.status == 503
+            assert "the warehouse is away" in page.inner_text("[role=alert]")
+        finally:
+            with warehouse.session("postgres") as cursor:
+                cursor.execute("ALTER ROLE analyst LOGIN")
+        page.wait_for_selector("#calendar")
 
     def test_who_may_only_look_is_offered_nothing_to_do(self, month: Live, page: Page) -> None:
         log_in(page, "vera")
