@@ -61,7 +61,7 @@ def main(
 
 
 def _play_all(wanted: list[int], known: dict[int, report.Seed], out: Path | None, console: Console) -> None:
-    """Play seeds on as few platforms as may be: a new one begins after a seed that failed, and where seeds are left out."""
+    """Play seeds on as few platforms as may be: a new one begins after one that failed, and where some are left out."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         shown = bar.add_task("starting", total=len(wanted))

@@ -32,8 +32,10 @@ $$ BEGIN PERFORM pg_sleep(0.002); RETURN true; END $$;
 
 
 class Felt:
-    """What a schedule has done so far, for the checks to judge by: how many processes that may have been about to send a
-    message were killed, and what is to be healed when all work is done."""
+    """What a schedule has done so far, for the checks to judge by.
+
+    How many processes that may have been about to send a message were killed, and what is to be healed at the end.
+    """
 
     def __init__(self) -> None:
         self.senders_killed = 0
@@ -182,7 +184,7 @@ FAULTS: dict[str, Callable[[Platform, str, Felt], str]] = {
 
 @contextmanager
 def small_disk(platform: Platform) -> Iterator[None]:
-    """A file system of a few MiB as a tablespace for what is staged; where there can be none, ``platform.disk`` says so."""
+    """A file system of a few MiB as a tablespace for what is staged; where there can be none, ``disk`` says why."""
     folder = platform.home / "small"
     user = local_placement.server_user()
     if user is None:

@@ -113,8 +113,8 @@ def no_gap(cursor: Cursor, _stretch: Stretch) -> Finding:
 def no_overlap(cursor: Cursor, _stretch: Stretch) -> Finding:
     """No moment of a dataset lies in two windows; those of the orders follow one another without a hole."""
     cursor.execute(
-        "SELECT dataset, window_range, lag(upper(window_range)) OVER (PARTITION BY dataset ORDER BY window_range) AS before"
-        " FROM ops.window_ledger"
+        "SELECT dataset, window_range,"
+        " lag(upper(window_range)) OVER (PARTITION BY dataset ORDER BY window_range) AS before FROM ops.window_ledger"
     )
     rows = warehouse.fetch_all(cursor)
     wrong = [
@@ -162,7 +162,8 @@ def ledger_agrees(cursor: Cursor, stretch: Stretch) -> Finding:
             f"{row.dataset} {row.window_range}: {row.rows_quarantined} quarantined by the ledger, {row.found} are"
         )
     cursor.execute(
-        "SELECT c.watermark = upper(l.window_range) AS watermark, c.source_snapshot::text = l.source_snapshot AS snapshot,"
+        "SELECT c.watermark = upper(l.window_range) AS watermark,"
+        " c.source_snapshot::text = l.source_snapshot AS snapshot,"
         " c.live_rows = (SELECT count(*) FROM sales.orders WHERE deleted_at IS NULL) AS live_rows"
         " FROM ops.checkpoints AS c LEFT JOIN LATERAL (SELECT * FROM ops.window_ledger AS w WHERE w.dataset = c.dataset"
         " ORDER BY window_range DESC LIMIT 1) AS l ON true WHERE c.dataset = %s",
@@ -178,7 +179,7 @@ def ledger_agrees(cursor: Cursor, stretch: Stretch) -> Finding:
 
 
 def suite_holds(cursor: Cursor, stretch: Stretch) -> Finding:
-    """Every row that is published of a window that was worked on passes its suite; a synchronised day, its comparison."""
+    """Every published row of a window that was worked on passes its suite; a synchronised day passed its comparison."""
     from highwater import quality
 
     wrong = []
@@ -186,7 +187,8 @@ def suite_holds(cursor: Cursor, stretch: Stretch) -> Finding:
     for each in landed:
         if each.dataset.suite is None:
             cursor.execute(
-                "SELECT count(*) AS audits, count(*) FILTER (WHERE verdict = 'failed' AND severity = 'critical') AS failed"
+                "SELECT count(*) AS audits,"
+                " count(*) FILTER (WHERE verdict = 'failed' AND severity = 'critical') AS failed"
                 " FROM ops.validation_results AS v INNER JOIN ops.window_ledger AS l USING (dataset, window_range)"
                 " WHERE dataset = %s AND window_range = %s AND v.run_id = l.run_id",
                 (each.dataset.name, ledger.as_range(each.window)),
@@ -211,7 +213,8 @@ def no_torn_read(cursor: Cursor, stretch: Stretch) -> Finding:
     wrong = list(stretch.reads.torn)
     for dataset, begun, content in sorted(stretch.reads.unknown):
         cursor.execute(
-            "SELECT FROM ops.versions WHERE dataset = %s AND lower(window_range) = %s::timestamptz AND content_hash = %s",
+            "SELECT FROM ops.versions WHERE dataset = %s AND lower(window_range) = %s::timestamptz"
+            " AND content_hash = %s",
             (dataset, begun, content),
         )
         if cursor.fetchone() is None:
@@ -224,8 +227,8 @@ def no_torn_read(cursor: Cursor, stretch: Stretch) -> Finding:
 def one_message(cursor: Cursor, stretch: Stretch) -> Finding:
     """Each opening, escalation and end of an incident was told once, in a message that came once.
 
-    A message may come again for each process that was killed and may have been between the receiver's yes and writing it
-    down. No trouble was opened more often than something was struck.
+    A message may come again for each process that was killed and may have been between the receiver's yes and writing
+    it down. No trouble was opened more often than something was struck.
     """
     cursor.execute("SELECT alert_id::text, incident_id, event FROM ops.alerts")
     known = {row.alert_id: (row.incident_id, row.event) for row in warehouse.fetch_all(cursor)}

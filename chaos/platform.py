@@ -1,4 +1,4 @@
-"""A whole platform of its own that is struck: server, Airflow, sources, clock, a receiver of alerts, and its supervisor."""
+"""A whole platform that is struck: server, Airflow, sources, clock, a receiver of alerts, and its supervisor."""
 
 from __future__ import annotations
 
@@ -252,7 +252,8 @@ class Platform:
         ((due, unparsed, unfinished),) = self.metadata(
             "SELECT count(*) FILTER (WHERE next_dagrun_create_after <= now()) AS due,"
             " count(*) FILTER (WHERE last_parsed_time <= to_timestamp(%s)) AS unparsed,"
-            " (SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')) AS unfinished FROM dag WHERE dag_id = ANY(%s)",
+            " (SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')) AS unfinished"
+            " FROM dag WHERE dag_id = ANY(%s)",
             (self.parsed_after, list(DAGS)),
         )
         return not (due or unparsed or unfinished) and not self.rows(
@@ -296,9 +297,7 @@ def _log_in() -> httpx.Client:
     address = settings.get().ui_address
     login = {"username": "admin", "password": credentials.secret("admin_password")}
     token = httpx.post(f"{address}/auth/token", json=login, timeout=20).raise_for_status().json()["access_token"]
-    return httpx.Client(
-        base_url=f"{address}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=20, verify=False
-    )  # noqa: S501
+    return httpx.Client(base_url=f"{address}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=20)
 
 
 @contextmanager

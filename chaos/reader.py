@@ -19,12 +19,13 @@ from highwater import warehouse
 PAUSE = 0.03
 WINDOWS = """
 SELECT
-    coalesce(l.window_range::text, found.begun::text) AS window_range, l.version, l.content_hash, found.content_hash AS seen
+    coalesce(lower(l.window_range), found.begun)::text AS begun, l.version, l.content_hash, found.content_hash AS seen
 FROM (
     SELECT
-        d.first_window + floor(extract(EPOCH FROM t.{moment} - d.first_window) / extract(EPOCH FROM d.step)) * d.step AS begun,
+        date_bin(d.step, t.{moment}, d.first_window) AS begun,
         md5(concat_ws(
-            ':', count(*), sum(hash_record_extended(row(t.*), 0)::numeric), sum(hash_record_extended(row(t.*), 1)::numeric)
+            ':', count(*),
+            sum(hash_record_extended(row(t.*), 0)::numeric), sum(hash_record_extended(row(t.*), 1)::numeric)
         )) AS content_hash
     FROM {table} AS t
     CROSS JOIN control.datasets AS d
@@ -89,8 +90,8 @@ def windows(link: Connection, dataset: Dataset, since: datetime, reads: Reads) -
     """Read the windows of a dataset once.
 
     The table is locked first, as any statement that reads it does, so that the snapshot is younger than the lock: what
-    the ledger says then is what the table holds. A window may land between the two; then its rows are there, all of them,
-    and its ledger row is not.
+    the ledger says then is what the table holds. A window may land between the two; then its rows are there, all of
+    them, and its ledger row is not.
     """
     with link, link.cursor() as cursor:
         cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier("sales", dataset.name)))
@@ -102,9 +103,9 @@ def windows(link: Connection, dataset: Dataset, since: datetime, reads: Reads) -
         for row in warehouse.fetch_all(cursor):
             reads.windows += 1
             if row.version is None:
-                reads.unknown.add((dataset.name, row.window_range, row.seen))
+                reads.unknown.add((dataset.name, row.begun, row.seen))
             elif row.seen != row.content_hash and not (row.seen is None and _is_empty(row.content_hash)):
-                reads.torn.append(f"{dataset.name} {row.window_range} version {row.version}")
+                reads.torn.append(f"{dataset.name} {row.begun} version {row.version}")
 
 
 def orders(link: Connection, reads: Reads) -> None:

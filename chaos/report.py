@@ -47,7 +47,7 @@ def broken(seed: Seed) -> str:
 
 
 def explain(seed: Seed) -> str:
-    """All there is to say of a seed that failed: its schedule, what is broken, where its home is, how to play it again."""
+    """All there is to say of a seed that failed: its schedule, what is broken, its home, and how to play it again."""
     wrong = [f"  {f['name']}: " + "\n    ".join(f["wrong"]) for f in seed["findings"] if f["wrong"]]
     if seed["error"]:
         wrong.append(f"  {seed['error']}")

@@ -132,7 +132,7 @@ def settle(platform: Platform, schedule: Schedule) -> int:
 
 
 def _next_run(platform: Platform, schedule: Schedule, dag: str, missing: list[str], number: int) -> None:
-    """What comes next for windows that are missing: the next run of their DAG, or a backfill where a person has to ask."""
+    """What comes next for windows that are missing: the next run of their DAG, or a backfill that a person asks for."""
     if dag == "multi_source_sync":
         day = schedule.end.replace(hour=0, minute=0) - timedelta(days=1)
         platform.trigger(dag, day + timedelta(minutes=number + 1))
