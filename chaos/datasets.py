@@ -78,9 +78,9 @@ def differing_orders() -> tuple[int, int]:
             staging.fill(reader, cursor, f"{ORDERS_FOLDER}/xid_full.sql", {}, name)
             staging.clean(cursor, ORDERS_FOLDER, name, ORDERS, everything)
             cursor.execute(
-                f"WITH should AS (SELECT * FROM staging.{name}_clean), is AS (SELECT * FROM sales.orders),"  # noqa: S608
-                " unequal AS ((TABLE should EXCEPT ALL TABLE is) UNION ALL (TABLE is EXCEPT ALL TABLE should))"
-                " SELECT (SELECT count(*) FROM should) AS orders, (SELECT count(DISTINCT order_id) FROM unequal"
+                f"WITH wanted AS (SELECT * FROM staging.{name}_clean), found AS (SELECT * FROM sales.orders),"  # noqa: S608
+                " unequal AS ((TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted))"
+                " SELECT (SELECT count(*) FROM wanted) AS orders, (SELECT count(DISTINCT order_id) FROM unequal"
                 " WHERE order_id::text NOT IN (SELECT key FROM quarantine.refused_keys WHERE dataset = %s)) AS unequal",
                 (ORDERS,),
             )

@@ -60,7 +60,7 @@ MEASURES = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "600",
 }
-AIRFLOW_MAY_IDLE = "4s"
+AIRFLOW_MAY_IDLE = "10s"
 """As `bootstrap.AIRFLOW_MAY_IDLE`, but sooner."""
 
 
@@ -74,8 +74,8 @@ class StruckAirflow(LocalAirflow):
     def __init__(self) -> None:
         super().__init__()
         self.expendable: list[psutil.Process] = []
-        self.fell = 0
-        """So many components ended that nobody had killed."""
+        self.fell: list[str] = []
+        """The components that ended though nobody had killed them."""
 
     def second(self, component: str) -> psutil.Process:
         """Start a component once more beside the one that runs; returns the one that ran."""
@@ -87,7 +87,7 @@ class StruckAirflow(LocalAirflow):
     def revive(self) -> None:
         """Start what has died again, as any supervisor of services does."""
         for name in self.dead():
-            self.fell += 1
+            self.fell.append(name)
             self.launch(name)
 
     def pids_of_tasks(self) -> set[int]:
@@ -344,8 +344,6 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
         stack.callback(lambda: local_server.stop() if kept.wanted else local_server.remove())
         local_server.start()
         bootstrap.run()
-        with warehouse.session("postgres", "postgres") as cursor:
-            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = %s", (AIRFLOW_MAY_IDLE,))
         with warehouse.session("operator") as cursor:
             # An hourly run after an outage of a day finds all done by the first; two of them show that as well as many.
             cursor.execute("UPDATE control.catchup_policies SET max_windows = 2 WHERE dataset = 'orders'")
@@ -357,4 +355,7 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
             mine_now.wait(f"DAG {dag}", lambda dag=dag: mine_now.metadata("SELECT FROM dag WHERE dag_id = %s", (dag,)))
         mine_now.parse()
         mine_now.wait("the first day", mine_now.is_quiet)
+        # Holds for sessions that begin from now on, as those of a scheduler that was started again.
+        limit = "ALTER ROLE airflow SET idle_in_transaction_session_timeout = %s"
+        mine_now.rows(limit, (AIRFLOW_MAY_IDLE,), "postgres")
         yield mine_now

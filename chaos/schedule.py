@@ -8,46 +8,49 @@ from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(2025, 1, 1, 2, 30, tzinfo=UTC)
 """When the stretch of seed 0 begins. It lies behind the real clock, so that Airflow takes all that is due at once."""
-STRETCH = timedelta(days=1)
-"""So far the clock is moved on by a seed: then every DAG has something to do."""
+STRETCH = timedelta(hours=6)
+"""So far the clock is moved on by a seed. Every fourth stretch is a night: then every DAG has something due."""
+NIGHT = 3
+"""The place of the night among the stretches of a day."""
 MOST_STRIKES = 3
 MOST_BYSTANDERS = 2
 
-SOURCES = ("legacy", "billing", "web", "store", "partner", "supplier", "shop")
-DRIPPING = ("legacy.sales", "billing.payments", "web.page_views", "store.sales", "partner.orders")
+SOURCES, SOURCES_AT_NIGHT = ("billing", "web", "shop"), ("legacy", "store", "partner")
+DRIPPING, DRIPPING_AT_NIGHT = ("billing.payments", "web.page_views"), ("legacy.sales", "store.sales", "partner.orders")
 HELD = (
     "ops.validation_results",
     "ops.processing_summary",
     "ops.checkpoints",
     "ops.alerts",
     "quarantine.rejected_rows",
-    "sales.daily_sales",
     "sales.payments",
     "sales.page_views",
-    "sales.store_sales",
-    "sales.channel_sales",
     "sales.orders",
 )
+HELD_AT_NIGHT = ("sales.daily_sales", "sales.store_sales", "sales.channel_sales")
 """Tables that stages need: held, a task stands still at one and can be killed in the middle."""
 JUMPS = ("25 minutes", "-25 minutes", "-3 hours", "-2 days", "-400 days")
 
-KINDS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "kill task": (4, HELD),
-    "kill scheduler": (2, ("",)),
-    "kill triggerer": (1, ("",)),
-    "kill dag-processor": (1, ("",)),
-    "kill postgres": (2, ("",)),
-    "source away": (3, SOURCES[:-2] + SOURCES[-1:]),
-    "source slow": (2, DRIPPING),
-    "source cut": (3, DRIPPING),
-    "disk full": (2, ("",)),
-    "two schedulers": (1, ("",)),
-    "clock jumps": (2, JUMPS),
+NOTHING = ("",)
+KINDS: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
+    "kill task": (4, HELD, HELD_AT_NIGHT),
+    "kill scheduler": (2, NOTHING, ()),
+    "kill triggerer": (1, NOTHING, ()),
+    "kill dag-processor": (1, NOTHING, ()),
+    "kill postgres": (2, NOTHING, ()),
+    "source away": (3, SOURCES, SOURCES_AT_NIGHT),
+    "source slow": (2, DRIPPING, DRIPPING_AT_NIGHT),
+    "source cut": (3, DRIPPING, DRIPPING_AT_NIGHT),
+    "disk full": (2, NOTHING, ()),
+    "two schedulers": (1, NOTHING, ()),
+    "clock jumps": (2, JUMPS, ()),
 }
-"""Each kind of fault: its weight, and what it may be done to."""
-LATEST = {"source away": 12, "source slow": 12, "source cut": 12, "disk full": 25}
+"""Each kind of fault: its weight, what it may be done to, and what more at night."""
+LATEST = {"source away": 2, "source slow": 2, "source cut": 2, "disk full": 6}
 """Up to which attempt of the stretch a fault may come, where not up to `LATEST_OTHERS`: sources are read early."""
-LATEST_OTHERS = 45
+LATEST_OTHERS = 14
+AT_NIGHT = 2
+"""At night so many times as many attempts are made."""
 BYSTANDERS = ("incident_watch", "catchup_control", "simulated_sources", "selective_backfill")
 """DAGs that have nothing due by the clock that is moved: some are started beside the others."""
 RELOADED = ("daily_sales", "payments", "store_sales")
@@ -91,11 +94,14 @@ class Schedule:
 def of(seed: int) -> Schedule:
     """The schedule of a seed."""
     dice = random.Random(seed)  # noqa: S311 - it must be the same again
-    kinds, weights = list(KINDS), [weight for weight, _ in KINDS.values()]
+    night = seed % 4 == NIGHT
+    kinds, weights = list(KINDS), [weight for weight, *_ in KINDS.values()]
     strikes = []
     for kind in dice.choices(kinds, weights, k=dice.randint(1, MOST_STRIKES)):
-        target = dice.choice(KINDS[kind][1])
-        strikes.append(Strike(kind, target, dice.randint(0, LATEST.get(kind, LATEST_OTHERS))))
+        _, targets, at_night = KINDS[kind]
+        target = dice.choice(targets + at_night if night else targets)
+        latest = LATEST.get(kind, LATEST_OTHERS) * (AT_NIGHT if night else 1)
+        strikes.append(Strike(kind, target, dice.randint(0, latest)))
     bystanders = dice.sample(BYSTANDERS, dice.randint(0, MOST_BYSTANDERS))
     return Schedule(
         seed, tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(bystanders), dice.choice(RELOADED)

@@ -43,7 +43,7 @@ class Result:
     lost: int
     seconds: float
     next_runs: int
-    fell: int
+    fell: list[str]
     findings: list[Finding]
     error: str | None = None
     home: str | None = None
@@ -66,8 +66,8 @@ def play(platform: Platform, schedule: Schedule) -> Result:
         int(platform.value("SELECT coalesce(max(incident_id), 0) FROM ops.incidents")),
         taken_before=len(platform.hook.taken),
     )
-    result = Result(schedule.seed, str(schedule), [], 0, 0, 0, 0.0, 0, 0, [])
-    felt, fell = Felt(), platform.airflow.fell
+    result = Result(schedule.seed, str(schedule), [], 0, 0, 0, 0.0, 0, [], [])
+    felt, fell = Felt(), len(platform.airflow.fell)
     try:
         with Reader(schedule.begin) as marks.reads:
             platform.move(schedule.end)
@@ -93,7 +93,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
             result.windows = len(invariants.worked_on(cursor, marks))
     except (Stuck, *faults.ERRORS) as error:
         result.error = f"{type(error).__name__}: {error}"
-    result.fell = platform.airflow.fell - fell
+    result.fell = platform.airflow.fell[fell:]
     if result.error is None:
         result.attempts = platform.attempts_since(marks.attempt)
         result.lost = int(

@@ -56,7 +56,8 @@ def test_a_window_that_is_gone_from_the_ledger_is_a_gap() -> None:
     gone = f"payments [{FIRST.start:%Y-%m-%d %H:%M:%S}"
     assert not [each for each in look(invariants.no_gap) if gone in each.replace("DateTimeTZRange", "")]
     change(
-        "DELETE FROM quarantine.rejected_rows; DELETE FROM ops.window_ledger WHERE window_range @> '2026-10-28'::timestamptz"
+        "DELETE FROM quarantine.rejected_rows;"
+        " DELETE FROM ops.window_ledger WHERE window_range @> '2026-10-28'::timestamptz"
     )
     found = look(invariants.no_gap)
     assert any(gone in each for each in found), found
@@ -122,10 +123,6 @@ def test_an_order_that_differs_from_the_shop() -> None:
     ids=["rows are gone", "a partition is gone", "quarantine is empty"],
 )
 def test_a_ledger_that_does_not_account_for_the_data(broken: str, said: str) -> None:
-    change(
-        "INSERT INTO quarantine.rejected_rows SELECT dataset, window_range, 'planted', '{}', 'x', now()"
-        " FROM ops.window_ledger WHERE rows_quarantined = 1 AND false"
-    )
     assert look(invariants.ledger_agrees) == []
     change(broken)
     found = look(invariants.ledger_agrees)
@@ -185,16 +182,16 @@ def incident(landed: None) -> list[str]:
 
 
 def test_messages_that_came_twice_never_or_from_nowhere(incident: list[str]) -> None:
-    assert len(incident) == 2
+    assert len(incident) >= 2
 
     def wrong(*taken: str, killed: int = 0) -> list[str]:
         return look(invariants.one_message, Stretch(taken=taken, strikes=1, senders_killed=killed), about="")
 
-    first, second = incident
+    first, *others = incident
     assert wrong(*incident) == []
-    assert "1 came again, 0 senders were killed" in wrong(first, first, second)[0]
-    assert wrong(first, first, second, killed=1) == [], "at least once: its sender died before it could write it down"
-    assert "was told to nobody" in wrong(first)[0]
+    assert "1 came again, 0 senders were killed" in wrong(*incident, first)[0]
+    assert wrong(*incident, first, killed=1) == [], "at least once: its sender died before it could write it down"
+    assert "was told to nobody" in wrong(*others)[0]
     assert "is of no incident" in wrong(*incident, "from nowhere")[0]
 
 

@@ -17,7 +17,7 @@ def test_a_seed_gives_the_same_schedule_each_time_and_another_seed_another() -> 
 def test_two_hundred_seeds_strike_with_every_kind_of_fault_and_on_every_target() -> None:
     strikes = [strike for seed in SEEDS for strike in schedule.of(seed).strikes]
     assert min(Counter(strike.kind for strike in strikes).values()) >= 10
-    assert {(kind, target) for kind, (_, targets) in schedule.KINDS.items() for target in targets} == {
+    assert {(kind, target) for kind, (_, *by) in schedule.KINDS.items() for targets in by for target in targets} == {
         (strike.kind, strike.target) for strike in strikes
     }
     assert set(schedule.KINDS) == set(faults.FAULTS)
@@ -26,6 +26,7 @@ def test_two_hundred_seeds_strike_with_every_kind_of_fault_and_on_every_target()
 def test_the_stretches_follow_one_another_so_that_seeds_share_a_platform() -> None:
     for seed in SEEDS:
         assert schedule.of(seed).end == schedule.of(seed + 1).begin
+        assert (seed % 4 == schedule.NIGHT) == (schedule.of(seed).begin.date() != schedule.of(seed).end.date())
 
 
 def test_the_tables_count_what_was_felt_and_name_what_is_broken() -> None:
