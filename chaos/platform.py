@@ -40,7 +40,8 @@ from highwater.local_platform import LocalAirflow
 
 PATIENCE = 420
 """Seconds after which waiting ends in an error; nothing is judged by how long it took."""
-POLL = 0.02
+POLL, CALM_POLL = 0.03, 0.3
+"""Seconds between two looks for a moment to strike, and for the end of all work."""
 MEASURES = {
     "HIGHWATER_HISTORY_DAYS": "1",
     "HIGHWATER_CHANNEL_DAYS": "1",
@@ -162,7 +163,7 @@ class Platform:
         """The rows a query gives in Airflow's metadata."""
         return self.rows(query, parameters, "postgres", settings.get().metadata_database)
 
-    def wait(self, what: str, condition: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], patience: float = PATIENCE, poll: float = CALM_POLL) -> Any:
         """Look until the condition holds, and return what it gave; components that died are started again.
 
         Raises:
@@ -173,7 +174,7 @@ class Platform:
             self.airflow.revive()
             if time.monotonic() > deadline:
                 raise Stuck(f"waited {patience:.0f} s for {what}:\n{self.unfinished()}")
-            time.sleep(POLL)
+            time.sleep(poll)
         return seen
 
     def unfinished(self) -> str:
@@ -263,12 +264,17 @@ class Platform:
     def until(self, condition: Callable[[], Any]) -> Any:
         """What the condition gives once it holds; None when all work is done before."""
         seen: list[Any] = []
+        next_look = 0.0
 
         def over() -> bool:
+            nonlocal next_look
             seen[:] = [condition()]
-            return bool(seen[0]) or self.is_quiet()
+            if seen[0] or time.monotonic() < next_look:
+                return bool(seen[0])
+            next_look = time.monotonic() + CALM_POLL
+            return self.is_quiet()
 
-        self.wait("a moment to strike", over)
+        self.wait("a moment to strike", over, poll=POLL)
         return seen[0] or None
 
     def attempts_since(self, mark: int) -> int:
@@ -347,6 +353,10 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
         with warehouse.session("operator") as cursor:
             # An hourly run after an outage of a day finds all done by the first; two of them show that as well as many.
             cursor.execute("UPDATE control.catchup_policies SET max_windows = 2 WHERE dataset = 'orders'")
+        with warehouse.session("postgres") as cursor:
+            # What comes before is the same work once more.
+            begins = "UPDATE control.datasets SET first_window = %s WHERE dag_id = 'system_recovery_processing'"
+            cursor.execute(begins, (settings.get().days_before_anchor(0),))
         airflow = stack.enter_context(StruckAirflow())
         mine_now = Platform(home, airflow, hook)
         stack.callback(airflow.end_remains)

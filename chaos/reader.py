@@ -16,7 +16,8 @@ from psycopg2.extensions import connection as Connection
 from chaos.datasets import DATASETS, ORDERS, Dataset
 from highwater import warehouse
 
-PAUSE = 0.03
+PAUSE = 0.2
+"""Seconds between two rounds: the machine is to be busy with what is read, not with reading."""
 WINDOWS = """
 SELECT
     coalesce(lower(l.window_range), found.begun)::text AS begun, l.version, l.content_hash, found.content_hash AS seen

@@ -189,7 +189,7 @@ def test_messages_that_came_twice_never_or_from_nowhere(incident: list[str]) -> 
 
     first, *others = incident
     assert wrong(*incident) == []
-    assert "1 came again, 0 senders were killed" in wrong(*incident, first)[0]
+    assert "1 messages came again, 0 senders were killed" in wrong(*incident, first)[0]
     assert wrong(*incident, first, killed=1) == [], "at least once: its sender died before it could write it down"
     assert "was told to nobody" in wrong(*others)[0]
     assert "is of no incident" in wrong(*incident, "from nowhere")[0]
