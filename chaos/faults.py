@@ -78,6 +78,8 @@ def kill_component(component: str) -> Callable[[Platform, str, Felt], str]:
         platform.airflow.revive()
         platform.airflow.kill(component)
         platform.airflow.launch(component)
+        # It runs the callbacks of failed runs.
+        felt.senders_killed += component == "dag-processor"
         return "killed and started again"
 
     return fault
@@ -89,7 +91,7 @@ def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
     live = platform.value("SELECT count(*) FROM ops.live_attempts")
     os.kill(pid, signal.SIGKILL)
     local_server.start()
-    felt.senders_killed += 1 + live
+    felt.senders_killed += 1  # they take turns
     return f"killed under {live} attempts and started again"
 
 
