@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]
 import psycopg2
 import tenacity
 from psycopg2.extensions import connection as Connection
@@ -322,6 +323,11 @@ def environment(values: dict[str, str]) -> Iterator[None]:
         settings.get.cache_clear()
 
 
+def _remove_unless(kept: Kept, home: Path) -> None:
+    if not kept.wanted:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 class Kept:
     """Whether a platform is to be kept for a look when it ends."""
 
@@ -338,7 +344,7 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
     home.chmod(0o755)
     (home / "now").write_text(begin.isoformat())
     with ExitStack() as stack:
-        stack.callback(lambda: kept.wanted or shutil.rmtree(home, ignore_errors=True))
+        stack.callback(_remove_unless, kept, home)
         hook = stack.enter_context(receiver())
         mine = {
             "HIGHWATER_HOME": str(home),
@@ -354,15 +360,17 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
             # An hourly run after an outage of a day finds all done by the first; two of them show that as well as many.
             cursor.execute("UPDATE control.catchup_policies SET max_windows = 2 WHERE dataset = 'orders'")
         with warehouse.session("postgres") as cursor:
-            # What comes before is the same work once more.
+            # The day before is enough to begin with.
             begins = "UPDATE control.datasets SET first_window = %s WHERE dag_id = 'system_recovery_processing'"
-            cursor.execute(begins, (settings.get().days_before_anchor(0),))
-        airflow = stack.enter_context(StruckAirflow())
+            cursor.execute(begins, (settings.get().days_before_anchor(1),))
+        airflow = StruckAirflow()
+        stack.enter_context(airflow)
         mine_now = Platform(home, airflow, hook)
         stack.callback(airflow.end_remains)
         stack.callback(mine_now.close)
         for dag in [*DAGS, *BYSTANDERS]:
-            mine_now.wait(f"DAG {dag}", lambda dag=dag: mine_now.metadata("SELECT FROM dag WHERE dag_id = %s", (dag,)))
+            known = partial(mine_now.metadata, "SELECT FROM dag WHERE dag_id = %s", (dag,))
+            mine_now.wait(f"DAG {dag}", known)
         mine_now.parse()
         mine_now.wait("the first day", mine_now.is_quiet)
         # Holds for sessions that begin from now on, as those of a scheduler that was started again.

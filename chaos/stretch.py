@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from chaos import faults, invariants
@@ -74,7 +75,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
             _begin_bystanders(platform, schedule)
             try:
                 for wanted in schedule.strikes:
-                    platform.until(lambda wanted=wanted: platform.attempts_since(marks.attempt) >= wanted.at)
+                    platform.until(partial(_have_begun, platform, marks.attempt, wanted.at))
                     outcome = faults.strike(platform, wanted, felt)
                     result.strikes.append(Struck(wanted.kind, wanted.target, wanted.at, outcome))
                 result.next_runs = settle(platform, schedule)
@@ -103,6 +104,10 @@ def play(platform: Platform, schedule: Schedule) -> Result:
         )
     result.seconds = round(time.monotonic() - began, 1)
     return result
+
+
+def _have_begun(platform: Platform, mark: int, number: int) -> bool:
+    return platform.attempts_since(mark) >= number
 
 
 def settle(platform: Platform, schedule: Schedule) -> int:
