@@ -15,7 +15,7 @@ from chaos.invariants import Finding, Stretch
 from chaos.platform import Platform, Stuck
 from chaos.reader import Reader
 from chaos.schedule import Schedule
-from highwater import alerts, warehouse
+from highwater import alerts, stages, warehouse
 from highwater.errors import HighwaterError
 
 MOST_NUDGES = 3
@@ -83,6 +83,8 @@ def play(platform: Platform, schedule: Schedule) -> Result:
                 felt.heal()
             platform.airflow.end_remains()
             settle(platform, schedule)
+        # What incident_watch does every five minutes.
+        stages.finish_cut_short()
         alerts.look()
         marks.taken, marks.strikes, marks.senders_killed = (
             platform.hook.taken,

@@ -16,10 +16,13 @@ from highwater import settings
 
 @task
 def look() -> None:
-    """Open, escalate and close incidents, and send what is waiting."""
-    from highwater import alerts
+    """Finish what was killed behind its load; open, escalate and close incidents, and send what is waiting."""
+    from highwater import alerts, stages
 
-    alerts.look()
+    try:
+        stages.finish_cut_short()
+    finally:
+        alerts.look()
 
 
 @task
