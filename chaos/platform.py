@@ -79,6 +79,10 @@ class StruckAirflow(LocalAirflow):
         self.fell: list[str] = []
         """The components that ended though nobody had killed them."""
 
+    def stop(self, patience: float = 5) -> None:
+        """As ever, but tasks that still run are not waited for: what they leave behind is not looked at."""
+        super().stop(patience)
+
     def second(self, component: str) -> psutil.Process:
         """Start a component once more beside the one that runs; returns the one that ran."""
         former = psutil.Process(self._processes[component].pid)
