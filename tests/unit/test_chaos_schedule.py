@@ -21,6 +21,7 @@ def test_two_hundred_seeds_strike_with_every_kind_of_fault_and_on_every_target()
         (strike.kind, strike.target) for strike in strikes
     }
     assert set(schedule.KINDS) == set(faults.FAULTS)
+    assert set(schedule.DRIPPING + schedule.DRIPPING_AT_NIGHT) == set(faults.SECONDS_A_ROW)
 
 
 def test_the_stretches_follow_one_another_so_that_seeds_share_a_platform() -> None:
