@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ PATIENCE = 420
 POLL, CALM_POLL = 0.03, 0.3
 """Seconds between two looks for a moment to strike, and for the end of all work."""
 MEASURES = {
-    "HIGHWATER_HISTORY_DAYS": "1",
-    "HIGHWATER_CHANNEL_DAYS": "1",
+    "HIGHWATER_HISTORY_DAYS": "2",
+    "HIGHWATER_CHANNEL_DAYS": "2",
     "SIMULATION_ROWS_PER_DAY": "400",
     "SIMULATION_LATE_CLOSE_SECONDS": "0",
     "SIMULATION_LATE_COMMIT_SECONDS": "1",
@@ -62,6 +62,8 @@ MEASURES = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "600",
 }
+ANCHOR_AHEAD = timedelta(days=1)
+"""The day after the first stretch is the anchor: then the histories, which begin before it, are short."""
 AIRFLOW_MAY_IDLE = "10s"
 """As `bootstrap.AIRFLOW_MAY_IDLE`, but sooner."""
 
@@ -352,7 +354,7 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
         hook = stack.enter_context(receiver())
         mine = {
             "HIGHWATER_HOME": str(home),
-            "HIGHWATER_ANCHOR": begin.date().isoformat(),
+            "HIGHWATER_ANCHOR": (begin.date() + ANCHOR_AHEAD).isoformat(),
             "HIGHWATER_NOW_FILE": str(home / "now"),
             "HIGHWATER_ALERT_URLS": hook.url,
         }
@@ -366,7 +368,7 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
         with warehouse.session("postgres") as cursor:
             # The day before is enough to begin with.
             begins = "UPDATE control.datasets SET first_window = %s WHERE dag_id = 'system_recovery_processing'"
-            cursor.execute(begins, (settings.get().days_before_anchor(1),))
+            cursor.execute(begins, (settings.get().days_before_anchor(2),))
         airflow = StruckAirflow()
         stack.enter_context(airflow)
         mine_now = Platform(home, airflow, hook)
