@@ -83,6 +83,7 @@ def kill_component(component: str) -> Callable[[Platform, str, Felt], str]:
     """``kill -9`` to a component of Airflow; its supervisor starts it again."""
 
     def fault(platform: Platform, _target: str, felt: Felt) -> str:
+        platform.until(lambda: _at_work(platform))
         platform.airflow.revive()
         platform.airflow.kill(component)
         platform.airflow.launch(component)
@@ -96,7 +97,7 @@ def kill_component(component: str) -> Callable[[Platform, str, Felt], str]:
 def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
     """``kill -9`` to the postmaster: metadata, warehouse and sources are gone at once, and come back."""
     pid = int((local_placement.data_folder() / "postmaster.pid").read_text().split("\n", 1)[0])
-    live = platform.value("SELECT count(*) FROM ops.live_attempts")
+    live = platform.until(lambda: _at_work(platform)) or 0
     os.kill(pid, signal.SIGKILL)
     local_server.start()
     felt.senders_killed += 1  # they take turns
@@ -190,6 +191,11 @@ FAULTS: dict[str, Callable[[Platform, str, Felt], str]] = {
     "two schedulers": two_schedulers,
     "clock jumps": clock_jumps,
 }
+
+
+def _at_work(platform: Platform) -> int:
+    """How many attempts are under way."""
+    return int(platform.value("SELECT count(*) FROM ops.live_attempts"))
 
 
 @contextmanager
