@@ -1,5 +1,5 @@
-"""Airflow imports this in each of its processes. In the one that tasks are forked from (LocalExecutor's scheduler, a Celery
-worker) it imports what each of them would import again: Great Expectations and pandas, 4 s saved a task."""
+"""Airflow imports this in each of its processes. In the one that tasks are forked from (LocalExecutor's scheduler, a
+Celery worker) it imports what each would import again: Great Expectations and pandas, 4 s saved a task."""
 
 import gc
 import os
