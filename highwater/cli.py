@@ -53,6 +53,8 @@ Workers = Annotated[
     typer.Option("--workers", metavar="FOLDER", help="Put there what machines that run tasks may know."),
 ]
 
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where those find the queue in Redis.")]
+
 
 @app.command()
 def bootstrap() -> None:
@@ -73,12 +75,12 @@ def init(workers: Workers = None) -> None:
 
 
 @app.command()
-def secrets(workers: Workers = None) -> None:
+def secrets(workers: Workers = None, broker: Broker = worker_files.BROKER) -> None:
     """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
     made = credentials.ensure()
     airflow_files.write()
     if workers is not None:
-        worker_files.write(workers)
+        worker_files.write(workers, broker)
     out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
 
 

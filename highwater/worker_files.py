@@ -11,9 +11,10 @@ ROLES = ("loader", "analyst", "simulator")
 """The roles that tasks log in as, beside the sources' readers, whose passwords are in connections.json."""
 
 BROKER = "redis:6379/0"
+"""Where docker-compose.celery.yaml has the queue: host, port and database."""
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, broker: str = BROKER) -> None:
     """Put the files of workers and broker into ``folder``, made anew from the secrets; the anchor once there is one.
 
     Raises:
@@ -25,10 +26,10 @@ def write(folder: Path) -> None:
     for role in ROLES:
         _secret(folder / f"{role}_password", credentials.password(role) + "\n")
     _secret(folder / "connections.json", (config.secrets / "connections.json").read_text())
-    broker = credentials.secret("broker_password")
-    _secret(folder / "broker_password", broker + "\n")
+    password = credentials.secret("broker_password")
+    _secret(folder / "broker_password", password + "\n")
     # no line break at its end: it would become a part of the database's number
-    _secret(folder / "broker_url", f"redis://:{broker}@{BROKER}")
+    _secret(folder / "broker_url", f"redis://:{password}@{broker}")
     if config.anchor_file.exists():
         airflow_files.replace(folder / "anchor", config.anchor_file.read_text())
 
