@@ -1,4 +1,4 @@
-"""Moving a day of sales from the source to staging, beside psql copy | psql copy and beside Airflow's and pandas' ways."""
+"""Moving a day of sales from the source to staging, beside psql's copy and beside Airflow's and pandas' ways."""
 
 from __future__ import annotations
 
