@@ -121,6 +121,7 @@ def test_the_broker_takes_its_own_password_alone(celery: Stack) -> None:
     assert celery.secret("broker_password") not in shown
 
 
+@pytest.mark.timeout(1800)
 def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     celery: Stack, client: httpx.Client, expected: list[str], record_property: Callable[[str, object], None]
 ) -> None:
@@ -150,7 +151,7 @@ def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     celery.run("docker", "kill", hosts[victim])
     record_property("killed", f"{landed} had landed, {len(lost)} stages were lost")
 
-    wait_until("30 windows landed", lambda: celery.landed() == WINDOWS)
+    wait_until("30 windows landed", lambda: celery.landed() == WINDOWS, seconds=1500)
     assert [content for _, _, content in celery.hashes()] == expected
     assert celery.sql("SELECT count(*) FROM ops.gaps WHERE dataset = 'daily_sales'") == [("0",)]
     done = celery.sql(f"SELECT host, {ATTEMPT} FROM ops.attempts WHERE state = 'succeeded'")
