@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import httpx
+import psycopg2
 import pytest
 from stack import Stack
 from waiting import wait_until
@@ -15,6 +17,11 @@ WINDOWS = 30
 DAG = "historical_sales_migration"
 FILES = "docker-compose.yaml:docker-compose.celery.yaml"
 ATTEMPT = "run_id, stage, try_number"
+STUCK = (
+    "SELECT count(*) > 0 AND count(*) ="
+    " (SELECT count(*) FROM pg_stat_activity WHERE usename = 'legacy_reader' AND wait_event_type = 'Lock')"
+    " FROM ops.attempts WHERE state = 'running'"
+)
 PROBE = (
     "import socket, sys\n"
     "try: socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()\n"
@@ -133,23 +140,19 @@ def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     wait_until("both workers took part", lambda: {host for (host,) in celery.sql(took_part)} == set(hosts))
     wait_until("a window landed", lambda: celery.landed() >= 1)
 
-    victim, survivor = hosts
-    lost: list[tuple[str, ...]] = []
-
-    def caught() -> bool:
-        """Whether the victim is held still with a stage in its hands, which is lost with it then."""
-        celery.run("docker", "pause", hosts[victim])
-        lost[:] = celery.sql(f"SELECT {ATTEMPT} FROM ops.attempts WHERE state = 'running' AND host = '{victim}'")
-        if not lost:
-            celery.run("docker", "unpause", hosts[victim])
-        return bool(lost)
-
-    wait_until("the victim is at work", caught)
-    landed = celery.landed()
-    assert landed < WINDOWS, "the month was over before the worker was killed"
-    wait_until("its log can be read while it runs", lambda: f"{DAG}.py" in log_of(client, *lost[0]))
-    celery.run("docker", "kill", hosts[victim])
+    where = {"host": "127.0.0.1", "port": celery.warehouse_port, "dbname": "sources", "user": "postgres"}
+    with closing(psycopg2.connect(**where, password=celery.secret("postgres_password"))) as holder:
+        holder.cursor().execute("LOCK TABLE legacy.sales IN ACCESS EXCLUSIVE MODE")
+        wait_until("all stages that run wait for the source", lambda: celery.sql(STUCK)[0][0] == "t")
+        in_hand = celery.sql(f"SELECT host, {ATTEMPT} FROM ops.attempts WHERE state = 'running'")
+        victim = in_hand[0][0]
+        lost = [made for host, *made in in_hand if host == victim]
+        landed = celery.landed()
+        assert landed < WINDOWS, "the month was over before the worker was killed"
+        wait_until("its log can be read while it runs", lambda: f"{DAG}.py" in log_of(client, *lost[0]))
+        celery.run("docker", "kill", hosts[victim])
     record_property("killed", f"{landed} had landed, {len(lost)} stages were lost")
+    (survivor,) = set(hosts) - {victim}
 
     wait_until("30 windows landed", lambda: celery.landed() == WINDOWS, seconds=1500)
     assert [content for _, _, content in celery.hashes()] == expected
