@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
 app.add_typer(cli_policy.app, name="policy")
-app.command()(cli_sources.sources)
+app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
