@@ -30,7 +30,7 @@ from highwater import (
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
-from highwater.errors import HighwaterError
+from highwater.errors import ConfigurationError, HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
@@ -92,8 +92,17 @@ def status(
 
 
 @app.command()
-def login() -> None:
+def login(
+    role: Annotated[
+        str | None, typer.Option("--role", help="Print the password of this role of the warehouse instead.")
+    ] = None,
+) -> None:
     """Show the address of Airflow's UI and its login."""
+    if role is not None:
+        if role not in credentials.LOGINS:
+            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.LOGINS)}")
+        typer.echo(credentials.password(role))
+        return
     out.print(f"address   {settings.get().ui_address}")
     out.print("user      admin")
     out.print(f"password  {credentials.secret('admin_password')}")
