@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from highwater import settings
 
 PAGE = settings.ROOT / "docs/operations.md"
-FENCE = re.compile(r"^( *)```(\w+)(?: ([\w ]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(\w+)(?: ([\w /]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:highwater|SELECT|DELETE|UPDATE) [^`…]+)`")
 ACT = "**Act**"
 
@@ -26,8 +26,8 @@ class Command:
 
     @property
     def words(self) -> list[str]:
-        """The arguments of a line of a shell."""
-        return shlex.split(self.text)
+        """The arguments of a line of a shell, without what is set for it."""
+        return shlex.split(re.sub(r"^[A-Z]+=\$\(.*?\) ", "", self.text))
 
 
 @dataclass(frozen=True)
