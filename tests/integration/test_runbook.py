@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psycopg2
 import pytest
 import runbook
 import shopping
+import typer
 import yaml
 from loading import OTHER_QUANTITY, day, land, run, stage
 from runbook import Command
@@ -25,6 +27,7 @@ from typer.testing import CliRunner
 from highwater import (
     alerts,
     backfill,
+    bootstrap,
     clock,
     conditions,
     credentials,
@@ -244,6 +247,8 @@ def nobody_told(stack: ExitStack) -> None:
 
 
 def another_password(stack: ExitStack) -> None:
+    stack.callback(bootstrap.run)
+    stack.callback(lambda: warehouse.connect("analyst").close())
     execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         warehouse.connect("analyst")
@@ -372,7 +377,7 @@ def shell(line: str) -> str:
     words = shlex.split(line.removeprefix("highwater "))
     done = CliRunner().invoke(app, words)
     answers = (0, 1) if "--check" in words else (0,)
-    assert done.exit_code in answers, f"highwater {line}: {done.exception or done.output}"
+    assert done.exit_code in answers, f"{line}: {done.exception or done.output}"
     return done.stdout
 
 
@@ -444,3 +449,29 @@ def test_airflow_has_the_commands_that_are_typed_in_its_containers(platform: Pat
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+README = (settings.ROOT / "README.md").read_text()
+FENCES = "\n".join(re.findall(r"^```(?:sh|sql)\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+ASKED = [
+    *re.findall(r"^(?:psql> )?((?:SELECT|UPDATE|INSERT) .*?;)", FENCES, re.MULTILINE),
+    *re.findall(r"`(SELECT [^`…]+)`", README.replace("\n", " ")),
+]
+TYPED = [
+    re.sub(r"\[|\]", "", line.split("  #")[0]) for line in re.findall(r"^scripts/highwater (.+)$", FENCES, re.MULTILINE)
+]
+
+
+def test_what_the_readme_has_typed_fits() -> None:
+    assert len(ASKED) > 15
+    assert len(TYPED) > 15
+    for statement in ASKED:
+        if "rollback_window" not in statement:  # which has its own test, and nothing to roll back here
+            with warehouse.session("operator") as cursor:
+                cursor.execute(statement)
+                cursor.connection.rollback()
+    for line in TYPED:
+        words, command = shlex.split(line), typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+        command.make_context(line, words)
