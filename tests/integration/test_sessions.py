@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import psycopg2
 import pytest
 from waiting import wait_until
 
-from highwater import ledger, settings, sources, warehouse
-from highwater.errors import NoRoom, SourceAway
+from highwater import ledger, warehouse
 from highwater.ledger import Run
 from highwater.windows import Window
 
@@ -104,21 +102,3 @@ def test_an_attempt_gives_up_its_claim_when_it_ends_though_its_connection_stands
         with ledger.attempt("daily_sales", DAY, "extract", Run("d", "r")):
             assert live_attempts() == 1
         assert live_attempts() == 0
-
-
-def test_a_full_disk_is_the_warehouse_s_and_not_taken_for_a_source_that_is_away() -> None:
-    full = "DO $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
-    with (
-        pytest.raises(NoRoom, match="the warehouse has no room: could not extend file: No space left on device"),
-        sources._in_words("legacy"),
-        warehouse.session("loader") as cursor,
-    ):
-        cursor.execute(full)
-    with (
-        pytest.raises(SourceAway, match="source 'legacy' is away: could not extend file"),
-        sources._in_words("legacy"),
-        warehouse.session("loader"),
-        closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as link,
-        link.cursor() as reader,
-    ):
-        reader.execute(full)
