@@ -55,7 +55,7 @@ def test_a_target_that_refuses_a_row_ends_the_reading(legacy_reader: Cursor, loa
         warehouse.copy_stream(legacy_reader, NUMBERS, loader, sql.Identifier("picky"))
 
 
-def test_a_full_disk_is_the_warehouse_s_and_not_taken_x:
+def test_a_full_disk_is_the_warehouse_s_and_not_taken_for_a_source_that_is_away(platform: object) -> None:
     full = "DO $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
     with (
         pytest.raises(NoRoom, match="the warehouse has no room: could not extend file: No space left on device"),
