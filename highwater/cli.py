@@ -27,6 +27,7 @@ from highwater import (
     metadata,
     settings,
     warehouse,
+    worker_files,
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
@@ -47,6 +48,13 @@ err = Console(stderr=True, soft_wrap=True)
 NOT_WHOLE = 1
 MISTAKE = 2
 
+Workers = Annotated[
+    Path | None,
+    typer.Option("--workers", metavar="FOLDER", help="Put there what machines that run tasks may know."),
+]
+
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where those find the queue in Redis.")]
+
 
 @app.command()
 def bootstrap() -> None:
@@ -56,19 +64,23 @@ def bootstrap() -> None:
 
 
 @app.command()
-def init() -> None:
+def init(workers: Workers = None) -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
     bootstrapping.run()
+    if workers is not None:
+        worker_files.write(workers)
     out.print("init: the warehouse is up to date")
     metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
     out.print("init: Airflow's metadata is up to date")
 
 
 @app.command()
-def secrets() -> None:
+def secrets(workers: Workers = None, broker: Broker = worker_files.BROKER) -> None:
     """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
     made = credentials.ensure()
     airflow_files.write()
+    if workers is not None:
+        worker_files.write(workers, broker)
     out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
 
 

@@ -35,7 +35,9 @@ def connect(role: str, database: str | None = None, *, patience: int | None = No
         psycopg2.OperationalError: the server is away or refuses the login.
     """
     config = settings.get()
+    # A machine that is gone says no goodbye, and its session would keep its locks for the two hours of TCP's default.
     runtime = "-c timezone=UTC -c lock_timeout=10s"
+    runtime += " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     if pinned := clock.frozen():
         runtime += f" -c highwater.now={pinned.isoformat()}"
     bounds: dict[str, Any] = {}
