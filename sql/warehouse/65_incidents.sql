@@ -145,6 +145,14 @@ WHERE
             AND twin.stage = a.stage AND twin.window_range = a.window_range AND twin.run_id = a.run_id
             AND twin.ended_at >= a.started_at
     )
+    -- One that died after it had published: its run wrote the summary, or somebody did in its place.
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS finished
+        WHERE
+            a.state = 'lost' AND a.stage = 'load' AND finished.stage = 'summarise' AND finished.state = 'succeeded'
+            AND finished.dataset = a.dataset AND finished.window_range = a.window_range
+            AND finished.run_id = a.run_id AND finished.attempt_id > a.attempt_id
+    )
     AND NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
