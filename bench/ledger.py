@@ -1,4 +1,8 @@
-"""What is asked of the ledger, with 100, 10,000 and 1,000,000 windows in it: milliseconds, beside counting its rows."""
+"""What is asked of the ledger, with 100, 10,000 and 1,000,000 windows in it: milliseconds, beside counting its rows.
+
+Two times each: the clock's, and the processor's in the server process that answers, which other work on the machine
+disturbs less.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -24,6 +30,7 @@ from highwater.page import calendar, now
 from highwater.page.asked import Stretch
 
 DATASET = "hourly"
+BASELINE = "count the ledger"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 FILLED = """
@@ -59,54 +66,77 @@ FROM ops.gaps WHERE dataset = 'hourly' LIMIT 1
 
 
 def main(
-    windows: Annotated[list[int] | None, typer.Option(help="Windows in the ledger; may be given several times.")] = None,
+    windows: Annotated[
+        list[int] | None, typer.Option(help="Windows in the ledger; may be given several times.")
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="So often; the median counts.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Measure each question at several sizes of the ledger, and the same run's count of its rows."""
     out = Console(stderr=as_json)
-    found: dict[int, dict[str, float]] = {}
+    found: dict[int, dict[str, Took]] = {}
     with _platform():
         for size in windows or [100, 10_000, 1_000_000]:
             with out.status(f"{size:,} windows"):
                 found[size] = _measure(size, repeat)
     results = [
-        {"windows": size, "question": question, "ms": took, "ratio": took / measured["count the ledger"]}
+        {"windows": size, "question": question, "ms": took.wall, "cpu_ms": took.cpu}
+        | {"cpu_ratio": took.cpu / measured[BASELINE].cpu}
         for size, measured in found.items()
         for question, took in measured.items()
     ]
     if as_json:
         typer.echo(json.dumps(results, indent=2))
         return
-    table = Table("median, ms (beside counting the ledger)", title=f"{os.getloadavg()[0]:.1f} processes at work")
+    table = Table("median", title=f"{os.getloadavg()[0]:.1f} processes at work, {os.cpu_count()} processors")
     for size in found:
-        table.add_column(f"{size:,} windows", justify="right")
+        table.add_column(f"{size:,} windows\nms", justify="right")
+        table.add_column("\ncpu ms", justify="right")
+        table.add_column("\ncpu ratio", justify="right")
     for question in found[min(found)]:
-        cells = [f"{row['ms']:,.1f} ({row['ratio']:.2f})" for row in results if row["question"] == question]
-        table.add_row(question, *cells)
+        rows = [row for row in results if row["question"] == question]
+        cells = [(f"{row['ms']:,.1f}", f"{row['cpu_ms']:,.1f}", f"{row['cpu_ratio']:,.2f}") for row in rows]
+        table.add_row(question, *chain.from_iterable(cells))
     out.print(table)
 
 
-def _measure(size: int, repeat: int) -> dict[str, float]:
-    """The median of each question, in milliseconds; they take turns, so that a busy moment touches all."""
+@dataclass(frozen=True)
+class Took:
+    """Milliseconds by the clock, and of the processor in the server."""
+
+    wall: float
+    cpu: float
+
+
+def _measure(size: int, repeat: int) -> dict[str, Took]:
+    """The medians of each question; they take turns, so that a busy moment touches all."""
     first = clock.now().replace(minute=0, second=0, microsecond=0) - size * HOUR
     with warehouse.session("postgres") as cursor:
         cursor.execute(FILLED, {"first": first, "windows": size})
     with warehouse.autocommitting("postgres") as cursor:
         cursor.execute("VACUUM ANALYZE")
-    took: dict[str, list[float]] = {}
+    took: dict[str, list[Took]] = {}
     for turn in range(repeat + 1):
         for question, (role, ask) in _questions(first, size).items():
             with warehouse.session(role) as cursor:
-                began = perf_counter()
+                began, busy = perf_counter(), _processor_ms(cursor)
                 ask(cursor)
-                seconds = perf_counter() - began
+                once = Took(1000 * (perf_counter() - began), _processor_ms(cursor) - busy)
                 # Only incidents that were looked for are kept: the first look opens them, later ones find them open.
                 if role == "postgres":
                     cursor.connection.rollback()
             # The first turn fills the caches.
-            took.setdefault(question, []).extend([seconds] * (turn > 0))
-    return {question: round(1000 * statistics.median(seconds), 3) for question, seconds in took.items()}
+            took.setdefault(question, []).extend([once] * (turn > 0))
+    return {
+        question: Took(*(round(statistics.median(values), 3) for values in zip(*map(astuple, all_), strict=True)))
+        for question, all_ in took.items()
+    }
+
+
+def _processor_ms(cursor: Cursor) -> float:
+    """What the server process of the session has had of the processor so far; Linux says so."""
+    pid = cursor.connection.info.backend_pid
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cursor], object]]]:
@@ -136,7 +166,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
         return now.read(cursor, warehouse.fetch_all(cursor))
 
     return {
-        "count the ledger": ("analyst", run("SELECT count(*) FROM ops.window_ledger")),
+        BASELINE: ("analyst", run("SELECT count(*) FROM ops.window_ledger")),
         "one ledger row": ("analyst", run(row)),
         "highwater status": ("analyst", _status),
         "ops.gaps": ("analyst", run("SELECT * FROM ops.gaps")),

@@ -24,12 +24,12 @@ MARKS = {
 """A window's state in a strip: letter, mark (readable without colour), colour, word."""
 
 STRIP = 120
-"""So many of the newest windows are drawn."""
+"""So many of the newest windows are looked at one by one and drawn; of all of them there are totals."""
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter a window."""
+    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter for each of the newest."""
 
     dataset: str
     dag_id: str
@@ -48,6 +48,7 @@ class DatasetStatus:
     rows_quarantined: int
     rows_deduplicated: int
     last_landed_at: datetime | None
+    windows_begun: int
     strip: str
     first_window: datetime | None
     checkpoint: dict[str, Any] | None
@@ -72,7 +73,7 @@ class Trouble:
 
 def read(cursor: Cursor) -> list[DatasetStatus]:
     """The status of every dataset, by name."""
-    warehouse.run_file(cursor, "ops/status.sql")
+    warehouse.run_file(cursor, "ops/status.sql", {"strip": STRIP})
     return [DatasetStatus(*row) for row in cursor.fetchall()]
 
 
@@ -110,10 +111,10 @@ def _heading(status: DatasetStatus) -> Text:
 def _strip(status: DatasetStatus) -> Text:
     line = Text()
     if status.first_window is not None:
-        hidden = len(status.strip) - STRIP
+        hidden = status.windows_begun - len(status.strip)
         line.append(f"{status.first_window:%Y-%m-%d} ")
         line.append(f"… {hidden} older … " if hidden > 0 else "", style="dim")
-    for letter in status.strip[-STRIP:]:
+    for letter in status.strip:
         mark, colour, _ = MARKS[letter]
         line.append(mark, style=colour)
     return line
