@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
+from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from rich.console import Console
 from rich.table import Table
@@ -70,6 +71,7 @@ def main(
         list[int] | None, typer.Option(help="Windows in the ledger; may be given several times.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="So often; the median counts.")] = 5,
+    patience: Annotated[int, typer.Option(min=1, help="Seconds after which a question is given up.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Measure each question at several sizes of the ledger, and the same run's count of its rows."""
@@ -78,7 +80,7 @@ def main(
     with _platform():
         for size in windows or [100, 10_000, 1_000_000]:
             with out.status(f"{size:,} windows"):
-                found[size] = _measure(size, repeat)
+                found[size] = _measure(size, repeat, patience)
     results = [
         {"windows": size, "question": question, "ms": took.wall, "cpu_ms": took.cpu}
         | {"cpu_ratio": took.cpu / measured[BASELINE].cpu}
@@ -108,7 +110,7 @@ class Took:
     cpu: float
 
 
-def _measure(size: int, repeat: int) -> dict[str, Took]:
+def _measure(size: int, repeat: int, patience: int) -> dict[str, Took]:
     """The medians of each question; they take turns, so that a busy moment touches all."""
     first = clock.now().replace(minute=0, second=0, microsecond=0) - size * HOUR
     with warehouse.session("postgres") as cursor:
@@ -116,17 +118,25 @@ def _measure(size: int, repeat: int) -> dict[str, Took]:
     with warehouse.autocommitting("postgres") as cursor:
         cursor.execute("VACUUM ANALYZE")
     took: dict[str, list[Took]] = {}
+    too_long = set()
     for turn in range(repeat + 1):
         for question, (role, ask) in _questions(first, size).items():
+            if question in too_long:
+                continue
             with warehouse.session(role) as cursor:
+                cursor.execute("SET LOCAL statement_timeout = %s", (1000 * patience,))
                 began, busy = perf_counter(), _processor_ms(cursor)
-                ask(cursor)
+                try:
+                    ask(cursor)
+                except errors.QueryCanceled:
+                    cursor.connection.rollback()
+                    too_long.add(question)
                 once = Took(1000 * (perf_counter() - began), _processor_ms(cursor) - busy)
                 # Only incidents that were looked for are kept: the first look opens them, later ones find them open.
                 if role == "postgres":
                     cursor.connection.rollback()
             # The first turn fills the caches.
-            took.setdefault(question, []).extend([once] * (turn > 0))
+            took.setdefault(question, []).extend([once] * (turn > 0 or question in too_long))
     return {
         question: Took(*(round(statistics.median(values), 3) for values in zip(*map(astuple, all_), strict=True)))
         for question, all_ in took.items()
@@ -183,7 +193,8 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
 
 def _status(cursor: Cursor) -> Any:
     """All that ``highwater status`` asks."""
-    return status.read(cursor), status.troubles(cursor), alerts.open_incidents(cursor), alerts.undelivered(cursor)
+    found = status.read(cursor)
+    return found, status.troubles(cursor, found), alerts.open_incidents(cursor), alerts.undelivered(cursor)
 
 
 @contextmanager

@@ -27,9 +27,13 @@ STRIP = 120
 """So many of the newest windows are looked at one by one and drawn; of all of them there are totals."""
 
 
+TROUBLES = 20
+"""So many stretches that have not landed are explained."""
+
+
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter for each of the newest."""
+    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter each for the newest."""
 
     dataset: str
     dag_id: str
@@ -53,6 +57,8 @@ class DatasetStatus:
     first_window: datetime | None
     checkpoint: dict[str, Any] | None
     """The row of ops.checkpoint_status as JSON; None for a dataset that is not loaded by its changes."""
+    not_landed: str
+    """The oldest stretches of due windows that have not landed, as Postgres writes them: where `troubles` looks."""
 
     @property
     def is_whole(self) -> bool:
@@ -73,13 +79,18 @@ class Trouble:
 
 def read(cursor: Cursor) -> list[DatasetStatus]:
     """The status of every dataset, by name."""
-    warehouse.run_file(cursor, "ops/status.sql", {"strip": STRIP})
+    warehouse.run_file(cursor, "ops/status.sql", {"strip": STRIP, "troubles": TROUBLES})
     return [DatasetStatus(*row) for row in cursor.fetchall()]
 
 
-def troubles(cursor: Cursor, most: int = 20) -> list[Trouble]:
-    """The stretches of due windows that have not landed, oldest first, at most so many."""
-    warehouse.run_file(cursor, "ops/troubles.sql", {"most": most})
+def troubles(cursor: Cursor, statuses: list[DatasetStatus]) -> list[Trouble]:
+    """The stretches of due windows that have not landed and why, oldest first, at most `TROUBLES`."""
+    values = {
+        "datasets": [status.dataset for status in statuses],
+        "not_landed": [status.not_landed for status in statuses],
+        "most": TROUBLES,
+    }
+    warehouse.run_file(cursor, "ops/troubles.sql", values)
     return [Trouble(*row) for row in cursor.fetchall()]
 
 
@@ -88,6 +99,8 @@ def as_json(statuses: list[DatasetStatus], found: list[Trouble]) -> dict[str, An
     datasets = [
         asdict(status) | {"lag": None if status.lag is None else status.lag.total_seconds()} for status in statuses
     ]
+    for row in datasets:
+        del row["not_landed"]
     return {"datasets": datasets, "not_landed": [asdict(trouble) for trouble in found]}
 
 

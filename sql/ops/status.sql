@@ -1,5 +1,5 @@
--- One row per dataset: how much of what is due has landed, how fresh it is, a letter each for its newest windows, and its
--- checkpoint if it has one.
+-- One row per dataset: how much of what is due has landed, how fresh it is, a letter each for its newest windows, its
+-- checkpoint if it has one, and the oldest stretches that have not landed.
 SELECT
     d.dataset,
     d.dag_id,
@@ -21,7 +21,8 @@ SELECT
     begun.windows AS windows_begun,
     newest.strip,
     CASE WHEN begun.windows > 0 THEN d.first_window END AS first_window,
-    to_jsonb(c) AS checkpoint
+    to_jsonb(c) AS checkpoint,
+    oldest.not_landed
 FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
 INNER JOIN ops.window_totals AS t USING (dataset)
@@ -49,5 +50,14 @@ CROSS JOIN
             'infinity'
         ) AS w
     ) AS newest
+CROSS JOIN
+    LATERAL (
+        SELECT coalesce(range_agg(o.stretch), '{}'::tstzmultirange)::text AS not_landed
+        FROM (
+            SELECT u.stretch FROM unnest(t.not_landed) AS u (stretch)
+            ORDER BY u.stretch
+            LIMIT %(troubles)s
+        ) AS o
+    ) AS oldest
 LEFT JOIN ops.checkpoint_status AS c USING (dataset)
 ORDER BY d.dataset;

@@ -1,5 +1,5 @@
--- One row per stretch of due windows that have not landed for one and the same reason and that no rule skips, the oldest
--- of each dataset first.
+-- One row per stretch of due windows that have not landed for one and the same reason and that no rule skips, oldest
+-- first. Looked for in the stretches not_landed of the datasets, as ops/status.sql gives them.
 WITH open_stretches AS (
     SELECT
         d.dataset,
@@ -7,8 +7,8 @@ WITH open_stretches AS (
         control.due_until(d, ops.clock()) AS due_until,
         o.stretch
     FROM control.datasets AS d
-    CROSS JOIN LATERAL ops.due_windows(d.dataset) AS w
-    CROSS JOIN LATERAL unnest(w.failed + w.missing) AS o (stretch)
+    INNER JOIN unnest(%(datasets)s::text[], %(not_landed)s::tstzmultirange[]) AS w (dataset, not_landed) USING (dataset)
+    CROSS JOIN LATERAL unnest(w.not_landed) AS o (stretch)
     -- Between two of them lies another window, so each gives one row at least.
     ORDER BY d.dataset ASC, o.stretch ASC
     LIMIT %(most)s
@@ -20,12 +20,12 @@ told_apart AS (
         o.dataset,
         o.step,
         o.stretch,
-        tstzmultirange(o.stretch) * (tstzmultirange(tstzrange(o.due_until - o.step, o.due_until)) + known.windows) AS busy
+        tstzmultirange(o.stretch)
+        * (tstzmultirange(tstzrange(o.due_until - o.step, o.due_until)) + known.windows) AS busy
     FROM open_stretches AS o
     CROSS JOIN
         LATERAL (
-            SELECT
-                coalesce(range_agg(tstzrange(k.window_start, k.window_start + o.step)), '{}'::tstzmultirange) AS windows
+            SELECT coalesce(range_agg(tstzrange(k.window_start, k.window_start + o.step)), '{}') AS windows
             FROM (
                 SELECT lower(a.window_range) AS window_start
                 FROM ops.attempts AS a

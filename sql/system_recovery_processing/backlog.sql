@@ -26,22 +26,22 @@ wanted AS (
 ),
 
 not_landed AS (
-    SELECT
-        tstzrange(edge.moment, edge.moment + n.step) AS window_range
+    SELECT tstzrange(edge.moment, edge.moment + n.step) AS window_range
     FROM wanted AS n
-    CROSS JOIN LATERAL unnest(
-        CASE
-            WHEN n.is_on THEN n.not_landed
-            ELSE
-                n.not_landed * (
-                    tstzmultirange(tstzrange(n.due_until - n.step, n.due_until))
-                    + CASE
-                        WHEN n.own_start IS NULL THEN '{}'::tstzmultirange
-                        ELSE tstzmultirange(tstzrange(n.own_start, n.own_start + n.step))
-                    END
-                )
-        END
-    ) AS o (stretch)
+    CROSS JOIN
+        LATERAL unnest(
+            CASE
+                WHEN n.is_on THEN n.not_landed
+                ELSE
+                    n.not_landed * (
+                        tstzmultirange(tstzrange(n.due_until - n.step, n.due_until))
+                        + CASE
+                            WHEN n.own_start IS NULL THEN '{}'::tstzmultirange
+                            ELSE tstzmultirange(tstzrange(n.own_start, n.own_start + n.step))
+                        END
+                    )
+            END
+        ) AS o (stretch)
     CROSS JOIN LATERAL generate_series(
         CASE
             WHEN %(newest)s

@@ -195,7 +195,17 @@ FOR EACH ROW WHEN (old.grid IS DISTINCT FROM new.grid) EXECUTE FUNCTION ops.coun
 
 -- Those of an older warehouse; the triggers' locks keep writers out until this is there.
 INSERT INTO ops.ledger_months
-SELECT c.* FROM ops.counted_months AS c
+SELECT
+    c.dataset,
+    c.month,
+    c.step,
+    c.landed,
+    c.skipped,
+    c.rows_extracted,
+    c.rows_published,
+    c.rows_quarantined,
+    c.rows_deduplicated
+FROM ops.counted_months AS c
 WHERE NOT EXISTS (SELECT FROM ops.ledger_months);
 
 -- What of a dataset landed or is skipped: as windows of its grid, and the stretches that are accounted for anyhow, be it
@@ -203,48 +213,41 @@ WHERE NOT EXISTS (SELECT FROM ops.ledger_months);
 CREATE OR REPLACE FUNCTION ops.accounted_for(
     wanted control.datasets, OUT landed tstzmultirange, OUT skipped tstzmultirange, OUT anyhow tstzmultirange
 )
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH stretches AS (
+BEGIN
+    SELECT
+        coalesce(range_agg(s.stretch) FILTER (WHERE s.has_landed AND (s.is_on_grid OR wanted.grid = 'watermark')), '{}'),
+        coalesce(range_agg(s.stretch) FILTER (WHERE NOT s.has_landed AND s.is_on_grid), '{}'),
+        coalesce(range_agg(s.stretch), '{}')
+    INTO landed, skipped, anyhow
+    FROM (
         SELECT
-            s.stretch,
-            s.has_landed,
-            m.step = wanted.step
-            AND mod(extract(EPOCH FROM lower(s.stretch) - wanted.first_window), extract(EPOCH FROM wanted.step)) = 0
+            k.stretch,
+            k.has_landed,
+            m.step = wanted.step AND date_bin(wanted.step, lower(k.stretch), wanted.first_window) = lower(k.stretch)
                 AS is_on_grid
         FROM ops.ledger_months AS m
         CROSS JOIN LATERAL (
             SELECT l.stretch, TRUE AS has_landed FROM unnest(m.landed) AS l (stretch)
             UNION ALL
-            SELECT k.stretch, FALSE AS has_landed FROM unnest(m.skipped) AS k (stretch)
-        ) AS s
+            SELECT l.stretch, FALSE AS has_landed FROM unnest(m.skipped) AS l (stretch)
+        ) AS k
         WHERE m.dataset = wanted.dataset
-    ),
-
-    known AS (
-        SELECT
-            coalesce(range_agg(stretch), '{}') AS anyhow,
-            coalesce(range_agg(stretch) FILTER (WHERE has_landed), '{}') AS landed_anyhow,
-            coalesce(range_agg(stretch) FILTER (WHERE has_landed AND is_on_grid), '{}') AS landed,
-            coalesce(range_agg(stretch) FILTER (WHERE NOT has_landed AND is_on_grid), '{}') AS skipped
-        FROM stretches
-    )
-
-    SELECT
-        CASE wanted.grid WHEN 'fixed' THEN k.landed ELSE control.windows_within(wanted, k.landed_anyhow) END,
-        k.skipped,
-        k.anyhow
-    FROM known AS k
+    ) AS s;
+    IF wanted.grid = 'watermark' THEN
+        landed := control.windows_within(wanted, landed);
+    END IF;
+END;
 $$;
 
 -- How many windows of the dataset's grid stretches of whole windows hold.
 CREATE OR REPLACE FUNCTION control.windows_in(wanted control.datasets, stretches tstzmultirange) RETURNS bigint
 LANGUAGE sql IMMUTABLE
-RETURN (
-    SELECT
-        coalesce(sum(extract(EPOCH FROM upper(s) - lower(s))) / extract(EPOCH FROM wanted.step), 0)::bigint
+AS $$
+    SELECT coalesce(extract(EPOCH FROM sum(upper(s) - lower(s))) / extract(EPOCH FROM wanted.step), 0)::bigint
     FROM unnest(stretches) AS s
-);
+$$;
 
 REVOKE EXECUTE ON FUNCTION
 ops.keep_landed_months, ops.keep_skipped_months, ops.count_months_again, ops.accounted_for

@@ -19,7 +19,7 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = OFF
 -- How many windows a series gives is a guess to the planner; looking each up in a table of them would take minutes.
-SET enable_nestloop = OFF
+SET enable_nestloop = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -194,6 +194,7 @@ CREATE OR REPLACE FUNCTION ops.due_windows(
     OUT missing tstzmultirange
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = OFF
+SET plan_cache_mode = FORCE_GENERIC_PLAN
 AS $$
 DECLARE
     known control.datasets;
@@ -228,8 +229,8 @@ BEGIN
         ) AS a
         LEFT JOIN ops.live_attempts AS live USING (attempt_id)
         WHERE
-            extract(EPOCH FROM upper(a.window_range) - lower(a.window_range)) = extract(EPOCH FROM known.step)
-            AND mod(extract(EPOCH FROM lower(a.window_range) - known.first_window), extract(EPOCH FROM known.step)) = 0
+            upper(a.window_range) - lower(a.window_range) = known.step
+            AND date_bin(known.step, lower(a.window_range), known.first_window) = lower(a.window_range)
         ORDER BY a.window_range ASC, a.attempt_id DESC
     ) AS latest;
     skipped := open_windows * unwanted - running + (open_windows * kept.skipped - running - failed);
@@ -241,7 +242,8 @@ $$;
 REVOKE EXECUTE ON FUNCTION ops.windows_between, ops.due_windows FROM public;
 GRANT EXECUTE ON FUNCTION ops.windows_between, ops.due_windows TO loader, analyst;
 
--- One row per dataset: its due windows by their states, and the rows of all that landed.
+-- One row per dataset: its due windows by their states, the rows of all that landed, and the stretches of what
+-- failed or is missing.
 CREATE OR REPLACE VIEW ops.window_totals AS
 SELECT
     d.dataset,
@@ -255,7 +257,8 @@ SELECT
     m.rows_published,
     m.rows_quarantined,
     m.rows_deduplicated,
-    newest.landed_at AS last_landed_at
+    newest.landed_at AS last_landed_at,
+    w.failed + w.missing AS not_landed
 FROM control.datasets AS d
 CROSS JOIN LATERAL ops.due_windows(d.dataset) AS w
 CROSS JOIN
@@ -382,4 +385,6 @@ SELECT
     sum(change) OVER (PARTITION BY dataset ORDER BY moment, change ROWS UNBOUNDED PRECEDING) AS windows_in_work
 FROM changes;
 
-GRANT SELECT ON ops.window_status, ops.window_totals, ops.gaps, ops.coverage, ops.freshness, ops.concurrency TO loader, analyst;
+GRANT SELECT ON
+ops.window_status, ops.window_totals, ops.gaps, ops.coverage, ops.freshness, ops.concurrency
+TO loader, analyst;
