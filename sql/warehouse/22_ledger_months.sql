@@ -208,8 +208,8 @@ SELECT
 FROM ops.counted_months AS c
 WHERE NOT EXISTS (SELECT FROM ops.ledger_months);
 
--- What of a dataset landed or is skipped: as windows of its grid, and the stretches that are accounted for anyhow, be it
--- by windows of a former grid.
+-- What of a dataset landed or is skipped: as windows of its grid, and what is accounted for anyhow, be it by windows of
+-- a former grid.
 CREATE OR REPLACE FUNCTION ops.accounted_for(
     wanted control.datasets, OUT landed tstzmultirange, OUT skipped tstzmultirange, OUT anyhow tstzmultirange
 )

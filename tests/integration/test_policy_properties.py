@@ -210,8 +210,8 @@ def test_all_agree_on_what_is_wanted(tables: Cursor, world: World) -> None:
 class Past:
     """What else has happened, each by the places of its windows.
 
-    ``twice_as_long`` landed when the grid was another; ``deleted`` and ``reloaded`` were landed before; ``tried`` are the
-    states of the latest attempts.
+    ``twice_as_long`` landed when the grid was another; ``deleted`` and ``reloaded`` were landed before; ``tried`` are
+    the states of the latest attempts.
     """
 
     twice_as_long: set[int]
@@ -271,7 +271,7 @@ def happen(cursor: Cursor, world: World, past: Past) -> None:
             )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), past=pasts(), begin=st.integers(-2, 42), length=st.integers(0, 42))
 def test_what_is_summed_up_or_bounded_says_what_every_window_says(
     tables: Cursor, world: World, past: Past, begin: int, length: int
@@ -286,7 +286,8 @@ def test_what_is_summed_up_or_bounded_says_what_every_window_says(
 
     tables.execute(
         "(SELECT * FROM ops.counted_months EXCEPT SELECT * FROM ops.ledger_months) UNION ALL"
-        " (SELECT * FROM ops.ledger_months WHERE landed <> '{}' OR skipped <> '{}' EXCEPT SELECT * FROM ops.counted_months)"
+        " (SELECT * FROM ops.ledger_months WHERE landed <> '{}' OR skipped <> '{}'"
+        " EXCEPT SELECT * FROM ops.counted_months)"
     )
     assert tables.fetchall() == [], "the triggers keep what counting gives"
 
