@@ -91,7 +91,8 @@ def status(
 ) -> None:
     """Show what is landed, what is missing and why: a strip a dataset, a mark a window."""
     with warehouse.session("analyst") as cursor:
-        found, troubles = statuses.read(cursor), statuses.troubles(cursor)
+        found = statuses.read(cursor)
+        troubles = statuses.troubles(cursor, found)
         incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
         answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)

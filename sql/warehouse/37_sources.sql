@@ -109,6 +109,7 @@ CREATE TABLE IF NOT EXISTS ops.source_checks (
 );
 
 CREATE INDEX IF NOT EXISTS source_checks_of_source ON ops.source_checks (source, check_id);
+CREATE INDEX IF NOT EXISTS source_checks_by_window ON ops.source_checks (source, lower(window_range));
 
 COMMENT ON COLUMN ops.source_checks.complete IS 'Whether the window is complete there; null: it is not due yet';
 COMMENT ON COLUMN ops.source_checks.latency_seconds IS 'How long it took to get the answer, or to give up';
