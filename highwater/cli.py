@@ -31,13 +31,13 @@ from highwater import (
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
-from highwater.errors import HighwaterError
+from highwater.errors import ConfigurationError, HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
 app.add_typer(cli_policy.app, name="policy")
-app.command()(cli_sources.sources)
+app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
@@ -91,7 +91,8 @@ def status(
 ) -> None:
     """Show what is landed, what is missing and why: a strip a dataset, a mark a window."""
     with warehouse.session("analyst") as cursor:
-        found, troubles = statuses.read(cursor), statuses.troubles(cursor)
+        found = statuses.read(cursor)
+        troubles = statuses.troubles(cursor, found)
         incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
         answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
@@ -104,8 +105,17 @@ def status(
 
 
 @app.command()
-def login() -> None:
+def login(
+    role: Annotated[
+        str | None, typer.Option("--role", help="Print the password of this role of the warehouse instead.")
+    ] = None,
+) -> None:
     """Show the address of Airflow's UI and its login."""
+    if role is not None:
+        if role not in credentials.LOGINS:
+            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.LOGINS)}")
+        typer.echo(credentials.password(role))
+        return
     out.print(f"address   {settings.get().ui_address}")
     out.print("user      admin")
     out.print(f"password  {credentials.secret('admin_password')}")

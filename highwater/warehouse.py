@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
 from highwater import clock, credentials, settings
-from highwater.errors import ConfigurationError
+from highwater.errors import ConfigurationError, NoRoom
 
 SQL = settings.ROOT / "sql"
 
@@ -80,9 +80,19 @@ def connect_metadata(role: str, database: str) -> Connection:
 
 @contextmanager
 def session(role: str, database: str | None = None) -> Iterator[Cursor]:
-    """A cursor in one transaction: committed at the end of the block, rolled back if it raises."""
-    with _link(role, database) as link, link, link.cursor() as cursor:
-        yield cursor
+    """A cursor in one transaction: committed at the end of the block, rolled back if it raises.
+
+    Raises:
+        NoRoom: the server's disk is full. Named here, lest who reads from a source meanwhile takes it for the source's.
+    """
+    with _link(role, database) as link:
+        try:
+            with link, link.cursor() as cursor:
+                yield cursor
+        except errors.DiskFull as error:
+            if error.cursor is not None and error.cursor.connection is not link:
+                raise
+            raise NoRoom(f"the warehouse has no room: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager
