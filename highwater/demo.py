@@ -141,7 +141,8 @@ def _summarise(end: Progress) -> None:
         table.add_row(name, value)
     out.print(table)
     with warehouse.session("analyst") as cursor:
-        out.print(status.draw(status.read(cursor), status.troubles(cursor)), soft_wrap=True)
+        found = status.read(cursor)
+        out.print(status.draw(found, status.troubles(cursor, found)), soft_wrap=True)
 
 
 def _what_next(once: bool) -> None:

@@ -48,7 +48,7 @@ def is_covered(dataset: str, hour: Window) -> bool:
     """Whether the ledger already covers the step of the grid that a run is for."""
     with warehouse.session("loader") as cursor:
         cursor.execute(
-            "SELECT coalesce(range_agg(window_range) @> %s, false) FROM ops.window_ledger WHERE dataset = %s",
+            "SELECT coalesce(range_agg(landed) @> %s, false) FROM ops.ledger_months WHERE dataset = %s",
             (ledger.as_range(hour), dataset),
         )
         return bool(warehouse.fetch_value(cursor))

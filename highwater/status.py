@@ -24,12 +24,16 @@ MARKS = {
 """A window's state in a strip: letter, mark (readable without colour), colour, word."""
 
 STRIP = 120
-"""So many of the newest windows are drawn."""
+"""So many of the newest windows are looked at one by one and drawn; of all of them there are totals."""
+
+
+TROUBLES = 20
+"""So many stretches that have not landed are explained."""
 
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter a window."""
+    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter each for the newest."""
 
     dataset: str
     dag_id: str
@@ -48,10 +52,13 @@ class DatasetStatus:
     rows_quarantined: int
     rows_deduplicated: int
     last_landed_at: datetime | None
+    windows_begun: int
     strip: str
     first_window: datetime | None
     checkpoint: dict[str, Any] | None
     """The row of ops.checkpoint_status as JSON; None for a dataset that is not loaded by its changes."""
+    not_landed: str
+    """The oldest stretches of due windows that have not landed, as Postgres writes them: where `troubles` looks."""
 
     @property
     def is_whole(self) -> bool:
@@ -72,13 +79,18 @@ class Trouble:
 
 def read(cursor: Cursor) -> list[DatasetStatus]:
     """The status of every dataset, by name."""
-    warehouse.run_file(cursor, "ops/status.sql")
+    warehouse.run_file(cursor, "ops/status.sql", {"strip": STRIP, "troubles": TROUBLES})
     return [DatasetStatus(*row) for row in cursor.fetchall()]
 
 
-def troubles(cursor: Cursor, most: int = 20) -> list[Trouble]:
-    """The stretches of due windows that have not landed, oldest first, at most so many."""
-    warehouse.run_file(cursor, "ops/troubles.sql", {"most": most})
+def troubles(cursor: Cursor, statuses: list[DatasetStatus]) -> list[Trouble]:
+    """The stretches of due windows that have not landed and why, oldest first, at most `TROUBLES`."""
+    values = {
+        "datasets": [status.dataset for status in statuses],
+        "not_landed": [status.not_landed for status in statuses],
+        "most": TROUBLES,
+    }
+    warehouse.run_file(cursor, "ops/troubles.sql", values)
     return [Trouble(*row) for row in cursor.fetchall()]
 
 
@@ -87,6 +99,8 @@ def as_json(statuses: list[DatasetStatus], found: list[Trouble]) -> dict[str, An
     datasets = [
         asdict(status) | {"lag": None if status.lag is None else status.lag.total_seconds()} for status in statuses
     ]
+    for row in datasets:
+        del row["not_landed"]
     return {"datasets": datasets, "not_landed": [asdict(trouble) for trouble in found]}
 
 
@@ -110,10 +124,10 @@ def _heading(status: DatasetStatus) -> Text:
 def _strip(status: DatasetStatus) -> Text:
     line = Text()
     if status.first_window is not None:
-        hidden = len(status.strip) - STRIP
+        hidden = status.windows_begun - len(status.strip)
         line.append(f"{status.first_window:%Y-%m-%d} ")
         line.append(f"… {hidden} older … " if hidden > 0 else "", style="dim")
-    for letter in status.strip[-STRIP:]:
+    for letter in status.strip:
         mark, colour, _ = MARKS[letter]
         line.append(mark, style=colour)
     return line

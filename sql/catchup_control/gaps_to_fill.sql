@@ -3,58 +3,73 @@
 -- catch-up is off. What was begun once and failed waits for a person.
 WITH frontiers AS (
     SELECT
+        d,
         d.dataset,
         d.dag_id,
-        catchup.is_on,
-        max(lower(a.window_range)) AS frontier
+        newest.frontier
     FROM control.datasets AS d
-    INNER JOIN ops.attempts AS a ON d.dataset = a.dataset AND d.dag_id = a.dag_id
     CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
-    WHERE d.grid = 'fixed' AND NOT d.fills_gaps AND a.run_id ~ '^(scheduled|backfill)__' AND catchup.is_on
-    GROUP BY d.dataset, d.dag_id, catchup.is_on
+    CROSS JOIN
+        LATERAL (
+            SELECT lower(a.window_range) AS frontier
+            FROM ops.attempts AS a
+            WHERE a.dataset = d.dataset AND a.dag_id = d.dag_id AND a.run_id ~ '^(scheduled|backfill)__'
+            ORDER BY lower(a.window_range) DESC
+            LIMIT 1
+        ) AS newest
+    WHERE d.grid = 'fixed' AND NOT d.fills_gaps AND catchup.is_on
 ),
 
 open_windows AS (
     SELECT
-        f.dataset,
-        f.dag_id,
-        f.frontier,
-        w.window_start,
-        w.window_end,
-        w.state = 'missing'
-        AND w.window_start < f.frontier
-        AND NOT EXISTS (
-            SELECT FROM control.backfill_windows AS b
+        f.*,
+        w.missing + w.running + w.failed AS not_landed,
+        w.missing * tstzmultirange(tstzrange(NULL, control.window_at_or_after(f.d, f.frontier))) - asked.windows AS lost
+    FROM frontiers AS f
+    CROSS JOIN LATERAL ops.due_windows(f.dataset) AS w
+    CROSS JOIN
+        LATERAL (
+            SELECT coalesce(range_agg(b.window_range), '{}'::tstzmultirange) AS windows
+            FROM control.backfill_windows AS b
             INNER JOIN control.backfills AS k USING (backfill_id)
             WHERE
-                k.dataset = f.dataset AND b.window_range = w.window_range AND b.action = 'load'
+                k.dataset = f.dataset AND b.action = 'load'
                 AND (k.via = 'policy' OR k.state IN ('requested', 'running', 'paused'))
-        ) AS is_lost
-    FROM frontiers AS f
-    INNER JOIN ops.window_status AS w USING (dataset)
-    WHERE w.is_due AND w.state NOT IN ('landed', 'skipped')
+        ) AS asked
 ),
 
-stretches AS (
+pieces AS (
     SELECT
-        dataset,
-        dag_id,
-        frontier,
-        window_start,
-        window_end,
-        is_lost,
-        count(*) FILTER (WHERE NOT is_lost) OVER (PARTITION BY dataset ORDER BY window_start) AS stretch
-    FROM open_windows
+        o.d,
+        o.dataset,
+        o.dag_id,
+        o.frontier,
+        p.piece,
+        p.is_lost,
+        count(*) FILTER (WHERE NOT p.is_lost) OVER (PARTITION BY o.dataset ORDER BY p.piece) AS stretch
+    FROM open_windows AS o
+    CROSS JOIN
+        LATERAL (
+            SELECT
+                l.piece,
+                TRUE AS is_lost
+            FROM unnest(o.lost) AS l (piece)
+            UNION ALL
+            SELECT
+                k.piece,
+                FALSE AS is_lost
+            FROM unnest(o.not_landed - o.lost) AS k (piece)
+        ) AS p
 )
 
 SELECT
     dataset,
     dag_id,
     frontier,
-    min(window_start) AS from_time,
-    max(window_end) AS to_time,
-    count(*) AS windows
-FROM stretches
+    lower(range_merge(range_agg(piece))) AS from_time,
+    upper(range_merge(range_agg(piece))) AS to_time,
+    control.windows_in(d, range_agg(piece)) AS windows
+FROM pieces
 WHERE is_lost
-GROUP BY dataset, dag_id, frontier, stretch
+GROUP BY d, dataset, dag_id, frontier, stretch
 ORDER BY dataset, from_time;

@@ -4,6 +4,10 @@ WITH wanted AS (
         d,
         d.dataset,
         make_interval(secs => extract(EPOCH FROM d.step)) AS step,
+        -- The start of the first window that has not begun.
+        d.first_window + make_interval(secs => extract(EPOCH FROM d.step) * greatest(0, 1 + floor(
+            extract(EPOCH FROM ops.clock() - d.first_window) / extract(EPOCH FROM d.step)
+        ))) AS next_start,
         catchup.is_on,
         catchup.reason AS off_because
     FROM control.datasets AS d
@@ -16,10 +20,8 @@ begun AS (
         w.window_range,
         w.state,
         w.reason
-    FROM ops.window_status AS w
-    WHERE w.dataset = %(dataset)s
-    ORDER BY w.window_start DESC
-    LIMIT %(last)s
+    FROM wanted AS n
+    CROSS JOIN LATERAL ops.windows_between(n.dataset, n.next_start - %(last)s * n.step, n.next_start) AS w
 ),
 
 coming AS (
@@ -28,14 +30,7 @@ coming AS (
         'to come' AS state,
         NULL AS reason
     FROM wanted AS n
-    CROSS JOIN
-        LATERAL (
-            SELECT coalesce(max(w.window_end), (n.d).first_window) AS moment FROM ops.window_status AS w
-            WHERE w.dataset = n.dataset
-        ) AS next_one
-    CROSS JOIN LATERAL generate_series(
-        next_one.moment, next_one.moment + (%(next)s - 1) * n.step, n.step
-    ) AS edge (moment)
+    CROSS JOIN LATERAL generate_series(n.next_start, n.next_start + (%(next)s - 1) * n.step, n.step) AS edge (moment)
 )
 
 SELECT

@@ -5,9 +5,9 @@ SELECT
     r.dataset,
     f.landed_until,
     d.next_start + make_interval(secs => extract(EPOCH FROM d.step)) + d.due_after AS next_expected,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'landed') AS landed,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'skipped') AS skipped,
-    count(*) FILTER (WHERE w.is_due AND w.state IN ('missing', 'failed', 'running')) AS missing,
+    t.windows_landed AS landed,
+    t.windows_skipped AS skipped,
+    t.windows_missing + t.windows_failed + t.windows_running AS missing,
     r.catch_up,
     r.catches_up,
     r.reason,
@@ -25,8 +25,5 @@ INNER JOIN (
     FROM control.datasets AS datasets
 ) AS d USING (dataset)
 INNER JOIN ops.freshness AS f USING (dataset)
-LEFT JOIN ops.window_status AS w USING (dataset)
-GROUP BY
-    r.source, r.dataset, f.landed_until, d.next_start, d.step, d.due_after, r.catch_up, r.catches_up, r.reason,
-    r.reliability, r.reliability_threshold, r.checks, r.good_checks, r.last_failure_at, r.since_last_failure
+INNER JOIN ops.window_totals AS t USING (dataset)
 ORDER BY r.source;

@@ -1,4 +1,5 @@
--- One row per dataset: how much of what is due has landed, how fresh it is, and its checkpoint if it has one.
+-- One row per dataset: how much of what is due has landed, how fresh it is, a letter each for its newest windows, its
+-- checkpoint if it has one, and the oldest stretches that have not landed.
 SELECT
     d.dataset,
     d.dag_id,
@@ -6,28 +7,57 @@ SELECT
     f.landed_until,
     f.lag,
     f.is_stale,
-    count(*) FILTER (WHERE w.is_due) AS windows_due,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'landed') AS windows_landed,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'running') AS windows_running,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'failed') AS windows_failed,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'skipped') AS windows_skipped,
-    count(*) FILTER (WHERE w.is_due AND w.state = 'missing') AS windows_missing,
-    coalesce(sum(w.rows_extracted), 0)::bigint AS rows_extracted,
-    coalesce(sum(w.rows_published), 0)::bigint AS rows_published,
-    coalesce(sum(w.rows_quarantined), 0)::bigint AS rows_quarantined,
-    coalesce(sum(w.rows_deduplicated), 0)::bigint AS rows_deduplicated,
-    max(w.landed_at) AS last_landed_at,
-    coalesce(string_agg(
-        CASE w.state
-            WHEN 'landed' THEN 'L' WHEN 'running' THEN 'R' WHEN 'failed' THEN 'F'
-            WHEN 'skipped' THEN 'S' WHEN 'missing' THEN 'M' ELSE 'N'
-        END, '' ORDER BY w.window_start
-    ), '') AS strip,
-    min(w.window_start) AS first_window,
-    to_jsonb(c) AS checkpoint
+    t.windows_due,
+    t.windows_landed,
+    t.windows_running,
+    t.windows_failed,
+    t.windows_skipped,
+    t.windows_missing,
+    t.rows_extracted,
+    t.rows_published,
+    t.rows_quarantined,
+    t.rows_deduplicated,
+    t.last_landed_at,
+    begun.windows AS windows_begun,
+    newest.strip,
+    CASE WHEN begun.windows > 0 THEN d.first_window END AS first_window,
+    to_jsonb(c) AS checkpoint,
+    oldest.not_landed
 FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
-LEFT JOIN ops.window_status AS w USING (dataset)
+INNER JOIN ops.window_totals AS t USING (dataset)
+CROSS JOIN
+    LATERAL (
+        SELECT
+            greatest(0, 1 + floor(
+                extract(EPOCH FROM ops.clock() - d.first_window) / extract(EPOCH FROM d.step)
+            ))::bigint AS windows
+    ) AS begun
+CROSS JOIN
+    LATERAL (
+        SELECT
+            coalesce(string_agg(
+                CASE w.state
+                    WHEN 'landed' THEN 'L' WHEN 'running' THEN 'R' WHEN 'failed' THEN 'F'
+                    WHEN 'skipped' THEN 'S' WHEN 'missing' THEN 'M' ELSE 'N'
+                END, '' ORDER BY w.window_range
+            ), '') AS strip
+        FROM ops.windows_between(
+            d.dataset,
+            d.first_window + make_interval(
+                secs => extract(EPOCH FROM d.step) * greatest(0, begun.windows - %(strip)s)
+            ),
+            'infinity'
+        ) AS w
+    ) AS newest
+CROSS JOIN
+    LATERAL (
+        SELECT coalesce(range_agg(o.stretch), '{}'::tstzmultirange)::text AS not_landed
+        FROM (
+            SELECT u.stretch FROM unnest(t.not_landed) AS u (stretch)
+            ORDER BY u.stretch
+            LIMIT %(troubles)s
+        ) AS o
+    ) AS oldest
 LEFT JOIN ops.checkpoint_status AS c USING (dataset)
-GROUP BY d.dataset, d.dag_id, d.published_table, f.landed_until, f.lag, f.is_stale, to_jsonb(c)
 ORDER BY d.dataset;

@@ -2,15 +2,18 @@
 -- most wants to be seen, and the reason of the first window in that state.
 WITH windows AS (
     SELECT
+        d.dataset,
         s.*,
+        lower(s.window_range) AS window_start,
+        upper(s.window_range) AS window_end,
         CASE
-            WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', s.window_start)
-            ELSE s.window_start
+            WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', lower(s.window_range))
+            ELSE lower(s.window_range)
         END AS cell_start,
         array_position(ARRAY['failed', 'running', 'missing', 'landed', 'skipped', 'not due'], s.state) AS urgency
-    FROM ops.window_status AS s
-    INNER JOIN control.datasets AS d USING (dataset)
-    WHERE s.dataset = any(%(datasets)s::text[]) AND s.window_start >= %(since)s AND s.window_start < %(until)s
+    FROM control.datasets AS d
+    CROSS JOIN LATERAL ops.windows_between(d.dataset, %(since)s, %(until)s) AS s
+    WHERE d.dataset = any(%(datasets)s::text[])
 ),
 
 tries AS (

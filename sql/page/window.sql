@@ -1,8 +1,8 @@
 -- What is known of one window: its state, the ledger row or rows it rests on, and what the policy says of it.
 SELECT
-    s.dataset,
-    s.window_start,
-    s.window_end,
+    d.dataset,
+    lower(s.window_range) AS window_start,
+    upper(s.window_range) AS window_end,
     s.state,
     s.reason,
     s.version,
@@ -19,7 +19,8 @@ SELECT
     v.reason AS policy_reason,
     c.is_on AS catches_up,
     c.reason AS catch_up_reason
-FROM ops.window_status AS s
+FROM control.datasets AS d
+CROSS JOIN LATERAL ops.windows_between(d.dataset, %(since)s, %(since)s::timestamptz + '1 microsecond'::interval) AS s
 LEFT JOIN LATERAL (
     SELECT
         k.content_hash,
@@ -27,8 +28,8 @@ LEFT JOIN LATERAL (
         k.dag_id,
         k.run_id
     FROM ops.window_ledger AS k
-    WHERE k.dataset = s.dataset AND k.window_range @> (s.window_end - '1 microsecond'::interval)
+    WHERE k.dataset = d.dataset AND k.window_range @> (upper(s.window_range) - '1 microsecond'::interval)
 ) AS l ON TRUE
-LEFT JOIN LATERAL control.policy_verdict(s.dataset, s.window_range, ops.clock()) AS v ON TRUE
-CROSS JOIN LATERAL control.catchup_is_on(s.dataset) AS c
-WHERE s.dataset = %(dataset)s AND s.window_start = %(since)s;
+LEFT JOIN LATERAL control.policy_verdict(d.dataset, s.window_range, ops.clock()) AS v ON TRUE
+CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS c
+WHERE d.dataset = %(dataset)s;

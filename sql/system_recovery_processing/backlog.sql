@@ -1,27 +1,70 @@
 -- One row per due window of the dataset that has neither landed nor is skipped, oldest first or newest first. A window
 -- that was refused waits for a person and is no part of it: clearing its own run asks for it again. While catch-up is
 -- off it is the newest one alone.
+WITH refused AS MATERIALIZED (
+    SELECT DISTINCT u.window_range
+    FROM ops.unresolved_attempts AS u
+    WHERE u.dataset = %(dataset)s AND u.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+),
+
+wanted AS (
+    SELECT
+        d.dataset,
+        make_interval(secs => extract(EPOCH FROM d.step)) AS step,
+        control.due_until(d, ops.clock()) AS due_until,
+        catchup.is_on,
+        w.missing + w.running + w.failed AS not_landed,
+        d.first_window + floor(
+            extract(EPOCH FROM %(own)s::timestamptz - d.first_window) / extract(EPOCH FROM d.step)
+        )::bigint * make_interval(secs => extract(EPOCH FROM d.step)) AS own_start,
+        -- So many windows of a stretch are enough, whichever of them were refused.
+        (%(most)s + (SELECT count(*) FROM refused)) * extract(EPOCH FROM d.step) AS seconds
+    FROM control.datasets AS d
+    CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
+    CROSS JOIN LATERAL ops.due_windows(d.dataset) AS w
+    WHERE d.dataset = %(dataset)s
+),
+
+not_landed AS (
+    SELECT tstzrange(edge.moment, edge.moment + n.step) AS window_range
+    FROM wanted AS n
+    CROSS JOIN
+        LATERAL unnest(
+            CASE
+                WHEN n.is_on THEN n.not_landed
+                ELSE
+                    n.not_landed * (
+                        tstzmultirange(tstzrange(n.due_until - n.step, n.due_until))
+                        + CASE
+                            WHEN n.own_start IS NULL THEN '{}'::tstzmultirange
+                            ELSE tstzmultirange(tstzrange(n.own_start, n.own_start + n.step))
+                        END
+                    )
+            END
+        ) AS o (stretch)
+    CROSS JOIN LATERAL generate_series(
+        CASE
+            WHEN %(newest)s
+                THEN greatest(lower(o.stretch), upper(o.stretch) - make_interval(secs => n.seconds))
+            ELSE lower(o.stretch)
+        END,
+        CASE
+            WHEN %(newest)s THEN upper(o.stretch)
+            ELSE least(upper(o.stretch), lower(o.stretch) + make_interval(secs => n.seconds))
+        END - n.step,
+        n.step
+    ) AS edge (moment)
+)
+
 SELECT
-    w.window_start,
-    w.window_end
-FROM ops.window_status AS w
-INNER JOIN control.datasets AS d USING (dataset)
-CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
+    lower(w.window_range) AS window_start,
+    upper(w.window_range) AS window_end
+FROM not_landed AS w
 WHERE
-    w.dataset = %(dataset)s
-    AND w.is_due
-    AND w.state NOT IN ('landed', 'skipped')
-    AND (
-        catchup.is_on OR w.window_end = control.due_until(d, ops.clock()) OR w.window_range @> %(own)s::timestamptz
-    )
-    AND (
-        w.window_range @> %(own)s::timestamptz
-        OR NOT EXISTS (
-            SELECT FROM ops.unresolved_attempts AS u
-            WHERE
-                u.dataset = w.dataset AND u.window_range = w.window_range
-                AND u.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
-        )
-    )
-ORDER BY CASE WHEN %(newest)s THEN -extract(EPOCH FROM w.window_start) ELSE extract(EPOCH FROM w.window_start) END
+    w.window_range @> %(own)s::timestamptz
+    OR w.window_range NOT IN (SELECT r.window_range FROM refused AS r)
+ORDER BY
+    CASE
+        WHEN %(newest)s THEN -extract(EPOCH FROM lower(w.window_range)) ELSE extract(EPOCH FROM lower(w.window_range))
+    END
 LIMIT %(most)s;

@@ -24,6 +24,8 @@ ADD COLUMN IF NOT EXISTS source text;
 
 CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(window_range));
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
+CREATE INDEX IF NOT EXISTS attempts_of_schedule ON ops.attempts (dataset, dag_id, lower(window_range))
+WHERE run_id ~ '^(scheduled|backfill)__';
 CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE state = 'running';
 
 COMMENT ON COLUMN ops.attempts.seconds IS 'Measured by a clock that does not jump';

@@ -111,6 +111,14 @@ CREATE INDEX IF NOT EXISTS attempts_succeeded ON ops.attempts (dataset, stage, a
 -- for is done: the same stage later (of any window, where the source is what failed or the dataset has no fixed
 -- windows), or the window's load.
 CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+WITH datasets AS MATERIALIZED (
+    SELECT
+        d.dataset,
+        d.grid,
+        control.unwanted(d.dataset, ops.clock()) AS unwanted
+    FROM control.datasets AS d
+)
+
 SELECT
     a.attempt_id,
     a.dataset,
@@ -120,30 +128,44 @@ SELECT
     a.error_kind,
     a.source
 FROM ops.attempts AS a
-INNER JOIN control.datasets AS d ON a.dataset = d.dataset
+INNER JOIN datasets AS d ON a.dataset = d.dataset
 WHERE
     (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'SourceAway'))
+    AND NOT d.unwanted @> a.window_range
+    -- OFFSET is a fence: what there is of one window is looked up, never all that succeeded.
     AND NOT EXISTS (
         SELECT FROM ops.attempts AS later
         WHERE
-            later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage = a.stage
-            AND later.attempt_id > a.attempt_id
-            AND (later.window_range = a.window_range OR d.grid = 'watermark' OR a.error_kind = 'SourceAway')
+            later.state = 'succeeded' AND later.dataset = a.dataset
+            AND lower(later.window_range) = lower(a.window_range) AND later.window_range = a.window_range
+            AND (
+                (later.attempt_id > a.attempt_id AND later.stage IN (a.stage, 'load', 'update_checkpoint'))
+                -- An orphan that died while another attempt of its run did the same stage left nothing undone.
+                OR (
+                    a.state = 'lost' AND later.stage = a.stage AND later.run_id = a.run_id
+                    AND later.ended_at >= a.started_at
+                )
+            )
+        ORDER BY later.attempt_id
+        OFFSET 0
     )
-    AND NOT EXISTS (
-        SELECT FROM ops.attempts AS later
-        WHERE
-            later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage IN ('load', 'update_checkpoint')
-            AND later.attempt_id > a.attempt_id
-            AND (later.window_range = a.window_range OR d.grid = 'watermark')
+    AND NOT (
+        (d.grid = 'watermark' OR a.error_kind = 'SourceAway')
+        AND EXISTS (
+            SELECT FROM ops.attempts AS later
+            WHERE
+                later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage = a.stage
+                AND later.attempt_id > a.attempt_id
+        )
     )
-    -- An orphan that died while another attempt of its run did the same stage left nothing undone.
-    AND NOT EXISTS (
-        SELECT FROM ops.attempts AS twin
-        WHERE
-            a.state = 'lost' AND twin.state = 'succeeded' AND twin.dataset = a.dataset
-            AND twin.stage = a.stage AND twin.window_range = a.window_range AND twin.run_id = a.run_id
-            AND twin.ended_at >= a.started_at
+    AND NOT (
+        d.grid = 'watermark'
+        AND EXISTS (
+            SELECT FROM ops.attempts AS later
+            WHERE
+                later.state = 'succeeded' AND later.dataset = a.dataset
+                AND later.stage IN ('load', 'update_checkpoint') AND later.attempt_id > a.attempt_id
+        )
     )
     -- One that died after it had published: its run wrote the summary, or somebody did in its place.
     AND NOT EXISTS (
@@ -156,8 +178,7 @@ WHERE
     AND NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
-    )
-    AND (control.policy_verdict(a.dataset, a.window_range, ops.clock())).rule IS NULL;
+    );
 
 -- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
 -- until then it is being caught up with.

@@ -250,9 +250,9 @@ CROSS JOIN
             count(*) FILTER (WHERE s.state = 'skipped') AS lost,
             count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped')) AS windows_left,
             count(*) FILTER (WHERE s.landed_at >= i.opened_at) AS landed_since
-        FROM ops.window_status AS s
-        INNER JOIN control.datasets AS d USING (dataset)
-        WHERE s.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
+        FROM control.datasets AS d
+        CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
+        WHERE d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
     ) AS w
 CROSS JOIN
     LATERAL (

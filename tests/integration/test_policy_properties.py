@@ -3,9 +3,11 @@ ops.window_status want the same windows; none overlaps another, and none is lost
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, policy, policy_reader, warehouse
+from highwater import clock, policy, policy_reader, recovery, warehouse
+from highwater import status as statuses
 from highwater.ledger import as_range
 from highwater.policy import Policy
 from highwater.windows import Grid, Window
@@ -201,3 +204,131 @@ def test_all_agree_on_what_is_wanted(tables: Cursor, world: World) -> None:
     assert runs(world, known, latest=None) == (ended if world.enabled else newest), "the schedule"
     if due or any(window.end + world.due_after <= world.now for window in expected):
         assert planned(tables, world) == due
+
+
+@dataclass(frozen=True)
+class Past:
+    """What else has happened, each by the places of its windows.
+
+    ``twice_as_long`` landed when the grid was another; ``deleted`` and ``reloaded`` were landed before; ``tried`` are
+    the states of the latest attempts.
+    """
+
+    twice_as_long: set[int]
+    deleted: set[int]
+    reloaded: set[int]
+    skipped: set[int]
+    unskipped: set[int]
+    tried: dict[int, str]
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> Past:
+    places = st.integers(0, 40)
+    some = st.sets(places, max_size=12)
+    states = st.sampled_from(["running", "succeeded", "retrying", "failed", "lost"])
+    return Past(
+        draw(some), draw(some), draw(some), draw(some), draw(some), draw(st.dictionaries(places, states, max_size=12))
+    )
+
+
+def happen(cursor: Cursor, world: World, past: Past) -> None:
+    """Put the past into the tables, beside what landed of the world."""
+    windows = dict(enumerate(world.expected()))
+    for table in ("ops.skipped_windows", "ops.attempts"):
+        cursor.execute(f"DELETE FROM {table} WHERE dataset = %s", (DATASET,))
+
+    def ranges(places: set[int]) -> tuple[str, list[Any]]:
+        return DATASET, [as_range(windows[n]) for n in sorted(places) if n in windows]
+
+    known = "WHERE dataset = %s AND window_range = ANY(%s::tstzrange[])"
+    cursor.execute(f"DELETE FROM ops.window_ledger {known}", ranges(past.deleted))
+    cursor.execute(
+        f"UPDATE ops.window_ledger SET version = version + 1, rows_extracted = 7, rows_published = 7 {known}",
+        ranges(past.reloaded),
+    )
+    long = [
+        Window(windows[n].start, windows[n].end + world.grid.step) for n in sorted(past.twice_as_long) if n in windows
+    ]
+    cursor.execute(
+        "INSERT INTO ops.window_ledger"
+        " SELECT %s, w, 1, 5, 5, 0, 0, 'x', NULL, 's', 'trying', 'r', %s FROM unnest(%s::tstzrange[]) AS w"
+        " ON CONFLICT DO NOTHING",
+        (DATASET, world.now, [as_range(window) for window in long]),
+    )
+    cursor.execute(
+        "INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason)"
+        " SELECT %s, w, 'a rule', 'a reason' FROM unnest(%s::tstzrange[]) AS w",
+        ranges(past.skipped),
+    )
+    cursor.execute(f"DELETE FROM ops.skipped_windows {known}", ranges(past.unskipped))
+    for n, state in past.tried.items():
+        if n in windows:
+            cursor.execute(
+                "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
+                " error, started_at) VALUES (%s, %s, 'load', 'trying', 'r', 1, 'here', 1, %s, %s, %s)",
+                (DATASET, as_range(windows[n]), state, f"error {n % 2}", world.now),
+            )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=worlds(), past=pasts(), begin=st.integers(-2, 42), length=st.integers(0, 42))
+def test_what_is_summed_up_or_bounded_says_what_every_window_says(
+    tables: Cursor, world: World, past: Past, begin: int, length: int
+) -> None:
+    set_up(tables, world)
+    happen(tables, world, past)
+    every = (
+        "SELECT window_start, window_end, state, reason, is_due FROM ops.window_status WHERE dataset = %s ORDER BY 1"
+    )
+    tables.execute(every, (DATASET,))
+    seen = warehouse.fetch_all(tables)
+
+    tables.execute(
+        "(SELECT * FROM ops.counted_months EXCEPT SELECT * FROM ops.ledger_months) UNION ALL"
+        " (SELECT * FROM ops.ledger_months WHERE landed <> '{}' OR skipped <> '{}'"
+        " EXCEPT SELECT * FROM ops.counted_months)"
+    )
+    assert tables.fetchall() == [], "the triggers keep what counting gives"
+
+    found = {status.dataset: status for status in statuses.read(tables)}
+    totals, states = found[DATASET], Counter(row.state for row in seen if row.is_due)
+    assert totals.windows_due == sum(states.values())
+    counted = {
+        state: getattr(totals, f"windows_{state}") for state in ("landed", "running", "failed", "skipped", "missing")
+    }
+    assert +Counter(counted) == states
+    assert totals.windows_begun == len(seen)
+    tables.execute("SELECT coalesce(sum(rows_published), 0) FROM ops.window_ledger WHERE dataset = %s", (DATASET,))
+    assert totals.rows_published == warehouse.fetch_value(tables)
+
+    since = BEGIN + begin * world.grid.step
+    until = since + length * world.grid.step
+    tables.execute(
+        "SELECT lower(window_range), state, reason FROM ops.windows_between(%s, %s, %s) ORDER BY 1",
+        (DATASET, since, until),
+    )
+    assert [tuple(row) for row in tables.fetchall()] == [
+        (row.window_start, row.state, row.reason) for row in seen if since <= row.window_start < until
+    ]
+
+    stretches = []
+    for (is_open, state, reason), rows in groupby(
+        seen, lambda row: (row.is_due and row.state in ("failed", "missing"), row.state, row.reason)
+    ):
+        if is_open:
+            joined = list(rows)
+            stretches.append(statuses.Trouble(DATASET, joined[0].window_start, joined[-1].window_end, state, reason))
+    assert statuses.troubles(tables, [totals]) == stretches[: statuses.TROUBLES]
+
+    for newest in (False, True):
+        to_load = [
+            Window(row.window_start, row.window_end)
+            for row in seen
+            if row.is_due and row.state not in ("landed", "skipped")
+        ]
+        expected = to_load[::-1] if newest else to_load
+        if not world.enabled:
+            due = [row for row in seen if row.is_due]
+            expected = [window for window in to_load if window.end == due[-1].window_end]
+        assert recovery.backlog(tables, DATASET, 3, newest=newest) == expected[:3]
