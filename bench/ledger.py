@@ -62,7 +62,7 @@ attempt."""
 LANDING = """
 INSERT INTO ops.window_ledger
 SELECT 'hourly', window_range, 1, 1000, 998, 1, 1, 'x', NULL, 'set', 'dag', 'run', ops.clock()
-FROM ops.gaps WHERE dataset = 'hourly' LIMIT 1
+FROM (VALUES (tstzrange(%(never_begun)s, %(never_begun)s + '1 hour'::interval))) AS w (window_range)
 """
 
 
@@ -154,7 +154,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
     tomorrow = clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + DAY
     middle = first + size // 2 * HOUR
     row = "SELECT * FROM ops.window_ledger WHERE dataset = %(dataset)s AND window_range @> %(since)s::timestamptz"
-    values = {"dataset": DATASET, "since": middle, "datasets": [DATASET]}
+    values = {"dataset": DATASET, "since": middle, "never_begun": first + 50 * HOUR}
 
     def run(statement: str) -> Callable[[Cursor], object]:
         def ask(cursor: Cursor) -> object:
