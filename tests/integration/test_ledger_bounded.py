@@ -71,3 +71,19 @@ def test_what_is_asked_touches_no_more_of_a_long_ledger(ledger: Cursor) -> None:
     whole = warehouse.fetch_value(ledger)
     too_much = [question for question, of in touched.items() if of["long"] - of["short"] > whole / 8]
     assert not too_much, f"the ledger has {whole} pages, and these were touched: {touched}"
+
+
+def test_months_that_are_missing_or_of_another_grid_are_counted_again(ledger: Cursor) -> None:
+    differ = "SELECT count(*) FROM (SELECT * FROM ops.counted_months EXCEPT SELECT * FROM ops.ledger_months) AS d"
+    ledger.execute("DELETE FROM ops.ledger_months")
+    ledger.execute(differ)
+    assert warehouse.fetch_value(ledger) > 20, "as in a warehouse of an older Highwater"
+    warehouse.run_file(ledger, "warehouse/22_ledger_months.sql")
+    ledger.execute(differ)
+    assert warehouse.fetch_value(ledger) == 0
+    ledger.execute("UPDATE control.datasets SET grid = 'watermark' WHERE dataset = 'short'")
+    ledger.execute(differ)
+    assert warehouse.fetch_value(ledger) == 0
+    ledger.execute("TRUNCATE ops.window_ledger, ops.skipped_windows CASCADE")
+    ledger.execute("SELECT count(*) FROM ops.ledger_months WHERE landed <> '{}' OR rows_extracted <> 0")
+    assert warehouse.fetch_value(ledger) == 0
