@@ -6,28 +6,23 @@ import json
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
+import measuring
 import typer
-from rich.console import Console
-from rich.table import Table
+from measuring import AsJson, Figure
 
-from highwater import bootstrap, local_server, settings, warehouse
+from highwater import settings, warehouse
 from highwater.local_platform import LocalAirflow
 
 SEEN = {
     "Airflow's list of DAGs": ("/dags", "a[href*='/dags/historical_sales_migration']"),
     "the page by itself": ("/highwater/?days=365", "a.c.landed"),
-    "the page within Airflow": (
-        "/plugin/highwater",
-        "a.c.landed",
-    ),
+    "the page within Airflow": ("/plugin/highwater", "a.c.landed"),
 }
 """Each with its path, and what must be seen for it to count as there."""
 
@@ -56,23 +51,20 @@ ANALYZE;
 
 
 def main(
-    times: Annotated[int, typer.Option(help="How often each is loaded.")] = 15,
+    repeat: Annotated[int, typer.Option(min=1, help="How often each is loaded; the median counts.")] = 15,
     chromium: Annotated[str, typer.Option(help="The browser.")] = shutil.which("chromium") or "chromium",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Load each in turn, with a warm cache; the medians of the first paint and of the moment its content is there."""
+    """Load each in turn, with a warm cache: when something is painted, and when its content is there."""
     with _platform():
-        found = _measure(times, chromium)
-    base = found["Airflow's list of DAGs"]["content"]
-    for row in found.values():
-        row["ratio"] = row["content"] / base
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    table = Table("", "first paint, ms", "content, ms", "ratio")
-    for name, row in found.items():
-        table.add_row(name, f"{row['paint']:.0f}", f"{row['content']:.0f}", f"{row['ratio']:.2f}")
-    Console().print(table)
+        found = _measure(repeat, chromium)
+    (beside, base), *ours = found.items()
+    figures = [
+        Figure(name, moment, row[kind], beside, base[kind], "ms", aim=1)
+        for name, row in ours
+        for kind, moment in (("paint", "first paint"), ("content", "content there"))
+    ]
+    measuring.show(figures, as_json)
 
 
 def _measure(times: int, chromium: str) -> dict[str, dict[str, float]]:
@@ -107,22 +99,14 @@ def _first_paint(page: Any) -> float:
 
 @contextmanager
 def _platform() -> Iterator[None]:
-    """A platform of its own with every DAG, all paused, and a ledger of five years of days."""
-    home = Path(tempfile.mkdtemp(prefix="highwater-bench-"))
-    home.chmod(0o755)
-    os.environ |= {"HIGHWATER_HOME": str(home), "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True"}
-    settings.get.cache_clear()
-    try:
-        local_server.start()
-        bootstrap.run()
+    """A running Airflow with every DAG, all paused, and a ledger of five years of days."""
+    os.environ["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] = "True"
+    with measuring.platform():
         with warehouse.session("postgres") as cursor:
             cursor.execute(YEAR)
         with LocalAirflow() as airflow:
             airflow.wait_until_healthy()
             yield
-    finally:
-        local_server.remove()
-        shutil.rmtree(home)
 
 
 if __name__ == "__main__":

@@ -2,72 +2,58 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import statistics
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from time import perf_counter
-from typing import Annotated
 
+import measuring
 import typer
-from rich.console import Console
+from measuring import AsJson, Figure, Repeat
 
-from highwater import backfill, bootstrap, clock, ledger, local_server, settings, warehouse
+from highwater import backfill, clock, ledger, warehouse
 from highwater.backfill import Request
 
 HOURS = 87_600
 
 
-def main(
-    repeats: Annotated[int, typer.Option(help="So often; the median counts.", min=1)] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-) -> None:
+def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
     """Plan 87,600 windows of which a third has landed, with weekdays and a date left out; then ask for them."""
     with _platform() as asked, warehouse.session("loader") as cursor:
+
+        def bare_grid() -> None:
+            cursor.execute(
+                "SELECT hour, hour + '1 hour' FROM generate_series(%s::timestamptz, %s, '1 hour') AS hour",
+                (asked.from_time, asked.to_time - timedelta(hours=1)),
+            )
+            cursor.fetchall()
+
         backfill.plan(cursor, Request(asked.dataset, asked.from_time, asked.from_time + timedelta(hours=1)))
         ledger.reset_peak_memory()
         before = ledger.peak_memory_bytes() or 0
-        took = []
-        for _ in range(repeats):
-            began = perf_counter()
-            plan = backfill.plan(cursor, asked)
-            took.append(perf_counter() - began)
+        took, bare = measuring.medians(
+            repeat,
+            lambda: measuring.seconds(lambda: backfill.plan(cursor, asked)),
+            lambda: measuring.seconds(bare_grid),
+        )
         peak = ledger.peak_memory_bytes() or 0
-        began = perf_counter()
-        backfill.request(cursor, asked, shown=plan)
-        written = perf_counter() - began
-    result = {
-        "windows": len(plan.windows),
+        plan = backfill.plan(cursor, asked)
+        written = measuring.seconds(lambda: backfill.request(cursor, asked, shown=plan))
+    more = {
         "to_load": plan.to_load,
-        "seconds": round(statistics.median(took), 3),
         "memory_mib": round((peak - before) / 2**20, 1),
         "peak_mib": round(peak / 2**20, 1),
         "seconds_to_ask": round(written, 3),
     }
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        Console().print(
-            "{windows:,} windows ({to_load:,} to load) planned in {seconds} s, {memory_mib} MiB more than before, "
-            "{peak_mib} MiB in all; written down in {seconds_to_ask} s".format(**result)
-        )
+    case = f"{len(plan.windows):,} windows"
+    measuring.show(
+        [Figure("planning ten years of hours", case, took, "fetching as many bare hours", bare, more=more)], as_json
+    )
 
 
 @contextmanager
 def _platform() -> Iterator[Request]:
-    """A warehouse of its own in a scratch folder, with a dataset of hourly windows; yields what is asked for."""
-    home = Path(tempfile.mkdtemp(prefix="highwater-bench-"))
-    home.chmod(0o755)
-    os.environ |= {"HIGHWATER_HOME": str(home), "HIGHWATER_HISTORY_DAYS": "1", "SIMULATION_ROWS_PER_DAY": "10"}
-    settings.get.cache_clear()
-    try:
-        local_server.start()
-        bootstrap.run()
+    """A warehouse with a dataset of hourly windows; yields what is asked for."""
+    with measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
         end = clock.now().replace(minute=0, second=0, microsecond=0)
         start = end - timedelta(hours=HOURS)
         with warehouse.session("postgres") as cursor:
@@ -87,9 +73,6 @@ def _platform() -> Iterator[Request]:
             "hourly", start, end, weekdays=[1, 2, 3, 4, 5, 6], excluded_dates=[(end - timedelta(days=9)).date()],
             reason="a measurement", requested_by="bench",
         )  # fmt: skip
-    finally:
-        local_server.remove()
-        shutil.rmtree(home)
 
 
 if __name__ == "__main__":

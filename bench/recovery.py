@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated
+from datetime import timedelta
 
+import measuring
+import scheduled
 import typer
-from rich.console import Console
+from measuring import AsJson, Figure, Repeat
 
-from highwater import bootstrap, local_server, settings, warehouse
-from highwater.errors import HighwaterError
-from highwater.local_platform import LocalAirflow
+from highwater import clock, settings, warehouse
 
-DAG, EMPTY, WARM_UP = "system_recovery_processing", "empty_recovery", "warm_up"
-PATIENCE = 1800
-"""Seconds after which waiting ends in an error."""
+DAG, EMPTY = "system_recovery_processing", "empty_recovery"
 EMPTY_DAG = """
 from datetime import timedelta
 
@@ -70,71 +60,33 @@ empty_recovery()
 """
 
 
-def main(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False) -> None:
-    """Let three days be recovered, then run as many empty tasks in the same order, pools and runs."""
-    out = Console(stderr=as_json)
-    with _platform() as dags, LocalAirflow():
-        with out.status("warming up"):
-            # The first task after a start pays for what all later ones find in memory.
-            (dags / f"{WARM_UP}.py").write_text(EMPTY_DAG.replace("{windows}", "1").replace(EMPTY, WARM_UP))
-            _seconds(WARM_UP)
-        with out.status("recovering"):
-            shutil.copy(settings.ROOT / f"dags/{DAG}.py", dags)
-            seconds = _seconds(DAG)
-        with warehouse.session("analyst") as cursor:
-            cursor.execute("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'")
-            windows = warehouse.fetch_value(cursor)
-        with out.status("running empty tasks"):
-            (dags / f"{EMPTY}.py").write_text(EMPTY_DAG.replace("{windows}", str(windows)))
-            empty = _seconds(EMPTY)
-    result = {"windows": 2 * windows, "seconds": seconds, "empty_seconds": empty, "ratio": seconds / empty}
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        out.print(f"{2 * windows} windows in {seconds:.1f} s, empty tasks {empty:.1f} s, ratio {seconds / empty:.2f}")
+def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
+    """Recover three days on a new platform each time, then run as many empty tasks in the same order and pools."""
+    empties: list[float] = []
+    found: list[int] = []
+
+    def recover() -> float:
+        with scheduled.platform() as dags:
+            scheduled.ours(dags, DAG)
+            took = scheduled.seconds(DAG, _runs_due())
+            with warehouse.session("analyst") as cursor:
+                cursor.execute("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'")
+                found.append(warehouse.fetch_value(cursor))
+            (dags / f"{EMPTY}.py").write_text(EMPTY_DAG.replace("{windows}", str(found[-1])))
+            empties.append(scheduled.seconds(EMPTY, _runs_due()))
+        return took
+
+    whole, empty = measuring.medians(repeat, recover, lambda: empties[-1])
+    case = f"{2 * found[-1]} windows of two datasets"
+    measuring.show(
+        [Figure("recovering three days", case, whole, "empty tasks of the same shape", empty, aim=1.5)], as_json
+    )
 
 
-@contextmanager
-def _platform() -> Iterator[Path]:
-    """A platform of its own in a scratch folder; yields the folder of its DAGs."""
-    home = Path(tempfile.mkdtemp(prefix="highwater-bench-"))
-    home.chmod(0o755)
-    (home / "dags").mkdir()
-    bundle = {
-        "name": "dags-folder",
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(home / "dags"), "refresh_interval": 1},
-    }
-    os.environ["HIGHWATER_HOME"] = str(home)
-    os.environ["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"] = json.dumps([bundle])
-    settings.get.cache_clear()
-    try:
-        local_server.start()
-        bootstrap.run()
-        yield home / "dags"
-    finally:
-        local_server.remove()
-        shutil.rmtree(home)
-
-
-def _seconds(dag_id: str) -> float:
-    """From the start of the DAG's first run to the end of its last, once all that are due have ended well."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
-            cursor.execute(
-                "SELECT count(*) AS runs, bool_and(state = 'success') AS ended, bool_or(state = 'failed') AS failed,"
-                " extract(EPOCH FROM max(end_date) - min(start_date)) AS seconds,"
-                " max(data_interval_end) > now() - interval '6 hours' AS newest FROM dag_run WHERE dag_id = %s",
-                (dag_id,),
-            )
-            row = warehouse.fetch(cursor)
-        if row.failed:
-            raise HighwaterError(f"a run of {dag_id} failed")
-        if row.runs and row.ended and row.newest:
-            return float(row.seconds)
-        time.sleep(0.5)
-    raise HighwaterError(f"{dag_id} has not ended within {PATIENCE} s")
+def _runs_due() -> int:
+    """How many runs of either DAG are due by now: one each six hours, from a quarter past."""
+    begun = clock.now() - settings.get().days_before_anchor(3) - timedelta(minutes=15)
+    return begun // timedelta(hours=6)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""Airflow imports this in each of its processes. In the scheduler it imports what every task would import again:
-LocalExecutor forks tasks from it, so that they find Great Expectations and pandas in memory (4 s saved a task)."""
+"""Airflow imports this in each of its processes. In the one that tasks are forked from (LocalExecutor's scheduler, a
+Celery worker) it imports what each would import again: Great Expectations and pandas, 4 s saved a task."""
 
 import gc
+import os
 import sys
 
-if sys.argv[1:2] == ["scheduler"]:
+_local = os.environ.get("AIRFLOW__CORE__EXECUTOR", "LocalExecutor") == "LocalExecutor"
+if sys.argv[1:2] == (["scheduler"] if _local else ["celery"]):
     import great_expectations  # noqa: F401
     import pandas  # noqa: F401
 
-    # LocalExecutor freezes what is in memory while it forks its workers and then thaws it. Frozen for good, the garbage
-    # collector does not write to every page that scheduler and workers share: 110 MB less.
+    # Both freeze what is in memory while they fork their processes and then thaw it. Frozen for good, the garbage
+    # collector does not write to every page that those share: 110 MB less.
     gc.unfreeze = lambda: None
 
 __all__: list[str] = []

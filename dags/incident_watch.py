@@ -4,7 +4,7 @@
 Every five minutes: is there an incident that nobody has seen, one that is over, a message that waits to be sent? Every
 task looks as well when it ends; this DAG is for when none does: all were killed, all are paused, data grows old.
 What was found is in `ops.incidents`, what is told to whom in `ops.alerts` and `ops.alert_deliveries`. It also drops the
-former versions of windows whose days are over.
+former versions of windows whose days are over, and writes the summary of a window whose run was killed behind its load.
 """
 
 from datetime import timedelta
@@ -16,10 +16,13 @@ from highwater import settings
 
 @task
 def look() -> None:
-    """Open, escalate and close incidents, and send what is waiting."""
-    from highwater import alerts
+    """Finish what was killed behind its load; open, escalate and close incidents, and send what is waiting."""
+    from highwater import alerts, stages
 
-    alerts.look()
+    try:
+        stages.finish_cut_short()
+    finally:
+        alerts.look()
 
 
 @task

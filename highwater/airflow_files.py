@@ -40,17 +40,17 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
     draft.replace(path)
 
 
-def connection(name: str) -> dict[str, Any]:
-    """A connection as the file has it: conn_type, host, port, schema, login, password, extra.
+def connections() -> dict[str, dict[str, Any]]:
+    """The connections of the file, by name, each with conn_type, host, port, schema, login, password, extra.
 
     Raises:
-        ConfigurationError: it is not in there.
+        ConfigurationError: the file is not there.
     """
     file = settings.get().secrets / "connections.json"
     try:
-        known: dict[str, Any] = json.loads(file.read_text())[name]
-    except (OSError, KeyError):
-        raise ConfigurationError(f"{file} has no connection {name!r}: `highwater bootstrap` makes it") from None
+        known: dict[str, dict[str, Any]] = json.loads(file.read_text())
+    except OSError:
+        raise ConfigurationError(f"{file} is missing: `highwater bootstrap` makes it") from None
     return known
 
 

@@ -27,16 +27,17 @@ from highwater import (
     metadata,
     settings,
     warehouse,
+    worker_files,
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
-from highwater.errors import HighwaterError
+from highwater.errors import ConfigurationError, HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
 app.add_typer(cli_policy.app, name="policy")
-app.command()(cli_sources.sources)
+app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
@@ -47,6 +48,13 @@ err = Console(stderr=True, soft_wrap=True)
 NOT_WHOLE = 1
 MISTAKE = 2
 
+Workers = Annotated[
+    Path | None,
+    typer.Option("--workers", metavar="FOLDER", help="Put there what machines that run tasks may know."),
+]
+
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where those find the queue in Redis.")]
+
 
 @app.command()
 def bootstrap() -> None:
@@ -56,19 +64,23 @@ def bootstrap() -> None:
 
 
 @app.command()
-def init() -> None:
+def init(workers: Workers = None) -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
     bootstrapping.run()
+    if workers is not None:
+        worker_files.write(workers)
     out.print("init: the warehouse is up to date")
     metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
     out.print("init: Airflow's metadata is up to date")
 
 
 @app.command()
-def secrets() -> None:
+def secrets(workers: Workers = None, broker: Broker = worker_files.BROKER) -> None:
     """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
     made = credentials.ensure()
     airflow_files.write()
+    if workers is not None:
+        worker_files.write(workers, broker)
     out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
 
 
@@ -93,8 +105,17 @@ def status(
 
 
 @app.command()
-def login() -> None:
+def login(
+    role: Annotated[
+        str | None, typer.Option("--role", help="Print the password of this role of the warehouse instead.")
+    ] = None,
+) -> None:
     """Show the address of Airflow's UI and its login."""
+    if role is not None:
+        if role not in credentials.LOGINS:
+            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.LOGINS)}")
+        typer.echo(credentials.password(role))
+        return
     out.print(f"address   {settings.get().ui_address}")
     out.print("user      admin")
     out.print(f"password  {credentials.secret('admin_password')}")

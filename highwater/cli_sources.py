@@ -1,4 +1,4 @@
-"""``highwater sources``: what each source is trusted with, how it is, and how far it has come."""
+"""``highwater sources``: what each source is trusted with, how it is, and how far it has come; a new one, a rule."""
 
 from __future__ import annotations
 
@@ -10,22 +10,33 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from highwater import airflow_files, source_rules, warehouse
 from highwater import sources as connecting
-from highwater import warehouse
+from highwater.errors import ConfigurationError
 
+app = typer.Typer(invoke_without_command=True, help="The sources: how each is, how far it is trusted; add one.")
 out = Console()
 
+Source = Annotated[str, typer.Argument(help="The name of its connection in Airflow.")]
 
-def sources(
+
+@app.callback()
+def show(
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Show the sources that are loaded by windows: reachable now, reliability, how far landed, catch-up and why."""
+    if context.invoked_subcommand:
+        return
     with warehouse.session("analyst") as cursor:
         warehouse.run_file(cursor, "ops/sources.sql")
         found = [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]
+    connections = airflow_files.connections()
     for source in found:
-        source["away_because"] = connecting.why_away(source["source"])
-        source["reachable"] = source["away_because"] is None
+        source["reachable"] = source["away_because"] = None
+        if known := connections.get(source["source"]):
+            source["away_because"] = connecting.why_away(source["source"], known)
+            source["reachable"] = source["away_because"] is None
     if as_json:
         typer.echo(json.dumps(found, default=str, indent=2))
         return
@@ -35,7 +46,7 @@ def sources(
     for source in found:
         table.add_row(
             source["source"],
-            "yes" if source["reachable"] else f"no: {source['away_because']}",
+            _reachable(source),
             _reliability(source),
             f"{_moment(source['landed_until'])}\n{source['landed']} landed, {source['skipped']} skipped, "
             f"{source['missing']} missing",
@@ -43,6 +54,50 @@ def sources(
             f"{'on' if source['catches_up'] else 'off'}: {source['reason']}",
         )
     out.print(table)
+
+
+@app.command()
+def add(
+    source: Source,
+    holds: Annotated[str, typer.Option("--holds", help="What it holds, in a few words.")],
+) -> None:
+    """Make a source of yours known, so that rules can be given to it; again is harmless."""
+    added = source_rules.add(source, holds.strip())
+    _say(f"sources: {source} is known" + ("" if added else " already"))
+
+
+@app.command()
+def trust(
+    source: Source,
+    *,
+    dataset: Annotated[str | None, typer.Option(help="The dataset it feeds; needed once.")] = None,
+    catch_up: Annotated[str | None, typer.Option(help="Past windows to load: all, reliable or none.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The share of good checks of a reliable source.")] = None,
+    checks: Annotated[int | None, typer.Option(help="Over so many of its newest checks.")] = None,
+    limit: Annotated[str | None, typer.Option(help="While reliable, so far back: '30 days'.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="A statement there may take: '2 minutes'.")] = None,
+) -> None:
+    """Say how far a source is trusted with past windows; holds from its next run on."""
+    given: dict[str, Any] = {
+        "catch_up": catch_up,
+        "reliability_threshold": threshold,
+        "reliability_checks": checks,
+        "catch_up_limit": limit,
+        "statement_timeout": timeout,
+    }
+    rules = {name: value for name, value in given.items() if value is not None}
+    if not rules and dataset is None:
+        raise ConfigurationError(
+            "nothing to change: name one of --dataset, --catch-up, --threshold, --checks, --limit, --timeout"
+        )
+    source_rules.trust(source, dataset, rules)
+    _say(f"sources: {source} " + (", ".join(f"{name} {value}" for name, value in rules.items()) or f"feeds {dataset}"))
+
+
+def _reachable(source: dict[str, Any]) -> str:
+    if source["reachable"] is None:
+        return "not asked: its connection is kept by Airflow"
+    return "yes" if source["reachable"] else f"no: {source['away_because']}"
 
 
 def _reliability(source: dict[str, Any]) -> str:
@@ -59,3 +114,7 @@ def _span(length: timedelta) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "nothing yet" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _say(sentence: str) -> None:
+    out.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -61,6 +61,7 @@ def ensure() -> list[str]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     makers = {f"{role}_password": _token for role in LOGINS} | {
         "metadata_admin_password": _token,
+        "broker_password": _token,
         "admin_password": _token,
         "fernet_key": _fernet_key,
         "jwt_secret": _signing_key,

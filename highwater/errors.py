@@ -52,3 +52,7 @@ class SourceSlow(SourceAway):
 
 class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""
+
+
+class NoRoom(Busy):
+    """The warehouse's disk is full: try again once there is room."""

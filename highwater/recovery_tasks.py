@@ -60,9 +60,12 @@ def process_window(pipeline: Pipeline, window: list[str]) -> None:
     run, _own = tasks.this_run()
     with warehouse.keeping_links():
         with warehouse.session("loader") as cursor:
-            if ledger.version(cursor, pipeline.dataset, wanted):
-                log.info("%s %s has landed already", pipeline.dataset, wanted)
-                return
+            has_landed = ledger.version(cursor, pipeline.dataset, wanted)
+        if has_landed:
+            log.info("%s %s has landed already", pipeline.dataset, wanted)
+            with tasks.final_errors_end_the_task():
+                stages.finish_cut_short(pipeline.dataset, wanted)
+            return
         with tasks.final_errors_end_the_task():
             stages.land_window(pipeline, wanted, run)
         with warehouse.session("loader") as cursor:

@@ -43,7 +43,7 @@ def statement_timeout(cursor: Cursor, source: str) -> timedelta:
     cursor.execute("SELECT statement_timeout FROM control.sources WHERE source = %s", (source,))
     row = warehouse.fetch(cursor)
     if row is None:
-        raise ConfigurationError(f"source {source!r} has no row in control.sources")
+        raise _without_a_rule(cursor, source)
     limit: timedelta = row.statement_timeout
     return limit
 
@@ -59,8 +59,16 @@ def trust(cursor: Cursor, source: str) -> Trust:
     )
     row = warehouse.fetch(cursor)
     if row is None:
-        raise ConfigurationError(f"source {source!r} has no row of strategy windows in control.sources")
+        raise _without_a_rule(cursor, source)
     return Trust(*row)
+
+
+def _without_a_rule(cursor: Cursor, source: str) -> ConfigurationError:
+    cursor.execute("SELECT string_agg(source, ', ' ORDER BY source) FROM ops.source_reliability")
+    return ConfigurationError(
+        f"source {source!r} has no row of strategy windows in control.sources; these have: "
+        f"{warehouse.fetch_value(cursor)}; `highwater sources trust {source} --dataset …` makes one"
+    )
 
 
 def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) -> Check:

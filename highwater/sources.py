@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
-from highwater import airflow_files, clock, warehouse
+from highwater import clock, warehouse
 from highwater.errors import (
     ConfigurationError,
     HighwaterError,
@@ -57,13 +57,8 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
             yield cursor
 
 
-def why_away(connection_id: str) -> str | None:
-    """Why the source cannot be asked just now; None when it can. For outside of Airflow: reads its connections' file.
-
-    Raises:
-        ConfigurationError: the file has no such connection, or is not there.
-    """
-    known = airflow_files.connection(connection_id)
+def why_away(connection_id: str, known: dict[str, Any]) -> str | None:
+    """Why the source cannot be asked just now; None when it can. For outside of Airflow: by its connection's file."""
     try:
         with _in_words(connection_id), closing(_link(known, timedelta(seconds=10))) as link, link.cursor() as cursor:
             cursor.execute("SELECT 1")

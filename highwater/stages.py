@@ -150,6 +150,24 @@ def publish_set(dataset: str, window: Window, staged: Staged, run: Run) -> Lande
     return landed
 
 
+def finish_cut_short(dataset: str | None = None, window: Window | None = None) -> int:
+    """Write the summaries of landed windows whose run was killed before it could, and clear what it left in staging.
+
+    Of that window alone, or of all; returns how many there were.
+    """
+    with warehouse.session("loader") as cursor:
+        asked = {"dataset": dataset, "window_start": window.start if window else None}
+        warehouse.run_file(cursor, "ops/cut_short.sql", asked)
+        found = warehouse.fetch_all(cursor)
+    for row in found:
+        mine, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
+        with ledger.attempt(row.dataset, mine, "summarise", run) as attempt, warehouse.session("loader") as cursor:
+            cost = ledger.summarise(cursor, row.dataset, mine, run)
+            attempt.note = f"its run was killed before it could; {cost}"
+            staging.drop_obsolete(cursor, row.dataset, mine, run)
+    return len(found)
+
+
 def audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
     """What a suite may refer to as ``{"$PARAMETER": …}``."""
     return sources.bounds(window) | {"expected_rows": expected_rows}

@@ -22,22 +22,22 @@ from highwater.windows import Window, window_of
 log = logging.getLogger(__name__)
 
 DAYS = "channel_sales"
-"""The dataset whose grid a run's day lies on."""
+"""The dataset whose grid a run's day lies on, unless the DAG names another."""
 
 
 @task
-def check(pipeline: Pipeline) -> dict[str, Any]:
+def check(pipeline: Pipeline, days: str = DAYS) -> dict[str, Any]:
     """Look at the source once: what is wrong with it is kept in ops.source_checks, and is no failure of the task."""
     with final_errors_end_the_task():
-        run, day = _run_and_day()
+        run, day = _run_and_day(days)
         return asdict(syncing.check(pipeline, day, run))
 
 
 @task
-def sync(pipeline: Pipeline, checked: dict[str, Any]) -> None:
+def sync(pipeline: Pipeline, checked: dict[str, Any], days: str = DAYS) -> None:
     """Land the windows that the source's rule gives this run; one that the check found away costs nothing more."""
     with final_errors_end_the_task():
-        run, day = _run_and_day()
+        run, day = _run_and_day(days)
         seen = Check(**checked)
         if syncing.pass_over(pipeline, day, seen, run):
             raise AirflowSkipException(f"{pipeline.dataset} is not loaded: {seen.error}")
@@ -87,7 +87,7 @@ def publish_days(pipeline: Pipeline, compared: list[dict[str, Any]]) -> None:
             raise RefusedData("; ".join(held))
 
 
-def _run_and_day() -> tuple[Run, Window]:
+def _run_and_day(days: str = DAYS) -> tuple[Run, Window]:
     run, moment = this_run()
     with warehouse.session("loader") as cursor:
-        return run, window_of(moment, ledger.grid(cursor, DAYS))
+        return run, window_of(moment, ledger.grid(cursor, days))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import NamedTupleCursor
 
 from highwater import clock, credentials, settings
-from highwater.errors import ConfigurationError
+from highwater.errors import ConfigurationError, NoRoom
 
 SQL = settings.ROOT / "sql"
 
@@ -35,7 +35,9 @@ def connect(role: str, database: str | None = None, *, patience: int | None = No
         psycopg2.OperationalError: the server is away or refuses the login.
     """
     config = settings.get()
+    # A machine that is gone says no goodbye, and its session would keep its locks for the two hours of TCP's default.
     runtime = "-c timezone=UTC -c lock_timeout=10s"
+    runtime += " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
     if pinned := clock.frozen():
         runtime += f" -c highwater.now={pinned.isoformat()}"
     bounds: dict[str, Any] = {}
@@ -78,9 +80,19 @@ def connect_metadata(role: str, database: str) -> Connection:
 
 @contextmanager
 def session(role: str, database: str | None = None) -> Iterator[Cursor]:
-    """A cursor in one transaction: committed at the end of the block, rolled back if it raises."""
-    with _link(role, database) as link, link, link.cursor() as cursor:
-        yield cursor
+    """A cursor in one transaction: committed at the end of the block, rolled back if it raises.
+
+    Raises:
+        NoRoom: the server's disk is full. Named here, lest who reads from a source meanwhile takes it for the source's.
+    """
+    with _link(role, database) as link:
+        try:
+            with link, link.cursor() as cursor:
+                yield cursor
+        except errors.DiskFull as error:
+            if error.cursor is not None and error.cursor.connection is not link:
+                raise
+            raise NoRoom(f"the warehouse has no room: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager

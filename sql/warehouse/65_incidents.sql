@@ -167,6 +167,14 @@ WHERE
                 AND later.stage IN ('load', 'update_checkpoint') AND later.attempt_id > a.attempt_id
         )
     )
+    -- One that died after it had published: its run wrote the summary, or somebody did in its place.
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS finished
+        WHERE
+            a.state = 'lost' AND a.stage = 'load' AND finished.stage = 'summarise' AND finished.state = 'succeeded'
+            AND finished.dataset = a.dataset AND finished.window_range = a.window_range
+            AND finished.run_id = a.run_id AND finished.attempt_id > a.attempt_id
+    )
     AND NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range

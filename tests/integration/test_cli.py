@@ -66,6 +66,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
     shown = highwater("login").stdout
     assert settings.get().ui_address in shown
     assert credentials.secret("admin_password") in shown
+    assert highwater("login", "--role", "analyst").stdout == credentials.password("analyst") + "\n"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
         (("status",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer"),
         (("status",), {"HIGHWATER_HISTORY_DAYS": "-3"}, "HIGHWATER_HISTORY_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
+        (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),
         (("statsu",), {}, "No such command 'statsu'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -9,7 +10,8 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import settings, sources, warehouse
+from highwater.errors import NoRoom, SourceAway
 
 NUMBERS = "SELECT n, n::text AS t, NULLIF(n % 3, 0) AS m FROM generate_series(1, 100000) AS n"
 
@@ -51,3 +53,21 @@ def test_a_target_that_refuses_a_row_ends_the_reading(legacy_reader: Cursor, loa
     loader.execute("CREATE TEMPORARY TABLE picky (n integer CHECK (n < 50000), t text, m integer)")
     with pytest.raises(psycopg2.IntegrityError, match="violates check constraint"):
         warehouse.copy_stream(legacy_reader, NUMBERS, loader, sql.Identifier("picky"))
+
+
+def test_a_full_disk_is_the_warehouse_s_and_not_taken_for_a_source_that_is_away(platform: object) -> None:
+    full = "DO $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+    with (
+        pytest.raises(NoRoom, match="the warehouse has no room: could not extend file: No space left on device"),
+        sources._in_words("legacy"),
+        warehouse.session("loader") as cursor,
+    ):
+        cursor.execute(full)
+    with (
+        pytest.raises(SourceAway, match="source 'legacy' is away: could not extend file"),
+        sources._in_words("legacy"),
+        warehouse.session("loader"),
+        closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as link,
+        link.cursor() as reader,
+    ):
+        reader.execute(full)

@@ -102,3 +102,12 @@ def test_an_attempt_gives_up_its_claim_when_it_ends_though_its_connection_stands
         with ledger.attempt("daily_sales", DAY, "extract", Run("d", "r")):
             assert live_attempts() == 1
         assert live_attempts() == 0
+
+
+def test_the_server_takes_a_minute_at_most_to_let_go_of_a_machine_that_is_gone() -> None:
+    with warehouse.session("loader") as cursor:
+        cursor.execute(
+            "SELECT current_setting('tcp_keepalives_idle')::int"
+            " + current_setting('tcp_keepalives_interval')::int * current_setting('tcp_keepalives_count')::int"
+        )
+        assert 0 < warehouse.fetch_value(cursor) <= 60

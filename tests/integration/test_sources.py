@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -28,7 +29,10 @@ BAD = Check("away", False, 0.1, False, "source 'partner' is away: the role may n
 @pytest.mark.parametrize(
     ("assignment", "constraint"),
     [
-        ("source = 'depot'", "source_is_one_of_shop_store_partner_supplier"),
+        (
+            "source = 'depot'",
+            'unknown source "depot"; known: partner, shop, store, supplier; a new one is first added to',
+        ),
         ("source = 'store'", "each_source_feeds_one_dataset"),
         ("dataset = 'nothing'", "sources_dataset_fkey"),
         ("catch_up = 'sometimes'", "catch_up_is_all_reliable_or_none"),
@@ -84,6 +88,7 @@ def test_a_bootstrap_brings_the_table_as_it_was_to_what_it_is(platform: object, 
     admin.execute("DROP VIEW ops.window_status CASCADE")
     admin.execute("DROP VIEW ops.current_troubles")
     admin.execute("DROP TRIGGER source_rule_changes_are_kept ON control.sources")
+    admin.execute("DROP TRIGGER source_is_named ON control.sources")
     admin.execute("DELETE FROM control.sources WHERE strategy = 'windows'")
     admin.execute(
         "ALTER TABLE control.sources DROP COLUMN source, DROP COLUMN catch_up, DROP COLUMN reliability_threshold,"
@@ -99,6 +104,78 @@ def test_a_bootstrap_brings_the_table_as_it_was_to_what_it_is(platform: object, 
     assert value("SELECT max_changes FROM control.sources WHERE dataset = 'orders'") == 77
     admin.execute("UPDATE control.sources SET max_changes = DEFAULT WHERE dataset = 'orders'")
     admin.connection.commit()
+
+
+def test_a_warehouse_whose_sources_were_a_list_keeps_the_names_somebody_added_to_it(
+    platform: object, admin: Cursor
+) -> None:
+    admin.execute("DROP TABLE control.known_sources CASCADE")
+    admin.execute("DROP TRIGGER source_is_named ON control.sources")
+    admin.execute(
+        "ALTER TABLE control.sources ADD CONSTRAINT source_is_one_of_shop_store_partner_supplier"
+        " CHECK (source IN ('shop', 'store', 'partner', 'supplier', 'depot'))"
+    )
+    admin.execute("INSERT INTO control.sources (dataset, source, strategy) VALUES ('page_views', 'depot', 'windows')")
+    admin.connection.commit()
+    try:
+        bootstrap.run()
+        assert [
+            tuple(row) for row in rows("SELECT source, holds FROM control.known_sources WHERE source = 'depot'")
+        ] == [("depot", "the dataset page_views")]
+        admin.execute("INSERT INTO control.known_sources (source, holds) VALUES ('helpdesk', 'tickets')")
+        admin.execute("UPDATE control.sources SET source = 'helpdesk' WHERE dataset = 'page_views'")
+        with pytest.raises(psycopg2.IntegrityError, match="source_is_known"):
+            admin.execute("DELETE FROM control.known_sources WHERE source = 'helpdesk'")
+    finally:
+        admin.connection.rollback()
+        admin.execute("DELETE FROM control.sources WHERE source = 'depot'")
+        admin.execute("DELETE FROM control.known_sources WHERE source = 'depot'")
+        admin.connection.commit()
+
+
+@pytest.fixture
+def no_strangers(platform: object) -> Iterator[None]:
+    """Sources that a test adds go at its end."""
+    yield
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("DELETE FROM control.sources WHERE source = 'helpdesk'")
+        cursor.execute("DELETE FROM control.known_sources WHERE source = 'helpdesk'")
+
+
+@pytest.mark.usefixtures("no_strangers")
+def test_the_operator_adds_a_source_and_a_rule_in_psql_with_no_change_of_ours() -> None:
+    rule = "INSERT INTO control.sources (dataset, source, strategy) VALUES ('page_views', 'helpdesk', 'windows')"
+    with warehouse.session("operator") as cursor:
+        with pytest.raises(
+            psycopg2.IntegrityError, match='unknown source "helpdesk"; known: partner, shop, store, supp'
+        ):
+            cursor.execute(rule)
+        cursor.connection.rollback()
+        cursor.execute("INSERT INTO control.known_sources (source, holds) VALUES ('helpdesk', 'tickets')")
+        cursor.execute(rule)
+    assert value("SELECT catches_up FROM ops.source_reliability WHERE source = 'helpdesk'")
+
+
+@pytest.mark.usefixtures("no_strangers")
+def test_a_source_is_added_and_trusted_from_the_shell() -> None:
+    unknown = highwater("sources", "trust", "helpdesk", "--dataset", "page_views")
+    assert unknown.returncode == 2
+    assert "unknown source 'helpdesk'; known: partner, shop, store, supplier; a new one is first" in unknown.stderr
+    for said in ("helpdesk is known", "helpdesk is known already"):
+        assert said in highwater("sources", "add", "helpdesk", "--holds", "tickets").stdout
+    homeless = highwater("sources", "trust", "helpdesk", "--catch-up", "none")
+    assert "source 'helpdesk' has no rule yet: name the dataset that it feeds, by --dataset" in homeless.stderr
+    strange = highwater("sources", "trust", "helpdesk", "--dataset", "tickets")
+    assert "unknown dataset 'tickets'; known: channel_sales" in strange.stderr
+    given = ("--dataset", "page_views", "--catch-up", "reliable", "--threshold", "0.9", "--limit", "3 days")
+    assert highwater("sources", "trust", "helpdesk", *given).returncode == 0
+    beyond = highwater("sources", "trust", "helpdesk", "--threshold", "90")
+    assert (beyond.returncode, "reliability_threshold_is_between_0_and_1" in beyond.stderr) == (2, True)
+    (row,) = [row for row in json.loads(highwater("sources", "--json").stdout) if row["source"] == "helpdesk"]
+    assert (row["dataset"], row["catch_up"], row["reliability_threshold"]) == ("page_views", "reliable", 0.9)
+    # Airflow alone has a connection that was made in its UI.
+    assert (row["reachable"], row["away_because"]) == (None, None)
+    assert "not asked: its connection is kept by Airflow" in highwater("sources").stdout
 
 
 @pytest.mark.usefixtures("three_sources")
@@ -172,7 +249,12 @@ class TestReliability:
 
 
 def test_a_source_without_a_row_is_named(platform: object) -> None:
-    with warehouse.session("loader") as cursor, pytest.raises(ConfigurationError, match="source 'depot' has no row"):
+    with (
+        warehouse.session("loader") as cursor,
+        pytest.raises(
+            ConfigurationError, match=r"source 'depot' has no row .*; these have: partner, store, supplier; `highwater"
+        ),
+    ):
         source_checks.trust(cursor, "depot")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from highwater.settings import ROOT, Settings
 
 OF_THIS_MACHINE = {"home"}
@@ -18,8 +20,9 @@ def test_every_setting_is_there_with_its_default() -> None:
         assert offered.get(variable) == default, variable
 
 
-def test_every_setting_of_the_compose_file_is_there() -> None:
-    read = re.findall(r"\$\{((?:HIGHWATER|SIMULATION)_[A-Z_]+)", (ROOT / "docker-compose.yaml").read_text())
+@pytest.mark.parametrize("file", ["docker-compose.yaml", "docker-compose.celery.yaml"])
+def test_every_setting_of_the_compose_file_is_there(file: str) -> None:
+    read = re.findall(r"\$\{((?:HIGHWATER|SIMULATION)_[A-Z_]+)", (ROOT / file).read_text())
     offered = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert set(read) <= set(offered)
 

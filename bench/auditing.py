@@ -1,0 +1,69 @@
+"""The audit of a day by Great Expectations, beside the same rules in one SQL statement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import measuring
+import sales_days
+import typer
+from measuring import AsJson, Figure, Repeat
+from psycopg2 import sql
+
+from highwater import quality, sources, stages, warehouse
+from highwater.errors import HighwaterError
+from highwater.ledger import Attempt, Run
+from highwater.sources import Completeness
+from highwater.windows import Window
+
+RULES = Path(__file__).with_name("auditing.sql")
+"""What expectations/daily_sales.json demands of the rows, a column a rule, in the suite's order."""
+
+
+def main(
+    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    repeat: Repeat = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a staged day both ways, in a process that has Great Expectations imported."""
+    figures = []
+    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
+        sales_days.connect_as_airflow()
+        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000]):
+            figures.append(_measure(sales_days.make(size, number), size, repeat))
+    measuring.show(figures, as_json)
+
+
+def _measure(window: Window, size: int, repeat: int) -> Figure:
+    of_sales, run = sales_days.SALES, Run("bench", "run")
+    with sources.snapshot(of_sales.connection) as source:
+        attempt = Attempt(of_sales.dataset, window, "extract", run)
+        staged = stages.extract(of_sales, attempt, source, Completeness(None))
+    staged = stages.transform(of_sales, Attempt(of_sales.dataset, window, "transform", run), staged)
+    measuring.tidy("postgres", None, f"staging.{staged.name}_clean")
+    given = stages.audit_parameters(window, staged.rows - staged.rejected - staged.deduplicated)
+
+    def by_great_expectations() -> None:
+        report = quality.audit(of_sales.suite, "staging", f"{staged.name}_clean", given)
+        if not report.success:
+            raise HighwaterError(report.sentence())
+
+    def by_one_statement() -> None:
+        table = sql.Identifier("staging", f"{staged.name}_clean")
+        with warehouse.session("loader") as cursor:
+            cursor.execute(sql.SQL("CREATE TEMPORARY VIEW clean AS SELECT * FROM {}").format(table))
+            cursor.execute(RULES.read_text(), given)
+            broken = [name for name, holds in warehouse.fetch(cursor)._asdict().items() if not holds]
+        if broken:
+            raise HighwaterError(f"broken: {', '.join(broken)}")
+
+    by_great_expectations()
+    ours, theirs = measuring.medians(
+        repeat, lambda: measuring.seconds(by_great_expectations), lambda: measuring.seconds(by_one_statement)
+    )
+    return Figure("auditing a day", f"{size:,} rows", ours, "the same rules in one statement", theirs, aim=3)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,81 @@
+"""What the engine asks again and again, with ever more datasets: what breaks first on the way to ten thousand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import measuring
+import typer
+from measuring import AsJson, Figure, Repeat
+
+from highwater import policy_reader, warehouse
+from highwater import status as statuses
+
+FEW = 100
+WINDOWS = 7
+ASKED = {
+    "the policies, as each process that schedules reads them every 3 s": ("analyst", None),
+    "the look for incidents at the end of every task": ("loader", "SELECT * FROM ops.look_for_incidents()"),
+    "all gaps": ("analyst", "SELECT * FROM ops.gaps"),
+    "the freshness of all": ("analyst", "SELECT * FROM ops.freshness"),
+    "highwater status": ("analyst", None),
+}
+
+
+def main(
+    datasets: Annotated[list[int] | None, typer.Option(help="So many datasets; may be given again.")] = None,
+    repeat: Repeat = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Datasets of daily windows, a week of which has landed, beside a hundred of them."""
+    found = []
+    with measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
+        few: dict[str, float] = {}
+        there = 0
+        for wanted in sorted({FEW, *(datasets or [1_000, 10_000])}):
+            _add(there, wanted)
+            there = wanted
+            for what in ASKED:
+                (took,) = measuring.medians(repeat, lambda what=what: measuring.seconds(lambda: _ask(what)))
+                few.setdefault(what, took)
+                if wanted != FEW:
+                    found.append(Figure(what, f"{wanted:,} datasets", took, f"{FEW} datasets", few[what]))
+    measuring.show(found, as_json)
+
+
+def _ask(what: str) -> None:
+    role, query = ASKED[what]
+    if what.startswith("the policies"):
+        policy_reader.PolicyReader().look()
+        return
+    with warehouse.session(role) as cursor:
+        if query is None:
+            statuses.draw(statuses.read(cursor), statuses.troubles(cursor))
+        else:
+            cursor.execute(query)
+            cursor.fetchall()
+
+
+def _add(first: int, last: int) -> None:
+    """Datasets number ``first`` to ``last``, with the policy a new one has and all of a week landed."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
+            " SELECT 'many_' || n, 'nobody', 'sales.daily_sales',"
+            " date_trunc('day', ops.clock()) - %s * interval '1 day', '1 day'"
+            " FROM generate_series(%s::integer + 1, %s) AS n",
+            (WINDOWS, first, last),
+        )
+        cursor.execute(
+            "INSERT INTO ops.window_ledger (dataset, window_range, version, rows_extracted, rows_published,"
+            " rows_quarantined, rows_deduplicated, content_hash, staged_as, dag_id, run_id, landed_at)"
+            " SELECT d.dataset, tstzrange(day, day + d.step, '[)'), 1, 0, 0, 0, 0, '', '', 'nobody', 'run', ops.clock()"
+            " FROM control.datasets AS d, generate_series(d.first_window, d.first_window + %s * d.step, d.step) AS day"
+            " WHERE d.dataset LIKE 'many_%%' AND substr(d.dataset, 6)::integer > %s",
+            (WINDOWS - 1, first),
+        )
+    measuring.tidy("postgres", None, "control.datasets", "control.catchup_policies", "ops.window_ledger")
+
+
+if __name__ == "__main__":
+    typer.run(main)

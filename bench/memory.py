@@ -1,0 +1,88 @@
+"""The peak memory of each task of the month at several sizes of the day, beside an empty task of Airflow."""
+
+from __future__ import annotations
+
+import statistics
+from datetime import timedelta
+from typing import Annotated
+
+import measuring
+import scheduled
+import typer
+from measuring import AsJson, Figure, Repeat
+
+from highwater import settings, warehouse
+
+DAG = "historical_sales_migration"
+EMPTY = """
+from pathlib import Path
+
+from airflow.sdk import dag, task
+
+from highwater import ledger
+
+
+@task
+def nothing() -> None:
+    ledger.reset_peak_memory()
+    with Path({file!r}).open("a") as out:
+        out.write(f"{{ledger.peak_memory_bytes()}}\\n")
+
+
+@dag(schedule="@once")
+def empty() -> None:
+    [nothing.override(task_id=f"nothing_{{number}}")() for number in range({repeat})]
+
+
+empty()
+"""
+
+
+def main(
+    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    repeat: Repeat = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Let a real scheduler run days of each size; what their tasks took at most is in ops.attempts."""
+    sizes = rows or [20_000, 200_000, 1_000_000]
+    days = repeat * len(sizes)
+    with scheduled.platform(
+        HIGHWATER_HISTORY_DAYS=str(days), SIMULATION_ROWS_PER_DAY="1", SIMULATION_LATE_CLOSE_SECONDS="0"
+    ) as dags:
+        _make_days(sizes, days)
+        scheduled.ours(dags, DAG)
+        scheduled.seconds(DAG, days)
+        file = dags.parent / "empty-peaks"
+        (dags / "empty.py").write_text(EMPTY.format(file=str(file), repeat=repeat))
+        scheduled.seconds("empty")
+        empty = statistics.median(int(line) / 2**20 for line in file.read_text().split())
+        with warehouse.session("analyst") as cursor:
+            cursor.execute(
+                "SELECT a.stage, l.rows_extracted AS rows,"
+                " percentile_cont(0.5) WITHIN GROUP (ORDER BY a.peak_memory_bytes) / 2 ^ 20 AS mib"
+                " FROM ops.attempts AS a INNER JOIN ops.window_ledger AS l USING (dataset, window_range)"
+                " WHERE a.dataset = 'daily_sales' AND a.state = 'succeeded'"
+                " GROUP BY a.stage, l.rows_extracted ORDER BY min(a.attempt_id), rows"
+            )
+            figures = [
+                Figure(
+                    "peak memory of a task", f"{row.stage}, {row.rows:,} rows", row.mib, "an empty task", empty, "MiB"
+                )
+                for row in warehouse.fetch_all(cursor)
+            ]
+    measuring.show(sorted(figures, key=lambda figure: figure.case.split(",")[0]), as_json)
+
+
+def _make_days(sizes: list[int], days: int) -> None:
+    """Replace the history by days of these sizes, in turn."""
+    first = settings.get().days_before_anchor(days).date()
+    with warehouse.session("postgres", settings.get().sources_database) as cursor:
+        for number in range(days):
+            day = first + timedelta(days=number)
+            cursor.execute(f"DROP TABLE legacy.sales_{day:%Y%m%d}")
+            cursor.execute("DELETE FROM legacy.closed_days WHERE business_date = %s", (day,))
+            cursor.execute("SELECT legacy.generate_day(%s, %s, 42, now())", (day, sizes[number % len(sizes)]))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,111 @@
+"""Publishing a window again: beside DELETE and INSERT, and beside INSERT … ON CONFLICT, of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import measuring
+import sales_days
+import typer
+from measuring import AsJson, Figure, Repeat
+
+from highwater import publish, sources, stages, warehouse
+from highwater.ledger import Attempt, Run
+from highwater.publish import Staged
+from highwater.sources import Completeness
+from highwater.windows import Window
+
+BASELINE = """
+CREATE TABLE sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);
+CREATE TABLE sales.baseline_all PARTITION OF sales.baseline DEFAULT;
+"""
+CHANGE = "UPDATE staging.{set}_clean SET discount = %(discount)s"
+DELETE_INSERT = """
+DELETE FROM sales.baseline WHERE sold_at >= %(start)s AND sold_at < %(end)s;
+INSERT INTO sales.baseline SELECT * FROM staging.{set}_clean;
+"""
+ON_CONFLICT = """
+INSERT INTO sales.baseline SELECT * FROM staging.{set}_clean
+ON CONFLICT (sale_id, sold_at) DO UPDATE SET
+    store_code = excluded.store_code, till_no = excluded.till_no, product_code = excluded.product_code,
+    quantity = excluded.quantity, unit_price = excluded.unit_price, discount = excluded.discount,
+    revenue = excluded.revenue, currency = excluded.currency, payment_method = excluded.payment_method,
+    customer_id = excluded.customer_id, receipt_no = excluded.receipt_no
+"""
+
+
+def main(
+    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    repeat: Repeat = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a day whose every row has changed; ours counts and hashes the rows, and keeps the former version."""
+    figures = []
+    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
+        sales_days.connect_as_airflow()
+        with warehouse.session("postgres") as cursor:
+            cursor.execute(BASELINE)
+        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000]):
+            figures += _measure(sales_days.make(size, number), size, repeat)
+    measuring.show(figures, as_json)
+
+
+def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
+    turn = 0
+
+    def staged() -> Staged:
+        """A new set, each of its rows unlike the one that is published."""
+        nonlocal turn
+        turn += 1
+        run = Run("bench", f"run {turn}")
+        made = _stage(window, run)
+        with warehouse.session("loader") as cursor:
+            cursor.execute(CHANGE.format(set=made.name), {"discount": turn / 100})
+        measuring.tidy("postgres", None, f"staging.{made.name}_clean")
+        return made
+
+    def published() -> float:
+        made = staged()
+        run = Run("bench", f"run {turn}")
+        return measuring.seconds(lambda: publish.publish_window(sales_days.SALES.dataset, window, made, run))
+
+    def written(statement: str) -> Callable[[], float]:
+        def write() -> float:
+            made = staged()
+            measuring.tidy("postgres", None, "sales.baseline")
+
+            def work() -> None:
+                with warehouse.session("postgres") as cursor:
+                    cursor.execute(statement.format(set=made.name), {"start": window.start, "end": window.end})
+
+            took = measuring.seconds(work)
+            sales_days.drop(*(f"{made.name}_{part}" for part in ("raw", "clean", "rejected")))
+            return took
+
+        return write
+
+    works = (published, written(DELETE_INSERT), written(ON_CONFLICT))
+    for work in works:
+        work()
+    ours, deleted, upserted = measuring.medians(repeat, *works)
+    what, case = "publishing a window again", f"{size:,} rows"
+    return [
+        Figure(what, case, ours, "DELETE and INSERT", deleted, aim=1),
+        Figure(what, case, ours, "INSERT … ON CONFLICT", upserted, aim=1),
+    ]
+
+
+def _stage(window: Window, run: Run) -> Staged:
+    with sources.snapshot("legacy") as source:
+        made = stages.extract(
+            sales_days.SALES,
+            Attempt(sales_days.SALES.dataset, window, "extract", run),
+            source,
+            Completeness(None),
+        )
+    return stages.transform(sales_days.SALES, Attempt(sales_days.SALES.dataset, window, "transform", run), made)
+
+
+if __name__ == "__main__":
+    typer.run(main)

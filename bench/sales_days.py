@@ -1,0 +1,87 @@
+"""Days of sales of any size at the source, and the shell's way to move one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from datetime import UTC, date, datetime, timedelta
+
+import measuring
+
+from highwater import credentials, local_environment, local_server, settings, warehouse
+from highwater.stages import Pipeline
+from highwater.windows import Window
+
+SALES = Pipeline(dataset="daily_sales", folder="historical_sales_migration", connection="legacy", suite="daily_sales")
+COLUMNS = (
+    "business_date date, sale_id bigint, receipt_no text, store_code text, till_no smallint, product_code text,"
+    " quantity integer, unit_price numeric, discount numeric, currency text, payment_method text,"
+    " customer_id bigint, sold_at timestamptz"
+)
+"""Of what extract.sql gives."""
+
+
+def make(size: int, number: int = 0) -> Window:
+    """A day of so many rows, complete at the source; ``number`` tells days of one benchmark apart."""
+    # Before the history that bootstrap makes, and on the grid, which begins there.
+    first = settings.get().days_before_anchor(settings.get().history_days)
+    start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=100 - number)
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "UPDATE control.datasets SET first_window = least(first_window, %s) WHERE dataset = %s",
+            (start, SALES.dataset),
+        )
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute("SELECT legacy.generate_day(%s, %s, 42, now())", (start.date(), size))
+    measuring.tidy("postgres", settings.get().sources_database, "legacy.sales")
+    return Window(start, start + timedelta(days=1))
+
+
+def change(window: Window, turn: int) -> None:
+    """Make the day's content another than in any other turn."""
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute(
+            "UPDATE legacy.sales SET customer_id = %s WHERE business_date = %s AND sale_id ="
+            " (SELECT min(sale_id) FROM legacy.sales WHERE business_date = %s)",
+            (turn, window.start.date(), window.start.date()),
+        )
+
+
+def connect_as_airflow() -> None:
+    """Let this process, and those it starts, find Airflow's connections as a task does."""
+    os.environ |= local_environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
+    (settings.get().home / "airflow").mkdir(exist_ok=True)
+
+
+def query(day: date) -> str:
+    """What extract.sql asks the source for."""
+    with warehouse.session("postgres", settings.get().sources_database) as cursor:
+        statement = warehouse.read_sql(f"{SALES.folder}/extract.sql").rstrip().rstrip(";")
+        start = datetime.combine(day, datetime.min.time(), tzinfo=UTC)
+        return cursor.mogrify(statement, {"window_start": start}).decode()
+
+
+def psql_copy(day: date) -> float:
+    """Seconds of ``psql copy | psql copy``: the same rows into a table made in the same session."""
+    out_of, into = (_psql(role, base) for role, base in (("legacy_reader", "sources"), ("loader", "warehouse")))
+    copy_out = shlex.quote(f"COPY ({query(day)}) TO STDOUT")
+    copy_in = f"-c 'BEGIN; CREATE TABLE staging.baseline ({COLUMNS})' -c 'COPY staging.baseline FROM STDIN' -c COMMIT"
+    command = ["bash", "-o", "pipefail", "-c", f"{out_of} -c {copy_out} | {into} {copy_in}"]
+    took = measuring.seconds(lambda: subprocess.run(command, check=True))
+    drop("baseline")
+    return took
+
+
+def drop(*tables: str) -> None:
+    """Drop tables of staging."""
+    with warehouse.session("loader") as cursor:
+        for table in tables:
+            cursor.execute(f"DROP TABLE IF EXISTS staging.{table}")
+
+
+def _psql(role: str, database: str) -> str:
+    """psql without its start file, as ``role``, its password in the environment of that one process."""
+    port = str(settings.get().warehouse_port)
+    program = shlex.join([str(local_server.program("psql")), "-XqAt", "-h", "127.0.0.1", "-p", port, "-U", role])
+    return f"PGPASSWORD={shlex.quote(credentials.password(role))} {program} -d {database}"

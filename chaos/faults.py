@@ -1,0 +1,302 @@
+"""The faults: each is struck, held until somebody has felt it, and healed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import psycopg2
+from psycopg2 import sql
+
+from chaos.platform import Platform
+from chaos.schedule import Strike
+from highwater import local_placement, local_server, outages, settings, warehouse
+from highwater.errors import HighwaterError
+
+MISSED = "missed: nobody was there to feel it"
+SMALL_DISK = 24
+"""MiB of the small disk that is filled up."""
+DRIP = """
+CREATE SCHEMA IF NOT EXISTS chaos;
+GRANT USAGE ON SCHEMA chaos TO PUBLIC;
+CREATE OR REPLACE FUNCTION chaos.drip() RETURNS boolean LANGUAGE plpgsql VOLATILE AS
+$$ BEGIN PERFORM pg_sleep(0.002); RETURN true; END $$;
+"""
+
+
+class Felt:
+    """What a schedule has done so far, for the checks to judge by.
+
+    How many processes that may have been about to send a message were killed, and what is to be healed at the end.
+    """
+
+    def __init__(self) -> None:
+        self.senders_killed = 0
+        self.heals: list[Callable[[], None]] = []
+
+    def heal(self) -> None:
+        """Heal what lasts until the end."""
+        while self.heals:
+            self.heals.pop()()
+
+
+def strike(platform: Platform, wanted: Strike, felt: Felt) -> str:
+    """Strike once; returns what came of it."""
+    return FAULTS[wanted.kind](platform, wanted.target, felt)
+
+
+def kill_task(platform: Platform, table: str, felt: Felt) -> str:
+    """``kill -9`` to a task that stands still at a table it needs."""
+    with _held(table) as ports:
+        tasks = platform.airflow.pids_of_tasks
+
+        def waiting() -> list[int]:
+            wanted = ports()
+            if not wanted:
+                return []
+            known = tasks()
+            return sorted(c.pid for c in psutil.net_connections("tcp") if c.pid in known and c.laddr.port in wanted)
+
+        victims = platform.until(waiting)
+        if victims:
+            os.kill(victims[0], signal.SIGKILL)
+            felt.senders_killed += 1
+    return f"killed one that waited for {table}" if victims else MISSED
+
+
+def kill_component(component: str) -> Callable[[Platform, str, Felt], str]:
+    """``kill -9`` to a component of Airflow; its supervisor starts it again."""
+
+    def fault(platform: Platform, _target: str, felt: Felt) -> str:
+        platform.airflow.revive()
+        platform.airflow.kill(component)
+        platform.airflow.launch(component)
+        # It runs the callbacks of failed runs.
+        felt.senders_killed += component == "dag-processor"
+        return "killed and started again"
+
+    return fault
+
+
+def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
+    """``kill -9`` to the postmaster: metadata, warehouse and sources are gone at once, and come back."""
+    pid = int((local_placement.data_folder() / "postmaster.pid").read_text().split("\n", 1)[0])
+    live = platform.value("SELECT count(*) FROM ops.live_attempts")
+    os.kill(pid, signal.SIGKILL)
+    local_server.start()
+    felt.senders_killed += 1  # they take turns
+    return f"killed under {live} attempts and started again"
+
+
+def source_away(platform: Platform, source: str, _felt: Felt) -> str:
+    """The source refuses its reader, and ends its sessions, until an attempt or a check has found it away."""
+    attempt = platform.last_attempt()
+    check = platform.value("SELECT coalesce(max(check_id), 0) FROM ops.source_checks")
+    query = (
+        "SELECT FROM ops.attempts WHERE attempt_id > %s AND error_kind = 'SourceAway' AND source = %s"
+        " UNION ALL SELECT FROM ops.source_checks WHERE check_id > %s AND source = %s AND NOT reachable"
+    )
+    with _away(platform, source):
+        found = platform.until(lambda: platform.rows(query, (attempt, source, check, source)))
+    return "found away" if found else MISSED
+
+
+def source_slow(platform: Platform, table: str, _felt: Felt) -> str:
+    """Each row of the source takes its time, until one COPY of it has come to its end."""
+    with _dripping(table):
+        seen = platform.until(lambda: _copying(platform, table))
+        if seen:
+            platform.until(lambda: not set(_copying(platform, table)) & set(seen))
+    return "read slowly" if seen else MISSED
+
+
+def source_cut(platform: Platform, table: str, _felt: Felt) -> str:
+    """The source ends a session in the middle of its COPY."""
+    with _dripping(table):
+        seen = platform.until(lambda: _copying(platform, table))
+        if seen:
+            platform.rows("SELECT pg_terminate_backend(%s)", (seen[0],), "postgres")
+    return "cut in the middle of a COPY" if seen else MISSED
+
+
+def disk_full(platform: Platform, _target: str, _felt: Felt) -> str:
+    """What is staged goes to a small disk that is full, until an attempt has failed by it."""
+    if platform.disk:
+        return f"left out: {platform.disk}"
+    mark = platform.last_attempt()
+    filler = platform.home / "small/filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            pass
+    query = (
+        "SELECT FROM ops.attempts WHERE attempt_id > %s AND error ~ 'No space left'"
+        " UNION ALL SELECT FROM ops.health_checks WHERE verdict = 'unwell' AND detail ~ 'No space left'"
+        " AND run_id IN (SELECT run_id FROM ops.attempts WHERE attempt_id > %s)"
+    )
+    platform.rows("ALTER ROLE loader SET default_tablespace = 'chaos_small'", role="postgres")
+    try:
+        found = platform.until(lambda: platform.rows(query, (mark, mark)))
+    finally:
+        filler.unlink()
+        platform.rows("ALTER ROLE loader RESET default_tablespace", role="postgres")
+    return "no space left for an attempt" if found else MISSED
+
+
+def two_schedulers(platform: Platform, _target: str, felt: Felt) -> str:
+    """A second scheduler beside the first, until all work is done."""
+    platform.airflow.revive()
+    platform.airflow.second("scheduler")
+    felt.heals.append(platform.airflow.end_remains)
+    return "two until the end"
+
+
+def clock_jumps(platform: Platform, by: str, felt: Felt) -> str:
+    """The clock of everybody is wrong, until ten more attempts have begun or all work is done."""
+    amount, unit = by.split()
+    right = platform.now
+    platform.set_clock(right + timedelta(**{unit: int(amount)}))
+    mark = platform.last_attempt()
+    begun = platform.until(lambda: platform.attempts_since(mark) >= 10)
+    platform.set_clock(right)
+    platform.parse()
+    return f"wrong for {'ten attempts' if begun else 'the rest'}"
+
+
+FAULTS: dict[str, Callable[[Platform, str, Felt], str]] = {
+    "kill task": kill_task,
+    "kill scheduler": kill_component("scheduler"),
+    "kill triggerer": kill_component("triggerer"),
+    "kill dag-processor": kill_component("dag-processor"),
+    "kill postgres": kill_postgres,
+    "source away": source_away,
+    "source slow": source_slow,
+    "source cut": source_cut,
+    "disk full": disk_full,
+    "two schedulers": two_schedulers,
+    "clock jumps": clock_jumps,
+}
+
+
+@contextmanager
+def small_disk(platform: Platform) -> Iterator[None]:
+    """A file system of a few MiB as a tablespace for what is staged; where there can be none, ``disk`` says why."""
+    folder = platform.home / "small"
+    user = local_placement.server_user()
+    if user is None:
+        platform.disk = "only root may mount the small disk that is filled"
+        yield
+        return
+    folder.mkdir()
+    mounted = subprocess.run(
+        [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={SMALL_DISK}m,mode=0700,uid={user.pw_uid},gid={user.pw_gid}",
+            "chaos",
+            folder,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        platform.disk = f"no small disk can be mounted here: {mounted.stderr.strip()}"
+        yield
+        return
+    try:
+        platform.rows(f"CREATE TABLESPACE chaos_small LOCATION '{folder}'", role="postgres", database="postgres")
+        platform.rows("GRANT CREATE ON TABLESPACE chaos_small TO loader, publisher", role="postgres")
+        yield
+    finally:
+        _unmount_later(folder)
+
+
+def _unmount_later(folder: Path) -> None:
+    """The server has files open there until it stops: the mount goes when nobody uses it any more."""
+    subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
+
+
+@contextmanager
+def _held(table: str) -> Iterator[Callable[[], set[int]]]:
+    """Nobody else reads or writes a table; yields a function that gives the ports of those who wait for it."""
+    with closing(warehouse.connect("postgres")) as link, closing(warehouse.connect("postgres")) as look:
+        look.autocommit = True
+        with link.cursor() as cursor, look.cursor() as eye:
+            cursor.execute("SET lock_timeout = '60s'")
+            cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(*table.split("."))))
+
+            def ports() -> set[int]:
+                eye.execute(
+                    "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid)"
+                    " WHERE relation = %s::regclass AND NOT granted",
+                    (table,),
+                )
+                return {row[0] for row in eye.fetchall()}
+
+            yield ports
+            link.rollback()
+
+
+@contextmanager
+def _away(platform: Platform, source: str) -> Iterator[None]:
+    """The reader of a source may not log in, and those that are there are cut off."""
+    if source in ("store", "partner", "supplier"):
+        outages.start(source, platform.now, None, "a strike", "chaos")
+        try:
+            yield
+        finally:
+            with suppress(HighwaterError):
+                outages.stop(source, platform.now, "chaos")
+    else:
+        reader = f"{source}_reader"
+        platform.rows(f"ALTER ROLE {reader} NOLOGIN", role="postgres")
+        platform.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (reader,), "postgres"
+        )
+        try:
+            yield
+        finally:
+            platform.rows(f"ALTER ROLE {reader} LOGIN", role="postgres")
+
+
+@contextmanager
+def _dripping(table: str) -> Iterator[None]:
+    """Each row of a source's table takes two milliseconds to be read: a policy of row level security sees to it."""
+    database = settings.get().sources_database
+
+    def change(statements: str) -> None:
+        with closing(warehouse.connect("postgres", database)) as link, link, link.cursor() as cursor:
+            cursor.execute(statements)
+
+    change(DRIP)
+    change(
+        f"DROP POLICY IF EXISTS drip ON {table}; CREATE POLICY drip ON {table} FOR SELECT USING (chaos.drip());"
+        f" ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+    )
+    try:
+        yield
+    finally:
+        change(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY; DROP POLICY IF EXISTS drip ON {table}")
+
+
+def _copying(platform: Platform, table: str) -> list[int]:
+    """The sessions of the table's reader that are in the middle of a COPY."""
+    found: list[Any] = platform.rows(
+        "SELECT pid FROM pg_stat_activity WHERE usename = %s AND state = 'active' AND wait_event = 'PgSleep'"
+        " AND query ~ '^COPY' AND query_start < clock_timestamp() - interval '20 milliseconds' ORDER BY pid",
+        (f"{table.split('.', maxsplit=1)[0]}_reader",),
+        "postgres",
+    )
+    return [row[0] for row in found]
+
+
+ERRORS = (psycopg2.Error, HighwaterError, OSError)

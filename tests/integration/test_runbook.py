@@ -1,0 +1,477 @@
+"""docs/operations.md: each symptom is brought about, looked at and acted upon by the very commands written there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import batches
+import channels
+import psycopg2
+import pytest
+import runbook
+import shopping
+import typer
+import yaml
+from loading import OTHER_QUANTITY, day, land, run, stage
+from runbook import Command
+from typer.testing import CliRunner
+
+from highwater import (
+    alerts,
+    backfill,
+    bootstrap,
+    clock,
+    conditions,
+    credentials,
+    health,
+    ledger,
+    local_environment,
+    outages,
+    publish,
+    recovery,
+    settings,
+    simulation,
+    source_checks,
+    stages,
+    warehouse,
+)
+from highwater.backfill import Request
+from highwater.cli import app
+from highwater.errors import AuditFailed, IntegrityBroken, RefusedData, Unhealthy
+from highwater.source_checks import Check
+from highwater.windows import Window
+
+SYMPTOMS = {symptom.title: symptom for symptom in runbook.symptoms()}
+DAY = day("2026-10-24")
+SALES = stages.Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
+NUMBER = 7
+"""Of the backfill and of the incident that the page takes as its example."""
+
+BACKED_UP = ("control.catchup_policies", "control.sources")
+"""What is wanted, and put back as it was at the end."""
+
+
+def execute(statement: str, role: str = "postgres", database: str | None = None) -> list[Any]:
+    """Run a statement and commit; returns its rows."""
+    with warehouse.session(role, database) as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def count(query: str) -> int:
+    """The number that a query of the warehouse gives."""
+    return int(execute(query)[0][0])
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(empty_warehouse: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is wrong yet, and the next backfill and incident are the page's; what is changed is put back."""
+    # Nobody is to be asked at an address that this platform does not have.
+    monkeypatch.setenv("HIGHWATER_UI_PORT", "1")
+    settings.get.cache_clear()
+    sequences = {"control.backfills": "backfill_id", "ops.incidents": "incident_id"}
+    execute("TRUNCATE control.backfills CASCADE")
+    for table, column in sequences.items():
+        execute(f"ALTER TABLE {table} ALTER COLUMN {column} RESTART WITH {NUMBER}")
+    ((changes,),) = execute("SELECT coalesce(max(change_id), 0) FROM control.catchup_policy_history")
+    kept = {table: execute(f"SELECT * FROM {table}") for table in BACKED_UP}
+    yield
+    execute("TRUNCATE control.backfills, control.condition_states CASCADE")
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for table, rows in kept.items():
+            cursor.execute(f"DELETE FROM {table}")
+            for row in rows:
+                cursor.execute(f"INSERT INTO {table} VALUES ({', '.join(['%s'] * len(row))})", row)
+        cursor.execute("DELETE FROM control.catchup_policy_history WHERE change_id > %s", (changes,))
+    execute("TRUNCATE simulation.outages", "simulator", settings.get().sources_database)
+    monkeypatch.undo()
+    settings.get.cache_clear()
+
+
+# -- how each symptom is brought about; what is left open is closed at the end of the test
+
+
+def fail(dataset: str = "daily_sales", window: Window = DAY) -> None:
+    """One attempt as a task makes it, which is refused, and its look for incidents."""
+    with suppress(RefusedData), ledger.attempt(dataset, window, "load", run()):
+        raise RefusedData("it breaks a rule")
+    alerts.look()
+
+
+def unwell() -> None:
+    """A partition is gone without its ledger row, and a health check sees it."""
+    land(day("2026-10-25"))
+    execute("DROP TABLE sales.daily_sales_20261025")
+    with pytest.raises(Unhealthy, match=r"ledger: daily_sales has \d landed windows and \d partitions"):
+        health.check("run", [])
+
+
+def policy_keeps_it_off(stack: ExitStack) -> None:
+    shell("policy set daily_sales --disabled --conditions off_peak_hours --reason 'the servers move'")
+    list(conditions.evaluate())
+    with warehouse.session("loader") as cursor:
+        wanted = Request(
+            "daily_sales", DAY.start, DAY.end, via="policy", reason="a gap", requested_by="catchup_control"
+        )
+        backfill.request(cursor, wanted)
+
+
+def skipped(stack: ExitStack) -> None:
+    shell("policy set daily_sales --max-age '3 days' --reason 'older ones are of no use'")
+    assert count("SELECT count(*) FROM ops.window_status WHERE dataset = 'daily_sales' AND state = 'skipped'")
+
+
+def audit_failed(stack: ExitStack) -> None:
+    staged = stage(DAY)
+    with suppress(AuditFailed), ledger.attempt("daily_sales", DAY, "audit", run()) as tried:
+        stages.audit(SALES, tried, publish.Staged(**vars(staged) | {"expected_rows": staged.rows + 1}))
+    assert count("SELECT count(*) FROM ops.attempts WHERE error_kind = 'AuditFailed'")
+
+
+def landed(stack: ExitStack) -> None:
+    with ledger.attempt("daily_sales", DAY, "load", run()) as tried:
+        tried.rows = land(DAY).rows_published
+    with warehouse.session("loader") as cursor:
+        ledger.summarise(cursor, "daily_sales", DAY, run())
+
+
+def landed_twice(stack: ExitStack) -> None:
+    land(DAY, by="good")
+    sources = settings.get().sources_database
+    execute(OTHER_QUANTITY.replace("2026-10-05", "2026-10-24"), "simulator", sources)
+    land(DAY, by="bad")
+
+    def as_simulated() -> None:
+        execute("DROP TABLE legacy.sales_20261024", "simulator", sources)
+        execute("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-24'", "simulator", sources)
+        simulation.advance(clock.now())
+
+    stack.callback(as_simulated)
+
+
+def rows_lost(stack: ExitStack) -> None:
+    land(DAY)
+    execute("DELETE FROM sales.daily_sales_20261024 WHERE sale_id IN (SELECT min(sale_id) FROM sales.daily_sales)")
+    land(DAY)
+    assert count("SELECT count(*) FROM sales.daily_sales") < count("SELECT rows_published FROM ops.window_ledger")
+    unwell()
+
+
+def other_than_the_source(stack: ExitStack) -> None:
+    merged = shopping.land()
+    execute("UPDATE sales.orders SET amount = amount + 1 WHERE order_id = (SELECT min(order_id) FROM sales.orders)")
+    assert shopping.compare(merged).keys
+    batches.land("payments", batches.window(0))
+    execute(
+        "UPDATE sales.payments SET amount = amount + 1 WHERE payment_id IN (SELECT min(payment_id) FROM sales.payments)"
+    )
+    sources = settings.get().sources_database
+    with (
+        closing(warehouse.connect("billing_reader", sources)) as billing,
+        closing(warehouse.connect("web_reader", sources)) as web,
+        warehouse.session("loader") as target,
+        pytest.raises(IntegrityBroken),
+    ):
+        recovery.check_integrity(
+            billing=billing.cursor(),
+            web=web.cursor(),
+            target=target,
+            critical=[batches.window(0)],
+            others=[],
+            run=run(),
+        )
+
+
+def at_work(stack: ExitStack) -> None:
+    land(DAY)
+    stack.enter_context(ledger.attempt("daily_sales", day("2026-10-25"), "extract", run()))
+    with ledger.attempt("daily_sales", DAY, "load", run()):
+        pass
+    asked_for(stack)
+
+
+def asked_for(stack: ExitStack) -> None:
+    shell("backfill run daily_sales --from 2026-10-01 --to 2026-10-07 --reason 'to see' --yes")
+
+
+def paused(stack: ExitStack) -> None:
+    asked_for(stack)
+    shell(f"backfill pause {NUMBER}")
+
+
+def read_for_long(stack: ExitStack) -> None:
+    land(DAY)
+    link = stack.enter_context(closing(warehouse.connect("analyst")))
+    link.cursor().execute("SELECT count(*) FROM sales.daily_sales")
+
+
+def left_in_staging(stack: ExitStack) -> None:
+    landed(stack)
+    execute("UPDATE ops.attempts SET started_at = started_at - interval '2 days'")
+    stage(day("2026-10-25"))
+    fail("daily_sales", day("2026-10-26"))
+    stage(day("2026-10-26"))
+    assert count("SELECT count(*) FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'") > 3
+
+
+def source_away(stack: ExitStack) -> None:
+    outages.start("partner", clock.now(), None, "to see", "ada")
+
+
+def looked_at(stack: ExitStack) -> None:
+    source_checks.record("partner", channels.day("2026-10-30"), Check("away", False, 0.1, False, "no"), channels.run())
+
+
+def was_down(stack: ExitStack) -> None:
+    alerts.look()
+    assert count("SELECT count(*) FROM ops.incidents WHERE kind = 'outage found'")
+    unwell()
+
+
+def nobody_told(stack: ExitStack) -> None:
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    patch.setenv("HIGHWATER_ALERT_URLS", "json://127.0.0.1:1")
+    settings.get.cache_clear()
+    stack.callback(settings.get.cache_clear)
+    fail()
+    alerts.send_waiting()
+
+
+def another_password(stack: ExitStack) -> None:
+    stack.callback(bootstrap.run)
+    stack.callback(lambda: warehouse.connect("analyst").close())
+    execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        warehouse.connect("analyst")
+
+
+def known_to_too_many(stack: ExitStack) -> None:
+    known = credentials.password("analyst"), credentials.secret("admin_password")
+    stack.callback(lambda: _changed(known))
+
+
+def _changed(known: tuple[str, str]) -> None:
+    now = credentials.password("analyst"), credentials.secret("admin_password")
+    assert all(old != new for old, new in zip(known, now, strict=True))
+    assert now[1] in settings.get().ui_passwords_file.read_text()
+    warehouse.connect("analyst").close()
+
+
+def nothing(stack: ExitStack) -> None:
+    """The symptom is that there is nothing yet, or lies outside of the warehouse."""
+
+
+BROUGHT_ABOUT: dict[str, Callable[[ExitStack], None]] = {
+    "before the first": nothing,
+    "First look": nothing,
+    "A day is missing": nothing,
+    "Catch-up does not start": policy_keeps_it_off,
+    "A window is skipped, or a run is not made": skipped,
+    "A change of a policy does nothing": nothing,
+    "An audit failed": audit_failed,
+    "A day must be loaded again": landed,
+    "A day was loaded again and is worse than before": landed_twice,
+    "The data looks wrong: ledger against table": rows_lost,
+    "The data looks wrong: source against warehouse": other_than_the_source,
+    "Too many rows in quarantine": landed,
+    "Too many runs at once": at_work,
+    "Memory is short, above all during a backfill": at_work,
+    "Loads are slow": landed,
+    "A run is stuck": at_work,
+    "A backfill does not go on": paused,
+    "The published table is busy": read_for_long,
+    "The disk is full": left_in_staging,
+    "A password is lost, or known to too many": known_to_too_many,
+    "A role's password was changed, a function is gone, a role is missing": another_password,
+    "A simulated source refuses its login": source_away,
+    "A source of yours is away, or is trusted too much or too little": looked_at,
+    "The platform was down": was_down,
+    "An alert did not arrive": nobody_told,
+    "Upgrade, and back": nothing,
+    "`docker compose up` says `Invalid hostPort: …` or `port is already allocated`": nothing,
+    "A service does not start": nothing,
+}
+
+AFTERWARDS = {
+    "A day is missing": "SELECT count(*) = 1 FROM control.backfills WHERE state = 'requested'",
+    "Catch-up does not start": "SELECT is_on FROM control.catchup_is_on('daily_sales')",
+    "A window is skipped, or a run is not made": "SELECT count(*) = 0 FROM ops.window_status WHERE state = 'skipped'",
+    "An audit failed": "SELECT windows_left = 1 FROM ops.backfill_progress",
+    "A day must be loaded again": "SELECT windows_left = 1 FROM ops.backfill_progress",
+    "A day was loaded again and is worse than before": "SELECT run_id ~ 'rollback' FROM ops.window_ledger",
+    "The data looks wrong: source against warehouse": "SELECT mode = 'reset' FROM ops.checkpoints",
+    "Too many runs at once": "SELECT array_agg(max_active ORDER BY backfill_id) = '{3,1}' FROM control.backfills",
+    "A backfill does not go on": "SELECT state = 'cancelled' FROM control.backfills",
+    "A simulated source refuses its login": "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'partner_reader'",
+    "A source of yours is away, or is trusted too much or too little":
+        "SELECT (reliability_threshold, catch_up_limit) = (0.9, '14 days')"
+        " FROM control.sources WHERE source = 'partner'",
+    "The platform was down": "SELECT count(DISTINCT dataset) > 4 FROM control.backfills",
+    "An alert did not arrive": "SELECT acknowledged_by IS NOT NULL FROM ops.incidents WHERE incident_id = 7",
+}  # fmt: skip
+"""What holds once it was acted upon."""
+
+EMPTY_HERE = {
+    "SELECT backfill_id, state, running, note FROM ops.backfill_progress WHERE running > 0": "no lane runs in here",
+}
+"""Questions that have no answer in this test, and why."""
+
+
+@pytest.mark.parametrize("title", SYMPTOMS)
+def test_what_is_written_shows_the_symptom_and_mends_it(
+    title: str, request: pytest.FixtureRequest, platform: Path
+) -> None:
+    with ExitStack() as stack:
+        if BROUGHT_ABOUT[title] is other_than_the_source:
+            request.getfixturevalue("small_shop")
+        BROUGHT_ABOUT[title](stack)
+        for command in SYMPTOMS[title].commands:
+            if command.role:
+                ask(command)
+            elif command.where == "":
+                shell(command.text)
+            elif command.where == "with scripts/demo":
+                on_this_machine(command.words, platform)
+        if title in AFTERWARDS:
+            assert execute(AFTERWARDS[title])[0][0]
+
+
+def test_what_lies_in_staging_and_is_looked_at_stays() -> None:
+    with ExitStack() as stack:
+        left_in_staging(stack)
+        for command in SYMPTOMS["The disk is full"].commands:
+            if command.role == "loader":
+                ask(command)
+    left = {
+        row[0]
+        for row in execute(
+            "SELECT split_part(relname, '__', 2) FROM pg_class"
+            " WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'"
+        )
+    }
+    assert left == {"20261026"}
+
+
+def test_a_window_that_was_forgotten_lands_whole() -> None:
+    with ExitStack() as stack:
+        rows_lost(stack)
+        compared, *_ = [c for c in SYMPTOMS["The data looks wrong: ledger against table"].commands if not c.acts]
+        for command in SYMPTOMS["The data looks wrong: ledger against table"].commands:
+            if command.role and command.acts:
+                ask(command)
+        land(DAY)
+    assert [row.day for row in execute(compared.text)] == [day("2026-10-25").start]
+
+
+def shell(line: str) -> str:
+    """What ``highwater …`` prints; 1 is an answer of those that look, an error is none."""
+    words = shlex.split(line.removeprefix("highwater "))
+    done = CliRunner().invoke(app, words)
+    answers = (0, 1) if "--check" in words else (0,)
+    assert done.exit_code in answers, f"{line}: {done.exception or done.output}"
+    return done.stdout
+
+
+def ask(command: Command) -> None:
+    """Run SQL as the role that the page names; a question has an answer."""
+    text, gexec = command.text.removesuffix(r"\gexec"), command.text.endswith(r"\gexec")
+    rows = execute(text, str(command.role))
+    if gexec:
+        assert rows, text
+        for row in rows:
+            execute(row[0], str(command.role))
+    elif text.startswith("SELECT") and text not in EMPTY_HERE:
+        assert rows, f"{text} shows nothing"
+
+
+def on_this_machine(words: list[str], home: Path) -> None:
+    """What the page has typed beside ``scripts/demo``, on the home of this platform; git and the start are left out."""
+    if words[0] in ("git", "cp") or words == ["scripts/demo"]:
+        return
+    if words[0] == "scripts/highwater":
+        shell(shlex.join(words[1:]))
+        return
+    (home / "airflow/logs").mkdir(parents=True, exist_ok=True)
+    line = " ".join(word if "*" in word else shlex.quote(word) for word in words).replace(".highwater", str(home))
+    subprocess.run(line, shell=True, check=True, capture_output=True)
+
+
+PROGRAMS = {"git", "docker", "cp", "du", "find", "rm"}
+SERVICES = yaml.safe_load((settings.ROOT / "docker-compose.yaml").read_text())["services"]
+
+
+def test_each_symptom_says_how_to_look_or_to_act() -> None:
+    for symptom in SYMPTOMS.values():
+        if symptom.title not in ("before the first", "First look"):
+            assert runbook.ACT in symptom.text, symptom.title
+
+
+def test_what_is_typed_in_a_shell_is_there(platform: Path) -> None:
+    typed = [command for symptom in SYMPTOMS.values() for command in symptom.commands if not command.role]
+    for command in typed:
+        first, *rest = command.words
+        if first.startswith("scripts/"):
+            assert (settings.ROOT / first).exists(), command
+        elif first == "docker" and rest[0] == "compose":
+            named = [word for word in rest if word in SERVICES]
+            assert named or rest[1] in ("up", "down", "ps", "build"), command
+        else:
+            assert first in PROGRAMS | {"highwater", "psql"}, command
+
+
+def test_airflow_has_the_commands_that_are_typed_in_its_containers(platform: Path) -> None:
+    lines = [
+        command.words[command.words.index("airflow") + 1 :]
+        for symptom in SYMPTOMS.values()
+        for command in symptom.commands
+        if "airflow" in command.words
+    ]
+    assert len(lines) >= 4
+    program = (
+        "import json, sys; from airflow.cli import cli_parser; parser = cli_parser.get_parser();"
+        " [parser.parse_args(line) for line in json.loads(sys.argv[1])]"
+    )
+    (platform / "airflow").mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(lines)],
+        env=local_environment.environment(1),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+README = (settings.ROOT / "README.md").read_text()
+FENCES = "\n".join(re.findall(r"^```(?:sh|sql)\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+ASKED = [
+    *re.findall(r"^(?:psql> )?((?:SELECT|UPDATE|INSERT) .*?;)", FENCES, re.MULTILINE),
+    *re.findall(r"`(SELECT [^`…]+)`", README.replace("\n", " ")),
+]
+TYPED = [
+    re.sub(r"\[|\]", "", line.split("  #")[0]) for line in re.findall(r"^scripts/highwater (.+)$", FENCES, re.MULTILINE)
+]
+
+
+def test_what_the_readme_has_typed_fits() -> None:
+    assert len(ASKED) > 15
+    assert len(TYPED) > 15
+    for statement in ASKED:
+        if "rollback_window" not in statement:  # which has its own test, and nothing to roll back here
+            with warehouse.session("operator") as cursor:
+                cursor.execute(statement)
+                cursor.connection.rollback()
+    for line in TYPED:
+        words, command = shlex.split(line), typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+        command.make_context(line, words)

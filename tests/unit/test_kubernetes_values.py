@@ -1,0 +1,88 @@
+"""The values for the official chart say what the compose files say, and the chart takes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from highwater.settings import ROOT
+
+FILE = ROOT / "docker/kubernetes/values.yaml"
+VALUES: dict[str, Any] = yaml.safe_load(FILE.read_text())
+MANIFESTS = list(yaml.safe_load_all((ROOT / "docker/kubernetes/workers.yaml").read_text()))
+OWN_SIZE = {("core", "parallelism"), ("dag_processor", "parsing_processes")}
+OWN_PACE = {("dag_processor", "refresh_interval"), ("dag_processor", "min_file_process_interval")}
+PLATFORM = "highwater-secrets"
+
+
+def chart() -> Path:
+    """The unpacked chart, where somebody has one."""
+    folder = os.environ.get("HIGHWATER_AIRFLOW_CHART")
+    if not folder:
+        pytest.skip("HIGHWATER_AIRFLOW_CHART names no unpacked chart: whether it takes the values is left out")
+    return Path(folder)
+
+
+def options(path: Path) -> dict[tuple[str, str], str]:
+    """The settings of Airflow in a file of compose, by section and name."""
+    found = re.findall(r"^ *AIRFLOW__([A-Z_]+?)__([A-Z_]+)[=:] *\"?([^\"\n]*)", path.read_text(), re.MULTILINE)
+    return {(section.lower(), name.lower()): value for section, name, value in found}
+
+
+@pytest.mark.parametrize("file", ["config/airflow.env", "docker-compose.celery.yaml"])
+def test_what_is_set_here_and_in_compose_is_set_alike(file: str) -> None:
+    compose = {option: value for option, value in options(ROOT / file).items() if not value.startswith(("$", "!"))}
+    here = {(section, name): value for section, names in VALUES["config"].items() for name, value in names.items()}
+    both = compose.keys() & here.keys() - OWN_SIZE - OWN_PACE
+    assert len(both) >= 6
+    assert {option: here[option] for option in both} == {option: compose[option] for option in both}
+
+
+def test_a_worker_is_given_nothing_of_the_metadata() -> None:
+    assert not any(VALUES["enableBuiltInSecretEnvVars"].values())
+    worker = json.dumps([VALUES["workers"], VALUES["env"], VALUES["volumes"]])
+    assert PLATFORM not in worker
+    assert "metadata" not in worker
+    assert not VALUES["workers"]["celery"]["waitForMigrations"]["enabled"]
+    (egress,) = [found for found in MANIFESTS if found["spec"].get("policyTypes") == ["Egress"]]
+    reached = [target for rule in egress["spec"]["egress"] for target in rule["to"]]
+    components = {target["podSelector"]["matchLabels"]["component"] for target in reached if "podSelector" in target}
+    assert components == {"api-server", "redis"}
+
+
+def test_parallelism_is_what_all_workers_take() -> None:
+    (scaled,) = [found for found in MANIFESTS if found["kind"] == "ScaledObject"]
+    concurrency = int(VALUES["config"]["celery"]["worker_concurrency"])
+    assert int(VALUES["config"]["core"]["parallelism"]) == scaled["spec"]["maxReplicaCount"] * concurrency
+    assert int(scaled["spec"]["advanced"]["scalingModifiers"]["target"]) == concurrency
+
+
+def test_the_charts_schema_takes_the_values() -> None:
+    schema = json.loads((chart() / "values.schema.json").read_text())
+    problems = [f"{list(e.path)}: {e.message[:200]}" for e in jsonschema.Draft7Validator(schema).iter_errors(VALUES)]
+    assert problems == []
+
+
+def test_helm_renders_workers_without_the_platforms_secrets() -> None:
+    folder = chart()
+    if not shutil.which("helm"):
+        pytest.skip("helm is not here: what the chart makes of the values is left out")
+    done = subprocess.run(
+        ["helm", "template", "highwater", str(folder), "--namespace", "highwater", "--values", str(FILE)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    made = {found["metadata"]["name"]: found for found in yaml.safe_load_all(done.stdout) if found}
+    assert PLATFORM in json.dumps(made["highwater-scheduler"])
+    assert PLATFORM not in json.dumps(made["highwater-worker"])
+    assert "KEDA_DB_CONN" not in json.dumps(made["highwater-worker"])
