@@ -50,7 +50,8 @@ def _ask(what: str) -> None:
         return
     with warehouse.session(role) as cursor:
         if query is None:
-            statuses.draw(statuses.read(cursor), statuses.troubles(cursor))
+            found = statuses.read(cursor)
+            statuses.draw(found, statuses.troubles(cursor, found))
         else:
             cursor.execute(query)
             cursor.fetchall()

@@ -33,7 +33,7 @@ TROUBLES = 20
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip`` has a letter each for the newest."""
+    """One dataset: its windows up to now, its rows, its age. Times in UTC; ``strip``: a letter each for the newest."""
 
     dataset: str
     dag_id: str

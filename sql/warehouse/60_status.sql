@@ -19,7 +19,8 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = OFF
 -- How many windows a series gives is a guess to the planner; looking each up in a table of them would take minutes.
-SET enable_nestloop = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
+-- One plan for all bounds, made once a session; it must not read all of a long ledger.
+SET enable_nestloop = OFF SET enable_seqscan = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
 AS $$
 #variable_conflict use_column
 DECLARE
