@@ -106,14 +106,20 @@ def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
 
 def source_away(platform: Platform, source: str, _felt: Felt) -> str:
     """The source refuses its reader, and ends its sessions, until an attempt or a check has found it away."""
-    attempt = platform.last_attempt()
-    check = platform.value("SELECT coalesce(max(check_id), 0) FROM ops.source_checks")
     query = (
-        "SELECT FROM ops.attempts WHERE attempt_id > %s AND error_kind = 'SourceAway' AND source = %s"
-        " UNION ALL SELECT FROM ops.source_checks WHERE check_id > %s AND source = %s AND NOT reachable"
+        "SELECT FROM ops.attempts WHERE attempt_id > %(attempt)s AND error_kind = 'SourceAway' AND source = %(source)s"
+        " UNION ALL SELECT FROM ops.source_checks WHERE check_id > %(check)s AND source = %(source)s AND NOT reachable"
+        " UNION ALL SELECT FROM ops.health_checks WHERE check_id > %(health)s AND check_name = 'source ' || %(source)s"
+        " AND verdict = 'unwell'"
     )
+    marks = {
+        "source": source,
+        "attempt": platform.last_attempt(),
+        "check": platform.value("SELECT coalesce(max(check_id), 0) FROM ops.source_checks"),
+        "health": platform.value("SELECT coalesce(max(check_id), 0) FROM ops.health_checks"),
+    }
     with _away(platform, source):
-        found = platform.until(lambda: platform.rows(query, (attempt, source, check, source)))
+        found = platform.until(lambda: platform.rows(query, marks))
     return "found away" if found else MISSED
 
 

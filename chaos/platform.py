@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -138,7 +138,11 @@ class Platform:
         self._tokens: dict[str, str] = {}
 
     def rows(
-        self, query: str, parameters: Sequence[Any] = (), role: str = "analyst", database: str | None = None
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] = (),
+        role: str = "analyst",
+        database: str | None = None,
     ) -> Any:
         """The rows a statement gives, in a transaction of its own; asked again while the server is away."""
         deadline = time.monotonic() + PATIENCE
