@@ -11,10 +11,8 @@ import typer
 from measuring import AsJson, Figure, Repeat
 from psycopg2 import sql
 
-from highwater import quality, sources, stages, warehouse
+from highwater import quality, stages, warehouse
 from highwater.errors import HighwaterError
-from highwater.ledger import Attempt, Run
-from highwater.sources import Completeness
 from highwater.windows import Window
 
 RULES = Path(__file__).with_name("auditing.sql")
@@ -36,11 +34,8 @@ def main(
 
 
 def _measure(window: Window, size: int, repeat: int) -> Figure:
-    of_sales, run = sales_days.SALES, Run("bench", "run")
-    with sources.snapshot(of_sales.connection) as source:
-        attempt = Attempt(of_sales.dataset, window, "extract", run)
-        staged = stages.extract(of_sales, attempt, source, Completeness(None))
-    staged = stages.transform(of_sales, Attempt(of_sales.dataset, window, "transform", run), staged)
+    of_sales = sales_days.SALES
+    staged = sales_days.stage(window)
     measuring.tidy("postgres", None, f"staging.{staged.name}_clean")
     given = stages.audit_parameters(window, staged.rows - staged.rejected - staged.deduplicated)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import measuring
@@ -10,17 +11,28 @@ import sales_days
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import publish, sources, stages, warehouse
-from highwater.ledger import Attempt, Run
+from highwater import ledger, publish, staging, warehouse
+from highwater.ledger import Run
 from highwater.publish import Staged
-from highwater.sources import Completeness
 from highwater.windows import Window
 
 BASELINE = """
 CREATE TABLE sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);
 CREATE TABLE sales.baseline_all PARTITION OF sales.baseline DEFAULT;
 """
-CHANGE = "UPDATE staging.{set}_clean SET discount = %(discount)s"
+COPY_OF_SET = """
+CREATE TABLE staging.{set}_raw (LIKE staging.{first}_raw);
+CREATE TABLE staging.{set}_clean (LIKE staging.{first}_clean);
+CREATE TABLE staging.{set}_rejected (LIKE staging.{first}_rejected);
+INSERT INTO staging.{set}_raw SELECT * FROM staging.{first}_raw;
+INSERT INTO staging.{set}_rejected SELECT * FROM staging.{first}_rejected;
+INSERT INTO staging.{set}_clean
+SELECT
+    sale_id, sold_at, store_code, till_no, product_code, quantity, unit_price, %(discount)s, revenue, currency,
+    payment_method, customer_id, receipt_no
+FROM staging.{first}_clean;
+ALTER TABLE staging.{set}_clean ADD PRIMARY KEY (sale_id, sold_at);
+"""
 DELETE_INSERT = """
 DELETE FROM sales.baseline WHERE sold_at >= %(start)s AND sold_at < %(end)s;
 INSERT INTO sales.baseline SELECT * FROM staging.{set}_clean;
@@ -52,18 +64,18 @@ def main(
 
 
 def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
-    turn = 0
+    first, turn = sales_days.stage(window), 0
 
     def staged() -> Staged:
         """A new set, each of its rows unlike the one that is published."""
         nonlocal turn
         turn += 1
-        run = Run("bench", f"run {turn}")
-        made = _stage(window, run)
+        name = staging.new_set(sales_days.SALES.dataset, window)
         with warehouse.session("loader") as cursor:
-            cursor.execute(CHANGE.format(set=made.name), {"discount": turn / 100})
-        measuring.tidy("postgres", None, f"staging.{made.name}_clean")
-        return made
+            cursor.execute(COPY_OF_SET.format(set=name, first=first.name), {"discount": turn / 100})
+            base = ledger.version(cursor, sales_days.SALES.dataset, window)
+        measuring.tidy("postgres", None, f"staging.{name}_clean")
+        return replace(first, name=name, base_version=base)
 
     def published() -> float:
         made = staged()
@@ -94,17 +106,6 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
         Figure(what, case, ours, "DELETE and INSERT", deleted, aim=1),
         Figure(what, case, ours, "INSERT … ON CONFLICT", upserted, aim=1),
     ]
-
-
-def _stage(window: Window, run: Run) -> Staged:
-    with sources.snapshot("legacy") as source:
-        made = stages.extract(
-            sales_days.SALES,
-            Attempt(sales_days.SALES.dataset, window, "extract", run),
-            source,
-            Completeness(None),
-        )
-    return stages.transform(sales_days.SALES, Attempt(sales_days.SALES.dataset, window, "transform", run), made)
 
 
 if __name__ == "__main__":

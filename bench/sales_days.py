@@ -9,7 +9,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import measuring
 
-from highwater import credentials, local_environment, local_server, settings, warehouse
+from highwater import credentials, local_environment, local_server, settings, sources, stages, warehouse
+from highwater.ledger import Attempt, Run
+from highwater.publish import Staged
+from highwater.sources import Completeness
 from highwater.stages import Pipeline
 from highwater.windows import Window
 
@@ -52,6 +55,14 @@ def connect_as_airflow() -> None:
     """Let this process, and those it starts, find Airflow's connections as a task does."""
     os.environ |= local_environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
     (settings.get().home / "airflow").mkdir(exist_ok=True)
+
+
+def stage(window: Window) -> Staged:
+    """Bring the day into staging, cleaned, as its stages do."""
+    run = Run("bench", "run")
+    with sources.snapshot(SALES.connection) as source:
+        made = stages.extract(SALES, Attempt(SALES.dataset, window, "extract", run), source, Completeness(None))
+    return stages.transform(SALES, Attempt(SALES.dataset, window, "transform", run), made)
 
 
 def query(day: date) -> str:
