@@ -32,10 +32,12 @@ def small() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[str, str]], Stack]]:
-    """Makes platforms from a copy of the checkout; all they left in the engine goes at the end."""
+    """Makes platforms from a copy of the checkout, of which the latest runs; all they left goes at the end."""
     made: list[Stack] = []
 
     def make(name: str, wanted: dict[str, str]) -> Stack:
+        for former in made:
+            former.compose("stop", "--timeout", "1", check=False)
         folder = scratch(name)
         copy_of_checkout(folder)
         made.append(Stack(folder, f"hwtest-{name}-{os.getpid()}", wanted))

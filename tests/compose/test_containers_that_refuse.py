@@ -11,20 +11,12 @@ import pytest
 from stack import AIRFLOW, Stack
 
 
-@pytest.fixture(scope="module")
-def stopped(stack: Stack) -> Iterator[Stack]:
-    """The platform with nothing running; it is up again for the tests that follow."""
+@pytest.fixture
+def idle(stack: Stack) -> Iterator[Stack]:
+    """The platform with nothing running and its data kept; this file is the last that wants it."""
     stack.compose("down", "--timeout", "5")
     yield stack
-    stack.up()
-
-
-@pytest.fixture
-def idle(stopped: Stack) -> Iterator[Stack]:
-    """The platform with nothing running and its data kept."""
-    stopped.compose("down", "--timeout", "5")
-    yield stopped
-    (stopped.folder / ".env").unlink(missing_ok=True)
+    (stack.folder / ".env").unlink(missing_ok=True)
 
 
 def refusal(stack: Stack, **settings: str) -> str:

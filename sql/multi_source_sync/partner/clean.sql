@@ -3,7 +3,7 @@
 WITH copies AS (
     SELECT
         r.*,
-        to_jsonb(r.*) AS source_row,
+        r AS source_row,
         row_number() OVER (
             PARTITION BY r.order_id, r.ordered_at, r.product_code, r.quantity, r.amount ORDER BY r.received_at
         ) AS copy_no,
@@ -44,7 +44,7 @@ refused AS (
     INSERT INTO rejected (reason, source_row)
     SELECT
         j.reason,
-        j.source_row
+        to_jsonb(j.source_row) AS source_row
     FROM judged AS j
     WHERE j.reason IS NOT NULL
 )

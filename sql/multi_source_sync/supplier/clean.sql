@@ -2,7 +2,7 @@
 WITH copies AS (
     SELECT
         r.*,
-        to_jsonb(r.*) AS source_row,
+        r AS source_row,
         row_number() OVER (PARTITION BY r.* ORDER BY r.settlement_id) AS copy_no,
         count(*) OVER (PARTITION BY r.settlement_id) > count(*) OVER (PARTITION BY r.*) AS copies_differ
     FROM raw AS r
@@ -38,7 +38,7 @@ refused AS (
     INSERT INTO rejected (reason, source_row)
     SELECT
         j.reason,
-        j.source_row
+        to_jsonb(j.source_row) AS source_row
     FROM judged AS j
     WHERE j.reason IS NOT NULL
 )

@@ -8,7 +8,7 @@ WITH judged AS MATERIALIZED (
         lower(trim(r.path)) AS path,
         lower(trim(r.device)) AS device,
         r.seconds_on_page,
-        to_jsonb(r.*) AS source_row,
+        r AS source_row,
         CASE
             WHEN num_nulls(r.view_id, r.viewed_at, r.path, r.device) > 0 THEN 'value missing'
             WHEN r.session_id IS NULL THEN 'no session'
@@ -43,7 +43,7 @@ refused AS (
     INSERT INTO rejected (reason, source_row)
     SELECT
         j.reason,
-        j.source_row
+        to_jsonb(j.source_row) AS source_row
     FROM judged AS j
     WHERE j.reason IS NOT NULL
 )

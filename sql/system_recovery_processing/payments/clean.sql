@@ -3,7 +3,7 @@
 WITH fingerprinted AS (
     SELECT
         r.*,
-        to_jsonb(r.*) AS source_row,
+        r AS source_row,
         hash_record_extended(row(r.*), 0) AS fingerprint
     FROM raw AS r
 ),
@@ -51,7 +51,7 @@ refused AS (
     INSERT INTO rejected (reason, source_row)
     SELECT
         j.reason,
-        j.source_row
+        to_jsonb(j.source_row) AS source_row
     FROM judged AS j
     WHERE j.reason IS NOT NULL
 )
