@@ -166,7 +166,7 @@ class LocalAirflow:
         self._terminate(["scheduler"])
         if scheduler := self._processes.get("scheduler"):
             psutil.wait_procs(_tasks_below(scheduler.pid), timeout=patience)
-            _end([process for process in self._members() if os.getsid(process.pid) == scheduler.pid], 5)
+            _end([process for process in self._members() if _session_of(process) == scheduler.pid], 5)
         self._terminate(list(COMPONENTS))
         _end(self._members(), 10)
         for process in self._processes.values():
@@ -202,6 +202,13 @@ class LocalAirflow:
 
     def _log(self, component: str) -> Path:
         return self.logs / f"{component}.log"
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    """The session of a process; None where it has ended meanwhile."""
+    with suppress(ProcessLookupError):
+        return os.getsid(process.pid)
+    return None
 
 
 def _tasks_below(scheduler: int) -> list[psutil.Process]:

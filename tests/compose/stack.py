@@ -19,7 +19,8 @@ DATABASES = ("metadata", "warehouse")
 AIRFLOW = ("apiserver", "scheduler", "dag-processor", "triggerer")
 SERVICES = (*DATABASES, *AIRFLOW)
 CHANNEL_DAYS = 3
-HASHES = "SELECT dataset, window_range, content_hash FROM ops.window_ledger WHERE dataset = 'daily_sales' ORDER BY 1, 2"
+LANDED = "FROM ops.window_ledger WHERE dataset = '{dataset}' AND upper(window_range) <= '{anchor}'"
+"""Of the history: what becomes due while the tests run is not in their count."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -104,12 +105,15 @@ class Stack:
         return [tuple(line.split("|")) for line in said.splitlines()]
 
     def landed(self, dataset: str = "daily_sales") -> int:
-        """How many windows of a dataset are in the ledger."""
-        return int(self.sql(f"SELECT count(*) FROM ops.window_ledger WHERE dataset = '{dataset}'")[0][0])
+        """How many windows of a dataset before the anchor are in the ledger."""
+        return int(self.sql(f"SELECT count(*) {self._landed(dataset)}")[0][0])
 
     def hashes(self) -> list[tuple[str, ...]]:
-        """Dataset, window and content of all that landed."""
-        return self.sql(HASHES)
+        """Dataset, window and content of the days before the anchor that landed."""
+        return self.sql(f"SELECT dataset, window_range, content_hash {self._landed('daily_sales')} ORDER BY 1, 2")
+
+    def _landed(self, dataset: str) -> str:
+        return LANDED.format(dataset=dataset, anchor=self.environment["HIGHWATER_ANCHOR"])
 
     def secret(self, name: str) -> str:
         """One generated secret, read where it lies."""
