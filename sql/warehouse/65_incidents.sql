@@ -150,7 +150,8 @@ WHERE
         OFFSET 0
     )
     AND NOT (
-        (d.grid = 'watermark' OR a.error_kind = 'SourceAway')
+        -- One that was killed has no kind of error.
+        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'SourceAway')
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE

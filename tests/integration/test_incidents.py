@@ -180,6 +180,8 @@ class TestWhatIsAnIncident:
         wait_until("the claim to end", _nothing_lives, seconds=30)
         alerts.look()
         assert incidents() == [("load failed", "daily_sales", 1, True)]
+        attempt("extract", window=day("2026-10-06"))
+        assert incidents() == [("load failed", "daily_sales", 1, True)], "that was another window"
         attempt("extract")
         assert incidents() == [("load failed", "daily_sales", 1, False)]
 
