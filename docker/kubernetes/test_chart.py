@@ -1,4 +1,4 @@
-"""The official chart takes the values: `pytest docker/kubernetes`, where HIGHWATER_AIRFLOW_CHART names an unpacked one."""
+"""The official chart takes the values: for `pytest docker/kubernetes` with HIGHWATER_AIRFLOW_CHART, an unpacked one."""
 
 from __future__ import annotations
 
