@@ -28,6 +28,7 @@ BENCHMARKS = (
     "increments",
     "plan",
     "ledger",
+    "datasets",
     "page",
     "catch_up",
     "recovery",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import measuring
 import sales_days
 import typer
-from measuring import AsJson, Figure, Repeat
+from measuring import AsJson, Figure, Repeat, Rows
 from psycopg2 import sql
 
 from highwater import quality, stages, warehouse
@@ -20,20 +19,16 @@ RULES = Path(__file__).with_name("auditing.sql")
 
 
 def main(
-    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    rows: Rows = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
     """Audit a staged day both ways, in a process that has Great Expectations imported."""
-    figures = []
-    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
-        sales_days.connect_as_airflow()
-        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000]):
-            figures.append(_measure(sales_days.make(size, number), size, repeat))
+    figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or sales_days.SIZES)
     measuring.show(figures, as_json)
 
 
-def _measure(window: Window, size: int, repeat: int) -> Figure:
+def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
     of_sales = sales_days.SALES
     staged = sales_days.stage(window)
     measuring.tidy("postgres", None, f"staging.{staged.name}_clean")
@@ -57,7 +52,7 @@ def _measure(window: Window, size: int, repeat: int) -> Figure:
     ours, theirs = measuring.medians(
         repeat, lambda: measuring.seconds(by_great_expectations), lambda: measuring.seconds(by_one_statement)
     )
-    return Figure("auditing a day", f"{size:,} rows", ours, "the same rules in one statement", theirs, aim=3)
+    return [Figure("auditing a day", f"{size:,} rows", ours, "the same rules in one statement", theirs, aim=3)]
 
 
 if __name__ == "__main__":

@@ -45,19 +45,17 @@ def main(
     as_json: AsJson = False,
 ) -> None:
     """Catch up on a new platform each time, then run as many empty tasks on it."""
-    empties: list[float] = []
 
-    def month() -> float:
+    def month() -> tuple[float, float]:
         settings = {"HIGHWATER_HISTORY_DAYS": str(days), "SIMULATION_ROWS_PER_DAY": str(rows)}
         # A day that closes late is there to show waiting, which is no work.
         with scheduled.platform(**settings, SIMULATION_LATE_CLOSE_SECONDS="0") as dags:
             scheduled.ours(dags, "historical_sales_migration")
             took = scheduled.seconds("historical_sales_migration", days)
             (dags / "empty.py").write_text(EMPTY.format(days=days))
-            empties.append(scheduled.seconds("empty", days))
-        return took
+            return took, scheduled.seconds("empty", days)
 
-    whole, empty = measuring.medians(repeat, month, lambda: empties[-1])
+    whole, empty = measuring.medians_of_pairs(repeat, month)
     figure = Figure(
         f"catching up {days} days", f"{rows:,} rows a day", whole, "empty tasks of the same shape", empty, aim=1.3
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import measuring
@@ -13,12 +15,28 @@ from highwater import status as statuses
 
 FEW = 100
 WINDOWS = 7
-ASKED = {
-    "the policies, as each process that schedules reads them every 3 s": ("analyst", None),
-    "the look for incidents at the end of every task": ("loader", "SELECT * FROM ops.look_for_incidents()"),
-    "all gaps": ("analyst", "SELECT * FROM ops.gaps"),
-    "the freshness of all": ("analyst", "SELECT * FROM ops.freshness"),
-    "highwater status": ("analyst", None),
+
+
+def _all_of(role: str, query: str) -> None:
+    with warehouse.session(role) as cursor:
+        cursor.execute(query)
+        cursor.fetchall()
+
+
+def _status() -> None:
+    with warehouse.session("analyst") as cursor:
+        found = statuses.read(cursor)
+        statuses.draw(found, statuses.troubles(cursor, found))
+
+
+ASKED: dict[str, Callable[[], None]] = {
+    # By each process that schedules.
+    "the policies, read every 3 s": lambda: policy_reader.PolicyReader().look(),
+    # At the end of every task.
+    "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.look_for_incidents()"),
+    "all gaps": partial(_all_of, "analyst", "SELECT * FROM ops.gaps"),
+    "the freshness of all": partial(_all_of, "analyst", "SELECT * FROM ops.freshness"),
+    "highwater status": _status,
 }
 
 
@@ -35,26 +53,12 @@ def main(
         for wanted in sorted({FEW, *(datasets or [1_000, 10_000])}):
             _add(there, wanted)
             there = wanted
-            for what in ASKED:
-                (took,) = measuring.medians(repeat, lambda what=what: measuring.seconds(lambda: _ask(what)))
+            for what, ask in ASKED.items():
+                (took,) = measuring.medians(repeat, partial(measuring.seconds, ask))
                 few.setdefault(what, took)
                 if wanted != FEW:
                     found.append(Figure(what, f"{wanted:,} datasets", took, f"{FEW} datasets", few[what]))
     measuring.show(found, as_json)
-
-
-def _ask(what: str) -> None:
-    role, query = ASKED[what]
-    if what.startswith("the policies"):
-        policy_reader.PolicyReader().look()
-        return
-    with warehouse.session(role) as cursor:
-        if query is None:
-            found = statuses.read(cursor)
-            statuses.draw(found, statuses.troubles(cursor, found))
-        else:
-            cursor.execute(query)
-            cursor.fetchall()
 
 
 def _add(first: int, last: int) -> None:

@@ -6,25 +6,23 @@ disturbs less.
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
+import measuring
 import typer
-from measuring import Figure, show
+from measuring import AsJson, Figure, Repeat
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, bootstrap, catchup_control, clock, local_server, recovery, settings, status, warehouse
+from highwater import alerts, catchup_control, clock, recovery, status, warehouse
 
 DATASET = "hourly"
 BASELINE = "count the ledger"
@@ -66,14 +64,14 @@ def main(
     windows: Annotated[
         list[int] | None, typer.Option(help="Windows in the ledger; may be given several times.")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="So often; the median counts.")] = 5,
+    repeat: Repeat = 5,
     patience: Annotated[int, typer.Option(min=1, help="Seconds after which a question is given up.")] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure each question at several sizes of the ledger, and the same run's count of its rows."""
     found: dict[int, dict[str, Took]] = {}
     # What the imports of Airflow say is no part of the answer.
-    with redirect_stdout(sys.stderr), _platform():
+    with redirect_stdout(sys.stderr), measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
         for size in windows or [100, 10_000, 1_000_000]:
             found[size] = _measure(size, repeat, patience)
     figures = [
@@ -90,7 +88,7 @@ def main(
         for question, took in measured.items()
         if question != BASELINE
     ]
-    show(figures, as_json)
+    measuring.show(figures, as_json)
 
 
 @dataclass(frozen=True)
@@ -189,22 +187,6 @@ def _status(cursor: Cursor) -> Any:
     """All that ``highwater status`` asks."""
     found = status.read(cursor)
     return found, status.troubles(cursor, found), alerts.open_incidents(cursor), alerts.undelivered(cursor)
-
-
-@contextmanager
-def _platform() -> Iterator[None]:
-    """A warehouse of its own in a scratch folder."""
-    home = Path(tempfile.mkdtemp(prefix="highwater-bench-"))
-    home.chmod(0o755)
-    os.environ |= {"HIGHWATER_HOME": str(home), "HIGHWATER_HISTORY_DAYS": "1", "SIMULATION_ROWS_PER_DAY": "10"}
-    settings.get.cache_clear()
-    try:
-        local_server.start()
-        bootstrap.run()
-        yield
-    finally:
-        local_server.remove()
-        shutil.rmtree(home)
 
 
 if __name__ == "__main__":

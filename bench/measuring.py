@@ -32,6 +32,7 @@ Repeat = Annotated[
     int, typer.Option(min=1, help="So often each is measured, in turn with its baseline; the median counts.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+Rows = Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")]
 WIDTH = 130
 """Characters that a row of the table takes at most."""
 BAR = 26
@@ -68,6 +69,12 @@ def medians(repeat: int, *works: Callable[[], float]) -> list[float]:
         for work, values in zip(works, given, strict=True):
             values.append(work())
     return [statistics.median(values) for values in given]
+
+
+def medians_of_pairs(repeat: int, work: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """The medians of what it measures of itself and of its baseline."""
+    ours, theirs = zip(*(work() for _ in range(repeat)), strict=True)
+    return statistics.median(ours), statistics.median(theirs)
 
 
 def seconds(work: Callable[[], object]) -> float:

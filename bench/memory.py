@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
 
 import measuring
+import sales_days
 import scheduled
 import typer
-from measuring import AsJson, Figure, Repeat
+from measuring import AsJson, Figure, Repeat, Rows
 
 from highwater import settings, warehouse
 
@@ -39,12 +40,12 @@ empty()
 
 
 def main(
-    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    rows: Rows = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
     """Let a real scheduler run days of each size; what their tasks took at most is in ops.attempts."""
-    sizes = rows or [20_000, 200_000, 1_000_000]
+    sizes = rows or sales_days.SIZES
     days = repeat * len(sizes)
     with scheduled.platform(
         HIGHWATER_HISTORY_DAYS=str(days), SIMULATION_ROWS_PER_DAY="1", SIMULATION_LATE_CLOSE_SECONDS="0"
@@ -73,7 +74,7 @@ def main(
     measuring.show(sorted(figures, key=lambda figure: figure.case.split(",")[0]), as_json)
 
 
-def _make_days(sizes: list[int], days: int) -> None:
+def _make_days(sizes: Sequence[int], days: int) -> None:
     """Replace the history by days of these sizes, in turn."""
     first = settings.get().days_before_anchor(days).date()
     with warehouse.session("postgres", settings.get().sources_database) as cursor:

@@ -6,32 +6,31 @@ import os
 import statistics
 from collections.abc import Callable
 from contextlib import closing
-from datetime import date
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 import measuring
 import sales_days
 import typer
-from measuring import AsJson, Figure, Repeat
+from measuring import AsJson, Figure, Repeat, Rows
 
 from highwater import credentials, settings, staging, warehouse
 from highwater.windows import Window
 
+SIZES = (*sales_days.SIZES, 5_000_000)
 LARGEST_FOR_OTHERS = 200_000
 """Rows up to which the slow ways are measured: beyond, they take minutes a time."""
 
 
 def main(
-    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    rows: Rows = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
     """Measure the move of a day at several sizes; every figure is taken in turn with its baselines."""
-    figures = []
-    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
-        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000, 5_000_000]):
-            figures += _measure(sales_days.make(size, number), size, repeat)
+    figures = sales_days.over_sizes(
+        lambda window, size: _measure(window, size, repeat), rows or (*sales_days.SIZES, 5_000_000)
+    )
     measuring.show(figures, as_json)
 
 
@@ -51,9 +50,8 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
         peaks, rests = zip(*memory[work.__name__], strict=True)
         return {"peak_mib": round(statistics.median(peaks), 1), "rest_mib": round(statistics.median(rests), 1)}
 
-    day = window.start.date()
     others = (_insert_rows, _to_sql) if size <= LARGEST_FOR_OTHERS else ()
-    works = [of(_highwater), lambda: sales_days.psql_copy(day), *(of(other) for other in others)]
+    works = [of(_highwater), lambda: sales_days.psql_copy(window), *(of(other) for other in others)]
     ours, shell, *theirs = measuring.medians(repeat, *works)
     case, what = f"{size:,} rows", "moving a day"
     more = {"rows_per_second": round(size / ours), **peak(_highwater)}
@@ -81,12 +79,11 @@ def _highwater(window: Window) -> Callable[[], None]:
 
 def _insert_rows(window: Window) -> Callable[[], None]:
     """Airflow's own way, as its documentation has it."""
-    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
     for name, role, database in _ENDS:
         os.environ[f"AIRFLOW_CONN_{name}"] = _address(role, database, "postgres")
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-    query = sales_days.query(_day(window))
+    query = sales_days.query(window)
 
     def insert() -> None:
         rows = PostgresHook("source").get_records(query)
@@ -103,7 +100,7 @@ def _to_sql(window: Window) -> Callable[[], None]:
     from sqlalchemy import create_engine
 
     source, target = (create_engine(_address(role, database, "postgresql+psycopg2")) for _, role, database in _ENDS)
-    query = sales_days.query(_day(window)).replace("%", "%%")
+    query = sales_days.query(window).replace("%", "%%")
 
     def write() -> None:
         frame = pandas.read_sql(query, source)
@@ -114,10 +111,6 @@ def _to_sql(window: Window) -> Callable[[], None]:
 
 _ENDS = (("SOURCE", "legacy_reader", "sources"), ("TARGET", "loader", "warehouse"))
 NAMES = {_insert_rows: "PostgresHook.insert_rows", _to_sql: "pandas to_sql"}
-
-
-def _day(window: Window) -> date:
-    return window.start.date()
 
 
 def _address(role: str, database: str, scheme: str) -> str:

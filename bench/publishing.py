@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
 
 import measuring
 import sales_days
 import typer
-from measuring import AsJson, Figure, Repeat
+from measuring import AsJson, Figure, Repeat, Rows
 
 from highwater import ledger, publish, staging, warehouse
 from highwater.ledger import Run
@@ -17,8 +16,8 @@ from highwater.publish import Staged
 from highwater.windows import Window
 
 BASELINE = """
-CREATE TABLE sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);
-CREATE TABLE sales.baseline_all PARTITION OF sales.baseline DEFAULT;
+CREATE TABLE IF NOT EXISTS sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);
+CREATE TABLE IF NOT EXISTS sales.baseline_all PARTITION OF sales.baseline DEFAULT;
 """
 COPY_OF_SET = """
 CREATE TABLE staging.{set}_raw (LIKE staging.{first}_raw);
@@ -48,22 +47,18 @@ ON CONFLICT (sale_id, sold_at) DO UPDATE SET
 
 
 def main(
-    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    rows: Rows = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
     """Publish a day whose every row has changed; ours counts and hashes the rows, and keeps the former version."""
-    figures = []
-    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
-        sales_days.connect_as_airflow()
-        with warehouse.session("postgres") as cursor:
-            cursor.execute(BASELINE)
-        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000]):
-            figures += _measure(sales_days.make(size, number), size, repeat)
+    figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or sales_days.SIZES)
     measuring.show(figures, as_json)
 
 
 def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(BASELINE)
     first, turn = sales_days.stage(window), 0
 
     def staged() -> Staged:

@@ -62,10 +62,9 @@ empty_recovery()
 
 def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
     """Recover three days on a new platform each time, then run as many empty tasks in the same order and pools."""
-    empties: list[float] = []
     found: list[int] = []
 
-    def recover() -> float:
+    def recover() -> tuple[float, float]:
         with scheduled.platform() as dags:
             scheduled.ours(dags, DAG)
             took = scheduled.seconds(DAG, _runs_due())
@@ -73,10 +72,9 @@ def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
                 cursor.execute("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'")
                 found.append(warehouse.fetch_value(cursor))
             (dags / f"{EMPTY}.py").write_text(EMPTY_DAG.replace("{windows}", str(found[-1])))
-            empties.append(scheduled.seconds(EMPTY, _runs_due()))
-        return took
+            return took, scheduled.seconds(EMPTY, _runs_due())
 
-    whole, empty = measuring.medians(repeat, recover, lambda: empties[-1])
+    whole, empty = measuring.medians_of_pairs(repeat, recover)
     case = f"{2 * found[-1]} windows of two datasets"
     measuring.show(
         [Figure("recovering three days", case, whole, "empty tasks of the same shape", empty, aim=1.5)], as_json

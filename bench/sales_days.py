@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import measuring
+from measuring import Figure
 
 from highwater import credentials, local_environment, local_server, settings, sources, stages, warehouse
 from highwater.ledger import Attempt, Run
@@ -23,6 +25,8 @@ COLUMNS = (
     " customer_id bigint, sold_at timestamptz"
 )
 """Of what extract.sql gives."""
+SIZES = (20_000, 200_000, 1_000_000)
+"""Rows a day at which things are measured."""
 
 
 def make(size: int, number: int = 0) -> Window:
@@ -41,6 +45,13 @@ def make(size: int, number: int = 0) -> Window:
     return Window(start, start + timedelta(days=1))
 
 
+def over_sizes(measure: Callable[[Window, int], list[Figure]], sizes: Sequence[int]) -> list[Figure]:
+    """The figures of a day of each of these sizes, in a process that finds Airflow's connections as a task does."""
+    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
+        _connect_as_airflow()
+        return [figure for number, size in enumerate(sizes) for figure in measure(make(size, number), size)]
+
+
 def change(window: Window, turn: int) -> None:
     """Make the day's content another than in any other turn."""
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
@@ -51,12 +62,6 @@ def change(window: Window, turn: int) -> None:
         )
 
 
-def connect_as_airflow() -> None:
-    """Let this process, and those it starts, find Airflow's connections as a task does."""
-    os.environ |= local_environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
-    (settings.get().home / "airflow").mkdir(exist_ok=True)
-
-
 def stage(window: Window) -> Staged:
     """Bring the day into staging, cleaned, as its stages do."""
     run = Run("bench", "run")
@@ -65,18 +70,16 @@ def stage(window: Window) -> Staged:
     return stages.transform(SALES, Attempt(SALES.dataset, window, "transform", run), made)
 
 
-def query(day: date) -> str:
+def query(window: Window) -> str:
     """What extract.sql asks the source for."""
     with warehouse.session("postgres", settings.get().sources_database) as cursor:
-        statement = warehouse.read_sql(f"{SALES.folder}/extract.sql").rstrip().rstrip(";")
-        start = datetime.combine(day, datetime.min.time(), tzinfo=UTC)
-        return cursor.mogrify(statement, {"window_start": start}).decode()
+        return warehouse.bind(cursor, f"{SALES.folder}/extract.sql", sources.bounds(window))
 
 
-def psql_copy(day: date) -> float:
+def psql_copy(window: Window) -> float:
     """Seconds of ``psql copy | psql copy``: the same rows into a table made in the same session."""
     out_of, into = (_psql(role, base) for role, base in (("legacy_reader", "sources"), ("loader", "warehouse")))
-    copy_out = shlex.quote(f"COPY ({query(day)}) TO STDOUT")
+    copy_out = shlex.quote(f"COPY ({query(window)}) TO STDOUT")
     copy_in = f"-c 'BEGIN; CREATE TABLE staging.baseline ({COLUMNS})' -c 'COPY staging.baseline FROM STDIN' -c COMMIT"
     command = ["bash", "-o", "pipefail", "-c", f"{out_of} -c {copy_out} | {into} {copy_in}"]
     took = measuring.seconds(lambda: subprocess.run(command, check=True))
@@ -96,3 +99,8 @@ def _psql(role: str, database: str) -> str:
     port = str(settings.get().warehouse_port)
     program = shlex.join([str(local_server.program("psql")), "-XqAt", "-h", "127.0.0.1", "-p", port, "-U", role])
     return f"PGPASSWORD={shlex.quote(credentials.password(role))} {program} -d {database}"
+
+
+def _connect_as_airflow() -> None:
+    os.environ |= local_environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
+    (settings.get().home / "airflow").mkdir(exist_ok=True)

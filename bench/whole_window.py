@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from typing import Annotated
 
 import measuring
 import sales_days
 import typer
-from measuring import AsJson, Figure, Repeat
+from measuring import AsJson, Figure, Repeat, Rows
 
-from highwater import quality, stages, warehouse
+from highwater import stages, warehouse
 from highwater.ledger import Run, as_range
 from highwater.windows import Window
 
 
 def main(
-    rows: Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")] = None,
+    rows: Rows = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
     """Land the same day again and again, other content each time, and copy it with psql in between."""
-    figures = []
-    with measuring.platform(SIMULATION_ROWS_PER_DAY="1"):
-        sales_days.connect_as_airflow()
-        # What a process pays once, whatever the window: scripts/bench tasks shows it.
-        quality.load_suite(sales_days.SALES.suite)
-        for number, size in enumerate(rows or [20_000, 200_000, 1_000_000]):
-            figures.append(_measure(sales_days.make(size, number), size, repeat))
+    figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or sales_days.SIZES)
     measuring.show(figures, as_json)
 
 
-def _measure(window: Window, size: int, repeat: int) -> Figure:
+def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
     turns = iter(range(repeat + 1))
 
     def land() -> float:
@@ -40,8 +33,9 @@ def _measure(window: Window, size: int, repeat: int) -> Figure:
         sales_days.change(window, turn)
         return measuring.seconds(lambda: stages.land_window(sales_days.SALES, window, run))
 
+    # The first one pays for what a process pays once, whatever the window: Great Expectations is imported.
     land()
-    whole, copying = measuring.medians(repeat, land, lambda: sales_days.psql_copy(window.start.date()))
+    whole, copying = measuring.medians(repeat, land, lambda: sales_days.psql_copy(window))
     with warehouse.session("analyst") as cursor:
         cursor.execute(
             "SELECT stage, array_agg(seconds) AS seconds FROM ops.attempts"
@@ -49,9 +43,11 @@ def _measure(window: Window, size: int, repeat: int) -> Figure:
             (as_range(window),),
         )
         of_stage = {row.stage: round(float(statistics.median(row.seconds)), 3) for row in warehouse.fetch_all(cursor)}
-    return Figure(
-        "a whole window, audit and all", f"{size:,} rows", whole, "psql copy | psql copy", copying, more=of_stage
-    )
+    return [
+        Figure(
+            "a whole window, audit and all", f"{size:,} rows", whole, "psql copy | psql copy", copying, more=of_stage
+        )
+    ]
 
 
 if __name__ == "__main__":
