@@ -32,8 +32,8 @@ def main(
 ) -> None:
     """Strike a platform of its own by the schedule of each seed, and check what must hold after each.
 
-    A seed is a day of the simulated clock. The exit code is 0 if all holds after every seed, else 1: then the schedule,
-    what is broken and the way to play it again are printed, and the home of the platform is kept.
+    A seed is six hours of the simulated clock. The exit code is 0 if all holds after every seed, else 1: then the
+    schedule, what is broken and the way to play it again are printed, and the home of the platform is kept.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, soft_wrap=True)

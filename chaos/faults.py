@@ -6,19 +6,18 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import psycopg2
-from psycopg2 import sql
 
 from chaos.platform import Platform
 from chaos.schedule import Strike
 from highwater import local_placement, local_server, outages, settings, warehouse
 from highwater.errors import HighwaterError
+from tests.holding import held
 
 MISSED = "missed: nobody was there to feel it"
 SMALL_DISK = 24
@@ -62,17 +61,9 @@ def strike(platform: Platform, wanted: Strike, felt: Felt) -> str:
 
 def kill_task(platform: Platform, table: str, felt: Felt) -> str:
     """``kill -9`` to a task that stands still at a table it needs."""
-    with _held(table) as ports:
-        tasks = platform.airflow.pids_of_tasks
-
-        def waiting() -> list[int]:
-            wanted = ports()
-            if not wanted:
-                return []
-            known = tasks()
-            return sorted(c.pid for c in psutil.net_connections("tcp") if c.pid in known and c.laddr.port in wanted)
-
-        victims = platform.until(waiting)
+    with held(settings.get().warehouse_database, table) as waiting:
+        # Only when somebody waits is it asked who the tasks are, which looks at every process.
+        victims = platform.until(lambda: sorted(who & platform.airflow.pids_of_tasks()) if (who := waiting()) else [])
         if victims:
             os.kill(victims[0], signal.SIGKILL)
             felt.senders_killed += 1
@@ -246,27 +237,6 @@ def _unmount_later(folder: Path) -> None:
 
 
 @contextmanager
-def _held(table: str) -> Iterator[Callable[[], set[int]]]:
-    """Nobody else reads or writes a table; yields a function that gives the ports of those who wait for it."""
-    with closing(warehouse.connect("postgres")) as link, closing(warehouse.connect("postgres")) as look:
-        look.autocommit = True
-        with link.cursor() as cursor, look.cursor() as eye:
-            cursor.execute("SET lock_timeout = '60s'")
-            cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(*table.split("."))))
-
-            def ports() -> set[int]:
-                eye.execute(
-                    "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid)"
-                    " WHERE relation = %s::regclass AND NOT granted",
-                    (table,),
-                )
-                return {row[0] for row in eye.fetchall()}
-
-            yield ports
-            link.rollback()
-
-
-@contextmanager
 def _away(platform: Platform, source: str) -> Iterator[None]:
     """The reader of a source may not log in, and those that are there are cut off."""
     if source in ("store", "partner", "supplier"):
@@ -294,7 +264,7 @@ def _dripping(table: str) -> Iterator[None]:
     database = settings.get().sources_database
 
     def change(statements: str) -> None:
-        with closing(warehouse.connect("postgres", database)) as link, link, link.cursor() as cursor:
+        with warehouse.session("postgres", database) as cursor:
             cursor.execute(statements)
 
     change(DRIP)

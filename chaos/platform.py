@@ -20,15 +20,14 @@ import tenacity
 from psycopg2.extensions import connection as Connection
 
 from chaos.datasets import DAGS
-from chaos.receiver import Receiver, receiver
 from chaos.schedule import BYSTANDERS
 from highwater import (
+    airflow_api,
     airflow_files,
     batch_simulation,
     bootstrap,
     channel_simulation,
     clock,
-    credentials,
     local_environment,
     local_server,
     settings,
@@ -37,7 +36,8 @@ from highwater import (
     warehouse,
 )
 from highwater.errors import HighwaterError
-from highwater.local_platform import LocalAirflow
+from highwater.local_platform import LocalAirflow, session_of
+from tests.receiver import Receiver, receiver
 
 PATIENCE = 420
 """Seconds after which waiting ends in an error; nothing is judged by how long it took."""
@@ -115,9 +115,9 @@ class StruckAirflow(LocalAirflow):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.expendable.clear()
-        for process in psutil.process_iter():
-            with suppress(psutil.Error, ProcessLookupError, PermissionError):
-                if os.getsid(process.pid) in self._leaders() - alive and process.cwd() == str(self._folder.resolve()):
+        for process in self._members():
+            if session_of(process) not in alive:
+                with suppress(psutil.NoSuchProcess):
                     process.kill()
 
     def _leaders(self) -> set[int]:
@@ -244,7 +244,7 @@ class Platform:
         while True:
             try:
                 if self._api is None:
-                    self._api = _log_in()
+                    self._api = airflow_api.log_in()
                 answer = self._api.request(method, path, **arguments)
                 if answer.status_code in accept:
                     return answer.json() if answer.content else None
@@ -308,13 +308,6 @@ class Platform:
         if dag not in self._tokens:
             self._tokens[dag] = self.ask("GET", f"/dags/{dag}")["file_token"]
         return self._tokens[dag]
-
-
-def _log_in() -> httpx.Client:
-    address = settings.get().ui_address
-    login = {"username": "admin", "password": credentials.secret("admin_password")}
-    token = httpx.post(f"{address}/auth/token", json=login, timeout=20).raise_for_status().json()["access_token"]
-    return httpx.Client(base_url=f"{address}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=20)
 
 
 @contextmanager

@@ -9,14 +9,13 @@ from functools import partial
 from typing import Any
 
 from chaos import faults, invariants
-from chaos.datasets import DAGS, MADE_OF_PUBLISHED, ORDERS
+from chaos.datasets import DAGS, ORDERS
 from chaos.faults import Felt
 from chaos.invariants import Finding, Stretch
 from chaos.platform import Platform, Stuck
 from chaos.reader import Reader
 from chaos.schedule import Schedule
 from highwater import alerts, stages, warehouse
-from highwater.errors import HighwaterError
 
 MOST_NUDGES = 3
 """So often the next run of a DAG is started early, which would come hours later by the clock."""
@@ -65,7 +64,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
     marks = Stretch(
         platform.last_attempt(),
         int(platform.value("SELECT coalesce(max(incident_id), 0) FROM ops.incidents")),
-        taken_before=len(platform.hook.taken),
+        taken_before=len(platform.hook.ids),
     )
     result = Result(schedule.seed, str(schedule), [], 0, 0, 0, 0.0, 0, [], [])
     felt, fell = Felt(), len(platform.airflow.fell)
@@ -87,7 +86,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
         stages.finish_cut_short()
         alerts.look()
         marks.taken, marks.strikes, marks.senders_killed = (
-            platform.hook.taken,
+            platform.hook.ids,
             len(schedule.strikes),
             felt.senders_killed,
         )
@@ -169,6 +168,3 @@ def _reload(platform: Platform, schedule: Schedule, dataset: str, which: str, da
         "reason": f"chaos, {schedule}"[:200],
     }
     platform.trigger("selective_backfill", conf=conf)
-
-
-__all__ = ["MADE_OF_PUBLISHED", "HighwaterError", "Result", "Struck", "play", "settle"]

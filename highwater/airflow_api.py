@@ -1,4 +1,4 @@
-"""Airflow's REST API, as the admin of its UI: starts a run."""
+"""Airflow's REST API, as the admin of its UI: logs in, starts a run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ class ApiAway(HighwaterError):
     """The API server cannot be reached, or does not take the request now."""
 
 
+def log_in(timeout: float = 20) -> httpx.Client:
+    """A client below ``/api/v2`` that is logged in; each request gets ``timeout`` seconds. Who asks for it closes it.
+
+    Raises:
+        httpx.HTTPError: the API server is away, or refuses.
+    """
+    login = {"username": "admin", "password": credentials.secret("admin_password")}
+    answer = httpx.post(f"{_address()}/auth/token", json=login, timeout=timeout)
+    token = answer.raise_for_status().json()["access_token"]
+    return httpx.Client(base_url=f"{_address()}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=timeout)
+
+
 def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
     """Start a run; returns False where there is one of that id already.
 
@@ -30,14 +42,9 @@ def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
         ApiAway: there is nobody to ask, or it refuses; says what it said.
     """
     try:
-        with httpx.Client(base_url=_address(), timeout=10) as client:
+        with log_in(timeout=10) as client:
             answer = client.post(
-                "/auth/token", json={"username": "admin", "password": credentials.secret("admin_password")}
-            )
-            answer.raise_for_status()
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            answer = client.post(
-                f"/api/v2/dags/{dag_id}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf}
+                f"/dags/{dag_id}/dagRuns", json={"dag_run_id": run_id, "logical_date": None, "conf": conf}
             )
             if answer.status_code == httpx.codes.CONFLICT:
                 return False

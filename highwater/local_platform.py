@@ -166,7 +166,7 @@ class LocalAirflow:
         self._terminate(["scheduler"])
         if scheduler := self._processes.get("scheduler"):
             psutil.wait_procs(_tasks_below(scheduler.pid), timeout=patience)
-            _end([process for process in self._members() if _session_of(process) == scheduler.pid], 5)
+            _end([process for process in self._members() if session_of(process) == scheduler.pid], 5)
         self._terminate(list(COMPONENTS))
         _end(self._members(), 10)
         for process in self._processes.values():
@@ -204,7 +204,7 @@ class LocalAirflow:
         return self.logs / f"{component}.log"
 
 
-def _session_of(process: psutil.Process) -> int | None:
+def session_of(process: psutil.Process) -> int | None:
     """The session of a process; None where it has ended meanwhile."""
     with suppress(ProcessLookupError):
         return os.getsid(process.pid)

@@ -93,13 +93,9 @@ def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
 
 def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
     """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    with warehouse.session("loader") as cursor:
-        cost = ledger.summarise(cursor, dataset, attempt.window, attempt.run)
-        attempt.note = (
-            f"{landed.outcome}, {cost or 'and what is published now is of another run, which tells its cost'}"
-        )
-        attempt.rows = landed.rows_published
-        staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
+    cost = _close(dataset, attempt)
+    attempt.note = f"{landed.outcome}, {cost or 'and what is published now is of another run, which tells its cost'}"
+    attempt.rows = landed.rows_published
 
 
 def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
@@ -161,11 +157,17 @@ def finish_cut_short(dataset: str | None = None, window: Window | None = None) -
         found = warehouse.fetch_all(cursor)
     for row in found:
         mine, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
-        with ledger.attempt(row.dataset, mine, "summarise", run) as attempt, warehouse.session("loader") as cursor:
-            cost = ledger.summarise(cursor, row.dataset, mine, run)
-            attempt.note = f"its run was killed before it could; {cost}"
-            staging.drop_obsolete(cursor, row.dataset, mine, run)
+        with ledger.attempt(row.dataset, mine, "summarise", run) as attempt:
+            attempt.note = f"its run was killed before it could; {_close(row.dataset, attempt)}"
     return len(found)
+
+
+def _close(dataset: str, attempt: Attempt) -> str | None:
+    """Write what the window cost its run and clear its staging, in one transaction; returns the cost as a sentence."""
+    with warehouse.session("loader") as cursor:
+        cost = ledger.summarise(cursor, dataset, attempt.window, attempt.run)
+        staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
+    return cost
 
 
 def audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A real HTTP server for alerts: keeps what it is sent, and behaves as badly as a test wants."""
+"""A real HTTP server for alerts: keeps what it is sent, and behaves as badly as is wanted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Tests look at ``taken``."""
+                """Who asks looks at ``taken``."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"json://user:s3cretword@127.0.0.1:{self.server.server_address[1]}/hook"
@@ -44,6 +44,11 @@ class Receiver:
     def titles(self) -> list[str]:
         """The titles of what was taken, in order."""
         return [message["title"] for message in self.taken]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the messages that were taken, in order."""
+        return [message["message"].rsplit("Message ", 1)[1] for message in self.taken]
 
 
 @contextmanager

@@ -13,12 +13,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 from waiting import wait_until
 
-from highwater import bootstrap, credentials, local_environment, local_server, settings, warehouse
+from highwater import bootstrap, local_environment, local_server, settings, warehouse
 from highwater.local_platform import LocalAirflow
 
 DATASET, DAG = "daily_sales", "historical_sales_migration"
@@ -131,20 +130,6 @@ class Live:
         return {row.day: row.content_hash for row in found}
 
 
-def api() -> httpx.Client:
-    """Airflow's REST API of the running platform, as the admin; who asks for it closes it."""
-    answer = httpx.post(
-        f"{settings.get().ui_address}/auth/token",
-        json={"username": "admin", "password": credentials.secret("admin_password")},
-        timeout=20,
-    )
-    return httpx.Client(
-        base_url=f"{settings.get().ui_address}/api/v2",
-        headers={"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"},
-        timeout=20,
-    )
-
-
 @contextmanager
 def platform(home: Path, dags: Sequence[str] = (DAG,), **environment: str) -> Iterator[Live]:
     """Start a platform of its own in ``home`` with these DAGs alone; stops it and removes its server at the end."""
@@ -174,29 +159,6 @@ def platform(home: Path, dags: Sequence[str] = (DAG,), **environment: str) -> It
             local_server.remove()
             patch.undo()
             settings.get.cache_clear()
-
-
-@contextmanager
-def held(database: str, table: str) -> Iterator[Callable[[], set[int]]]:
-    """Nobody else reads or writes the table for the length of the block.
-
-    Yields a function that tells which processes of this machine wait for it.
-    """
-    with closing(warehouse.connect("postgres", database)) as link, link, link.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '60s'")
-        cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-
-        def waiting() -> set[int]:
-            with warehouse.session("postgres", database) as look:
-                look.execute(
-                    "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid)"
-                    " WHERE relation = %s::regclass AND NOT granted",
-                    (table,),
-                )
-                ports = {row.client_port for row in look.fetchall()}
-            return {c.pid for c in psutil.net_connections("tcp") if c.pid and c.laddr.port in ports}
-
-        yield waiting
 
 
 def restart_the_warehouse() -> None:

@@ -15,7 +15,7 @@ import live
 import pytest
 from live import Live
 
-from highwater import backfill, settings, warehouse
+from highwater import airflow_api, backfill, settings, warehouse
 from highwater.backfill import LOAD, Plan, Request
 
 DATASET, DAYS = "daily_sales", 92
@@ -52,7 +52,7 @@ class Backfills:
     def __init__(self, platform: Live) -> None:
         self.live = platform
         platform.wait("Airflow to be healthy", lambda: not platform.airflow.ailing())
-        self.api = live.api()
+        self.api = airflow_api.log_in()
         self.first: datetime = platform.value(
             "SELECT first_window FROM control.datasets WHERE dataset = %s", (DATASET,)
         )

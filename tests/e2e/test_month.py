@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import holding
 import httpx
 import live
 import loading
@@ -145,7 +146,7 @@ class TestDisturbed:
             " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s AND pid = ANY(%s) LIMIT 1"
         )
         month.wait("any work", lambda: month.rows("SELECT FROM ops.live_attempts"))
-        with live.held(*STAGES[stage]) as waiting:
+        with holding.held(*STAGES[stage]) as waiting:
             ((attempt, pid, run_id),) = month.wait(
                 f"a run that stands still in {stage}", lambda: month.rows(running, (stage, list(waiting())))
             )

@@ -13,7 +13,7 @@ import pytest
 from live import DAG, Live
 from waiting import wait_until
 
-from highwater import airflow_files, policy, policy_reader, settings, simulation, warehouse
+from highwater import airflow_api, airflow_files, policy, policy_reader, settings, simulation, warehouse
 
 CONTROL = "catchup_control"
 OFF = "UPDATE control.catchup_policies SET enabled = false, reason = 'the servers move' WHERE dataset = 'daily_sales'"
@@ -26,7 +26,7 @@ class Story:
 
     def __init__(self, platform: Live, file: Path) -> None:
         self.platform, self.file = platform, file
-        self.api = live.api()
+        self.api = airflow_api.log_in()
 
     def move(self, day: str) -> None:
         """It is noon of that day; the source has everything before it."""

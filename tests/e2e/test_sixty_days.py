@@ -18,7 +18,7 @@ import live
 import pytest
 from live import Live
 
-from highwater import airflow_files, channel_simulation, outages, settings, warehouse
+from highwater import airflow_api, airflow_files, channel_simulation, outages, settings, warehouse
 
 pytestmark = pytest.mark.timeout(1800)
 DAG = "multi_source_sync"
@@ -91,7 +91,7 @@ class Clock:
         # asked several times a second: one connection, not one each time
         self.metadata = warehouse.connect("postgres", settings.get().metadata_database)
         self.metadata.autocommit = True
-        self.api = live.api()
+        self.api = airflow_api.log_in()
 
     def move(self, now: datetime) -> None:
         """It is ``now``; the sources move on to it."""
