@@ -30,7 +30,10 @@ FROM (
         )) AS content_hash
     FROM {table} AS t
     CROSS JOIN control.datasets AS d
-    WHERE d.dataset = %(dataset)s AND t.{moment} >= %(since)s
+    WHERE
+        d.dataset = %(dataset)s AND t.{moment} >= %(since)s
+        -- Not the rest of a window that began before.
+        AND date_bin(d.step, t.{moment}, d.first_window) >= %(since)s
     GROUP BY 1
 ) AS found
 FULL JOIN (SELECT * FROM ops.window_ledger WHERE dataset = %(dataset)s AND lower(window_range) >= %(since)s) AS l
