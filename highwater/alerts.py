@@ -68,15 +68,33 @@ def look() -> None:
 
     Does nothing to the incidents of a warehouse that is away: whoever looks next sees the same.
     """
+    _look(only_if_troubled=False)
+
+
+def look_if_troubled() -> None:
+    """As `look`, where something is or went wrong lately: for a task that went well, which begins no incident.
+
+    What time alone begins, as data that grows old, is left to `incident_watch`.
+    """
+    _look(only_if_troubled=True)
+
+
+def _look(*, only_if_troubled: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
-            cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
-            seen = warehouse.fetch(cursor)
-            if any(seen):
-                log.info("incidents: %s opened, %s escalated, %s closed", *seen)
+            if not only_if_troubled or _troubled(cursor):
+                cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
+                seen = warehouse.fetch(cursor)
+                if any(seen):
+                    log.info("incidents: %s opened, %s escalated, %s closed", *seen)
             _send(cursor)
     except Exception:
         log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
+
+
+def _troubled(cursor: Cursor) -> bool:
+    warehouse.run_file(cursor, "ops/troubled_lately.sql")
+    return bool(warehouse.fetch_value(cursor))
 
 
 def on_failure(_context: object) -> None:

@@ -82,7 +82,7 @@ def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attemp
     An error that a retry cannot mend ends the task at once. However it ends, it is seen whether that begins or ends an
     incident. With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
     """
-    with final_errors_end_the_task():
+    with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run(any_time=any_time)
         with warehouse.session("loader") as cursor:
             window = window_of(moment, ledger.grid(cursor, dataset))
@@ -99,17 +99,23 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 
 
 @contextmanager
-def final_errors_end_the_task() -> Iterator[None]:
-    """An error that a retry cannot mend is not retried; however it ends, incidents are looked for."""
+def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
+    """An error that a retry cannot mend is not retried; however it ends, incidents are looked for.
+
+    Where a success begins no incident (a check that finds something does), that look is cut short on a calm platform.
+    """
     with warehouse.keeping_links():
+        look = alerts.look
         try:
             yield
+            if success_opens_nothing:
+                look = alerts.look_if_troubled
         except HighwaterError as error:
             if error.is_final:
                 raise AirflowFailException(str(error)) from error
             raise
         finally:
-            alerts.look()
+            look()
 
 
 def _count(rows: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timedelta
 
 import batches
 import pytest
@@ -148,15 +149,17 @@ def test_a_published_row_that_fails_its_suite() -> None:
 
 @pytest.mark.usefixtures("landed")
 def test_a_read_that_shows_another_content_than_the_ledger_tells() -> None:
-    def read() -> Reads:
+    def read(since: datetime = batches.FIRST) -> Reads:
         reads = Reads()
         with closing(warehouse.connect("analyst")) as link:
             link.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            reader.windows(link, DATASETS["payments"], batches.FIRST, reads)
+            reader.windows(link, DATASETS["payments"], since, reads)
         return reads
 
-    whole = read()
-    assert (whole.count, whole.windows, look(invariants.no_torn_read, Stretch(reads=whole), about="")) == (1, 2, [])
+    for since, windows in ((batches.FIRST, 2), (batches.FIRST + timedelta(hours=1), 1)):
+        whole = read(since)
+        assert (whole.count, whole.windows) == (1, windows)
+        assert look(invariants.no_torn_read, Stretch(reads=whole), about="") == []
     change(f"DELETE FROM {TABLE} WHERE payment_id = (SELECT min(payment_id) FROM {TABLE})")
     (found,) = look(invariants.no_torn_read, Stretch(reads=read()), about="")
     assert found.startswith(f"payments {FIRST.start:%Y-%m-%d}")

@@ -50,8 +50,9 @@ def attempt(stage: str, failure: BaseException | None = None, window: Any = DAY,
                 raise failure
     except (SourceAway, RefusedData, ConfigurationError, ValueError) as raised:
         assert raised is failure
-    finally:
         alerts.look()
+    else:
+        alerts.look_if_troubled()
 
 
 def away(source: str = "legacy") -> SourceAway:
@@ -161,7 +162,24 @@ class TestWhatIsAnIncident:
         alerts.look()
         assert incidents() == [("freshness exceeded", "daily_sales", 0, False)]
 
-    def test_a_task_that_was_killed_is_found_by_whoever_looks_next(self, hook: Receiver) -> None:
+    def test_what_time_alone_begins_is_not_looked_for_by_a_task_that_went_well(self, later: Clock) -> None:
+        land(DAY)
+        later(timedelta(hours=1, minutes=1))
+        attempt("extract", window=OTHER)
+        assert incidents() == []
+        alerts.look()
+        assert incidents() == [("freshness exceeded", "daily_sales", 0, True)]
+
+    def test_a_failure_that_nobody_looked_at_is_found_by_a_task_that_goes_well(self, hook: Receiver) -> None:
+        with pytest.raises(AuditFailed), ledger.attempt("daily_sales", DAY, "audit", run()):
+            raise AuditFailed("x")
+        attempt("extract", window=OTHER)
+        assert incidents() == [("audit failed", "daily_sales", 1, True)]
+
+    @pytest.mark.parametrize("look", [alerts.look, alerts.look_if_troubled])
+    def test_a_task_that_was_killed_is_found_by_whoever_looks_next(
+        self, hook: Receiver, look: Callable[[], None]
+    ) -> None:
         program = (
             "from loading import *; from highwater import ledger\n"
             "with ledger.attempt(DATASET, day('2026-10-05'), 'extract', run()): print('in', flush=True); input()"
@@ -174,11 +192,11 @@ class TestWhatIsAnIncident:
             stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout and process.stdout.readline() == b"in\n"
-            alerts.look()
+            look()
             assert incidents() == []
             process.send_signal(signal.SIGKILL)
         wait_until("the claim to end", _nothing_lives, seconds=30)
-        alerts.look()
+        look()
         assert incidents() == [("load failed", "daily_sales", 1, True)]
         attempt("extract", window=day("2026-10-06"))
         assert incidents() == [("load failed", "daily_sales", 1, True)], "that was another window"

@@ -1,0 +1,20 @@
+-- One row: is there an open incident, an attempt that died, or one that failed within the last hour? Each of the three
+-- is found by an index, where the whole list of troubles takes ten times as long.
+SELECT
+    EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE i.closed_at IS NULL
+    )
+    OR EXISTS (
+        SELECT FROM ops.attempts AS a
+        WHERE a.state NOT IN ('succeeded', 'running') AND a.started_at > ops.clock() - '1 hour'::interval
+    )
+    OR EXISTS (
+        SELECT FROM ops.attempts AS a
+        WHERE
+            a.state = 'running'
+            AND NOT EXISTS (
+                SELECT FROM ops.live_attempts AS live
+                WHERE live.attempt_id = a.attempt_id
+            )
+    ) AS troubled;
