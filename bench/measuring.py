@@ -43,8 +43,8 @@ BAR = 26
 class Figure:
     """What something costs beside a baseline that was measured in the same run.
 
-    ``value`` and ``beside_value`` are in ``unit``; ``aim`` is the ratio to stay under, where there is one; ``more``
-    holds further figures, named with their units.
+    ``value`` and ``beside_value`` are in ``unit``. An aim is the ratio to stay under, ``aim``, or the value, ``most``.
+    ``more`` holds further figures, named with their units.
     """
 
     what: str
@@ -54,12 +54,20 @@ class Figure:
     beside_value: float
     unit: str = "s"
     aim: float | None = None
+    most: float | None = None
     more: dict[str, float] = field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
         """What it costs in baselines."""
         return self.value / self.beside_value
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether it is within its aim; None where it has none."""
+        if self.aim is None and self.most is None:
+            return None
+        return self.ratio <= (self.aim or math.inf) and self.value <= (self.most or math.inf)
 
 
 def medians(repeat: int, *works: Callable[[], float]) -> list[float]:
@@ -173,15 +181,16 @@ def chart(figures: Sequence[Figure]) -> Table:
     for figure in figures:
         if figure.what != former:
             table.add_row(Text(figure.what, style="bold"))
-        kept = figure.aim is None or figure.ratio <= figure.aim
-        colour = "red" if not kept else "green" if figure.aim else "blue"
+        colour = {True: "green", False: "red", None: "blue"}[figure.kept]
+        aims = [f"≤ {figure.aim:g}"] * (figure.aim is not None)
+        aims += [f"≤ {figure.most:g} {figure.unit}"] * (figure.most is not None)
         table.add_row(
             f"  {figure.case}",
             _amount(figure.value, figure.unit),
             figure.beside,
             _amount(figure.beside_value, figure.unit),
             Text(f"{figure.ratio:.2f}", style=colour),
-            "" if figure.aim is None else f"≤ {figure.aim:g}",
+            ", ".join(aims),
             Bar(2, 0, min(2, max(0.05, 1 + math.log10(figure.ratio))), width=BAR, color=colour),
         )
         former = figure.what

@@ -16,6 +16,7 @@ from highwater import settings, warehouse
 
 DAG = "historical_sales_migration"
 EMPTY = """
+import re
 from pathlib import Path
 
 from airflow.sdk import dag, task
@@ -26,8 +27,9 @@ from highwater import ledger
 @task
 def nothing() -> None:
     ledger.reset_peak_memory()
+    shared = sum(map(int, re.findall(r"^Shared_\\w+: +(\\d+) kB", Path("/proc/self/smaps_rollup").read_text(), re.M)))
     with Path({file!r}).open("a") as out:
-        out.write(f"{{ledger.peak_memory_bytes()}}\\n")
+        out.write(f"{{ledger.peak_memory_bytes() / 2**20}} {{shared / 2**10}}\\n")
 
 
 @dag(schedule="@once")
@@ -56,7 +58,8 @@ def main(
         file = dags.parent / "empty-peaks"
         (dags / "empty.py").write_text(EMPTY.format(file=str(file), repeat=repeat))
         scheduled.seconds("empty")
-        empty = statistics.median(int(line) / 2**20 for line in file.read_text().split())
+        each = [map(float, line.split()) for line in file.read_text().splitlines()]
+        empty, shared = map(statistics.median, zip(*each, strict=True))
         with warehouse.session("analyst") as cursor:
             cursor.execute(
                 "SELECT a.stage, l.rows_extracted AS rows,"
@@ -67,7 +70,13 @@ def main(
             )
             figures = [
                 Figure(
-                    "peak memory of a task", f"{row.stage}, {row.rows:,} rows", row.mib, "an empty task", empty, "MiB"
+                    "peak memory of a task",
+                    f"{row.stage}, {row.rows:,} rows",
+                    row.mib,
+                    "an empty task",
+                    empty,
+                    "MiB",
+                    more={"mib_an_empty_task_shares_with_the_scheduler": round(shared, 1)},
                 )
                 for row in warehouse.fetch_all(cursor)
             ]

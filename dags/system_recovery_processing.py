@@ -56,10 +56,10 @@ def system_recovery_processing() -> None:
         .partial(pipeline=PAGE_VIEWS)
         .expand(window=page_views)
     )
-    integrity = recovery_tasks.validate_integrity(PAYMENTS, PAGE_VIEWS, payments, page_views)
-    end = recovery_tasks.notify(PAYMENTS, PAGE_VIEWS, payments, page_views)
+    compared = recovery_tasks.validate_integrity(PAYMENTS, PAGE_VIEWS, payments, page_views)
+    recovery_tasks.notify(PAYMENTS, PAGE_VIEWS, payments, page_views, compared)
     recovery_tasks.check_health(PAYMENTS, PAGE_VIEWS) >> payments >> critical >> page_views
-    non_critical >> integrity >> end
+    non_critical >> compared
 
 
 system_recovery_processing()

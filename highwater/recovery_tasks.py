@@ -75,8 +75,11 @@ def process_window(pipeline: Pipeline, window: list[str]) -> None:
 @task(trigger_rule="all_done")
 def validate_integrity(
     critical: Pipeline, non_critical: Pipeline, payments: Planned | None, page_views: Planned | None
-) -> None:
-    """Do payments equal their source to the cent, are their orders there, is no window missing?"""
+) -> int:
+    """Do payments equal their source to the cent, are their orders there, is no window missing?
+
+    Returns the number of windows that were compared.
+    """
     with warehouse.session("loader") as cursor:
         windows = [
             [window for window in _windows(planned) if ledger.version(cursor, pipeline.dataset, window)]
@@ -85,47 +88,63 @@ def validate_integrity(
     if not any(windows):
         raise AirflowSkipException("this run loaded nothing")
     run, _own = tasks.this_run()
-    with (
-        tasks.final_errors_end_the_task(),
-        sources.snapshot(critical.connection) as billing,
-        sources.snapshot(non_critical.connection) as web,
-        warehouse.session("loader") as target,
-    ):
-        recovery.check_integrity(
-            billing=billing, web=web, target=target, critical=windows[0], others=windows[1], run=run
-        )
+    with tasks.final_errors_end_the_task():
+        health.check_sources(run.run_id, [critical.connection, non_critical.connection])
+        with (
+            sources.snapshot(critical.connection) as billing,
+            sources.snapshot(non_critical.connection) as web,
+            warehouse.session("loader") as target,
+        ):
+            recovery.check_integrity(
+                billing=billing, web=web, target=target, critical=windows[0], others=windows[1], run=run
+            )
+    return sum(map(len, windows))
 
 
 @task(trigger_rule="all_done")
-def notify(critical: Pipeline, non_critical: Pipeline, payments: Planned | None, page_views: Planned | None) -> None:
+def notify(
+    critical: Pipeline,
+    non_critical: Pipeline,
+    payments: Planned | None,
+    page_views: Planned | None,
+    compared: int | None,
+) -> None:
     """Say how far it is, send what is waiting, and fail the run if what it had planned is not whole."""
     alerts.look()
     run, _own = tasks.this_run()
+    planned = [
+        (pipeline.dataset, window)
+        for pipeline, windows in ((critical, payments), (non_critical, page_views))
+        for window in _windows(windows)
+    ]
     with warehouse.session("loader") as cursor:
         log.info("%s", recovery.progress(cursor) or "no outage was found")
-        left = [
-            f"{pipeline.dataset} {window}"
-            for pipeline, planned in ((critical, payments), (non_critical, page_views))
-            for window in _windows(planned)
-            if not ledger.version(cursor, pipeline.dataset, window)
-        ]
+        left = [f"{dataset} {window}" for dataset, window in planned if not ledger.version(cursor, dataset, window)]
         cursor.execute(
             "SELECT count(*) FROM ops.integrity_checks WHERE verdict = 'failed' AND run_id = %s", (run.run_id,)
         )
         broken = warehouse.fetch_value(cursor)
     if payments is None:
         raise AirflowFailException("the health checks did not pass: ops.health_checks says why")
-    if left or broken:
-        raise AirflowFailException(f"{len(left)} windows did not land ({', '.join(left)}); {broken} checks failed")
+    problems = {
+        f"{non_critical.dataset}: no windows were planned, its backlog's log says why": page_views is None,
+        f"{len(left)} windows did not land ({', '.join(left)})": left,
+        f"{broken} checks failed": broken,
+        "what landed was not compared with its source": compared is None and not broken and len(left) < len(planned),
+    }
+    if any(problems.values()):
+        raise AirflowFailException("; ".join(problem for problem, is_one in problems.items() if is_one))
 
 
 def _plan(pipeline: Pipeline, most: int, *, newest: bool = False) -> Planned:
     run, own = tasks.this_run()
-    with warehouse.session("loader") as cursor:
-        windows = recovery.backlog(cursor, pipeline.dataset, most, newest=newest, own=own)
-    if windows:
-        with sources.snapshot(pipeline.connection) as source:
-            windows = recovery.give_up_lost(source, pipeline.dataset, windows, run)
+    with tasks.final_errors_end_the_task():
+        with warehouse.session("loader") as cursor:
+            windows = recovery.backlog(cursor, pipeline.dataset, most, newest=newest, own=own)
+        if windows:
+            health.check_sources(run.run_id, [pipeline.connection])
+            with sources.snapshot(pipeline.connection) as source:
+                windows = recovery.give_up_lost(source, pipeline.dataset, windows, run)
     log.info("%s: %s windows are to land", pipeline.dataset, len(windows))
     return [window.bounds() for window in windows]
 

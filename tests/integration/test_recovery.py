@@ -373,3 +373,27 @@ class TestTheDag:
             change("ALTER ROLE billing_reader LOGIN")
         assert rows("SELECT count(*) FROM ops.attempts") == [(0,)]
         assert "billing: source away since 2026-10-31 12:00 UTC" in hook.titles
+
+    def test_a_source_that_goes_away_behind_the_health_checks_is_told_and_waited_for(
+        self, airflow: RunDag, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        land_all(10, 11)
+        check = health.check
+
+        def check_and_go(run_id: str, connections: list[str]) -> list[health.Verdict]:
+            verdicts = check(run_id, connections)
+            change("ALTER ROLE web_reader NOLOGIN")
+            return verdicts
+
+        with monkeypatch.context() as world:
+            world.setattr(health, "check", check_and_go)
+            try:
+                assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "failed"
+            finally:
+                change("ALTER ROLE web_reader LOGIN")
+        assert (backlog(), backlog("page_views")) == ([], [12])
+        away = "web: source away since 2026-10-31 12:00 UTC"
+        assert hook.titles.count(away) == 1 and f"over: {away}" not in hook.titles
+        assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
+        assert hook.titles.count(f"over: {away}") == 1
+        assert backlog("page_views") == []
