@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -166,3 +167,13 @@ def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     audit = next(made for host, *made in done if host == survivor and made[1] == "audit")
     assert "expectations hold" in log_of(client, *audit)
     record_property("stages done", {name: [host for host, *_ in done].count(name) for name in hosts})
+
+
+def test_a_backup_is_restored_and_the_workers_are_back(celery: Stack, tmp_path: Path) -> None:
+    landed = celery.hashes()
+    celery.run("scripts/backup", str(tmp_path / "month.dump"))
+    celery.sql("CREATE TABLE ops.made_after_it ()")
+    celery.run("scripts/restore", str(tmp_path / "month.dump"))
+    assert celery.hashes() == landed
+    assert celery.sql("SELECT to_regclass('ops.made_after_it') IS NULL") == [("t",)]
+    assert [worker["State"]["Health"]["Status"] for worker in containers(celery, "worker")] == ["healthy", "healthy"]
