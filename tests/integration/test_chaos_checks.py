@@ -206,6 +206,20 @@ def test_an_incident_that_is_told_wrongly_or_stays_open(incident: list[str]) -> 
     assert any("was told as" in each for each in found), found
 
 
+@pytest.mark.parametrize(("kind", "most"), [("load failed", 1), ("freshness exceeded", 2)])
+def test_a_trouble_that_was_opened_more_often_than_something_was_struck(kind: str, most: int) -> None:
+    def opened() -> list[str]:
+        found = look(invariants.one_message, Stretch(strikes=1), about="")
+        return [each for each in found if "was opened" in each]
+
+    for times in range(1, most + 2):
+        change(
+            "INSERT INTO ops.incidents (kind, subject, datasets, since, opened_at, last_seen_at, closed_at)"
+            f" SELECT '{kind}', 'payments', '{{payments}}', n, n, n, n FROM ops.clock() AS n"
+        )
+        assert opened() == [f"payments: {kind} was opened {times} times by 1 strikes"] * (times > most)
+
+
 @pytest.mark.usefixtures("landed")
 def test_what_is_left_in_staging() -> None:
     assert look(invariants.nothing_staged) == []
