@@ -33,7 +33,7 @@ Repeat = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Rows = Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")]
-WIDTH = 130
+WIDTH = 160
 """Characters that a row of the table takes at most."""
 BAR = 26
 """Characters of the widest bar: ten times as much as the baseline, or more."""
@@ -166,7 +166,10 @@ def show(figures: Sequence[Figure], as_json: bool) -> None:
 
 
 def chart(figures: Sequence[Figure]) -> Table:
-    """The figures as a table with a bar a row; bars are of the logarithm, so that twice and half are as far from 1."""
+    """The figures as a table with a bar a row, those of one thing together.
+
+    Bars are of the logarithm, so that twice and half are as far from 1.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
@@ -178,12 +181,13 @@ def chart(figures: Sequence[Figure]) -> Table:
         "a tenth".ljust(BAR // 2 - 2) + "same".ljust(BAR // 2 - 4) + "tenfold", width=BAR + 2, no_wrap=True
     )
     former = None
-    for figure in figures:
+    place = {figure.what: number for number, figure in reversed(list(enumerate(figures)))}
+    for figure in sorted(figures, key=lambda figure: place[figure.what]):
         if figure.what != former:
             table.add_row(Text(figure.what, style="bold"))
         colour = {True: "green", False: "red", None: "blue"}[figure.kept]
-        aims = [f"≤ {figure.aim:g}"] * (figure.aim is not None)
-        aims += [f"≤ {figure.most:g} {figure.unit}"] * (figure.most is not None)
+        aims = [] if figure.aim is None else [f"≤ {figure.aim:g}"]
+        aims += [] if figure.most is None else [f"≤ {figure.most:g} {figure.unit}"]
         table.add_row(
             f"  {figure.case}",
             _amount(figure.value, figure.unit),

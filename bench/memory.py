@@ -66,7 +66,7 @@ def main(
                 " percentile_cont(0.5) WITHIN GROUP (ORDER BY a.peak_memory_bytes) / 2 ^ 20 AS mib"
                 " FROM ops.attempts AS a INNER JOIN ops.window_ledger AS l USING (dataset, window_range)"
                 " WHERE a.dataset = 'daily_sales' AND a.state = 'succeeded'"
-                " GROUP BY a.stage, l.rows_extracted ORDER BY min(a.attempt_id), rows"
+                " GROUP BY a.stage, l.rows_extracted ORDER BY a.stage, rows"
             )
             figures = [
                 Figure(
@@ -80,7 +80,7 @@ def main(
                 )
                 for row in warehouse.fetch_all(cursor)
             ]
-    measuring.show(sorted(figures, key=lambda figure: figure.case.split(",")[0]), as_json)
+    measuring.show(figures, as_json)
 
 
 def _make_days(sizes: Sequence[int], days: int) -> None:
