@@ -27,6 +27,7 @@ from highwater import alerts, catchup_control, clock, recovery, status, warehous
 DATASET = "hourly"
 BASELINE, STATUS = "count the ledger", "highwater status"
 STATUS_MOST = 100
+"""Milliseconds."""
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 FILLED = """
