@@ -8,20 +8,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
+from highwater.page.address import PREFIX, address
 from highwater.timetable import PolicyTimetable
-
-PREFIX = "/highwater"
-"""Where the page lies below the address of Airflow's UI."""
-
-
-def address(path: str = "/") -> str:
-    """A path of the page as a browser asks for it: below the path of Airflow's own address, if that has one."""
-    base = conf.get("api", "base_url", fallback="").split("://", 1)[-1]
-    below = base.partition("/")[2].strip("/")
-    return f"{'/' + below if below else ''}{PREFIX}{path}"
 
 
 def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from highwater.airflow_plugin import address
 from highwater.page import words
+from highwater.page.address import address
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
