@@ -181,8 +181,8 @@ def chart(figures: Sequence[Figure]) -> Table:
         "a tenth".ljust(BAR // 2 - 2) + "same".ljust(BAR // 2 - 4) + "tenfold", width=BAR + 2, no_wrap=True
     )
     former = None
-    place = {figure.what: number for number, figure in reversed(list(enumerate(figures)))}
-    for figure in sorted(figures, key=lambda figure: place[figure.what]):
+    order = list(dict.fromkeys(figure.what for figure in figures))
+    for figure in sorted(figures, key=lambda figure: order.index(figure.what)):
         if figure.what != former:
             table.add_row(Text(figure.what, style="bold"))
         colour = {True: "green", False: "red", None: "blue"}[figure.kept]

@@ -28,9 +28,7 @@ def main(
     as_json: AsJson = False,
 ) -> None:
     """Measure the move of a day at several sizes; every figure is taken in turn with its baselines."""
-    figures = sales_days.over_sizes(
-        lambda window, size: _measure(window, size, repeat), rows or (*sales_days.SIZES, 5_000_000)
-    )
+    figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or SIZES)
     measuring.show(figures, as_json)
 
 

@@ -44,13 +44,13 @@ def check(run_id: str, connections: Sequence[str]) -> list[Verdict]:
     return _record(run_id, checks | _of_sources(connections))
 
 
-def check_sources(run_id: str, connections: Sequence[str]) -> list[Verdict]:
+def check_sources(run_id: str, connections: Sequence[str]) -> None:
     """Ask only whether these sources are there: for who turns to one outside of an attempt, which would record it.
 
     Raises:
         Unhealthy: names each that is away, and why.
     """
-    return _record(run_id, _of_sources(connections))
+    _record(run_id, _of_sources(connections))
 
 
 def _of_sources(connections: Sequence[str]) -> dict[str, Callable[[], str | None]]:
