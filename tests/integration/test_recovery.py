@@ -335,10 +335,10 @@ class TestTheDag:
         land_all(10, 12, datasets=["page_views"])
         change("DELETE FROM ops.attempts")
         assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "success"
-        order = rows("SELECT dataset, window_range FROM ops.attempts WHERE stage = 'load' ORDER BY attempt_id")
-        assert [(dataset, int((r.lower - FIRST) / STEP)) for dataset, r in order] == [
-            ("payments", 10), ("payments", 12), ("page_views", 11)
-        ]  # fmt: skip
+        loads = rows("SELECT dataset, window_range FROM ops.attempts WHERE stage = 'load' ORDER BY attempt_id")
+        order = [(dataset, int((r.lower - FIRST) / STEP)) for dataset, r in loads]
+        assert sorted(order[:2]) == [("payments", 10), ("payments", 12)], "in either order: Airflow starts mapped tasks"
+        assert order[2:] == [("page_views", 11)]
         assert rows("SELECT count(*) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')") == [(0,)]
         assert rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == [(0,)]
         assert rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
