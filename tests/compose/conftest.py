@@ -41,7 +41,7 @@ def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[s
         folder = scratch(name)
         copy_of_checkout(folder)
         made.append(Stack(folder, f"hwtest-{name}-{os.getpid()}", wanted))
-        made[-1].compose("build")
+        made[-1].build()
         return made[-1]
 
     yield make

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import tenacity
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_SHOTS = ("preflight", "secrets", "init")
@@ -86,6 +87,16 @@ class Stack:
     def compose(self, *arguments: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
         """`docker compose …` in the folder."""
         return self.run("docker", "compose", *arguments, check=check, **settings)
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(AssertionError),
+        wait=tenacity.wait_fixed(60),
+        stop=tenacity.stop_after_attempt(3),
+        reraise=True,
+    )
+    def build(self) -> None:
+        """Build the images, which downloads: tried again, since a mirror may be away for a minute."""
+        self.compose("build")
 
     def up(self) -> None:
         """What a user types, and the wait for all to be healthy."""
