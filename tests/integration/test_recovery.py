@@ -334,11 +334,15 @@ class TestTheDag:
         land_all(11, datasets=["payments"])
         land_all(10, 12, datasets=["page_views"])
         change("DELETE FROM ops.attempts")
-        assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "success"
+        run = airflow(DAG, FIRST + timedelta(minutes=15))
+        assert str(run.state) == "success"
         loads = rows("SELECT dataset, window_range FROM ops.attempts WHERE stage = 'load' ORDER BY attempt_id")
         order = [(dataset, int((r.lower - FIRST) / STEP)) for dataset, r in loads]
-        assert sorted(order[:2]) == [("payments", 10), ("payments", 12)], "in either order: Airflow starts mapped tasks"
+        assert sorted(order[:2]) == [("payments", 10), ("payments", 12)], "`dag.test` runs mapped tasks in any order"
         assert order[2:] == [("page_views", 11)]
+        critical = [ti for ti in run.get_task_instances() if ti.task_id == "process_critical"]
+        mapped = {ti.map_index: ti.rendered_map_index for ti in critical}
+        assert mapped == {0: str(window(10)), 1: str(window(12))}, "oldest first: a scheduler goes by the map"
         assert rows("SELECT count(*) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')") == [(0,)]
         assert rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == [(0,)]
         assert rows("SELECT DISTINCT verdict FROM ops.integrity_checks") == [("passed",)]
