@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from highwater import settings, staging, warehouse
+from highwater.ledger import Run
 from highwater.windows import Window
 
 
@@ -38,6 +39,8 @@ DATASETS = {
     )
 }
 MADE_OF_PUBLISHED = "channel_sales"
+ASIDE = Run("chaos", "aside")
+"""For whom sets are made that are taken back."""
 ORDERS, ORDERS_FOLDER = "orders", "incremental_data_processing"
 DAGS = {
     "historical_sales_migration": ("daily_sales",),
@@ -52,11 +55,11 @@ def undisturbed(dataset: Dataset, window: Window) -> str:
     """The content hash of a window as an undisturbed run makes it of its source now; leaves nothing behind."""
     database = None if dataset.name == MADE_OF_PUBLISHED else settings.get().sources_database
     with closing(warehouse.connect("postgres", database)) as source, closing(warehouse.connect("loader")) as target:
-        name = staging.new_set(dataset.name, window)
         with source.cursor() as reader, target.cursor() as cursor:
+            name = staging.new_set(cursor, dataset.name, window, ASIDE)
             staging.extract(reader, cursor, dataset.folder, name, window)
             staging.clean(cursor, dataset.folder, name, dataset.name, window)
-            cursor.execute("SELECT content_hash FROM ops.table_content(%s)", (f"staging.{name}_clean",))
+            cursor.execute("SELECT content_hash FROM ops.staging_sets WHERE set_name = %s", (name,))
             content = str(warehouse.fetch_value(cursor))
         target.rollback()
     return content
@@ -72,9 +75,9 @@ def differing_orders() -> tuple[int, int]:
         closing(warehouse.connect("postgres", config.sources_database)) as source,
         closing(warehouse.connect("loader")) as target,
     ):
-        name = f"{ORDERS}__aside"
         with source.cursor() as reader, target.cursor() as cursor:
             everything = Window(config.days_before_anchor(3650), config.days_before_anchor(-3650))
+            name = staging.new_set(cursor, ORDERS, everything, ASIDE)
             staging.fill(reader, cursor, f"{ORDERS_FOLDER}/xid_full.sql", {}, name)
             staging.clean(cursor, ORDERS_FOLDER, name, ORDERS, everything)
             cursor.execute(

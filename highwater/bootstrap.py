@@ -143,14 +143,15 @@ def _password_fits(admin: Connection, role: str) -> bool:
 
 
 def _publisher(cursor: Cursor) -> None:
-    """The owner of all that is published: nobody logs in as it, and it may take over the loader's tables.
+    """The owner of all that is published, and of what is staged: nobody logs in as it.
 
     The operator sees what the analyst sees, and may change what is wanted.
     """
     cursor.execute("SELECT FROM pg_roles WHERE rolname = 'publisher'")
     if cursor.fetchone() is None:
         cursor.execute("CREATE ROLE publisher NOLOGIN")
-    members = {"loader": sql.Identifier("publisher"), "analyst": sql.Identifier("operator")}
+    cursor.execute("REVOKE loader FROM publisher")
+    members = {"analyst": sql.Identifier("operator")}
     for role, member in (members | dict.fromkeys(_OWNERS, sql.SQL("CURRENT_USER"))).items():
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
 
@@ -179,6 +180,7 @@ def _warehouse(link: Connection) -> date:
     with link, link.cursor() as cursor:
         _one_at_a_time(cursor)
         cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+        _take_from_loader(cursor)
         cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(database))
         cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(database))
         cursor.execute("SET LOCAL ROLE publisher")
@@ -200,6 +202,22 @@ def _warehouse(link: Connection) -> date:
         )
         _run_folder(cursor, "warehouse")
     return anchor
+
+
+def _take_from_loader(cursor: Cursor) -> None:
+    """Drop what the loader owns in the warehouse: it has owned schema staging once, and should own nothing.
+
+    Sets that are on their way are lost with it: their windows are extracted again.
+    """
+    cursor.execute(
+        "SELECT FROM pg_catalog.pg_shdepend AS d WHERE d.refobjid = 'loader'::regrole AND d.deptype = 'o'"
+        " AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) LIMIT 1"
+    )
+    if cursor.fetchone() is not None:
+        cursor.execute("GRANT loader TO CURRENT_USER")
+        cursor.execute("DROP OWNED BY loader CASCADE")
+        cursor.execute("REVOKE loader FROM CURRENT_USER")
+        log.info("what the loader owned in the warehouse is dropped")
 
 
 def _policies(link: Connection) -> None:

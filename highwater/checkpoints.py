@@ -162,7 +162,7 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT m.outcome, m.rows_inserted, m.rows_updated, m.rows_deleted FROM ops.merge_changes("
-            "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) AS m",
+            "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) AS m",
             (
                 dataset,
                 ledger.as_range(changes.window),
@@ -171,8 +171,6 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
                 changes.reason,
                 changes.base_revision,
                 changes.base_snapshot,
-                changes.rows,
-                changes.deduplicated,
                 changes.snapshot,
                 Json(changes.identity),
                 changes.accept,

@@ -98,8 +98,10 @@ def _bounded(name: str, look: Callable[[], str | None]) -> Verdict:
 def _not_writable() -> str | None:
     with warehouse.session("loader") as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
-        cursor.execute("CREATE TABLE staging.health__check AS SELECT 1 AS one")
-        cursor.execute("DROP TABLE staging.health__check")
+        # As a load does, and taken back.
+        cursor.execute("SELECT ops.new_set_table(ops.new_set(dataset, 'empty', 'health', 'check'), 'raw', '{one}', '{integer}')"
+            " FROM control.datasets ORDER BY dataset LIMIT 1")
+        cursor.connection.rollback()
     return None
 
 

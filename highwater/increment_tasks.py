@@ -41,7 +41,7 @@ def identify_changes(increment: Increment, plan: dict[str, Any]) -> dict[str, An
     """Bring what changed, in full mode everything, into a new set in staging, at one snapshot of the source."""
     with stage(increment.dataset, "identify_changes", any_time=True) as attempt:
         with sources.snapshot(increment.connection) as source:
-            changes = increments.identify(source, increment, Plan(**plan), attempt.window)
+            changes = increments.identify(source, increment, Plan(**plan), attempt.run)
         for hour in changes.by_hour:
             log.info("%s: %s inserts, %s updates, %s deletes", *(hour[k] for k in hour))
         attempt.rows = changes.rows
@@ -85,7 +85,7 @@ def validate_consistency(increment: Increment, merged: dict[str, Any]) -> None:
         with warehouse.session("loader") as cursor:
             exact = checkpoints.rules(cursor, increment.dataset).strategy == "xid"
             limit = checkpoints.max_lag(cursor, increment.dataset)
-            staging.drop_obsolete_increments(cursor, increment.dataset, attempt.run)
+            staging.drop_obsolete(cursor, increment.dataset, attempt.window, attempt.run)
         if age := check.overdue(clock.now(), limit):
             log.warning(
                 "%s is stale: a change of %s ago has not landed, the limit is %s", increment.dataset, age, limit

@@ -113,14 +113,13 @@ def changes_since(
     }
 
 
-def identify(source: Cursor, increment: Increment, plan: Plan, hour: Window) -> Changes:
+def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Changes:
     """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
 
     Raises:
         RefusedData: the checkpoint has moved since the plan was made.
         ConfigurationError: a statement does not fit the source.
     """
-    name = staging.new_set(increment.dataset, hour)
     with warehouse.session("loader") as target:
         rules = checkpoints.rules(target, increment.dataset)
         checkpoint = checkpoints.read(target, increment.dataset)
@@ -130,15 +129,17 @@ def identify(source: Cursor, increment: Increment, plan: Plan, hour: Window) -> 
                 f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run takes whatever is left"
             )
         state = checkpoints.source_state(source, increment.folder, rules.strategy)
+        start = checkpoints.landed_until(target, increment.dataset)
+        # a clock that went backwards must not stop the load
+        end = max(state.moment, start + timedelta(microseconds=1))
+        name = staging.new_set(target, increment.dataset, Window(start, end), run)
         if plan.mode == modes.FULL:
             statement, parameters = f"{increment.folder}/{rules.strategy}_full.sql", dict[str, Any]()
         else:
             assert checkpoint is not None
             statement, parameters = changes_since(increment, rules, checkpoint)  # type: ignore[assignment]
         rows = staging.fill(source, target, statement, parameters, name)
-        start = checkpoints.landed_until(target, increment.dataset)
-        # a clock that went backwards must not stop the load
-        end = max(state.moment, start + timedelta(microseconds=1))
+        staging.drop_obsolete(target, increment.dataset, Window(start, end), run, before=name)
         by_hour = [] if plan.mode == modes.FULL else _by_hour(target, increment, name)
     return Changes(
         name,

@@ -11,7 +11,7 @@ import tenacity
 from psycopg2 import errors
 
 from highwater import ledger, warehouse
-from highwater.errors import Busy, RefusedData
+from highwater.errors import Busy, ConfigurationError, RefusedData
 from highwater.ledger import Run
 from highwater.windows import Window
 
@@ -20,7 +20,10 @@ BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFa
 
 @dataclass(frozen=True)
 class Staged:
-    """A set in staging: where it is, how many rows came from which snapshot, on top of which landed version."""
+    """A set in staging: its name, how many rows came from which snapshot, on top of which landed version.
+
+    The counts are for the audit and the log: what is published is what the warehouse counts itself.
+    """
 
     name: str
     rows: int
@@ -56,19 +59,19 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
     """Publish a window from its set in one transaction; a lock that somebody holds is waited for, within bounds.
 
     Raises:
-        RefusedData: the counts don't add up, the attempt is stale, the set is gone or unsafe.
+        RefusedData: the attempt is stale, the set is gone or not finished, too much of the window would be lost.
+        ConfigurationError: the published table cannot take the window.
         Busy: readers held the published table for too long.
     """
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
-            "SELECT p.outcome, (p.landed).* FROM ops.publish_window(%s, %s, %s, %s, %s, %s, %s, %s, %s) AS p",
+            "SELECT p.outcome, (p.landed).* FROM ops.publish_window(%s, %s, %s, %s, %s, %s, %s, %s) AS p",
             (
                 dataset,
                 ledger.as_range(window),
                 staged.name,
                 staged.base_version,
-                staged.rows,
-                staged.deduplicated,
+                staged.expected_rows,
                 staged.snapshot,
                 run.dag_id,
                 run.run_id,
@@ -96,14 +99,17 @@ def forget_skip(dataset: str, window: Window) -> None:
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """SQLSTATE HW0xx is a refusal of ours; a lock is busy; the rest is as it is."""
+    """SQLSTATE HW0xx is a refusal of ours, HW011 one of a configuration; a lock is busy; the rest is as it is."""
     try:
         yield
     except BUSY as error:
         raise Busy(f"the published table is busy: {error.diag.message_primary}") from error
     except psycopg2.Error as error:
         if (error.pgcode or "").startswith("HW"):
-            raise RefusedData(error.diag.message_primary or str(error)) from error
+            said = error.diag.message_primary or str(error)
+            if error.diag.message_hint:
+                said = f"{said}. {error.diag.message_hint}"
+            raise (ConfigurationError if error.pgcode == "HW011" else RefusedData)(said) from error
         if isinstance(error, errors.IntegrityError):
             raise RefusedData(f"the data breaks a rule of the published table: {str(error).strip()}") from error
         raise

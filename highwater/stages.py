@@ -28,14 +28,16 @@ def refuse_bad_configuration(pipeline: Pipeline) -> None:
     """Refuse before any data moves what would fail half-way.
 
     Raises:
-        ConfigurationError: a statement or the suite is missing or wrong; names it and the way out.
+        ConfigurationError: a statement or the suite is missing or wrong, or the published table cannot be published
+            into; names it and the way out.
     """
     from highwater import quality
 
     for statement in ("extract.sql", "clean.sql"):
         warehouse.read_sql(f"{pipeline.folder}/{statement}")
-    with warehouse.session("loader") as cursor:
+    with publish.in_words(), warehouse.session("loader") as cursor:
         published = ledger.published_columns(cursor, pipeline.dataset)
+        cursor.execute("SELECT ops.assert_publishable(%s)", (pipeline.dataset,))
         grid = ledger.grid(cursor, pipeline.dataset)
     any_window = Window(grid.first, grid.first + grid.step)
     quality.check_suite(pipeline.suite, published, audit_parameters(any_window, 0))
@@ -43,12 +45,13 @@ def refuse_bad_configuration(pipeline: Pipeline) -> None:
 
 def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Completeness) -> Staged:
     """Stream the window from a snapshot of the source into a new set in staging."""
-    name = staging.new_set(pipeline.dataset, attempt.window)
     with warehouse.session("loader") as target:
+        name = staging.new_set(target, pipeline.dataset, attempt.window, attempt.run)
         base_version = ledger.version(target, pipeline.dataset, attempt.window)
         source.execute("SELECT pg_current_snapshot()::text AS snapshot")
         snapshot = complete.revision or warehouse.fetch_value(source)
         attempt.rows = staging.extract(source, target, pipeline.folder, name, attempt.window)
+        staging.drop_obsolete(target, pipeline.dataset, attempt.window, attempt.run, before=name)
     return Staged(name, attempt.rows, base_version, snapshot, complete.expected_rows)
 
 

@@ -1,10 +1,14 @@
-"""The aside tables of a window: named, filled from the source, cleaned into the published shape, dropped."""
+"""The staging set of a window: made by the warehouse, filled from the source, cleaned into the published shape.
+
+A set is tables of the publisher's, named by its number; the loader fills them (see ``sql/warehouse/39_staging.sql``).
+"""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
@@ -13,24 +17,29 @@ from psycopg2.extensions import cursor as Cursor
 from highwater import ledger, sources, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
+from highwater.publish import in_words
 from highwater.windows import Window
 
 FIRST_CUSTOM_OID = 16384
 """Types from here on are made by users (Postgres' FirstNormalObjectId): the warehouse does not know them."""
 
+VERDICTS = ("reason", "copy_no", "source_row")
+"""What a ``clean.sql`` says of a row beside the published columns (see `clean`)."""
+
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What became of the rows of a set."""
+    """What became of the rows of a set, as the warehouse counted them."""
 
     rows_clean: int
     rows_rejected: int
     rows_deduplicated: int
 
 
-def new_set(dataset: str, window: Window) -> str:
-    """A name no other attempt has: ``daily_sales__20261024__9f3c2a1b``."""
-    return f"{dataset}__{window.tag}__{secrets.token_hex(4)}"
+def new_set(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
+    """Begin a set for an attempt at the window; returns its name, ``set_123``. The caller commits."""
+    cursor.execute("SELECT ops.new_set(%s, %s, %s, %s)", (dataset, ledger.as_range(window), run.dag_id, run.run_id))
+    return str(warehouse.fetch_value(cursor))
 
 
 def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Window) -> int:
@@ -51,95 +60,151 @@ def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str
         ConfigurationError: a column has a type that is not built into Postgres.
     """
     query = warehouse.bind(source, statement, parameters)
-    source.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - mogrify has bound the values
-    for column in source.description or ():
-        if column.type_code >= FIRST_CUSTOM_OID:
-            raise ConfigurationError(
-                f"column {column.name!r} of sql/{statement} has a type of the source's own: cast it"
-            )
-    target.execute(
-        "SELECT format_type(oid, NULL) FROM unnest(%s) WITH ORDINALITY AS wanted (oid, place) ORDER BY place",
-        ([column.type_code for column in source.description or ()],),
-    )
-    types = [row[0] for row in target.fetchall()]
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind))
-        for column, kind in zip(source.description or (), types, strict=True)
-    )
-    raw = _table(staged, "raw")
-    target.execute(sql.SQL("CREATE TABLE {} ({})").format(raw, columns))
+    columns = _described(source, query)
+    for name, kind in columns:
+        if kind >= FIRST_CUSTOM_OID:
+            raise ConfigurationError(f"column {name!r} of sql/{statement} has a type of the source's own: cast it")
+    raw = new_table(target, staged, "raw", columns)
     return warehouse.copy_stream(source, query, target, raw)
 
 
-def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window) -> Cleaned:
-    """Run ``sql/<folder>/clean.sql`` on a set: from ``raw`` into ``clean`` and ``rejected``, each row to one of them.
+def new_table(cursor: Cursor, staged: str, part: str, columns: Sequence[tuple[str, int]]) -> sql.Identifier:
+    """Have a table of the set made for the loader to fill: ``columns`` are names and OIDs of built-in types."""
+    with in_words():
+        cursor.execute(
+            "SELECT ops.new_set_table(%s, %s, %s, %s::oid[]::regtype[])",
+            (staged, part, [name for name, _ in columns], [kind for _, kind in columns]),
+        )
+    return table(staged, part)
 
-    The statement sees the three tables under these plain names and gives one row, ``rows_deduplicated``. Run again
-    it starts over, and two at once take turns. The caller commits.
+
+def save(cursor: Cursor, query: str, staged: str, part: str) -> sql.Identifier:
+    """Keep the rows of a query of the warehouse in a table of the set, for an audit to read; returns the table."""
+    made = new_table(cursor, staged, part, _described(cursor, query))
+    cursor.execute(sql.SQL("INSERT INTO {} {}").format(made, sql.SQL(query)))
+    return made
+
+
+def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window) -> Cleaned:
+    """Run ``sql/<folder>/clean.sql`` on a set: each row of ``raw`` becomes clean, rejected, or a copy of a clean one.
+
+    The statement sees the rows as they came under the name ``raw`` and gives one row for each: the columns of the
+    published table by name, ``reason`` (text: why the row is refused, null where it is not), ``source_row`` (the row as
+    it came, for quarantine) and ``copy_no`` (1 for the row that is published, 2 and more for its copies). A column
+    that it does not give takes its default. Run again it starts over, and two at once take turns. The caller commits.
 
     Raises:
         ConfigurationError: the statement does not fit the tables; names what does not.
-        RefusedData: a row that it neither mends nor refuses breaks a type or a constraint of the published table.
+        RefusedData: a row that it neither corrects nor refuses breaks a type or a constraint of the published table, or
+            the rows do not add up.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (staged,))
-    cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
-    published_table = warehouse.fetch_value(cursor)
-    published = sql.Identifier(*published_table.split("."))
-    raw, cleaned, rejected = (_table(staged, part) for part in ("raw", "clean", "rejected"))
-    cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(cleaned, rejected))
-    cursor.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(cleaned, published))
-    cursor.execute(sql.SQL("CREATE TABLE {} (reason text NOT NULL, source_row jsonb NOT NULL)").format(rejected))
-    for name, table in (("raw", raw), ("clean", cleaned), ("rejected", rejected)):
-        cursor.execute(sql.SQL("CREATE TEMPORARY VIEW {} AS SELECT * FROM {}").format(sql.Identifier(name), table))
-    try:
-        warehouse.run_file(cursor, f"{folder}/clean.sql", sources.bounds(window))
-    except psycopg2.ProgrammingError as error:
-        raise ConfigurationError(f"sql/{folder}/clean.sql does not fit: {str(error).strip()}") from error
-    except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-        raise RefusedData(f"sql/{folder}/clean.sql lets a row through that cannot be: {str(error).strip()}") from error
-    deduplicated = warehouse.fetch_value(cursor)
-    cursor.execute("DROP VIEW pg_temp.raw, pg_temp.clean, pg_temp.rejected")
+    with in_words():
+        cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (staged,))
+        shape = warehouse.fetch(cursor)
+        cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(table(staged, "raw")))
+        file = f"{folder}/clean.sql"
+        query = warehouse.bind(cursor, file, sources.bounds(window))
+        try:
+            given = [name for name, _ in _described(cursor, query)]
+            _refuse_strange_columns(file, given, shape)
+            cursor.execute(_sorting(query, staged, given, shape))
+        except psycopg2.ProgrammingError as error:
+            raise ConfigurationError(f"sql/{file} does not fit: {str(error).strip()}") from error
+        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+            raise RefusedData(f"sql/{file} lets a row through that cannot be: {str(error).strip()}") from error
+        cursor.execute("DROP VIEW pg_temp.raw")
+        if shape.has_landed:
+            _show_to_all_snapshots(cursor, staged)
+        cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged,))
+        return Cleaned(*warehouse.fetch(cursor))
+
+
+def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run, before: str | None = None) -> int:
+    """Drop the sets of earlier attempts at this window, of a dataset loaded by its changes all; returns how many.
+
+    Does nothing while another run is at work there: its end will. With ``before`` only sets that were made before that
+    one. The caller commits.
+    """
     cursor.execute(
-        sql.SQL("SELECT (SELECT count(*) FROM {}) AS clean, (SELECT count(*) FROM {}) AS rejected").format(
-            cleaned, rejected
-        )
+        "SELECT ops.drop_obsolete_sets(%s, %s, %s, %s, %s)",
+        (dataset, ledger.as_range(window), run.dag_id, run.run_id, before),
     )
-    counts = warehouse.fetch(cursor)
-    cursor.execute("SELECT ops.primary_key_of(%s)", (published_table,))
-    if key := warehouse.fetch_value(cursor):
-        cursor.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                cleaned, sql.SQL(", ").join(sql.Identifier(column) for column in key)
-            )
-        )
-    cursor.execute(sql.SQL("ANALYZE {}").format(cleaned))
-    return Cleaned(counts.clean, counts.rejected, deduplicated)
+    return int(warehouse.fetch_value(cursor))
 
 
-def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int:
-    """Drop what earlier attempts at this landed window left in staging; returns the number of tables.
-
-    Does nothing while another run is at work on the window: its summary will. The caller commits.
-    """
-    values = {"prefix": f"{dataset}__{window.tag}__", "window_range": ledger.as_range(window)}
-    return _drop_listed(cursor, "ops/obsolete_sets.sql", values, dataset, run)
-
-
-def drop_obsolete_increments(cursor: Cursor, dataset: str, run: Run) -> int:
-    """Drop what runs of a dataset that is loaded by its changes left in staging; returns the number of tables.
-
-    Does nothing while another run is at work on the dataset: its end will. The caller commits.
-    """
-    return _drop_listed(cursor, "ops/obsolete_increments.sql", {"prefix": f"{dataset}__"}, dataset, run)
-
-
-def _drop_listed(cursor: Cursor, query: str, values: Mapping[str, object], dataset: str, run: Run) -> int:
-    warehouse.run_file(cursor, query, {**values, "dataset": dataset, "dag_id": run.dag_id, "run_id": run.run_id})
-    tables = [row[0] for row in cursor.fetchall()]
-    for table in tables:
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", table)))
-    return len(tables)
-
-
-def _table(staged: str, part: str) -> sql.Identifier:
+def table(staged: str, part: str) -> sql.Identifier:
+    """The table of a set by its part: ``raw``, ``clean``, ``rejected``, ``copies``."""
     return sql.Identifier("staging", f"{staged}_{part}")
+
+
+def _described(cursor: Cursor, query: str) -> list[tuple[str, int]]:
+    """Names and type OIDs of the columns that a query gives; no row is computed."""
+    cursor.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - bind has bound the values
+    return [(column.name, column.type_code) for column in cursor.description or ()]
+
+
+def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None:
+    """Refuse a ``clean.sql`` whose columns are not those of the published table and the verdicts."""
+    known = {*shape.written_columns, *VERDICTS}
+    expected = f"the columns of {shape.published_table} ({', '.join(shape.written_columns)}) and {', '.join(VERDICTS)}"
+    if strange := [name for name in given if name not in known]:
+        raise ConfigurationError(f"sql/{file} gives column {strange[0]!r}: expected {expected}")
+    if twice := [name for name in given if given.count(name) > 1]:
+        raise ConfigurationError(f"sql/{file} gives column {twice[0]!r} twice: expected {expected}")
+    if missing := [name for name in shape.wanted_columns if name not in given]:
+        raise ConfigurationError(
+            f"sql/{file} gives no column {missing[0]!r}, which {shape.published_table} wants and has no default for"
+        )
+    if "reason" in given and "source_row" not in given:
+        raise ConfigurationError(f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row")
+    if "copy_no" in given and not shape.key_columns:
+        raise ConfigurationError(
+            f"sql/{file} gives copy_no, but {shape.published_table} has no primary key to tell copies by: add one"
+        )
+
+
+def _sorting(query: str, staged: str, given: Sequence[str], shape: Any) -> sql.Composable:
+    """The statement that puts each row of a ``clean.sql`` where it belongs."""
+    reason = sql.SQL("j.reason" if "reason" in given else "NULL::text")
+    copy_no = sql.SQL("coalesce(j.copy_no, 1)" if "copy_no" in given else "1")
+    source_row = sql.SQL("to_jsonb(j.source_row)" if "source_row" in given else "NULL::jsonb")
+    written = sql.SQL(", ").join(sql.Identifier(name) for name in given if name in shape.written_columns)
+    keys = sql.SQL(", ").join(map(sql.Identifier, shape.key_columns or ()))
+    copied = (
+        sql.SQL(
+            ", copied AS (INSERT INTO {copies} ({keys}) SELECT {keys} FROM judged AS j WHERE {reason} IS NULL AND {copy_no} > 1)"
+        ).format(copies=table(staged, "copies"), keys=keys, reason=reason, copy_no=copy_no)
+        if "copy_no" in given
+        else sql.SQL("")
+    )
+    return sql.SQL(
+        "WITH judged AS MATERIALIZED ({query}),"
+        " cleaned AS (INSERT INTO {clean} ({written}) SELECT {written} FROM judged AS j"
+        " WHERE {reason} IS NULL AND {copy_no} <= 1),"
+        " refused AS (INSERT INTO {rejected} (reason, source_row) SELECT {reason}, {source_row} FROM judged AS j"
+        " WHERE {reason} IS NOT NULL){copied} SELECT"
+    ).format(
+        query=sql.SQL(query),
+        clean=table(staged, "clean"),
+        written=written,
+        reason=reason,
+        copy_no=copy_no,
+        rejected=table(staged, "rejected"),
+        source_row=source_row,
+        copied=copied,
+    )
+
+
+def _show_to_all_snapshots(cursor: Cursor, staged: str) -> None:
+    """Make the clean rows visible to transactions that began before them, by COPY … FREEZE.
+
+    A partition takes the place of another at once for everybody, rows are seen by snapshot: a REPEATABLE READ reader
+    that began before a reload would otherwise find neither the former rows nor the new ones.
+    """
+    with tempfile.TemporaryFile() as file:
+        cursor.copy_expert(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(table(staged, "clean")), file)
+        file.seek(0)
+        cursor.execute("SELECT ops.empty_clean_table(%s)", (staged,))
+        cursor.copy_expert(
+            sql.SQL("COPY {} FROM STDIN (FORMAT binary, FREEZE)").format(table(staged, "clean")), file, size=1 << 16
+        )

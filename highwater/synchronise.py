@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, quality, sources, stages, suites, warehouse
+from highwater import ledger, quality, sources, stages, staging, suites, warehouse
 from highwater.errors import RefusedData
 from highwater.ledger import Attempt, Run
 from highwater.publish import Staged
@@ -60,7 +60,7 @@ def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, A
     numbers = {window: _numbers(staged, window) for window, staged in sets.items()}
     tables = {window: _compared(staged) for window, staged in sets.items()}
     if len(sets) > 1:
-        together = quality.audit(pipeline.suite, "staging", _union(list(tables.values())), {})
+        together = quality.audit(pipeline.suite, "staging", _union([staged.name for staged in sets.values()]), {})
         if all(finding.verdict == "passed" for finding in together.results):
             reports = {window: replace(together, table=f"staging.{table}") for window, table in tables.items()}
             return {window: _with_numbers(report, numbers[window]) for window, report in reports.items()}
@@ -89,35 +89,27 @@ def _compared(staged: Staged) -> str:
 
 def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
     """Make the table of one row with the numbers of a day, and return them."""
-    table = sql.Identifier("staging", _compared(staged))
     with warehouse.session("loader") as cursor:
         cursor.execute(
-            sql.SQL("CREATE TEMPORARY VIEW channel AS SELECT * FROM {}").format(
-                sql.Identifier("staging", f"{staged.name}_clean")
-            )
+            sql.SQL("CREATE TEMPORARY VIEW channel AS SELECT * FROM {}").format(staging.table(staged.name, "clean"))
         )
         queries = [
             f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
             for name in COMPARISONS
         ]
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
-        cursor.execute(
-            sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(table, sql.SQL(" CROSS JOIN ".join(queries)))
-        )
+        table = staging.save(cursor, "SELECT * FROM " + " CROSS JOIN ".join(queries), staged.name, "compared")
         cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
         return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
 
 
-def _union(tables: Sequence[str]) -> str:
-    """Put the rows of several tables into one beside the first; returns its name."""
-    name = f"{tables[0]}_together"
-    rows = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT * FROM {}").format(sql.Identifier("staging", table)) for table in tables
-    )
+def _union(sets: Sequence[str]) -> str:
+    """Put the numbers of several sets into one table of the first; returns its name."""
     with warehouse.session("loader") as cursor:
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("staging", name)))
-        cursor.execute(sql.SQL("CREATE TABLE {} AS {}").format(sql.Identifier("staging", name), rows))
-    return name
+        rows = sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT * FROM {}").format(staging.table(name, "compared")) for name in sets
+        )
+        staging.save(cursor, rows.as_string(cursor), sets[0], "together")
+    return f"{sets[0]}_together"
 
 
 def _with_numbers(report: AuditReport, numbers: Mapping[str, Any]) -> AuditReport:

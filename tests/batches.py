@@ -30,7 +30,7 @@ def stage(dataset: str, wanted: Window) -> Staged:
     with closing(warehouse.connect(f"{schema}_reader", settings.get().sources_database)) as link:
         with warehouse.session("loader") as target, link.cursor() as reader:
             complete = sources.check_complete(reader, folder, wanted, dataset)
-            name = staging.new_set(dataset, wanted)
+            name = staging.new_set(target, dataset, wanted, Run("test", "run a"))
             base = ledger.version(target, dataset, wanted)
             rows = staging.extract(reader, target, folder, name, wanted)
         with warehouse.session("loader") as target:

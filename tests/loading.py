@@ -35,7 +35,7 @@ def stage(window: Window) -> Staged:
     """Extract and clean the window into a set of its own."""
     with closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as source:
         with warehouse.session("loader") as target, source.cursor() as reader:
-            name = staging.new_set(DATASET, window)
+            name = staging.new_set(target, DATASET, window, run())
             base = ledger.version(target, DATASET, window)
             rows = staging.extract(reader, target, FOLDER, name, window)
         with warehouse.session("loader") as target:

@@ -45,7 +45,7 @@ def identify(planned: Plan | None = None) -> Changes:
     """Bring the changes into staging."""
     planned = planned or plan()
     with shop() as source:
-        return increments.identify(source, ORDERS, planned, HOUR)
+        return increments.identify(source, ORDERS, planned, run())
 
 
 def prepare(planned: Plan | None = None) -> Changes:

@@ -1,4 +1,4 @@
--- One row a sale in `clean`, one a refused row in `rejected`; the answer counts the copies that were dropped.
+-- One row for each sale as it came: what is published of it, why it is refused, and which of its copies it is.
 -- The whole row is carried as it is: as jsonb, which only the refused need, it costs more than all the rest.
 WITH tidy AS (
     SELECT
@@ -42,61 +42,37 @@ copies AS (
     WINDOW
         same_sale AS (PARTITION BY f.sale_id ORDER BY f.fingerprint),
         whole_sale AS (PARTITION BY f.sale_id)
-),
-
-judged AS MATERIALIZED (
-    SELECT
-        c.*,
-        CASE
-            WHEN c.sale_id IS NULL THEN 'null key'
-            WHEN
-                num_nulls(c.sold_at, c.store_code, c.till_no, c.product_code, c.payment_method, c.receipt_no) > 0
-                THEN 'value missing'
-            WHEN c.quantity IS NULL OR c.quantity <= 0 THEN 'quantity not positive'
-            -- NaN is greater than every number
-            WHEN c.unit_price IS NULL OR c.unit_price <= 0 OR c.unit_price = 'NaN' THEN 'unit price not positive'
-            WHEN c.discount IS NULL OR c.discount < 0 OR c.discount = 'NaN' OR c.revenue < 0
-                THEN 'discount out of range'
-            WHEN c.currency IS NULL OR c.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
-            WHEN c.sold_at < %(window_start)s OR c.sold_at >= %(window_end)s
-                THEN 'sold outside the day'
-            WHEN c.copies_differ THEN 'copies of one sale differ'
-        END AS reason
-    FROM copies AS c
-),
-
-cleaned AS (
-    INSERT INTO clean (
-        sale_id, sold_at, store_code, till_no, product_code, quantity, unit_price, discount, revenue,
-        currency, payment_method, customer_id, receipt_no
-    )
-    SELECT
-        j.sale_id,
-        j.sold_at,
-        j.store_code,
-        j.till_no,
-        j.product_code,
-        j.quantity,
-        j.unit_price,
-        j.discount,
-        j.revenue,
-        j.currency,
-        j.payment_method,
-        j.customer_id,
-        j.receipt_no
-    FROM judged AS j
-    WHERE j.reason IS NULL AND j.copy_no = 1
-),
-
-refused AS (
-    INSERT INTO rejected (reason, source_row)
-    SELECT
-        j.reason,
-        to_jsonb(j.source_row) AS source_row
-    FROM judged AS j
-    WHERE j.reason IS NOT NULL
 )
 
-SELECT count(*) AS rows_deduplicated
-FROM judged
-WHERE reason IS NULL AND copy_no > 1;
+SELECT
+    c.sale_id,
+    c.sold_at,
+    c.store_code,
+    c.till_no,
+    c.product_code,
+    c.quantity,
+    c.unit_price,
+    c.discount,
+    c.revenue,
+    c.currency,
+    c.payment_method,
+    c.customer_id,
+    c.receipt_no,
+    c.source_row,
+    c.copy_no,
+    CASE
+        WHEN c.sale_id IS NULL THEN 'null key'
+        WHEN
+            num_nulls(c.sold_at, c.store_code, c.till_no, c.product_code, c.payment_method, c.receipt_no) > 0
+            THEN 'value missing'
+        WHEN c.quantity IS NULL OR c.quantity <= 0 THEN 'quantity not positive'
+        -- NaN is greater than every number
+        WHEN c.unit_price IS NULL OR c.unit_price <= 0 OR c.unit_price = 'NaN' THEN 'unit price not positive'
+        WHEN c.discount IS NULL OR c.discount < 0 OR c.discount = 'NaN' OR c.revenue < 0
+            THEN 'discount out of range'
+        WHEN c.currency IS NULL OR c.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
+        WHEN c.sold_at < %(window_start)s OR c.sold_at >= %(window_end)s
+            THEN 'sold outside the day'
+        WHEN c.copies_differ THEN 'copies of one sale differ'
+    END AS reason
+FROM copies AS c;

@@ -1,5 +1,5 @@
--- One row an order in `clean`, one a refused one in `rejected`. An order that is gone is never refused while it is
--- published: then it keeps what was published of it.
+-- One row for each order as it came: what is published of it, or why it is refused. An order that is gone is never refused
+-- while it is published: then it keeps what was published of it.
 WITH judged AS (
     SELECT
         r.*,
@@ -10,56 +10,22 @@ WITH judged AS (
             WHEN r.currency IS NULL OR r.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
             WHEN r.status NOT IN ('placed', 'paid', 'shipped', 'delivered', 'cancelled') THEN 'unknown status'
             WHEN r.placed_at > r.updated_at + '1 day'::interval THEN 'placed in the future'
-        END AS reason
+        END AS reason,
+        to_jsonb(r) - 'changed_at' AS source_row
     FROM raw AS r
-),
-
-published AS (
-    SELECT
-        j.deleted_at AS gone_at,
-        p.*
-    FROM judged AS j
-    INNER JOIN sales.orders AS p USING (order_id)
-    WHERE j.reason IS NOT NULL AND j.deleted_at IS NOT NULL
-),
-
-cleaned AS (
-    INSERT INTO clean (order_id, customer_id, status, amount, currency, placed_at, updated_at, deleted_at)
-    SELECT
-        order_id,
-        customer_id,
-        status,
-        amount,
-        currency,
-        placed_at,
-        updated_at,
-        deleted_at
-    FROM judged
-    WHERE reason IS NULL
-    UNION ALL
-    SELECT
-        order_id,
-        customer_id,
-        status,
-        amount,
-        currency,
-        placed_at,
-        updated_at,
-        gone_at
-    FROM published
-),
-
-refused AS (
-    INSERT INTO rejected (reason, source_row)
-    SELECT
-        j.reason,
-        to_jsonb(j) - 'reason' - 'changed_at' AS source_row
-    FROM judged AS j
-    WHERE
-        j.reason IS NOT NULL AND NOT EXISTS (
-            SELECT FROM published AS p
-            WHERE p.order_id = j.order_id
-        )
 )
 
-SELECT 0 AS rows_deduplicated;
+SELECT
+    j.order_id,
+    CASE WHEN p.order_id IS NULL THEN j.customer_id ELSE p.customer_id END AS customer_id,
+    CASE WHEN p.order_id IS NULL THEN j.status ELSE p.status END AS status,
+    CASE WHEN p.order_id IS NULL THEN j.amount ELSE p.amount END AS amount,
+    CASE WHEN p.order_id IS NULL THEN j.currency ELSE p.currency END AS currency,
+    CASE WHEN p.order_id IS NULL THEN j.placed_at ELSE p.placed_at END AS placed_at,
+    CASE WHEN p.order_id IS NULL THEN j.updated_at ELSE p.updated_at END AS updated_at,
+    j.deleted_at,
+    CASE WHEN p.order_id IS NULL THEN j.reason END AS reason,
+    j.source_row
+FROM judged AS j
+LEFT JOIN sales.orders AS p
+    ON j.reason IS NOT NULL AND j.deleted_at IS NOT NULL AND j.order_id = p.order_id;

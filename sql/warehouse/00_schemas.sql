@@ -1,21 +1,22 @@
--- The schemas of the warehouse and who may see into them. Run as publisher, which owns all but staging.
-CREATE SCHEMA IF NOT EXISTS staging AUTHORIZATION loader;
+-- The schemas of the warehouse and who may see into them. Run as publisher, which owns them all.
+CREATE SCHEMA IF NOT EXISTS staging;
 CREATE SCHEMA IF NOT EXISTS sales;
 CREATE SCHEMA IF NOT EXISTS quarantine;
 CREATE SCHEMA IF NOT EXISTS ops;
 CREATE SCHEMA IF NOT EXISTS control;
 
-COMMENT ON SCHEMA staging IS 'Aside tables, one set per window and attempt; nobody reads them but the audit';
+COMMENT ON SCHEMA staging IS 'Sets of tables, one per window and attempt, made by functions; nobody reads them but the audit';
 COMMENT ON SCHEMA sales IS 'Published tables: written by the publishing functions alone';
 COMMENT ON SCHEMA quarantine IS 'Rows that were refused, each with its reason';
 COMMENT ON SCHEMA ops IS 'What happened: the ledger, attempts, validation results';
 COMMENT ON SCHEMA control IS 'What is wanted: datasets and their grids';
 
 GRANT USAGE ON SCHEMA sales, quarantine, ops, control TO loader, analyst;
-GRANT USAGE ON SCHEMA staging TO analyst;
+GRANT USAGE ON SCHEMA staging TO loader, analyst;
 
--- Refused rows of a failed audit are looked at where they lie.
-ALTER DEFAULT PRIVILEGES FOR ROLE loader IN SCHEMA staging GRANT SELECT ON TABLES TO analyst;
+-- A published table is for reading from the start. What is revoked from it later stays revoked, and no partition has
+-- rights of its own: it is made in staging.
+ALTER DEFAULT PRIVILEGES FOR ROLE publisher IN SCHEMA sales GRANT SELECT ON TABLES TO loader, analyst;
 
 -- The one seam to the clock on the SQL side: a session may pin it, as Python does by HIGHWATER_NOW.
 CREATE OR REPLACE FUNCTION ops.clock() RETURNS timestamptz

@@ -1,105 +1,14 @@
--- The only way data is published. A set in staging is three plain tables of the loader's: <set>_raw as it came,
--- <set>_clean in the published shape, <set>_rejected with reasons. The functions take it over and write the ledger row
--- in one transaction. Errors a retry cannot mend carry SQLSTATE HW0xx.
+-- The only way data is published: a finished staging set becomes the partition of its window, and the ledger row is
+-- written, in one transaction. Partitions are found by their bounds in the catalogue, never by a name. Errors that a
+-- retry cannot help carry SQLSTATE HW0xx. Run as publisher; again is harmless.
 
--- Refuses a table that could run code of its owner with the publisher's rights, or is no plain table.
-CREATE OR REPLACE FUNCTION ops.assert_plain_table(p_table regclass) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    flaw text;
-BEGIN
-    SELECT CASE
-        WHEN c.relkind <> 'r' OR c.relispartition THEN 'it is no plain table'
-        WHEN c.relhastriggers THEN 'it has a trigger'
-        WHEN c.relhasrules THEN 'it has a rule'
-        WHEN c.relrowsecurity THEN 'it has row security'
-        WHEN EXISTS (SELECT FROM pg_inherits WHERE p_table IN (inhrelid, inhparent)) THEN 'it inherits'
-        WHEN EXISTS (
-            SELECT FROM pg_index AS i
-            WHERE i.indrelid = p_table AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
-        ) THEN 'it has an index on an expression'
-        WHEN EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p_table AND k.contype = 'c')
-            THEN 'it has a check constraint'
-        WHEN EXISTS (SELECT FROM pg_attrdef AS f WHERE f.adrelid = p_table) THEN 'it has a default or generated column'
-        WHEN EXISTS (
-            SELECT FROM pg_attribute AS a JOIN pg_type AS t ON a.atttypid = t.oid
-            WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND t.typnamespace <> 'pg_catalog'::regnamespace
-        ) THEN 'it has a column of a type that is not built in'
-    END
-    INTO flaw
-    FROM pg_class AS c WHERE c.oid = p_table;
-    IF flaw IS NOT NULL THEN
-        RAISE EXCEPTION 'staging table % is refused: %', p_table, flaw USING ERRCODE = 'HW005';
-    END IF;
-END;
-$$;
+DROP FUNCTION IF EXISTS ops.publish_window(text, tstzrange, text, integer, bigint, bigint, text, text, text);
+DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
+DROP FUNCTION IF EXISTS ops.swap_in(control.datasets, tstzrange, regclass, ops.window_ledger, text);
+DROP FUNCTION IF EXISTS ops.assert_plain_table(regclass);
 
--- The columns of a table's primary key in order, or null: what an aside table needs before it is attached.
-CREATE OR REPLACE FUNCTION ops.primary_key_of(p_table text) RETURNS text[]
-LANGUAGE sql STABLE
-RETURN (
-    SELECT array_agg(a.attname::text ORDER BY k.place)
-    FROM pg_catalog.pg_index AS i
-    CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, place)
-    INNER JOIN pg_catalog.pg_attribute AS a ON i.indrelid = a.attrelid AND k.attnum = a.attnum
-    WHERE i.indrelid = p_table::regclass AND i.indisprimary
-);
-
--- Rows and content hash of a table, whatever the order of its rows.
-CREATE OR REPLACE FUNCTION ops.table_content(p_table regclass, OUT row_count bigint, OUT content_hash text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    EXECUTE format(
-        $query$
-            SELECT count(*), md5(concat_ws(
-                ':', count(*), sum(hash_record_extended(row(t.*), 0)::numeric), sum(hash_record_extended(row(t.*), 1)::numeric)
-            ))
-            FROM %s AS t
-        $query$, p_table
-    ) INTO row_count, content_hash;
-END;
-$$;
-
--- Takes hold of a set until the transaction ends, refuses one that is not there whole or not safe, and counts it: what
--- the tables hold counts, not what the caller says of them.
-CREATE OR REPLACE FUNCTION ops.take_set(
-    p_set text,
-    p_dataset text,
-    p_window tstzrange,
-    p_rows_extracted bigint,
-    p_rows_deduplicated bigint,
-    OUT raw_table regclass,
-    OUT clean_table regclass,
-    OUT rejected_table regclass,
-    OUT rows_raw bigint,
-    OUT rows_clean bigint,
-    OUT rows_rejected bigint,
-    OUT content_hash text
-)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    raw_table := to_regclass(format('staging.%I', p_set || '_raw'));
-    clean_table := to_regclass(format('staging.%I', p_set || '_clean'));
-    rejected_table := to_regclass(format('staging.%I', p_set || '_rejected'));
-    IF raw_table IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
-        RAISE EXCEPTION 'staging set % is not there whole: take % % from its source again', p_set, p_dataset, p_window
-            USING ERRCODE = 'HW003';
-    END IF;
-    EXECUTE format('LOCK TABLE %s, %s, %s IN ACCESS EXCLUSIVE MODE', raw_table, clean_table, rejected_table);
-    PERFORM ops.assert_plain_table(raw_table), ops.assert_plain_table(clean_table), ops.assert_plain_table(rejected_table);
-    EXECUTE format('SELECT count(*) FROM %s', raw_table) INTO rows_raw;
-    EXECUTE format('SELECT count(*) FROM %s', rejected_table) INTO rows_rejected;
-    SELECT c.row_count, c.content_hash INTO rows_clean, content_hash FROM ops.table_content(clean_table) AS c;
-    IF rows_raw <> p_rows_extracted OR rows_raw <> rows_clean + rows_rejected + p_rows_deduplicated THEN
-        RAISE EXCEPTION '% %: % rows were extracted, but staging holds % = % clean + % rejected + % duplicates',
-            p_dataset, p_window, p_rows_extracted, rows_raw, rows_clean, rows_rejected, p_rows_deduplicated
-            USING ERRCODE = 'HW004';
-    END IF;
-END;
-$$;
+-- Numbers for the names of partitions.
+CREATE SEQUENCE IF NOT EXISTS ops.partition_numbers;
 
 -- The dataset by that name, whose window the range must be.
 CREATE OR REPLACE FUNCTION ops.dataset_with_window(p_dataset text, p_window tstzrange) RETURNS control.datasets
@@ -122,29 +31,59 @@ BEGIN
 END;
 $$;
 
--- The start of a window as it stands in names of tables: 20261024 or 20261024t0600.
-CREATE OR REPLACE FUNCTION ops.window_tag(p_window tstzrange) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
-RETURN to_char(
-    lower(p_window),
-    CASE WHEN lower(p_window) = date_trunc('day', lower(p_window)) THEN 'YYYYMMDD' ELSE 'YYYYMMDD"t"HH24MI' END
-);
+-- The partition of a published table with exactly the bounds of a window; null where there is none.
+CREATE OR REPLACE FUNCTION ops.partition_of(p_published regclass, p_window tstzrange) RETURNS regclass
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    bounds text;
+BEGIN
+    SELECT format(
+        'SELECT format(''FOR VALUES FROM (%%L) TO (%%L)'', %1$L::%3$s::text, %2$L::%3$s::text)',
+        lower(p_window), upper(p_window), format_type(a.atttypid, a.atttypmod)
+    ) INTO bounds
+    FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
+    WHERE p.partrelid = p_published;
+    EXECUTE bounds INTO bounds;
+    RETURN (
+        SELECT i.inhrelid
+        FROM pg_inherits AS i JOIN pg_class AS c ON i.inhrelid = c.oid
+        WHERE i.inhparent = p_published AND pg_get_expr(c.relpartbound, c.oid) = bounds
+    );
+END;
+$$;
+
+-- A name for a partition that no table of the schema has.
+CREATE OR REPLACE FUNCTION ops.new_partition_name(p_schema text, p_table text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    name text;
+BEGIN
+    LOOP
+        -- Postgres cuts names at 63 bytes: the number must not be what is cut.
+        name := rtrim(left(p_table, 40), '_') || '_' || nextval('ops.partition_numbers');
+        EXIT WHEN to_regclass(format('%I.%I', p_schema, name)) IS NULL;
+    END LOOP;
+    RETURN name;
+END;
+$$;
 
 -- Makes a table of the publisher's, which nobody reads yet, the partition of a window. What stands there is set aside
 -- as a version of that state where versions are kept, else dropped. All that takes time comes before the first lock on
 -- the published table, which lasts until the transaction ends.
-CREATE OR REPLACE FUNCTION ops.swap_in(
+CREATE OR REPLACE FUNCTION ops.replace_partition(
     p_wanted control.datasets, p_window tstzrange, p_incoming regclass, p_standing ops.window_ledger, p_state text
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
     published CONSTANT regclass := p_wanted.published_table::regclass;
     schema_name CONSTANT text := split_part(p_wanted.published_table, '.', 1);
-    partition_name CONSTANT text := split_part(p_wanted.published_table, '.', 2) || '_' || ops.window_tag(p_window);
-    standing CONSTANT regclass := to_regclass(format('%I.%I', schema_name, partition_name));
+    partition_name CONSTANT text := ops.new_partition_name(schema_name, split_part(p_wanted.published_table, '.', 2));
+    standing CONSTANT regclass := ops.partition_of(published, p_window);
     key_column text;
-    former_id bigint;
+    in_the_way text;
 BEGIN
     SELECT a.attname INTO STRICT key_column
     FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
@@ -154,35 +93,68 @@ BEGIN
         'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
         p_incoming, key_column, key_column, lower(p_window), key_column, upper(p_window)
     );
-    IF p_standing.version IS NOT NULL
-        AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = standing AND i.inhparent = published)
-        AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
-        former_id := ops.keep_version(p_standing, p_state);
+    IF standing IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', published, standing);
-        EXECUTE format('ALTER TABLE %s SET SCHEMA former', standing);
-        EXECUTE format('ALTER TABLE %s RENAME TO %I', standing, ops.version_table(p_standing, former_id));
-    ELSE
-        EXECUTE format('DROP TABLE IF EXISTS %I.%I', schema_name, partition_name);
+        IF p_standing.version IS NOT NULL AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
+            PERFORM ops.keep_version(p_standing, standing, p_state);
+        ELSE
+            PERFORM ops.drop_table(standing);
+        END IF;
     END IF;
     EXECUTE format('ALTER TABLE %s SET SCHEMA %I', p_incoming, schema_name);
     EXECUTE format('ALTER TABLE %s RENAME TO %I', p_incoming, partition_name);
-    EXECUTE format(
-        'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-        published, p_incoming, lower(p_window), upper(p_window)
-    );
+    BEGIN
+        EXECUTE format(
+            'ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+            published, p_incoming, lower(p_window), upper(p_window)
+        );
+    EXCEPTION WHEN invalid_object_definition OR duplicate_object OR datatype_mismatch THEN
+        GET STACKED DIAGNOSTICS in_the_way = MESSAGE_TEXT;
+        RAISE EXCEPTION '% % cannot be attached to %: %', p_wanted.dataset, p_window, p_wanted.published_table, in_the_way
+            USING ERRCODE = 'HW011', HINT = 'Detach a partition that is no window of the grid.';
+    END;
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', p_incoming);
 END;
 $$;
 
+-- Drops a table of the publisher's; what depends on it is named.
+CREATE OR REPLACE FUNCTION ops.drop_table(p_table regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    detail text;
+BEGIN
+    EXECUTE format('DROP TABLE %s', p_table);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION 'table % cannot be dropped: %', p_table, detail
+        USING ERRCODE = 'HW011', HINT = 'Have it read the published table instead.';
+END;
+$$;
+
+-- Whether a window's partition holds what the ledger says of it.
+CREATE OR REPLACE FUNCTION ops.stands_as_landed(p_published regclass, p_landed ops.window_ledger) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    standing CONSTANT regclass := ops.partition_of(p_published, p_landed.window_range);
+BEGIN
+    RETURN standing IS NOT NULL AND coalesce((
+        SELECT (c.row_count, c.content_hash) = (p_landed.rows_published, p_landed.content_hash)
+        FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(standing, s.hashed_columns) AS c
+        WHERE s.shape_id = p_landed.shape_id
+    ), FALSE);
+END;
+$$;
+
 -- Publishes one window from its staging set. Outcomes: 'published'; 'already landed' (this very set is what the ledger
--- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile).
+-- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile). The set is used up.
 CREATE OR REPLACE FUNCTION ops.publish_window(
     p_dataset text,
     p_window tstzrange,
     p_set text,
     p_base_version integer,
-    p_rows_extracted bigint,
-    p_rows_deduplicated bigint,
+    p_expected_rows bigint,
     p_source_snapshot text,
     p_dag_id text,
     p_run_id text,
@@ -193,13 +165,25 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET time
 AS $$
 DECLARE
     wanted control.datasets;
+    published regclass;
     former ops.window_ledger;
-    taken record;
+    staged record;
+    is_same boolean;
 BEGIN
     wanted := ops.dataset_with_window(p_dataset, p_window);
-    PERFORM pg_advisory_xact_lock(hashtextextended(p_dataset || p_window::text, 0));
+    IF upper(p_window) > ops.clock() THEN
+        RAISE EXCEPTION '% % ends in the future: it is % in the warehouse', p_dataset, p_window, ops.clock()
+            USING ERRCODE = 'HW002';
+    END IF;
+    published := wanted.published_table::regclass;
+    -- One publication of a dataset at a time: a lock that only the owner of the table can take.
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF former.staged_as = p_set THEN
+        IF NOT ops.stands_as_landed(published, former) THEN
+            RAISE EXCEPTION '% % landed from staging set %, but % does not hold it any more: extract the window again',
+                p_dataset, p_window, p_set, published USING ERRCODE = 'HW003';
+        END IF;
         outcome := 'already landed';
         landed := former;
         RETURN;
@@ -208,47 +192,50 @@ BEGIN
         PERFORM ops.forget_versions(p_dataset, p_window);
     END IF;
 
-    SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
-    IF coalesce(former.version, 0) <> p_base_version THEN
-        IF former.content_hash = taken.content_hash THEN
-            EXECUTE format('DROP TABLE %s, %s, %s', taken.raw_table, taken.clean_table, taken.rejected_table);
+    SELECT * INTO staged FROM ops.take_set(p_set, p_dataset, p_window);
+    -- The same content as what is there, not only as what the ledger says of it.
+    is_same := former.version IS NOT NULL
+        AND (former.content_hash, former.shape_id) = ((staged.taken).content_hash, (staged.taken).shape_id)
+        AND ops.stands_as_landed(published, former);
+    IF coalesce(former.version, 0) IS DISTINCT FROM p_base_version THEN
+        IF is_same THEN
+            PERFORM ops.drop_set(p_set);
             outcome := 'unchanged';
             landed := former;
             RETURN;
         END IF;
         RAISE EXCEPTION 'stale attempt: % % was at version % when it was extracted, run % has published version % since',
-            p_dataset, p_window, p_base_version, former.run_id, former.version
+            p_dataset, p_window, coalesce(p_base_version::text, 'null'), coalesce(former.run_id, 'none'),
+            coalesce(former.version, 0)
             USING ERRCODE = 'HW006', HINT = 'Extract the window again.';
     END IF;
+    PERFORM ops.assert_volume(wanted, p_window, former, staged.taken, p_expected_rows, p_run_id);
 
-    IF former.content_hash IS DISTINCT FROM taken.content_hash THEN
-        EXECUTE format('ALTER TABLE %s OWNER TO publisher', taken.clean_table);
-        PERFORM ops.swap_in(wanted, p_window, taken.clean_table, former, 'kept');
-    ELSE
-        EXECUTE format('DROP TABLE %s', taken.clean_table);
+    IF NOT is_same THEN
+        PERFORM ops.replace_partition(wanted, p_window, staged.clean_table, former, 'kept');
     END IF;
-
     DELETE FROM quarantine.rejected_rows AS q WHERE q.dataset = p_dataset AND q.window_range = p_window;
     INSERT INTO ops.window_ledger AS l (
         dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
-        content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
+        content_hash, shape_id, source_snapshot, staged_as, dag_id, run_id, landed_at
     )
     VALUES (
-        p_dataset, p_window, p_base_version + 1, taken.rows_raw, taken.rows_clean, taken.rows_rejected, p_rows_deduplicated,
-        taken.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+        p_dataset, p_window, coalesce(former.version, 0) + 1, (staged.taken).rows_extracted, (staged.taken).rows_published,
+        (staged.taken).rows_quarantined, (staged.taken).rows_deduplicated, (staged.taken).content_hash,
+        (staged.taken).shape_id, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
     )
     ON CONFLICT (dataset, window_range) DO UPDATE SET
         version = excluded.version, rows_extracted = excluded.rows_extracted, rows_published = excluded.rows_published,
         rows_quarantined = excluded.rows_quarantined, rows_deduplicated = excluded.rows_deduplicated,
-        content_hash = excluded.content_hash, source_snapshot = excluded.source_snapshot,
+        content_hash = excluded.content_hash, shape_id = excluded.shape_id, source_snapshot = excluded.source_snapshot,
         staged_as = excluded.staged_as, dag_id = excluded.dag_id, run_id = excluded.run_id,
         landed_at = excluded.landed_at
     RETURNING l.* INTO landed;
     EXECUTE format(
-        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', taken.rejected_table
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', staged.rejected_table
     ) USING p_dataset, p_window, p_run_id, landed.landed_at;
     DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
-    EXECUTE format('DROP TABLE %s, %s', taken.raw_table, taken.rejected_table);
+    PERFORM ops.drop_set(p_set);
     outcome := 'published';
 END;
 $$;
@@ -275,7 +262,28 @@ AS $$
     DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
 $$;
 
+-- Partitions and former versions of an older warehouse carry rights of their own, which pass the parent's by.
+DO $$
+DECLARE
+    held record;
+BEGIN
+    FOR held IN
+        SELECT c.oid::regclass AS held_in
+        FROM pg_catalog.pg_class AS c
+        WHERE
+            c.relkind = 'r' AND c.relowner = 'publisher'::regrole
+            AND (c.relispartition OR c.relnamespace = to_regnamespace('former'))
+            AND EXISTS (
+                SELECT FROM pg_catalog.aclexplode(c.relacl) AS a
+                WHERE a.grantee = 0 OR a.grantee = 'loader'::regrole OR (a.grantee <> c.relowner AND c.relispartition)
+            )
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, loader, analyst', held.held_in);
+    END LOOP;
+END;
+$$;
+
 REVOKE EXECUTE ON FUNCTION
-ops.publish_window, ops.skip_window, ops.forget_skip, ops.assert_plain_table, ops.take_set, ops.swap_in
+ops.publish_window, ops.skip_window, ops.forget_skip, ops.replace_partition, ops.drop_table, ops.new_partition_name
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.forget_skip TO loader;

@@ -39,6 +39,14 @@ CREATE TABLE IF NOT EXISTS ops.former_versions (
     replaced_at timestamptz NOT NULL
 );
 
+ALTER TABLE ops.former_versions
+ADD COLUMN IF NOT EXISTS shape_id integer REFERENCES ops.shapes;
+
+-- Versions that were kept before shapes were: in the shape of their table.
+UPDATE ops.former_versions AS v
+SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('former.%I', v.table_name))))
+WHERE v.shape_id IS NULL AND to_regclass(format('former.%I', v.table_name)) IS NOT NULL;
+
 CREATE UNIQUE INDEX IF NOT EXISTS one_kept_version_of_a_number
 ON ops.former_versions (dataset, window_range, version) WHERE state = 'kept';
 
@@ -116,30 +124,53 @@ SELECT
 FROM ops.former_versions AS v
 CROSS JOIN control.platform AS p;
 
--- The name in schema former of a version's table.
-CREATE OR REPLACE FUNCTION ops.version_table(p_version ops.window_ledger, p_former_id bigint) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN p_version.dataset || '_' || ops.window_tag(p_version.window_range) || '_' || p_former_id;
+DROP FUNCTION IF EXISTS ops.keep_version(ops.window_ledger, text);
+DROP FUNCTION IF EXISTS ops.version_table(ops.window_ledger, bigint);
 
--- Writes down a version that is about to be replaced, and moves its quarantined rows to it; returns its number. The
--- caller moves its table.
-CREATE OR REPLACE FUNCTION ops.keep_version(p_version ops.window_ledger, p_state text) RETURNS bigint
+-- Moves a table into schema former, with its indexes, under a name that no other has there.
+CREATE OR REPLACE FUNCTION ops.move_to_former(p_table regclass, p_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part record;
+BEGIN
+    -- A foreign key would keep rows of other tables from being deleted for the sake of a version that nobody reads.
+    FOR part IN SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = p_table AND k.contype = 'f' LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', p_table, part.conname);
+    END LOOP;
+    -- Names of indexes are unique in a schema: two versions of a window may bring the same.
+    FOR part IN
+        SELECT i.indexrelid::regclass AS index, row_number() OVER (ORDER BY i.indexrelid) AS place
+        FROM pg_index AS i WHERE i.indrelid = p_table
+    LOOP
+        EXECUTE format('ALTER INDEX %s RENAME TO %I', part.index, p_name || '_' || part.place);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', p_table, p_name);
+    EXECUTE format('ALTER TABLE %s SET SCHEMA former', p_table);
+END;
+$$;
+
+-- Writes down a version that is about to be replaced, and moves its table and its quarantined rows to it.
+CREATE OR REPLACE FUNCTION ops.keep_version(p_version ops.window_ledger, p_table regclass, p_state text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     kept CONSTANT bigint := nextval(pg_get_serial_sequence('ops.former_versions', 'former_id'));
+    kept_as CONSTANT text := 'version_' || kept;
 BEGIN
     INSERT INTO ops.former_versions (
         former_id, dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
-        content_hash, source_snapshot, dag_id, run_id, landed_at, table_name, state, replaced_at
+        content_hash, shape_id, source_snapshot, dag_id, run_id, landed_at, table_name, state, replaced_at
     )
     OVERRIDING SYSTEM VALUE
     VALUES (
         kept, p_version.dataset, p_version.window_range, p_version.version, p_version.rows_extracted,
         p_version.rows_published, p_version.rows_quarantined, p_version.rows_deduplicated, p_version.content_hash,
-        p_version.source_snapshot, p_version.dag_id, p_version.run_id, p_version.landed_at,
-        ops.version_table(p_version, kept), p_state, ops.clock()
+        p_version.shape_id, p_version.source_snapshot, p_version.dag_id, p_version.run_id, p_version.landed_at,
+        kept_as, p_state, ops.clock()
     );
+    PERFORM ops.move_to_former(p_table, kept_as);
+    PERFORM ops.let_analyst_read(p_table, p_version.dataset);
     WITH moved AS (
         DELETE FROM quarantine.rejected_rows AS q
         WHERE q.dataset = p_version.dataset AND q.window_range = p_version.window_range
@@ -147,7 +178,6 @@ BEGIN
     )
     INSERT INTO quarantine.former_rejected_rows (former_id, reason, source_row, run_id, quarantined_at)
     SELECT kept, m.reason, m.source_row, m.run_id, m.quarantined_at FROM moved AS m;
-    RETURN kept;
 END;
 $$;
 
@@ -279,7 +309,8 @@ BEGIN
         RAISE EXCEPTION 'a rollback needs somebody who asks for it and a reason that others understand, but got "%" and "%"',
             coalesce(p_by, ''), coalesce(p_reason, '') USING ERRCODE = 'HW008';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended(p_dataset || p_window::text, 0));
+    -- As ops.publish_window does: one at a time.
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
     SELECT * INTO plan FROM ops.rollback_target(p_dataset, p_window, p_to);
     IF (plan.present).version <> p_from THEN
         RAISE EXCEPTION '% % is at version % by run %, not at version % that was to be rolled back: look again', p_dataset,
@@ -294,14 +325,19 @@ BEGIN
             back.version USING ERRCODE = 'HW008';
     END IF;
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', incoming);
-    SELECT c.row_count, c.content_hash INTO held FROM ops.table_content(incoming) AS c;
+    EXECUTE format('REVOKE ALL ON %s FROM analyst', incoming);
+    PERFORM ops.assert_own_table(incoming);
+    SELECT c.row_count, c.content_hash INTO held
+    FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(incoming, s.hashed_columns) AS c
+    WHERE s.shape_id = back.shape_id;
     IF (held.row_count, held.content_hash) IS DISTINCT FROM (back.rows_published, back.content_hash) THEN
         RAISE EXCEPTION '% %: former.% does not hold what was version % (% rows, not %, or others): load it again',
-            p_dataset, p_window, back.table_name, back.version, held.row_count, back.rows_published
+            p_dataset, p_window, back.table_name, back.version, coalesce(held.row_count, 0), back.rows_published
             USING ERRCODE = 'HW008';
     END IF;
 
-    PERFORM ops.swap_in(plan.wanted, p_window, incoming, plan.present, 'rolled back');
+    PERFORM ops.take_constraints(incoming, ((plan.wanted).published_table)::regclass);
+    PERFORM ops.replace_partition(plan.wanted, p_window, incoming, plan.present, 'rolled back');
     INSERT INTO ops.rollbacks AS r (
         dataset, window_range, from_version, from_run_id, from_content_hash, to_version, to_run_id, content_hash,
         as_version, rolled_back_by, reason
@@ -317,7 +353,7 @@ BEGIN
     SET
         version = done.as_version, rows_extracted = back.rows_extracted, rows_published = back.rows_published,
         rows_quarantined = back.rows_quarantined, rows_deduplicated = back.rows_deduplicated,
-        content_hash = back.content_hash, staged_as = 'rollback ' || done.rollback_id, dag_id = 'rollback',
+        content_hash = back.content_hash, shape_id = back.shape_id, staged_as = 'rollback ' || done.rollback_id, dag_id = 'rollback',
         run_id = 'rollback ' || done.rollback_id || ' by ' || done.rolled_back_by, landed_at = done.rolled_back_at
     WHERE l.dataset = p_dataset AND l.window_range = p_window;
     DELETE FROM quarantine.rejected_rows AS q WHERE q.dataset = p_dataset AND q.window_range = p_window;
@@ -328,6 +364,33 @@ BEGIN
 END;
 $$;
 
+-- How many rows a rollback would take away and how many it would bring, copies counted; a row that changes does both.
+CREATE OR REPLACE FUNCTION ops.rollback_difference(
+    p_dataset text, p_window tstzrange, p_to integer DEFAULT NULL, OUT rows_going bigint, OUT rows_coming bigint
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    plan CONSTANT record := ops.rollback_target(p_dataset, p_window, p_to);
+    published CONSTANT regclass := ((plan.wanted).published_table)::regclass;
+    standing CONSTANT text := coalesce(
+        ops.partition_of(published, p_window)::text, format('(SELECT * FROM %s WHERE FALSE)', published)
+    );
+    held_in CONSTANT text := format('former.%I', (plan.target).table_name);
+    -- As they are hashed: a json cannot be compared.
+    compared CONSTANT text := ops.hashable_row(published, ops.columns_of(published));
+BEGIN
+    EXECUTE format(
+        $query$
+            WITH now_there AS (SELECT %1$s AS r FROM %2$s AS t), then_there AS (SELECT %1$s AS r FROM %3$s AS t)
+            SELECT
+                (SELECT count(*) FROM (SELECT r FROM now_there EXCEPT ALL SELECT r FROM then_there) AS going),
+                (SELECT count(*) FROM (SELECT r FROM then_there EXCEPT ALL SELECT r FROM now_there) AS coming)
+        $query$, compared, standing, held_in
+    ) INTO rows_going, rows_coming;
+END;
+$$;
+
 -- Drops former versions whose days are over, at most so many in one transaction; returns how many. One that somebody
 -- reads or puts back stays for the next time, and a publishing function is not waited for: it holds none of them.
 CREATE OR REPLACE FUNCTION ops.prune_versions(p_most integer DEFAULT 100) RETURNS integer
@@ -335,21 +398,27 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 AS $$
 DECLARE
     expired record;
+    dependants text;
     pruned integer := 0;
 BEGIN
     FOR expired IN
         SELECT v.former_id, v.table_name
         FROM ops.former_versions AS v CROSS JOIN control.platform AS p
         WHERE v.state = 'forgotten' OR v.replaced_at + make_interval(days => p.keep_versions_days) <= ops.clock()
-        ORDER BY v.former_id LIMIT p_most
+        ORDER BY v.former_id
         FOR UPDATE OF v SKIP LOCKED
     LOOP
+        EXIT WHEN pruned >= p_most;
         BEGIN
             EXECUTE format('DROP TABLE IF EXISTS former.%I', expired.table_name);
             DELETE FROM ops.former_versions AS v WHERE v.former_id = expired.former_id;
             pruned := pruned + 1;
-        EXCEPTION WHEN lock_not_available THEN
-            RAISE NOTICE 'former.% is being read: it is dropped the next time', expired.table_name;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                RAISE NOTICE 'former.% is being read: it is dropped the next time', expired.table_name;
+            WHEN dependent_objects_still_exist THEN
+                GET STACKED DIAGNOSTICS dependants = PG_EXCEPTION_DETAIL;
+                RAISE WARNING 'former.% is over but cannot be dropped: %', expired.table_name, dependants;
         END;
     END LOOP;
     RETURN pruned;
@@ -357,8 +426,9 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.keep_version, ops.forget_versions, ops.rollback_window, ops.prune_versions
+ops.move_to_former, ops.keep_version, ops.forget_versions, ops.rollback_window, ops.rollback_difference, ops.prune_versions
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.prune_versions TO loader;
+GRANT EXECUTE ON FUNCTION ops.rollback_difference TO analyst;
 GRANT EXECUTE ON FUNCTION ops.rollback_window TO operator;
 GRANT SELECT ON ops.former_versions, ops.rollbacks, ops.versions, quarantine.former_rejected_rows TO loader, analyst;

@@ -1,12 +1,8 @@
 -- The only way changes are published. A set in staging is as in 40_publish.sql, but its clean table holds changed rows,
 -- those that are gone with deleted_at; in full mode every row of the source. The published table has a deleted_at.
 
--- A list of columns as SQL, each behind a prefix: 't.a, t.b'.
-CREATE OR REPLACE FUNCTION ops.column_list(p_columns text[], p_prefix text DEFAULT '') RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-RETURN (
-    SELECT string_agg(p_prefix || quote_ident(c), ', ' ORDER BY place)
-    FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
+DROP FUNCTION IF EXISTS ops.merge_changes(
+    text, tstzrange, text, text, text, integer, text, bigint, bigint, text, jsonb, boolean, text, text
 );
 
 -- Merges a staging set into the published table, moves the checkpoint on if it still is where the set was read from,
@@ -20,8 +16,6 @@ CREATE OR REPLACE FUNCTION ops.merge_changes(
     p_reason text,
     p_base_revision integer,
     p_base_snapshot text,
-    p_rows_extracted bigint,
-    p_rows_deduplicated bigint,
     p_source_snapshot text,
     p_source_identity jsonb,
     p_accept boolean,
@@ -40,7 +34,7 @@ DECLARE
     source control.sources;
     former ops.checkpoints;
     landed_until timestamptz;
-    taken record;
+    staged record;
     published regclass;
     keys text[];
     columns text[];
@@ -88,7 +82,7 @@ BEGIN
         RAISE EXCEPTION '% has no checkpoint: only a full run can make one', p_dataset USING ERRCODE = 'HW002';
     END IF;
 
-    SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
+    SELECT * INTO staged FROM ops.take_set(p_set, p_dataset, p_window);
 
     published := wanted.published_table::regclass;
     keys := ops.primary_key_of(wanted.published_table);
@@ -108,14 +102,14 @@ BEGIN
                 count(*) FILTER (WHERE t.%2$I IS NULL AND c.deleted_at IS NOT NULL) AS came_and_went,
                 count(*) FILTER (WHERE (t.%2$I IS NULL OR t.deleted_at IS NOT NULL) AND c.deleted_at IS NULL) AS new
             FROM %1$s AS c LEFT JOIN %3$s AS t ON %4$s
-        $query$, taken.clean_table, keys[1], published, same_key
+        $query$, staged.clean_table, keys[1], published, same_key
     ) INTO kinds;
     EXECUTE format(
         $query$
             MERGE INTO %1$s AS t USING %2$s AS c ON %3$s
             WHEN MATCHED AND (%4$s) IS DISTINCT FROM (%5$s) THEN UPDATE SET (%6$s) = ROW (%5$s)
             WHEN NOT MATCHED THEN INSERT (%6$s) VALUES (%5$s)
-        $query$, published, taken.clean_table, same_key,
+        $query$, published, staged.clean_table, same_key,
         ops.column_list(columns, 't.'), ops.column_list(columns, 'c.'), ops.column_list(columns)
     );
     GET DIAGNOSTICS merged = ROW_COUNT;
@@ -123,7 +117,7 @@ BEGIN
         -- A refused row is still there at the source: what counts is the set as it came.
         EXECUTE format(
             'UPDATE %s AS t SET deleted_at = $1 WHERE t.deleted_at IS NULL AND NOT EXISTS (SELECT FROM %s AS c WHERE %s)',
-            published, taken.raw_table, same_key
+            published, ops.set_table(p_set, 'raw'), same_key
         ) USING upper(p_window);
         GET DIAGNOSTICS vanished = ROW_COUNT;
     END IF;
@@ -140,28 +134,29 @@ BEGIN
 
     INSERT INTO ops.window_ledger AS l (
         dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
-        content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
+        content_hash, shape_id, source_snapshot, staged_as, dag_id, run_id, landed_at
     )
     VALUES (
-        p_dataset, p_window, 1, taken.rows_raw, taken.rows_clean, taken.rows_rejected, p_rows_deduplicated,
-        taken.content_hash, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
+        p_dataset, p_window, 1, (staged.taken).rows_extracted, (staged.taken).rows_published,
+        (staged.taken).rows_quarantined, (staged.taken).rows_deduplicated, (staged.taken).content_hash,
+        (staged.taken).shape_id, p_source_snapshot, p_set, p_dag_id, p_run_id, ops.clock()
     )
     RETURNING l.* INTO landed;
     EXECUTE format(
-        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', taken.rejected_table
+        'INSERT INTO quarantine.rejected_rows SELECT $1, $2, reason, source_row, $3, $4 FROM %s', staged.rejected_table
     ) USING p_dataset, p_window, p_run_id, landed.landed_at;
     EXECUTE format(
         $query$
             DELETE FROM quarantine.refused_keys AS q
             WHERE q.dataset = $1 AND ($2 OR q.key IN (SELECT concat_ws(',', %s) FROM %s AS c))
-        $query$, ops.column_list(keys, 'c.'), taken.raw_table
+        $query$, ops.column_list(keys, 'c.'), ops.set_table(p_set, 'raw')
     ) USING p_dataset, p_mode = 'full';
     EXECUTE format(
         $query$
             INSERT INTO quarantine.refused_keys
             SELECT $1, array_to_string(ARRAY(SELECT r.source_row ->> k FROM unnest($2) AS k), ','), min(r.reason), $3
             FROM %s AS r GROUP BY 2
-        $query$, taken.rejected_table
+        $query$, staged.rejected_table
     ) USING p_dataset, keys, p_window;
 
     INSERT INTO ops.checkpoints AS c (
@@ -182,7 +177,7 @@ BEGIN
         run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at;
     UPDATE control.sources AS s SET full_run_wanted = NULL
     WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted IS NOT NULL;
-    EXECUTE format('DROP TABLE %s, %s, %s', taken.raw_table, taken.clean_table, taken.rejected_table);
+    PERFORM ops.drop_set(p_set);
     outcome := 'merged';
 END;
 $$;

@@ -19,5 +19,3 @@ CREATE TABLE IF NOT EXISTS sales.daily_sales (
 COMMENT ON TABLE sales.daily_sales IS 'One row a sale; what landed of which day is in ops.window_ledger';
 COMMENT ON COLUMN sales.daily_sales.revenue IS 'quantity × unit_price − discount, in currency';
 COMMENT ON COLUMN sales.daily_sales.customer_id IS 'Empty for a sale without a customer card';
-
-GRANT SELECT ON sales.daily_sales TO loader, analyst;

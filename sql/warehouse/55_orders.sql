@@ -15,8 +15,6 @@ COMMENT ON COLUMN sales.orders.updated_at IS 'When the transaction that changed 
 COMMENT ON COLUMN sales.orders.deleted_at IS
 'When it was deleted at the source; where the source did not say, by when it was gone. Null: it is there';
 
-GRANT SELECT ON sales.orders TO loader, analyst;
-
 -- What landed stays landed when the anchor moves.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, grid)
 VALUES (

@@ -57,9 +57,6 @@ COMMENT ON COLUMN sales.channel_sales.channel IS
 'An order of the partner that a store handed over counts as the partner''s, unless the partner''s day has not landed';
 COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day had landed when this day was made';
 
-GRANT SELECT ON sales.store_sales, sales.partner_sales, sales.supplier_settlements, sales.channel_sales
-TO loader, analyst;
-
 -- What landed stays where it is when the anchor moves. A week begins on a Monday and is settled four days after it
 -- ended
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)

@@ -29,8 +29,6 @@ CREATE TABLE IF NOT EXISTS sales.page_views (
 
 COMMENT ON TABLE sales.page_views IS 'One row a view of a page; what landed of which window is in ops.window_ledger';
 
-GRANT SELECT ON sales.payments, sales.page_views TO loader, analyst;
-
 -- What landed stays landed when the anchor moves.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag)
 SELECT

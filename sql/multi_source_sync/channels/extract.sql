@@ -1,5 +1,5 @@
 -- One row a sale of the stores and one an order of the partner, with what had landed of the day. A sale that hands
--- over an order that the partner has too is marked: it is the same order.
+-- over an order that the partner has too is that order again: a copy under the order's key.
 WITH basis AS (
     SELECT
         count(*) FILTER (WHERE l.dataset = 'store_sales') > 0 AS rests_on_store,
@@ -13,13 +13,13 @@ WITH basis AS (
 
 orders AS (
     SELECT
-        s.sale_id AS id,
-        s.sold_at,
-        'store' AS channel,
+        coalesce(p.order_id, s.sale_id) AS id,
+        coalesce(p.ordered_at, s.sold_at) AS sold_at,
+        CASE WHEN p.order_id IS NULL THEN 'store' ELSE 'partner' END AS channel,
         s.product_code,
         s.quantity,
         s.amount,
-        p.order_id IS NOT NULL AS is_partners
+        CASE WHEN p.order_id IS NULL THEN 1 ELSE 2 END AS copy_no
     FROM sales.store_sales AS s
     LEFT JOIN sales.partner_sales AS p
         ON
@@ -34,7 +34,7 @@ orders AS (
         p.product_code,
         p.quantity,
         p.amount,
-        FALSE AS is_partners
+        1 AS copy_no
     FROM sales.partner_sales AS p
     WHERE p.ordered_at >= %(window_start)s AND p.ordered_at < %(window_end)s
 )

@@ -1,6 +1,6 @@
--- One row a view in `clean`, one a refused row in `rejected`; the answer counts the copies that were dropped. The first
--- of several rows with one number is taken: a log that sends a view again means the same view.
-WITH judged AS MATERIALIZED (
+-- One row for each view as it came: what is published of it, why it is refused, and which of its copies it is.
+-- The first of several rows with one number is taken: a log that sends a view again means the same view.
+WITH judged AS (
     SELECT
         r.view_id,
         r.session_id,
@@ -16,38 +16,21 @@ WITH judged AS MATERIALIZED (
             WHEN r.viewed_at < %(window_start)s OR r.viewed_at >= %(window_end)s THEN 'viewed outside the window'
         END AS reason
     FROM raw AS r
-),
-
-numbered AS (
-    SELECT
-        j.*,
-        row_number() OVER (PARTITION BY j.view_id ORDER BY j.viewed_at ASC, j.source_row::text ASC) AS copy_no
-    FROM judged AS j
-    WHERE j.reason IS NULL
-),
-
-cleaned AS (
-    INSERT INTO clean (view_id, session_id, viewed_at, path, device, seconds_on_page)
-    SELECT
-        n.view_id,
-        n.session_id,
-        n.viewed_at,
-        n.path,
-        n.device,
-        n.seconds_on_page
-    FROM numbered AS n
-    WHERE n.copy_no = 1
-),
-
-refused AS (
-    INSERT INTO rejected (reason, source_row)
-    SELECT
-        j.reason,
-        to_jsonb(j.source_row) AS source_row
-    FROM judged AS j
-    WHERE j.reason IS NOT NULL
 )
 
-SELECT count(*) AS rows_deduplicated
-FROM numbered
-WHERE copy_no > 1;
+SELECT
+    j.view_id,
+    j.session_id,
+    -- A copy is told by the key of the row that is taken.
+    first_value(j.viewed_at) OVER same_view AS viewed_at,
+    j.path,
+    j.device,
+    j.seconds_on_page,
+    j.source_row,
+    j.reason,
+    row_number() OVER same_view AS copy_no
+FROM judged AS j
+WINDOW
+    same_view AS (
+        PARTITION BY j.view_id, j.reason IS NULL ORDER BY j.viewed_at ASC, j.source_row::text ASC
+    );

@@ -1,5 +1,5 @@
--- One row a payment in `clean`, one a refused row in `rejected`; the answer counts the copies that were dropped. Of two
--- that claim one number and differ, nobody can tell which is true: both are refused.
+-- One row for each payment as it came: what is published of it, why it is refused, and which of its copies it is.
+-- Of two that claim one number and differ, nobody can tell which is true: both are refused.
 WITH fingerprinted AS (
     SELECT
         r.*,
@@ -17,45 +17,24 @@ copies AS (
     WINDOW
         same_payment AS (PARTITION BY f.payment_id ORDER BY f.fingerprint),
         whole_payment AS (PARTITION BY f.payment_id)
-),
-
-judged AS MATERIALIZED (
-    SELECT
-        c.*,
-        CASE
-            WHEN num_nulls(c.payment_id, c.paid_at, c.method, c.status) > 0 THEN 'value missing'
-            -- NaN is greater than every number
-            WHEN c.amount IS NULL OR c.amount <= 0 OR c.amount = 'NaN' THEN 'amount not positive'
-            WHEN c.currency IS NULL OR c.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
-            WHEN c.paid_at < %(window_start)s OR c.paid_at >= %(window_end)s THEN 'paid outside the window'
-            WHEN c.copies_differ THEN 'copies of one payment differ'
-        END AS reason
-    FROM copies AS c
-),
-
-cleaned AS (
-    INSERT INTO clean (payment_id, order_id, paid_at, amount, currency, method, status)
-    SELECT
-        j.payment_id,
-        j.order_id,
-        j.paid_at,
-        j.amount,
-        j.currency,
-        j.method,
-        j.status
-    FROM judged AS j
-    WHERE j.reason IS NULL AND j.copy_no = 1
-),
-
-refused AS (
-    INSERT INTO rejected (reason, source_row)
-    SELECT
-        j.reason,
-        to_jsonb(j.source_row) AS source_row
-    FROM judged AS j
-    WHERE j.reason IS NOT NULL
 )
 
-SELECT count(*) AS rows_deduplicated
-FROM judged
-WHERE reason IS NULL AND copy_no > 1;
+SELECT
+    c.payment_id,
+    c.order_id,
+    c.paid_at,
+    c.amount,
+    c.currency,
+    c.method,
+    c.status,
+    c.source_row,
+    c.copy_no,
+    CASE
+        WHEN num_nulls(c.payment_id, c.paid_at, c.method, c.status) > 0 THEN 'value missing'
+        -- NaN is greater than every number
+        WHEN c.amount IS NULL OR c.amount <= 0 OR c.amount = 'NaN' THEN 'amount not positive'
+        WHEN c.currency IS NULL OR c.currency NOT IN ('EUR', 'USD', 'GBP', 'CHF') THEN 'unknown currency'
+        WHEN c.paid_at < %(window_start)s OR c.paid_at >= %(window_end)s THEN 'paid outside the window'
+        WHEN c.copies_differ THEN 'copies of one payment differ'
+    END AS reason
+FROM copies AS c;
