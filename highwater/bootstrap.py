@@ -205,19 +205,16 @@ def _warehouse(link: Connection) -> date:
 
 
 def _take_from_loader(cursor: Cursor) -> None:
-    """Drop what the loader owns in the warehouse: it has owned schema staging once, and should own nothing.
+    """Drop schema staging where it is the loader's, as it was once: the publisher makes it again.
 
     Sets that are on their way are lost with it: their windows are extracted again.
     """
-    cursor.execute(
-        "SELECT FROM pg_catalog.pg_shdepend AS d WHERE d.refobjid = 'loader'::regrole AND d.deptype = 'o'"
-        " AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) LIMIT 1"
-    )
-    if cursor.fetchone() is not None:
+    cursor.execute("SELECT nspowner = 'loader'::regrole FROM pg_catalog.pg_namespace WHERE nspname = 'staging'")
+    if cursor.fetchone() == (True,):
         cursor.execute("GRANT loader TO CURRENT_USER")
-        cursor.execute("DROP OWNED BY loader CASCADE")
+        cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("REVOKE loader FROM CURRENT_USER")
-        log.info("what the loader owned in the warehouse is dropped")
+        log.info("schema staging belonged to the loader: it is made again")
 
 
 def _policies(link: Connection) -> None:

@@ -159,9 +159,7 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
 
 def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, Any]]:
     """Hour (ISO 8601), inserts, updates and deletes of the set."""
-    raw = sql.Identifier("staging", f"{name}_raw")
-    cursor.execute(sql.SQL("ANALYZE {}").format(raw))
-    cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(raw))
+    cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(staging.table(name, "raw")))
     warehouse.run_file(cursor, f"{increment.folder}/changes_by_hour.sql")
     counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in warehouse.fetch_all(cursor)]
     cursor.execute("DROP VIEW pg_temp.raw")

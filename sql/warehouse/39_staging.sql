@@ -3,6 +3,8 @@
 -- with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and owns none; once
 -- a set is finished nobody writes to it. Run as publisher; again is harmless.
 
+DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
+
 -- One row a set that has tables.
 CREATE TABLE IF NOT EXISTS ops.staging_sets (
     set_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -3,7 +3,6 @@
 -- retry cannot help carry SQLSTATE HW0xx. Run as publisher; again is harmless.
 
 DROP FUNCTION IF EXISTS ops.publish_window(text, tstzrange, text, integer, bigint, bigint, text, text, text);
-DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
 DROP FUNCTION IF EXISTS ops.swap_in(control.datasets, tstzrange, regclass, ops.window_ledger, text);
 DROP FUNCTION IF EXISTS ops.assert_plain_table(regclass);
 
