@@ -68,11 +68,6 @@ class Landed:
     def __str__(self) -> str:
         return f"{self.dataset.name} {self.window}"
 
-    @property
-    def partition(self) -> str:
-        """The table that holds its rows."""
-        return f"{self.dataset.name}_{self.window.tag}"
-
 
 def check(stretch: Stretch) -> list[Finding]:
     """Make every check."""
@@ -272,9 +267,10 @@ def nothing_staged(cursor: Cursor, _stretch: Stretch) -> Finding:
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'staging' ORDER BY 1")
     tables = [row[0] for row in cursor.fetchall()]
     cursor.execute(
-        "SELECT prefix FROM (SELECT DISTINCT ON (dataset, window_range) error_kind,"
-        " dataset || '__' || ops.window_tag(window_range) || '__' AS prefix FROM ops.attempts"
-        " ORDER BY dataset, window_range, attempt_id DESC) AS latest WHERE error_kind IN ('RefusedData', 'AuditFailed')"
+        "SELECT s.set_name || '_' FROM ops.staging_sets AS s INNER JOIN ("
+        "SELECT DISTINCT ON (dataset, window_range) dataset, window_range, error_kind FROM ops.attempts"
+        " ORDER BY dataset, window_range, attempt_id DESC) AS latest USING (dataset, window_range)"
+        " WHERE latest.error_kind IN ('RefusedData', 'AuditFailed')"
     )
     refused = tuple(row[0] for row in cursor.fetchall())
     left = [table for table in tables if not (refused and table.startswith(refused))]
@@ -310,18 +306,19 @@ def worked_on(cursor: Cursor, stretch: Stretch) -> list[Landed]:
 
 
 def _content(cursor: Cursor, each: Landed) -> Any:
-    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f"sales.{each.partition}",))
-    if not warehouse.fetch_value(cursor):
-        return "nothing"
-    cursor.execute("SELECT content_hash FROM ops.table_content(%s)", (f"sales.{each.partition}",))
-    return warehouse.fetch_value(cursor)
+    cursor.execute(
+        "SELECT c.content_hash FROM ops.partition_of(%s::regclass, %s) AS p CROSS JOIN ops.table_content(p) AS c"
+        " WHERE p IS NOT NULL",
+        (each.dataset.table, ledger.as_range(each.window)),
+    )
+    return warehouse.fetch_value(cursor) if cursor.rowcount else "nothing"
 
 
 @contextmanager
 def _copied(each: Landed) -> Iterator[str]:
     """What readers see of a window as a table of its own for the length of the block: the suites are about windows."""
-    table = f"chaos__{each.partition}"
-    with warehouse.autocommitting("loader") as cursor:
+    table = f"chaos__{each.dataset.name}"
+    with warehouse.autocommitting("postgres") as cursor:
         cursor.execute(
             sql.SQL("CREATE TABLE {} AS SELECT * FROM {} WHERE {moment} >= %s AND {moment} < %s").format(
                 sql.Identifier("staging", table),
@@ -330,6 +327,7 @@ def _copied(each: Landed) -> Iterator[str]:
             ),
             (each.window.start, each.window.end),
         )
+        cursor.execute(sql.SQL("GRANT SELECT ON {} TO loader").format(sql.Identifier("staging", table)))
         try:
             yield table
         finally:

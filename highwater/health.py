@@ -99,8 +99,10 @@ def _not_writable() -> str | None:
     with warehouse.session("loader") as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
         # As a load does, and taken back.
-        cursor.execute("SELECT ops.new_set_table(ops.new_set(dataset, 'empty', 'health', 'check'), 'raw', '{one}', '{integer}')"
-            " FROM control.datasets ORDER BY dataset LIMIT 1")
+        cursor.execute(
+            "SELECT ops.new_set_table(ops.new_set(dataset, 'empty', 'health', 'check'), 'raw', '{one}', '{integer}')"
+            " FROM control.datasets ORDER BY dataset LIMIT 1"
+        )
         cursor.connection.rollback()
     return None
 

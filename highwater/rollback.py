@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
-from psycopg2 import sql
-from psycopg2.extensions import cursor as Cursor
-
-from highwater import ledger, sources, warehouse
+from highwater import ledger, warehouse
 from highwater.errors import ConfigurationError
 from highwater.publish import in_words, patiently
 from highwater.windows import Grid, Window
@@ -68,7 +65,7 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
         cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
         cursor.execute(
-            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at, v.held_in,"
+            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at,"
             " v.replaced_at FROM ops.rollback_target(%s, %s, %s) AS t INNER JOIN ops.versions AS v"
             " ON v.dataset = (t.present).dataset AND v.window_range = (t.present).window_range"
             " WHERE v.state = 'published' OR (v.state = 'kept' AND v.version = (t.target).version)"
@@ -76,7 +73,11 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
             (dataset, ledger.as_range(window), to),
         )
         published, kept = warehouse.fetch_all(cursor)
-        going, coming = _difference(cursor, published.held_in, kept.held_in, window)
+        cursor.execute(
+            "SELECT rows_going, rows_coming FROM ops.rollback_difference(%s, %s, %s)",
+            (dataset, ledger.as_range(window), kept.version),
+        )
+        going, coming = warehouse.fetch(cursor)
     present, former = (Version(*row[: len(fields(Version))]) for row in (published, kept))
     return Plan(dataset, window, present, former, kept.replaced_at, going, coming)
 
@@ -150,30 +151,6 @@ def _is_a_day(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _difference(cursor: Cursor, published: str, former: str, window: Window) -> tuple[int, int]:
-    """How many rows would go and how many come, copies counted; a row that changes does both."""
-    cursor.execute(
-        "SELECT a.attname FROM pg_partitioned_table AS p"
-        " INNER JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND p.partattrs[0] = a.attnum"
-        " WHERE p.partrelid = %s::regclass",
-        (published,),
-    )
-    key = sql.Identifier(warehouse.fetch_value(cursor))
-    schema, table = published.split(".")
-    columns = sql.SQL(", ").join(map(sql.Identifier, warehouse.columns_of(cursor, table, schema)))
-    now = sql.SQL("SELECT {} FROM {} WHERE {} >= %(window_start)s AND {} < %(window_end)s").format(
-        columns, sql.Identifier(schema, table), key, key
-    )
-    then = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(*former.split(".")))
-    counts = []
-    for some, others in ((now, then), (then, now)):
-        cursor.execute(
-            sql.SQL("SELECT count(*) FROM ({} EXCEPT ALL {}) AS differing").format(some, others), sources.bounds(window)
-        )
-        counts.append(warehouse.fetch_value(cursor))
-    return counts[0], counts[1]
 
 
 def _example(grid: Grid) -> str:

@@ -156,7 +156,9 @@ def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None
             f"sql/{file} gives no column {missing[0]!r}, which {shape.published_table} wants and has no default for"
         )
     if "reason" in given and "source_row" not in given:
-        raise ConfigurationError(f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row")
+        raise ConfigurationError(
+            f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row"
+        )
     if "copy_no" in given and not shape.key_columns:
         raise ConfigurationError(
             f"sql/{file} gives copy_no, but {shape.published_table} has no primary key to tell copies by: add one"
@@ -165,34 +167,32 @@ def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None
 
 def _sorting(query: str, staged: str, given: Sequence[str], shape: Any) -> sql.Composable:
     """The statement that puts each row of a ``clean.sql`` where it belongs."""
-    reason = sql.SQL("j.reason" if "reason" in given else "NULL::text")
-    copy_no = sql.SQL("coalesce(j.copy_no, 1)" if "copy_no" in given else "1")
-    source_row = sql.SQL("to_jsonb(j.source_row)" if "source_row" in given else "NULL::jsonb")
-    written = sql.SQL(", ").join(sql.Identifier(name) for name in given if name in shape.written_columns)
-    keys = sql.SQL(", ").join(map(sql.Identifier, shape.key_columns or ()))
-    copied = (
-        sql.SQL(
-            ", copied AS (INSERT INTO {copies} ({keys}) SELECT {keys} FROM judged AS j WHERE {reason} IS NULL AND {copy_no} > 1)"
-        ).format(copies=table(staged, "copies"), keys=keys, reason=reason, copy_no=copy_no)
-        if "copy_no" in given
-        else sql.SQL("")
-    )
-    return sql.SQL(
-        "WITH judged AS MATERIALIZED ({query}),"
-        " cleaned AS (INSERT INTO {clean} ({written}) SELECT {written} FROM judged AS j"
-        " WHERE {reason} IS NULL AND {copy_no} <= 1),"
-        " refused AS (INSERT INTO {rejected} (reason, source_row) SELECT {reason}, {source_row} FROM judged AS j"
-        " WHERE {reason} IS NOT NULL){copied} SELECT"
-    ).format(
-        query=sql.SQL(query),
-        clean=table(staged, "clean"),
-        written=written,
-        reason=reason,
-        copy_no=copy_no,
-        rejected=table(staged, "rejected"),
-        source_row=source_row,
-        copied=copied,
-    )
+    words = {
+        "query": sql.SQL(query),
+        "clean": table(staged, "clean"),
+        "rejected": table(staged, "rejected"),
+        "copies": table(staged, "copies"),
+        "written": sql.SQL(", ").join(sql.Identifier(name) for name in given if name in shape.written_columns),
+        "keys": sql.SQL(", ").join(map(sql.Identifier, shape.key_columns or ())),
+        "reason": sql.SQL("j.reason" if "reason" in given else "NULL::text"),
+        "copy_no": sql.SQL("coalesce(j.copy_no, 1)" if "copy_no" in given else "1"),
+        "source_row": sql.SQL("to_jsonb(j.source_row)" if "source_row" in given else "NULL::jsonb"),
+    }
+    sorting = """
+        WITH judged AS MATERIALIZED ({query}),
+        cleaned AS (
+            INSERT INTO {clean} ({written}) SELECT {written} FROM judged AS j WHERE {reason} IS NULL AND {copy_no} <= 1
+        ),
+        refused AS (
+            INSERT INTO {rejected} (reason, source_row) SELECT {reason}, {source_row} FROM judged AS j
+            WHERE {reason} IS NOT NULL
+        )"""
+    if "copy_no" in given:
+        sorting += """,
+        copied AS (
+            INSERT INTO {copies} ({keys}) SELECT {keys} FROM judged AS j WHERE {reason} IS NULL AND {copy_no} > 1
+        )"""
+    return sql.SQL(sorting + " SELECT").format(**words)
 
 
 def _show_to_all_snapshots(cursor: Cursor, staged: str) -> None:

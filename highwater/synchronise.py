@@ -97,7 +97,8 @@ def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
             f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
             for name in COMPARISONS
         ]
-        table = staging.save(cursor, "SELECT * FROM " + " CROSS JOIN ".join(queries), staged.name, "compared")
+        numbers = f"SELECT * FROM {' CROSS JOIN '.join(queries)}"  # noqa: S608 - bind has bound the values
+        table = staging.save(cursor, numbers, staged.name, "compared")
         cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
         return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
 

@@ -55,3 +55,38 @@ def landed(cursor: Cursor) -> list[tuple[str, int, str]]:
         "SELECT lower(window_range)::date::text, version, content_hash FROM ops.window_ledger ORDER BY window_range"
     )
     return [tuple(row) for row in cursor.fetchall()]
+
+
+def partition(dataset: str, window: Window) -> str:
+    """The table that is the published partition of the window."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "SELECT ops.partition_of(published_table::regclass, %s)::text FROM control.datasets WHERE dataset = %s",
+            (ledger.as_range(window), dataset),
+        )
+        return str(warehouse.fetch_value(cursor))
+
+
+def hash_of(staged: Staged) -> str:
+    """The content hash of a set that has been cleaned."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT content_hash FROM ops.staging_sets WHERE set_name = %s", (staged.name,))
+        return str(warehouse.fetch_value(cursor))
+
+
+def change_set(staged: Staged, change: str) -> None:
+    """Change the clean rows of a set, ``SET amount = 1``, as if they had come so."""
+    clean = f"staging.{staged.name}_clean"
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(f"UPDATE {clean} {change}")
+        cursor.execute(
+            f"UPDATE ops.staging_sets SET content_hash = (SELECT c.content_hash FROM ops.table_content('{clean}') AS c)"
+            " WHERE set_name = %s",
+            (staged.name,),
+        )
+
+
+def drop_set(staged: Staged) -> None:
+    """Drop a set that nobody publishes."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT ops.drop_set(%s)", (staged.name,))

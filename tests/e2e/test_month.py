@@ -37,11 +37,8 @@ def undisturbed_hashes() -> dict[str, str]:
     hashes = {}
     for day in days:
         staged = loading.stage(loading.day(day))
-        with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT content_hash FROM ops.table_content(%s)", (f"staging.{staged.name}_clean",))
-            hashes[day] = warehouse.fetch_value(cursor)
-            for part in ("raw", "clean", "rejected"):
-                cursor.execute(f"DROP TABLE staging.{staged.name}_{part}")
+        hashes[day] = loading.hash_of(staged)
+        loading.drop_set(staged)
     return hashes
 
 

@@ -15,6 +15,7 @@ import batches
 import holding
 import httpx
 import live
+import loading
 import pytest
 from live import Live
 from receiver import Receiver, receiver
@@ -34,11 +35,8 @@ def undisturbed_hashes(dataset: str, windows: list[Window]) -> list[str]:
     hashes = []
     for window in windows:
         staged = batches.stage(dataset, window)
-        with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT content_hash FROM ops.table_content(%s)", (f"staging.{staged.name}_clean",))
-            hashes.append(warehouse.fetch_value(cursor))
-            for part in ("raw", "clean", "rejected"):
-                cursor.execute(f"DROP TABLE staging.{staged.name}_{part}")
+        hashes.append(loading.hash_of(staged))
+        loading.drop_set(staged)
     return hashes
 
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 
 import batches
+import loading
 import pytest
 import shopping
 from psycopg2.extensions import cursor as Cursor
@@ -20,7 +21,8 @@ from highwater.errors import SourceAway
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 FIRST, SECOND = batches.window(0), batches.window(1)
-TABLE = f"sales.payments_{FIRST.tag}"
+TABLE = "{the partition}"
+"""Stands for the table of the first window, which is known once it has landed."""
 
 
 @pytest.fixture
@@ -48,6 +50,8 @@ def look(
 
 def change(statement: str) -> None:
     """Break something."""
+    if TABLE in statement:
+        statement = statement.replace(TABLE, loading.partition("payments", FIRST))
     with warehouse.session("postgres") as cursor:
         cursor.execute(statement)
 
@@ -223,6 +227,7 @@ def test_a_trouble_that_was_opened_more_often_than_something_was_struck(kind: st
 @pytest.mark.usefixtures("landed")
 def test_what_is_left_in_staging() -> None:
     assert look(invariants.nothing_staged) == []
-    left = staging.new_set("payments", FIRST)
-    change(f"CREATE TABLE staging.{left}_raw ()")
+    with warehouse.session("loader") as cursor:
+        left = staging.new_set(cursor, "payments", FIRST, ledger.Run("test", "run x"))
+        staging.new_table(cursor, left, "raw", [("one", 23)])
     assert look(invariants.nothing_staged) == [f"{left}_raw"]

@@ -470,19 +470,19 @@ class TestFromTheDags:
         with pytest.raises(SourceAway), ledger.attempt("daily_sales", DAY, "extract", run()):
             raise away()
         with warehouse.session("postgres") as cursor:
-            cursor.execute("CREATE TABLE former.daily_sales_20261005_1 ()")
+            cursor.execute("CREATE TABLE former.version_77 ()")
             cursor.execute(
                 "INSERT INTO ops.former_versions (dataset, window_range, version, rows_extracted, rows_published,"
                 " rows_quarantined, rows_deduplicated, content_hash, dag_id, run_id, landed_at, table_name, state,"
                 " replaced_at) VALUES ('daily_sales', '[2026-10-05,2026-10-06)', 1, 0, 0, 0, 0, '', 'dag', 'run', %s,"
-                " 'daily_sales_20261005_1', 'kept', %s)",
+                " 'version_77', 'kept', %s)",
                 (NOW, NOW - timedelta(days=7)),
             )
-            cursor.execute("ALTER TABLE former.daily_sales_20261005_1 OWNER TO publisher")
+            cursor.execute("ALTER TABLE former.version_77 OWNER TO publisher")
         assert str(airflow("incident_watch", NOW).state) == "success"
         assert hook.titles == [AWAY]
         with warehouse.session("postgres") as cursor:
-            cursor.execute("SELECT to_regclass('former.daily_sales_20261005_1'), count(*) FROM ops.former_versions")
+            cursor.execute("SELECT to_regclass('former.version_77'), count(*) FROM ops.former_versions")
             assert tuple(cursor.fetchone() or ()) == (None, 0), "a version whose days are over is gone"
 
     @pytest.mark.parametrize("dag_id", [DAG, "incremental_data_processing"])

@@ -25,10 +25,10 @@ def attempt(run: str, stage: str, failure: Exception | None = None) -> None:
 
 
 def left_after_the_summary_of(run: str) -> int:
-    """How many tables are in staging once that run has cleared up."""
+    """How many sets are in staging once that run has cleared up."""
     with warehouse.session("loader") as cursor:
         staging.drop_obsolete(cursor, loading.DATASET, DAY, loading.run(run))
-        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'")
+        cursor.execute("SELECT count(*) FROM ops.staging_sets")
         return int(warehouse.fetch_value(cursor))
 
 
@@ -45,7 +45,7 @@ def test_a_try_that_failed_before_its_run_went_on_to_the_end_keeps_nothing() -> 
 def test_a_run_that_is_to_go_on_keeps_its_set(stage: str, failure: Exception | None) -> None:
     loading.stage(DAY)
     attempt("a", stage, failure)
-    assert left_after_the_summary_of("b") == 3
+    assert left_after_the_summary_of("b") == 1
 
 
 def test_a_run_that_failed_for_good_keeps_nothing() -> None:
@@ -64,6 +64,6 @@ def test_a_run_that_stopped_half_way_more_than_a_day_ago_keeps_nothing(admin: Cu
 
 def test_an_orphan_of_the_same_run_that_still_works_keeps_its_set() -> None:
     loading.stage(DAY)
-    with ledger.attempt(loading.DATASET, DAY, "extract", loading.run("b")):
-        assert left_after_the_summary_of("b") == 3
+    with ledger.attempt(loading.DATASET, DAY, "transform", loading.run("b")):
+        assert left_after_the_summary_of("b") == 1
     assert left_after_the_summary_of("b") == 0

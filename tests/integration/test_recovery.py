@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from batches import DATASETS, FIRST, STEP, land, window
+from loading import partition
 from psycopg2.extensions import connection as Connection
 from receiver import Receiver
 from typer.testing import CliRunner
@@ -279,7 +280,7 @@ class TestHealth:
 
     def test_each_thing_that_is_not_well_is_named(self, monkeypatch: pytest.MonkeyPatch, hook: Receiver) -> None:
         land_all(0, datasets=["payments"])
-        change("DROP TABLE sales.payments_20261028")
+        change(f"DROP TABLE {partition('payments', window(0))}")
         monkeypatch.setattr(health, "LEAST_FREE", 2**62)
         change("ALTER ROLE web_reader NOLOGIN")
         try:

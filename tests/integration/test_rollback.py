@@ -13,7 +13,7 @@ from typing import Any
 
 import batches
 import pytest
-from loading import DATASET, OTHER_QUANTITY, day, land, run, stage
+from loading import DATASET, OTHER_QUANTITY, change_set, day, land, partition, run, stage
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver
@@ -103,7 +103,9 @@ class TestWhatComesBack:
         assert all(now != then for now, then in zip(content(), before, strict=True))
         roll_back()
         assert content() == before
-        measured = rows("SELECT c.* FROM ops.table_content('sales.daily_sales_20261005') AS c")
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("SELECT * FROM ops.table_content(%s)", (partition(DATASET, DAY),))
+            measured = [tuple(row) for row in cursor.fetchall()]
         assert measured == [(before[2][2], before[2][0])]
 
     def test_the_ledger_says_which_run_and_the_history_who_and_why(self, twice_landed: Change) -> None:
@@ -150,9 +152,8 @@ class TestWhatComesBack:
         window = batches.window(1)
         batches.land("payments", window)
         good = rows("SELECT * FROM sales.payments ORDER BY payment_id")
-        with warehouse.session("loader") as cursor:
-            staged = batches.stage("payments", window)
-            cursor.execute(f"UPDATE staging.{staged.name}_clean SET amount = amount + 1 WHERE payment_id % 10 = 0")
+        staged = batches.stage("payments", window)
+        change_set(staged, "SET amount = amount + 1 WHERE payment_id % 10 = 0")
         publish.publish_window("payments", window, staged, run("bad"))
         rollback.carry_out(rollback.plan("payments", "2026-10-28T06:00"), "ada", "why")
         assert rows("SELECT * FROM sales.payments ORDER BY payment_id") == good
@@ -250,7 +251,7 @@ def at_once(works: dict[str, Callable[[], object]]) -> tuple[list[str], list[str
 def whole() -> list[tuple[Any, ...]]:
     """The ledger row, unless partition and quarantine hold just what it says."""
     return rows(
-        "SELECT l.* FROM ops.window_ledger AS l, ops.table_content('sales.daily_sales_20261005') AS c"
+        "SELECT l.* FROM ops.window_ledger AS l, ops.table_content('sales.daily_sales') AS c"
         " WHERE (c.row_count, c.content_hash) <> (l.rows_published, l.content_hash)"
         " OR l.rows_quarantined <> (SELECT count(*) FROM quarantine.rejected_rows)"
     )
@@ -356,7 +357,7 @@ class TestWhatCannotBe:
         table = value("SELECT held_in FROM ops.versions WHERE state = 'kept'")
         admin.execute(f"UPDATE {table} SET till_no = 9 WHERE sale_id = (SELECT min(sale_id) FROM {table})")
         admin.connection.commit()
-        with pytest.raises(RefusedData, match=r"former\.daily_sales_20261005_\d+ does not hold what was version 1"):
+        with pytest.raises(RefusedData, match=r"former\.version_\d+ does not hold what was version 1"):
             roll_back()
         admin.execute(f"DROP TABLE {table}")
         admin.connection.commit()
@@ -379,15 +380,15 @@ class TestWhatCannotBe:
         to_all = (
             f"DELETE FROM {table}",
             f"DROP TABLE {table}",
-            "ALTER TABLE sales.daily_sales DETACH PARTITION sales.daily_sales_20261005",
+            f"ALTER TABLE sales.daily_sales DETACH PARTITION {partition(DATASET, DAY)}",
             "UPDATE ops.former_versions SET state = 'kept'",
             "DELETE FROM ops.rollbacks",
             "DELETE FROM quarantine.former_rejected_rows",
             "UPDATE control.platform SET keep_versions_days = 0",
             "CREATE TABLE former.mine ()",
-            "SELECT ops.keep_version(l, 'kept') FROM ops.window_ledger AS l",
+            "SELECT ops.keep_version(l, 'sales.daily_sales', 'kept') FROM ops.window_ledger AS l",
             "SELECT ops.forget_versions('daily_sales', '[2026-10-05,2026-10-06)')",
-            "SELECT ops.swap_in(d, l.window_range, 'sales.daily_sales', l, 'kept')"
+            "SELECT ops.replace_partition(d, l.window_range, 'sales.daily_sales', l, 'kept')"
             " FROM ops.window_ledger AS l INNER JOIN control.datasets AS d USING (dataset)",
         )
         by_function = "SELECT ops.rollback_window('daily_sales', '[2026-10-05,2026-10-06)', 'eve', 'why')"
@@ -498,16 +499,14 @@ class TestOtherThingsGoOn:
         window = batches.window(3)
         for amount in (0, 1):
             staged = batches.stage("payments", window)
-            with warehouse.session("loader") as cursor:
-                cursor.execute(f"UPDATE staging.{staged.name}_clean SET amount = amount + {amount}")
+            change_set(staged, f"SET amount = amount + {amount}")
             publish.publish_window("payments", window, staged, run(str(amount)))
         assert recovery_drill.simulate(window.start) == 1
         with pytest.raises(RefusedData, match="has not landed"):
             rollback.plan("payments", "2026-10-28T18:00")
         for amount in (2, 3):
             staged = batches.stage("payments", window)
-            with warehouse.session("loader") as cursor:
-                cursor.execute(f"UPDATE staging.{staged.name}_clean SET amount = amount + {amount}")
+            change_set(staged, f"SET amount = amount + {amount}")
             publish.publish_window("payments", window, staged, run(str(amount)))
         assert rows("SELECT version, state, run_id FROM ops.versions ORDER BY version, run_id") == [
             (1, "forgotten", "run 0"),
@@ -520,7 +519,7 @@ class TestOtherThingsGoOn:
     def test_a_partition_that_the_admin_dropped_leaves_nothing_to_keep(
         self, twice_landed: Change, admin: Cursor
     ) -> None:
-        admin.execute("DROP TABLE sales.daily_sales_20261005")
+        admin.execute(f"DROP TABLE {partition(DATASET, DAY)}")
         admin.connection.commit()
         assert roll_back().as_version == 3
         assert (versions(), whole()) == ([(3, "published")], [])
@@ -529,7 +528,7 @@ class TestOtherThingsGoOn:
         land(DAY, by="before the upgrade")
         admin.execute("DROP SCHEMA former CASCADE")
         admin.execute("DROP VIEW ops.current_troubles, ops.rollback_troubles")
-        admin.execute("DROP FUNCTION ops.rollback_window, ops.rollback_target, ops.keep_version, ops.version_table")
+        admin.execute("DROP FUNCTION ops.rollback_window, ops.rollback_target, ops.keep_version")
         admin.execute("DROP VIEW ops.versions")
         admin.execute("DROP TABLE ops.rollbacks, quarantine.former_rejected_rows, ops.former_versions")
         admin.execute("ALTER TABLE control.platform DROP COLUMN keep_versions_days")
