@@ -29,6 +29,15 @@ HELD = (
 )
 HELD_AT_NIGHT = ("sales.daily_sales", "sales.store_sales", "sales.channel_sales")
 """Tables that stages need: held, a task stands still at one and can be killed in the middle."""
+RESTORE = "restore source"
+RESTORED = (
+    "shop before identify_changes",
+    "shop before process_changes",
+    "shop before validate_consistency",
+    "sources before identify_changes",
+    "sources before update_checkpoint",
+)
+"""What is put back, one source or the database of all, and where a run that loads orders stands by then."""
 JUMPS = ("25 minutes", "-25 minutes", "-3 hours", "-2 days", "-400 days")
 
 NOTHING = ("",)
@@ -41,6 +50,7 @@ KINDS: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "source away": (3, SOURCES, SOURCES_AT_NIGHT),
     "source slow": (2, DRIPPING, DRIPPING_AT_NIGHT),
     "source cut": (3, DRIPPING, DRIPPING_AT_NIGHT),
+    RESTORE: (3, RESTORED, ()),
     "disk full": (2, NOTHING, ()),
     "two schedulers": (1, NOTHING, ()),
     "clock jumps": (2, JUMPS, ()),
