@@ -1,4 +1,4 @@
-"""A backup of the sources, and what a restore makes of it: the rows of then with the transactions of then, in new tables."""
+"""A backup of the sources, and its restore: rows as they were, with the transactions of then, in new tables."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class StruckAirflow(LocalAirflow):
 
 @dataclass(frozen=True)
 class Restored:
-    """That a source was put back: the latest attempt by then, and from when the oldest backup is that was used (UTC)."""
+    """A restore of a source: the latest attempt by then, and from when the oldest backup is that was used (UTC)."""
 
     attempt: int
     since: datetime

@@ -53,7 +53,8 @@ def explain(seed: Seed) -> str:
         wrong.append(f"  {seed['error']}")
     struck = [f"  {_fault(strike)} at attempt {strike['at']}: {strike['outcome']}" for strike in seed["strikes"]]
     kept = [f"  its home is kept: {seed['home']}"] if seed["home"] else []
-    again = f"  again: scripts/chaos --seed {seed['seed']} --runs 1"
+    fault = f" --fault '{seed['fault']}'" if seed.get("fault") else ""
+    again = f"  again: scripts/chaos --seed {seed['seed']} --runs 1{fault}"
     return "\n".join([f"FAILED {seed['schedule']}", *struck, *wrong, *kept, again])
 
 

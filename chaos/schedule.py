@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from highwater.errors import ConfigurationError
+
 EPOCH = datetime(2025, 1, 1, 2, 30, tzinfo=UTC)
 """When the stretch of seed 0 begins. It lies behind the real clock, so that Airflow takes all that is due at once."""
 STRETCH = timedelta(hours=6)
@@ -86,6 +88,8 @@ class Schedule:
     strikes: tuple[Strike, ...]
     bystanders: tuple[str, ...]
     reloaded: str
+    fault: str | None = None
+    """The kind of fault that was asked for beside the dice; None if none was."""
 
     @property
     def begin(self) -> datetime:
@@ -98,21 +102,30 @@ class Schedule:
         return self.begin + STRETCH
 
     def __str__(self) -> str:
-        return f"seed {self.seed}: " + ", ".join(map(str, [*self.strikes, *self.bystanders]))
+        return f"seed {self.seed}{f' with {self.fault}' if self.fault else ''}: " + ", ".join(
+            map(str, [*self.strikes, *self.bystanders])
+        )
 
 
-def of(seed: int) -> Schedule:
-    """The schedule of a seed."""
+def of(seed: int, fault: str | None = None) -> Schedule:
+    """The schedule of a seed; with a kind of fault, one whose first throw is that kind.
+
+    Raises:
+        ConfigurationError: there is no such kind of fault.
+    """
+    if fault is not None and fault not in KINDS:
+        raise ConfigurationError(f"invalid --fault {fault!r}: expected one of {', '.join(KINDS)}")
     dice = random.Random(seed)  # noqa: S311 - it must be the same again
     night = seed % 4 == NIGHT
     kinds, weights = list(KINDS), [weight for weight, *_ in KINDS.values()]
     strikes = []
-    for kind in dice.choices(kinds, weights, k=dice.randint(1, MOST_STRIKES)):
+    thrown = dice.choices(kinds, weights, k=dice.randint(1, MOST_STRIKES))
+    for kind in [fault, *thrown[1:]] if fault else thrown:
         _, targets, at_night = KINDS[kind]
         target = dice.choice(targets + at_night if night else targets)
         latest = LATEST.get(kind, LATEST_OTHERS) * (AT_NIGHT if night else 1)
         strikes.append(Strike(kind, target, dice.randint(0, latest)))
     bystanders = dice.sample(BYSTANDERS, dice.randint(0, MOST_BYSTANDERS))
     return Schedule(
-        seed, tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(bystanders), dice.choice(RELOADED)
+        seed, tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(bystanders), dice.choice(RELOADED), fault
     )

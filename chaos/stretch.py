@@ -37,6 +37,7 @@ class Result:
 
     seed: int
     schedule: str
+    fault: str | None
     strikes: list[Struck]
     windows: int
     attempts: int
@@ -66,7 +67,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
         int(platform.value("SELECT coalesce(max(incident_id), 0) FROM ops.incidents")),
         taken_before=len(platform.hook.ids),
     )
-    result = Result(schedule.seed, str(schedule), [], 0, 0, 0, 0.0, 0, [], [])
+    result = Result(schedule.seed, str(schedule), schedule.fault, [], 0, 0, 0, 0.0, 0, [], [])
     felt, fell = Felt(), len(platform.airflow.fell)
     try:
         if any(wanted.kind == RESTORE for wanted in schedule.strikes):
