@@ -22,6 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
+    *,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="So many seeds, one after the other, on one platform.")] = 10,
     out: Annotated[
@@ -31,10 +32,9 @@ def main(
         str | None, typer.Option(help="Strike with this fault in each seed, such as 'restore source'.")
     ] = None,
     tables: Annotated[
-        Path | None, typer.Option(help="Write the tables into this file, between its markers; plays nothing.")
+        Path | None, typer.Option(help="Play nothing; write the tables of --out into this file, docs/chaos.md.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/chaos.md.")] = False,
 ) -> None:
     """Strike a platform of its own by the schedule of each seed, and check what must hold after each.
 
@@ -43,12 +43,14 @@ def main(
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, soft_wrap=True)
-    known = {found["seed"]: found for found in (report.read(out) if out else []) if found.get("fault") == fault}
-    missing = [number for number in range(seed, seed + runs) if not known.get(number, {}).get("passed")]
+    known = {found["seed"]: found for found in (report.read(out) if out else [])}
+    held = {found["seed"] for found in known.values() if found["passed"] and found.get("fault") == fault}
+    missing = [number for number in range(seed, seed + runs) if number not in held]
     try:
-        _play_all([] if tables else [schedule.of(number, fault) for number in missing], known, out, console)
         if tables:
             report.write_tables(tables, [known[number] for number in range(seed, seed + runs) if number in known])
+        else:
+            _play_all([schedule.of(number, fault) for number in missing], known, out, console)
     except HighwaterError as error:
         console.print(f"chaos: {error}", markup=False, highlight=False)
         raise SystemExit(MISTAKE) from None
@@ -58,8 +60,6 @@ def main(
     seeds = [known[number] for number in range(seed, seed + runs) if number in known]
     if as_json:
         typer.echo(json.dumps({"seeds": seeds}, indent=1, default=str))
-    elif as_markdown:
-        typer.echo(report.markdown(seeds))
     else:
         Console(soft_wrap=True).print(report.table(seeds))
     for failed in (found for found in seeds if not found["passed"]):

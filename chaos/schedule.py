@@ -50,9 +50,9 @@ KINDS: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "kill dag-processor": (1, NOTHING, ()),
     "kill postgres": (2, NOTHING, ()),
     "source away": (3, SOURCES, SOURCES_AT_NIGHT),
+    RESTORE: (3, RESTORED, ()),
     "source slow": (2, DRIPPING, DRIPPING_AT_NIGHT),
     "source cut": (3, DRIPPING, DRIPPING_AT_NIGHT),
-    RESTORE: (3, RESTORED, ()),
     "disk full": (2, NOTHING, ()),
     "two schedulers": (1, NOTHING, ()),
     "clock jumps": (2, JUMPS, ()),
@@ -102,9 +102,8 @@ class Schedule:
         return self.begin + STRETCH
 
     def __str__(self) -> str:
-        return f"seed {self.seed}{f' with {self.fault}' if self.fault else ''}: " + ", ".join(
-            map(str, [*self.strikes, *self.bystanders])
-        )
+        asked = f" with {self.fault}" if self.fault else ""
+        return f"seed {self.seed}{asked}: " + ", ".join(map(str, [*self.strikes, *self.bystanders]))
 
 
 def of(seed: int, fault: str | None = None) -> Schedule:
