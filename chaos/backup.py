@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
 
 from highwater import clock, credentials, local_server, settings, warehouse
 from highwater.errors import HighwaterError
 
 MOST_TRIES = 5
 """A restore that meets a reader in a deadlock is done again."""
+RESTORED, FORMER = "_restored", "_former"
+"""What a database is called besides the name of the sources, before and after it is theirs."""
 
 
 class RestoreFailed(HighwaterError):
@@ -45,23 +49,17 @@ class Backup:
             else:
                 return
 
-    def restore_database(self) -> None:
-        """Put all sources back: another database takes the name of the one that is there, whose sessions are ended.
+    def prepare_database(self) -> None:
+        """Restore all sources into a database aside, with the owner and the rights of the one that is there.
 
         Raises:
             RestoreFailed: pg_restore says why.
         """
         current = settings.get().sources_database
-        restored, former = f"{current}_restored", f"{current}_former"
-        with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
-            link.autocommit = True
-
-            def execute(statement: str, *names: str) -> None:
-                cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-            execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", restored)
-            execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", former)
-            execute("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", restored)
+        restored = current + RESTORED
+        with _admin() as cursor:
+            _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", restored)
+            _execute(cursor, "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", restored)
             _run("pg_restore", "--single-transaction", f"--dbname={restored}", self.file)
             # A dump of a database does not hold who owns it and who may log in to it.
             cursor.execute(
@@ -75,16 +73,21 @@ class Backup:
             )
             for (statement,) in cursor.fetchall():
                 cursor.execute(statement)
-            execute("ALTER DATABASE {} ALLOW_CONNECTIONS false", current)
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (current,)
-            )
+
+    def swap_database(self) -> None:
+        """Give the database that was prepared the name of the one that is there, whose sessions are ended."""
+        current = settings.get().sources_database
+        with _admin() as cursor:
+            _execute(cursor, "DROP DATABASE IF EXISTS {} WITH (FORCE)", current + FORMER)
+            _execute(cursor, "ALTER DATABASE {} ALLOW_CONNECTIONS false", current)
+            sessions = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+            cursor.execute(sessions, (current,))
             # Both names change in one transaction: nobody finds no database of that name.
             cursor.execute("BEGIN")
-            execute("ALTER DATABASE {} RENAME TO {}", current, former)
-            execute("ALTER DATABASE {} RENAME TO {}", restored, current)
+            _execute(cursor, "ALTER DATABASE {} RENAME TO {}", current, current + FORMER)
+            _execute(cursor, "ALTER DATABASE {} RENAME TO {}", current + RESTORED, current)
             cursor.execute("COMMIT")
-            execute("DROP DATABASE {} WITH (FORCE)", former)
+            _execute(cursor, "DROP DATABASE {} WITH (FORCE)", current + FORMER)
 
 
 def take(folder: Path) -> Backup:
@@ -96,6 +99,17 @@ def take(folder: Path) -> Backup:
     file = folder / "sources.dump"
     _run("pg_dump", "--format=custom", f"--file={file}", settings.get().sources_database)
     return Backup(file, clock.now())
+
+
+@contextmanager
+def _admin() -> Iterator[Cursor]:
+    with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
+        link.autocommit = True
+        yield cursor
+
+
+def _execute(cursor: Cursor, statement: str, *names: str) -> None:
+    cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def _run(program: str, *arguments: str | Path) -> None:

@@ -82,12 +82,14 @@ def restore_source(platform: Platform, target: str, felt: Felt) -> str:
     landed = "SELECT FROM ops.checkpoints WHERE dataset = %s AND watermark > %s + interval '1 hour'"
     if not platform.until(lambda: platform.rows(landed, (ORDERS, backup.taken_at))):
         return MISSED
+    if what == ALL_SOURCES:
+        backup.prepare_database()
     platform.trigger(ORDERS_DAG)
     run = platform.until(lambda: _stands_before(platform, stage))
     if not run:
         return MISSED
     if what == ALL_SOURCES:
-        backup.restore_database()
+        backup.swap_database()
         for source in (simulation, batch_simulation, channel_simulation):
             source.advance(platform.now)
     else:
