@@ -34,7 +34,7 @@ class Backup:
     taken_at: datetime
 
     def restore_schema(self, schema: str) -> None:
-        """Put one source back, under whoever reads it: one transaction drops its tables and makes those of then.
+        """Put one source back, while others read it: one transaction drops its tables and makes those of then.
 
         Raises:
             RestoreFailed: pg_restore says why.
