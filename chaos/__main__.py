@@ -22,13 +22,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
+    *,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="So many seeds, one after the other, on one platform.")] = 10,
     out: Annotated[
         Path | None, typer.Option(help="Keep the results here, after each seed; seeds that hold in it are left out.")
     ] = None,
+    fault: Annotated[
+        str | None, typer.Option(help="Strike with this fault in each seed, such as 'restore source'.")
+    ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Play nothing; write the tables of --out into this file, docs/chaos.md.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/chaos.md.")] = False,
 ) -> None:
     """Strike a platform of its own by the schedule of each seed, and check what must hold after each.
 
@@ -38,9 +44,13 @@ def main(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, soft_wrap=True)
     known = {found["seed"]: found for found in (report.read(out) if out else [])}
-    wanted = [number for number in range(seed, seed + runs) if not known.get(number, {}).get("passed")]
+    held = {found["seed"] for found in known.values() if found["passed"] and found.get("fault") == fault}
+    missing = [number for number in range(seed, seed + runs) if number not in held]
     try:
-        _play_all(wanted, known, out, console)
+        if tables:
+            report.write_tables(tables, [known[number] for number in range(seed, seed + runs) if number in known])
+        else:
+            _play_all([schedule.of(number, fault) for number in missing], known, out, console)
     except HighwaterError as error:
         console.print(f"chaos: {error}", markup=False, highlight=False)
         raise SystemExit(MISTAKE) from None
@@ -50,8 +60,6 @@ def main(
     seeds = [known[number] for number in range(seed, seed + runs) if number in known]
     if as_json:
         typer.echo(json.dumps({"seeds": seeds}, indent=1, default=str))
-    elif as_markdown:
-        typer.echo(report.markdown(seeds))
     else:
         Console(soft_wrap=True).print(report.table(seeds))
     for failed in (found for found in seeds if not found["passed"]):
@@ -60,7 +68,9 @@ def main(
     raise SystemExit(0 if all(found["passed"] for found in seeds) else FAILED)
 
 
-def _play_all(wanted: list[int], known: dict[int, report.Seed], out: Path | None, console: Console) -> None:
+def _play_all(
+    wanted: list[schedule.Schedule], known: dict[int, report.Seed], out: Path | None, console: Console
+) -> None:
     """Play seeds on as few platforms as may be: a new one begins after one that failed, and where some are left out."""
     columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
@@ -70,11 +80,11 @@ def _play_all(wanted: list[int], known: dict[int, report.Seed], out: Path | None
             kept = Kept()
             bar.update(shown, description="starting a platform")
             with ExitStack() as stack:
-                struck = stack.enter_context(platform(schedule.of(left[0]).begin, kept))
+                struck = stack.enter_context(platform(left[0].begin, kept))
                 stack.enter_context(faults.small_disk(struck))
-                following = left[0]
-                while left and left[0] == following and not kept.wanted:
-                    plan = schedule.of(left.pop(0))
+                following = left[0].seed
+                while left and left[0].seed == following and not kept.wanted:
+                    plan = left.pop(0)
                     following = plan.seed + 1
                     bar.update(shown, description=str(plan))
                     known[plan.seed] = _play(struck, plan, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from highwater import settings, staging, warehouse
 from highwater.ledger import Run
@@ -41,11 +42,11 @@ DATASETS = {
 MADE_OF_PUBLISHED = "channel_sales"
 ASIDE = Run("chaos", "aside")
 """For whom sets are made that are taken back."""
-ORDERS, ORDERS_FOLDER = "orders", "incremental_data_processing"
+ORDERS, ORDERS_DAG, ORDERS_FOLDER = "orders", "incremental_data_processing", "incremental_data_processing"
 DAGS = {
     "historical_sales_migration": ("daily_sales",),
     "system_recovery_processing": ("payments", "page_views"),
-    "incremental_data_processing": (ORDERS,),
+    ORDERS_DAG: (ORDERS,),
     "multi_source_sync": ("store_sales", "partner_sales", "supplier_settlements", MADE_OF_PUBLISHED),
 }
 """The DAGs that load, each with its datasets."""
@@ -65,10 +66,11 @@ def undisturbed(dataset: Dataset, window: Window) -> str:
     return content
 
 
-def differing_orders() -> tuple[int, int]:
+def differing_orders(restored_to: datetime | None = None) -> tuple[int, int]:
     """How many orders there are, and how many are published otherwise than a full run would make them now.
 
-    One that is in quarantine is left out: its published row is an older one, or none.
+    One that is in quarantine is left out: its published row is an older one, or none. After a restore the source may
+    know nothing of an order any more that went since ``restored_to``: published it is a deleted one.
     """
     config = settings.get()
     with (
@@ -84,8 +86,10 @@ def differing_orders() -> tuple[int, int]:
                 f"WITH wanted AS (SELECT * FROM staging.{name}_clean), found AS (SELECT * FROM sales.orders),"  # noqa: S608
                 " unequal AS ((TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted))"
                 " SELECT (SELECT count(*) FROM wanted) AS orders, (SELECT count(DISTINCT order_id) FROM unequal"
-                " WHERE order_id::text NOT IN (SELECT key FROM quarantine.refused_keys WHERE dataset = %s)) AS unequal",
-                (ORDERS,),
+                " WHERE order_id::text NOT IN (SELECT key FROM quarantine.refused_keys WHERE dataset = %(dataset)s)"
+                " AND order_id NOT IN (SELECT order_id FROM found WHERE deleted_at >= %(restored_to)s"
+                " AND order_id NOT IN (SELECT order_id FROM wanted))) AS unequal",
+                {"dataset": ORDERS, "restored_to": restored_to or datetime.max.replace(tzinfo=UTC)},
             )
             orders, unequal = cursor.fetchone() or (0, 0)
         target.rollback()

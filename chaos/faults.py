@@ -9,49 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 
+from chaos.felt import MISSED, Felt
 from chaos.platform import Platform
 from chaos.schedule import Strike
-from highwater import local_placement, local_server, outages, settings, warehouse
+from chaos.source_faults import restore_source, source_away, source_cut, source_slow
+from highwater import local_placement, local_server, settings
 from highwater.errors import HighwaterError
 from tests.holding import held
 
-MISSED = "missed: nobody was there to feel it"
 SMALL_DISK = 24
 """MiB of the small disk that is filled up."""
-SECONDS_A_ROW = {
-    "legacy.sales": 0.002,
-    "billing.payments": 0.05,
-    "web.page_views": 0.005,
-    "store.sales": 0.004,
-    "partner.orders": 0.02,
-}
-"""So slowly a source is read: half a second and more for what a window has of it."""
-DRIP = """
-CREATE SCHEMA IF NOT EXISTS chaos;
-GRANT USAGE ON SCHEMA chaos TO PUBLIC;
-CREATE OR REPLACE FUNCTION chaos.drip(seconds float8) RETURNS boolean LANGUAGE plpgsql VOLATILE AS
-$$ BEGIN PERFORM pg_sleep(seconds); RETURN true; END $$;
-"""
-
-
-class Felt:
-    """What a schedule has done so far, for the checks to judge by.
-
-    How many processes that may have been about to send a message were killed, and what is to be healed at the end.
-    """
-
-    def __init__(self) -> None:
-        self.senders_killed = 0
-        self.heals: list[Callable[[], None]] = []
-
-    def heal(self) -> None:
-        """Heal what lasts until the end."""
-        while self.heals:
-            self.heals.pop()()
 
 
 def strike(platform: Platform, wanted: Strike, felt: Felt) -> str:
@@ -95,43 +65,6 @@ def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
     return f"killed under {live} attempts and started again"
 
 
-def source_away(platform: Platform, source: str, _felt: Felt) -> str:
-    """The source refuses its reader, and ends its sessions, until an attempt or a check has found it away."""
-    query = (
-        "SELECT FROM ops.attempts WHERE attempt_id > %(attempt)s AND error_kind = 'SourceAway' AND source = %(source)s"
-        " UNION ALL SELECT FROM ops.source_checks WHERE check_id > %(check)s AND source = %(source)s AND NOT reachable"
-        " UNION ALL SELECT FROM ops.health_checks WHERE check_id > %(health)s AND check_name = 'source ' || %(source)s"
-        " AND verdict = 'unwell'"
-    )
-    marks = {
-        "source": source,
-        "attempt": platform.last_attempt(),
-        "check": platform.value("SELECT coalesce(max(check_id), 0) FROM ops.source_checks"),
-        "health": platform.value("SELECT coalesce(max(check_id), 0) FROM ops.health_checks"),
-    }
-    with _away(platform, source):
-        found = platform.until(lambda: platform.rows(query, marks))
-    return "found away" if found else MISSED
-
-
-def source_slow(platform: Platform, table: str, _felt: Felt) -> str:
-    """Each row of the source takes its time, until one COPY of it has come to its end."""
-    with _dripping(table):
-        seen = platform.until(lambda: _copying(platform, table))
-        if seen:
-            platform.until(lambda: not set(_copying(platform, table)) & set(seen))
-    return "read slowly" if seen else MISSED
-
-
-def source_cut(platform: Platform, table: str, _felt: Felt) -> str:
-    """The source ends a session in the middle of its COPY."""
-    with _dripping(table):
-        seen = platform.until(lambda: _copying(platform, table))
-        if seen:
-            platform.rows("SELECT pg_terminate_backend(%s)", (seen[0],), "postgres")
-    return "cut in the middle of a COPY" if seen else MISSED
-
-
 def disk_full(platform: Platform, _target: str, _felt: Felt) -> str:
     """What is staged goes to a small disk that is full, until an attempt has failed by it."""
     if platform.disk:
@@ -146,12 +79,12 @@ def disk_full(platform: Platform, _target: str, _felt: Felt) -> str:
         " UNION ALL SELECT FROM ops.health_checks WHERE verdict = 'unwell' AND detail ~ 'No space left'"
         " AND run_id IN (SELECT run_id FROM ops.attempts WHERE attempt_id > %s)"
     )
-    platform.rows("ALTER ROLE loader SET default_tablespace = 'chaos_small'", role="postgres")
+    platform.rows("ALTER FUNCTION ops.new_set_table SET default_tablespace = 'chaos_small'", role="postgres")
     try:
         found = platform.until(lambda: platform.rows(query, (mark, mark)))
     finally:
         filler.unlink()
-        platform.rows("ALTER ROLE loader RESET default_tablespace", role="postgres")
+        platform.rows("ALTER FUNCTION ops.new_set_table SET default_tablespace = ''", role="postgres")
     return "no space left for an attempt" if found else MISSED
 
 
@@ -192,6 +125,7 @@ FAULTS: dict[str, Callable[[Platform, str, Felt], str]] = {
     "source away": source_away,
     "source slow": source_slow,
     "source cut": source_cut,
+    "restore source": restore_source,
     "disk full": disk_full,
     "two schedulers": two_schedulers,
     "clock jumps": clock_jumps,
@@ -233,7 +167,7 @@ def small_disk(platform: Platform) -> Iterator[None]:
         return
     try:
         platform.rows(f"CREATE TABLESPACE chaos_small LOCATION '{folder}'", role="postgres", database="postgres")
-        platform.rows("GRANT CREATE ON TABLESPACE chaos_small TO loader, publisher", role="postgres")
+        platform.rows("GRANT CREATE ON TABLESPACE chaos_small TO publisher, publisher", role="postgres")
         yield
     finally:
         _unmount_later(folder)
@@ -242,60 +176,6 @@ def small_disk(platform: Platform) -> Iterator[None]:
 def _unmount_later(folder: Path) -> None:
     """The server has files open there until it stops: the mount goes when nobody uses it any more."""
     subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
-
-
-@contextmanager
-def _away(platform: Platform, source: str) -> Iterator[None]:
-    """The reader of a source may not log in, and those that are there are cut off."""
-    if source in ("store", "partner", "supplier"):
-        outages.start(source, platform.now, None, "a strike", "chaos")
-        try:
-            yield
-        finally:
-            with suppress(HighwaterError):
-                outages.stop(source, platform.now, "chaos")
-    else:
-        reader = f"{source}_reader"
-        platform.rows(f"ALTER ROLE {reader} NOLOGIN", role="postgres")
-        platform.rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (reader,), "postgres"
-        )
-        try:
-            yield
-        finally:
-            platform.rows(f"ALTER ROLE {reader} LOGIN", role="postgres")
-
-
-@contextmanager
-def _dripping(table: str) -> Iterator[None]:
-    """Each row of a source's table takes its time to be read: a policy of row level security sees to it."""
-    database = settings.get().sources_database
-
-    def change(statements: str) -> None:
-        with warehouse.session("postgres", database) as cursor:
-            cursor.execute(statements)
-
-    change(DRIP)
-    change(
-        f"DROP POLICY IF EXISTS drip ON {table};"
-        f" CREATE POLICY drip ON {table} FOR SELECT USING (chaos.drip({SECONDS_A_ROW[table]}));"
-        f" ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
-    )
-    try:
-        yield
-    finally:
-        change(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY; DROP POLICY IF EXISTS drip ON {table}")
-
-
-def _copying(platform: Platform, table: str) -> list[int]:
-    """The sessions of the table's reader that are in the middle of a COPY."""
-    found: list[Any] = platform.rows(
-        "SELECT pid FROM pg_stat_activity WHERE usename = %s AND state = 'active' AND wait_event = 'PgSleep'"
-        " AND query ~ '^COPY' AND query_start < clock_timestamp() - interval '20 milliseconds' ORDER BY pid",
-        (f"{table.split('.', maxsplit=1)[0]}_reader",),
-        "postgres",
-    )
-    return [row[0] for row in found]
 
 
 ERRORS = (psycopg2.Error, HighwaterError, OSError)

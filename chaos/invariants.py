@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from psycopg2 import sql
@@ -51,6 +52,8 @@ class Stretch:
     """So many of them before the stretch."""
     reads: Reads = field(default_factory=Reads)
     strikes: int = 0
+    restored_to: datetime | None = None
+    """From when the oldest backup is that a source was put back to since the platform began; None if none was."""
     senders_killed: int = 0
     """So many processes that may have been about to write down that a message was taken were killed."""
 
@@ -131,7 +134,7 @@ def same_content(cursor: Cursor, stretch: Stretch) -> Finding:
         found = _content(cursor, each)
         if not found == each.content_hash == should:
             wrong.append(f"{each}: published {found}, ledger {each.content_hash}, undisturbed {should}")
-    orders, unequal = datasets.differing_orders()
+    orders, unequal = datasets.differing_orders(stretch.restored_to)
     if unequal:
         wrong.append(f"{unequal} of {orders} orders differ from what a full run makes of the shop")
     return Finding("same content", f"{len(landed)} windows, {orders} orders", tuple(wrong))

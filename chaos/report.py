@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from highwater import airflow_files
+from highwater.errors import ConfigurationError
 
 Seed = dict[str, Any]
 """A `stretch.Result` as JSON."""
@@ -53,15 +54,38 @@ def explain(seed: Seed) -> str:
         wrong.append(f"  {seed['error']}")
     struck = [f"  {_fault(strike)} at attempt {strike['at']}: {strike['outcome']}" for strike in seed["strikes"]]
     kept = [f"  its home is kept: {seed['home']}"] if seed["home"] else []
-    again = f"  again: scripts/chaos --seed {seed['seed']} --runs 1"
+    fault = f" --fault '{seed['fault']}'" if seed.get("fault") else ""
+    again = f"  again: scripts/chaos --seed {seed['seed']} --runs 1{fault}"
     return "\n".join([f"FAILED {seed['schedule']}", *struck, *wrong, *kept, again])
 
 
-def markdown(seeds: list[Seed]) -> str:
-    """The tables of docs/chaos.md: by kind of fault, by invariant, and a line a seed."""
+def write_tables(file: Path, seeds: list[Seed]) -> None:
+    """Put the tables of the seeds into a Markdown file, each between ``<!-- chaos: NAME -->`` and ``<!-- end -->``.
+
+    Raises:
+        ConfigurationError: the file is not there, or has no place for one of them.
+    """
+    try:
+        text = file.read_text()
+    except OSError as error:
+        raise ConfigurationError(f"invalid --tables {file}: {error.strerror}") from None
+    for name, lines in (
+        ("summary", [f"> {summary(seeds)}"]),
+        ("faults", _by_fault(seeds)),
+        ("invariants", _by_invariant(seeds)),
+        ("seeds", _by_seed(seeds)),
+    ):
+        begin, end = f"<!-- chaos: {name} -->\n", "<!-- end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ConfigurationError(f"invalid --tables {file}: expected a line {begin.strip()} and below it {end}")
+        text = before + begin + "\n".join([*lines, ""]) + end + after
+    airflow_files.replace(file, text)
+
+
+def _by_fault(seeds: list[Seed]) -> list[str]:
     lines = [
-        summary(seeds),
-        "",
         "| fault | struck | felt | seeds | windows | seeds that hold |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -71,20 +95,27 @@ def markdown(seeds: list[Seed]) -> str:
         felt = sum(not strike["outcome"].startswith(("missed", "left out")) for strike in strikes)
         windows, holds = sum(seed["windows"] for seed in of_kind), sum(seed["passed"] for seed in of_kind)
         lines.append(f"| {kind} | {len(strikes)} | {felt} | {len(of_kind)} | {windows:,} | {holds} |")
-    lines += ["", "| invariant | seeds it was checked after | broken |", "| --- | ---: | ---: |"]
+    return lines
+
+
+def _by_invariant(seeds: list[Seed]) -> list[str]:
     checked, failed = Counter[str](), Counter[str]()
     for finding in (finding for seed in seeds for finding in seed["findings"]):
         checked[finding["name"]] += 1
         failed[finding["name"]] += bool(finding["wrong"])
-    lines += [f"| {name} | {checked[name]} | {failed[name]} |" for name in checked]
-    lines += ["", "| seed | faults | windows | lost | s | |", "| ---: | --- | ---: | ---: | ---: | --- |"]
+    head = ["| invariant | seeds it was checked after | broken |", "| --- | ---: | ---: |"]
+    return head + [f"| {name} | {checked[name]} | {failed[name]} |" for name in checked]
+
+
+def _by_seed(seeds: list[Seed]) -> list[str]:
+    lines = ["| seed | faults | windows | lost | s | |", "| ---: | --- | ---: | ---: | ---: | --- |"]
     for seed in seeds:
         faults = ", ".join(_fault(strike) for strike in seed["strikes"])
         verdict = "holds" if seed["passed"] else broken(seed)
         lines.append(
             f"| {seed['seed']} | {faults} | {seed['windows']} | {seed['lost']} | {seed['seconds']:.0f} | {verdict} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def summary(seeds: list[Seed]) -> str:

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from highwater.errors import ConfigurationError
+
 EPOCH = datetime(2025, 1, 1, 2, 30, tzinfo=UTC)
 """When the stretch of seed 0 begins. It lies behind the real clock, so that Airflow takes all that is due at once."""
 STRETCH = timedelta(hours=6)
@@ -29,6 +31,15 @@ HELD = (
 )
 HELD_AT_NIGHT = ("sales.daily_sales", "sales.store_sales", "sales.channel_sales")
 """Tables that stages need: held, a task stands still at one and can be killed in the middle."""
+RESTORE = "restore source"
+RESTORED = (
+    "shop before identify_changes",
+    "shop before process_changes",
+    "shop before validate_consistency",
+    "sources before identify_changes",
+    "sources before update_checkpoint",
+)
+"""What is put back, one source or the database of all, and where a run that loads orders stands by then."""
 JUMPS = ("25 minutes", "-25 minutes", "-3 hours", "-2 days", "-400 days")
 
 NOTHING = ("",)
@@ -39,6 +50,7 @@ KINDS: dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]] = {
     "kill dag-processor": (1, NOTHING, ()),
     "kill postgres": (2, NOTHING, ()),
     "source away": (3, SOURCES, SOURCES_AT_NIGHT),
+    RESTORE: (3, RESTORED, ()),
     "source slow": (2, DRIPPING, DRIPPING_AT_NIGHT),
     "source cut": (3, DRIPPING, DRIPPING_AT_NIGHT),
     "disk full": (2, NOTHING, ()),
@@ -76,6 +88,8 @@ class Schedule:
     strikes: tuple[Strike, ...]
     bystanders: tuple[str, ...]
     reloaded: str
+    fault: str | None = None
+    """The kind of fault that was asked for beside the dice; None if none was."""
 
     @property
     def begin(self) -> datetime:
@@ -88,21 +102,29 @@ class Schedule:
         return self.begin + STRETCH
 
     def __str__(self) -> str:
-        return f"seed {self.seed}: " + ", ".join(map(str, [*self.strikes, *self.bystanders]))
+        asked = f" with {self.fault}" if self.fault else ""
+        return f"seed {self.seed}{asked}: " + ", ".join(map(str, [*self.strikes, *self.bystanders]))
 
 
-def of(seed: int) -> Schedule:
-    """The schedule of a seed."""
+def of(seed: int, fault: str | None = None) -> Schedule:
+    """The schedule of a seed; with a kind of fault, one whose first throw is that kind.
+
+    Raises:
+        ConfigurationError: there is no such kind of fault.
+    """
+    if fault is not None and fault not in KINDS:
+        raise ConfigurationError(f"invalid --fault {fault!r}: expected one of {', '.join(KINDS)}")
     dice = random.Random(seed)  # noqa: S311 - it must be the same again
     night = seed % 4 == NIGHT
     kinds, weights = list(KINDS), [weight for weight, *_ in KINDS.values()]
     strikes = []
-    for kind in dice.choices(kinds, weights, k=dice.randint(1, MOST_STRIKES)):
+    thrown = dice.choices(kinds, weights, k=dice.randint(1, MOST_STRIKES))
+    for kind in [fault, *thrown[1:]] if fault else thrown:
         _, targets, at_night = KINDS[kind]
         target = dice.choice(targets + at_night if night else targets)
         latest = LATEST.get(kind, LATEST_OTHERS) * (AT_NIGHT if night else 1)
         strikes.append(Strike(kind, target, dice.randint(0, latest)))
     bystanders = dice.sample(BYSTANDERS, dice.randint(0, MOST_BYSTANDERS))
     return Schedule(
-        seed, tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(bystanders), dice.choice(RELOADED)
+        seed, tuple(sorted(strikes, key=lambda strike: strike.at)), tuple(bystanders), dice.choice(RELOADED), fault
     )

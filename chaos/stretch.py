@@ -8,13 +8,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from chaos import faults, invariants
-from chaos.datasets import DAGS, ORDERS
-from chaos.faults import Felt
+from chaos import backup, faults, invariants
+from chaos.datasets import DAGS, ORDERS, ORDERS_DAG
+from chaos.felt import Felt
 from chaos.invariants import Finding, Stretch
 from chaos.platform import Platform, Stuck
 from chaos.reader import Reader
-from chaos.schedule import Schedule
+from chaos.schedule import RESTORE, Schedule
 from highwater import alerts, stages, warehouse
 
 MOST_NUDGES = 3
@@ -37,6 +37,7 @@ class Result:
 
     seed: int
     schedule: str
+    fault: str | None
     strikes: list[Struck]
     windows: int
     attempts: int
@@ -66,9 +67,11 @@ def play(platform: Platform, schedule: Schedule) -> Result:
         int(platform.value("SELECT coalesce(max(incident_id), 0) FROM ops.incidents")),
         taken_before=len(platform.hook.ids),
     )
-    result = Result(schedule.seed, str(schedule), [], 0, 0, 0, 0.0, 0, [], [])
+    result = Result(schedule.seed, str(schedule), schedule.fault, [], 0, 0, 0, 0.0, 0, [], [])
     felt, fell = Felt(), len(platform.airflow.fell)
     try:
+        if any(wanted.kind == RESTORE for wanted in schedule.strikes):
+            felt.backup = backup.take(platform.home)
         with Reader(schedule.begin) as marks.reads:
             platform.move(schedule.end)
             _begin_bystanders(platform, schedule)
@@ -90,6 +93,7 @@ def play(platform: Platform, schedule: Schedule) -> Result:
             len(schedule.strikes),
             felt.senders_killed,
         )
+        marks.restored_to = platform.restored.since if platform.restored else None
         result.findings = invariants.check(marks)
         with warehouse.session("postgres") as cursor:
             result.windows = len(invariants.worked_on(cursor, marks))
@@ -123,10 +127,9 @@ def settle(platform: Platform, schedule: Schedule) -> int:
         behind = platform.rows(
             "SELECT FROM control.sources WHERE dataset = %s AND full_run_wanted IS NOT NULL", (ORDERS,)
         )
+        follows = _follows_restore(platform)
         late = [
-            dag
-            for dag, loaded in DAGS.items()
-            if gaps & set(loaded) or (dag == "incremental_data_processing" and behind)
+            dag for dag, loaded in DAGS.items() if gaps & set(loaded) or (dag == ORDERS_DAG and (behind or not follows))
         ]
         if not late:
             return nudge
@@ -144,8 +147,21 @@ def _next_run(platform: Platform, schedule: Schedule, dag: str, missing: list[st
         platform.trigger(dag, day + timedelta(minutes=number + 1))
     elif dag == "historical_sales_migration":
         _reload(platform, schedule, missing[0], "missing", days=7)
+    elif dag == ORDERS_DAG and number and not _follows_restore(platform):
+        # More than half of the orders may be gone with a restore: who made it says that they are.
+        platform.trigger(dag, conf={"accept": True})
     else:
         platform.trigger(dag)
+
+
+def _follows_restore(platform: Platform) -> bool:
+    """Whether a run that loads orders has begun since the latest restore of a source, and has landed."""
+    landed = (
+        "SELECT FROM ops.attempts AS d INNER JOIN ops.attempts AS u USING (dataset, run_id) WHERE d.dataset = %s"
+        " AND d.stage = 'determine_mode' AND d.attempt_id > %s AND u.stage = 'update_checkpoint'"
+        " AND u.state = 'succeeded' AND u.attempt_id > d.attempt_id"
+    )
+    return platform.restored is None or bool(platform.rows(landed, (ORDERS, platform.restored.attempt)))
 
 
 def _begin_bystanders(platform: Platform, schedule: Schedule) -> None:

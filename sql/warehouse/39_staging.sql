@@ -70,6 +70,7 @@ $$;
 -- Makes a table of a set with columns of built-in types for the loader to fill; one that is there is replaced.
 CREATE OR REPLACE FUNCTION ops.new_set_table(p_set text, p_part text, p_columns text[], p_types regtype[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET default_tablespace = '' SET default_table_access_method = 'heap'
 AS $$
 DECLARE
     strange text;
@@ -114,6 +115,7 @@ CREATE OR REPLACE FUNCTION ops.begin_cleaning(
     OUT has_landed boolean
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET default_tablespace = '' SET default_table_access_method = 'heap'
 AS $$
 DECLARE
     cleaning CONSTANT ops.staging_sets := ops.lock_set(p_set);
