@@ -59,7 +59,7 @@ def undisturbed(dataset: Dataset, window: Window) -> str:
         with source.cursor() as reader, target.cursor() as cursor:
             name = staging.new_set(cursor, dataset.name, window, ASIDE)
             staging.extract(reader, cursor, dataset.folder, name, window)
-            staging.clean(cursor, dataset.folder, name, dataset.name, window)
+            staging.clean(cursor, dataset.folder, name, window)
             cursor.execute("SELECT content_hash FROM ops.staging_sets WHERE set_name = %s", (name,))
             content = str(warehouse.fetch_value(cursor))
         target.rollback()
@@ -81,7 +81,7 @@ def differing_orders(restored_to: datetime | None = None) -> tuple[int, int]:
             everything = Window(config.days_before_anchor(3650), config.days_before_anchor(-3650))
             name = staging.new_set(cursor, ORDERS, everything, ASIDE)
             staging.fill(reader, cursor, f"{ORDERS_FOLDER}/xid_full.sql", {}, name)
-            staging.clean(cursor, ORDERS_FOLDER, name, ORDERS, everything)
+            staging.clean(cursor, ORDERS_FOLDER, name, everything)
             cursor.execute(
                 f"WITH wanted AS (SELECT * FROM staging.{name}_clean), found AS (SELECT * FROM sales.orders),"  # noqa: S608
                 " unequal AS ((TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted))"

@@ -167,7 +167,7 @@ def small_disk(platform: Platform) -> Iterator[None]:
         return
     try:
         platform.rows(f"CREATE TABLESPACE chaos_small LOCATION '{folder}'", role="postgres", database="postgres")
-        platform.rows("GRANT CREATE ON TABLESPACE chaos_small TO publisher, publisher", role="postgres")
+        platform.rows("GRANT CREATE ON TABLESPACE chaos_small TO publisher", role="postgres")
         yield
     finally:
         _unmount_later(folder)

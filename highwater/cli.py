@@ -23,6 +23,7 @@ from highwater import (
     cli_recovery,
     cli_rollback,
     cli_sources,
+    cli_verify,
     credentials,
     metadata,
     settings,
@@ -42,6 +43,7 @@ app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
 app.command()(cli_rollback.rollback)
+app.command()(cli_verify.verify)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

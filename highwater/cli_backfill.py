@@ -225,8 +225,8 @@ def _request(  # noqa: PLR0917 - as typer gives them
     given = [name for name in weekdays.replace(",", " ").split() if name]
     return Request(
         dataset=dataset,
-        from_time=_moment(from_, "--from", end=False),
-        to_time=_moment(to, "--to", end=True),
+        from_time=moment(from_, "--from", end=False),
+        to_time=moment(to, "--to", end=True),
         which=which,
         excluded_dates=[_day(text, "--exclude") for each in exclude for text in each.split(",")],
         weekdays=weekdays_of(given) if weekdays else None,
@@ -235,18 +235,18 @@ def _request(  # noqa: PLR0917 - as typer gives them
     )
 
 
-def _moment(text: str, option: str, *, end: bool) -> datetime:
+def moment(text: str, option: str, *, end: bool) -> datetime:
     """A day is its start, or its end where the last one is meant; a moment is what it is."""
     try:
         day = date.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.fromisoformat(text)
+            given = datetime.fromisoformat(text)
         except ValueError:
             raise ConfigurationError(
                 f"{option} {text!r} is none: a day looks like 2026-10-24, a moment like 2026-10-24T06:00 (UTC)"
             ) from None
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
     return backfill.day_end(day) if end else backfill.day_start(day)
 
 

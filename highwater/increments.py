@@ -175,7 +175,7 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
     from highwater import quality
 
     with warehouse.session("loader") as cursor:
-        cleaned = staging.clean(cursor, increment.folder, changes.name, increment.dataset, changes.window)
+        cleaned = staging.clean(cursor, increment.folder, changes.name, changes.window)
         warehouse.run_file(
             cursor,
             "ops/usual_changes.sql",

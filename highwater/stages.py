@@ -58,7 +58,7 @@ def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Comp
 def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
     """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
     with warehouse.session("loader") as cursor:
-        cleaned = staging.clean(cursor, pipeline.folder, staged.name, pipeline.dataset, attempt.window)
+        cleaned = staging.clean(cursor, pipeline.folder, staged.name, attempt.window)
     attempt.rows = cleaned.rows_clean
     attempt.note = f"{cleaned.rows_rejected:,} rejected, {cleaned.rows_deduplicated:,} duplicates"
     return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)

@@ -85,7 +85,7 @@ def save(cursor: Cursor, query: str, staged: str, part: str) -> sql.Identifier:
     return made
 
 
-def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window) -> Cleaned:
+def clean(cursor: Cursor, folder: str, staged: str, window: Window) -> Cleaned:
     """Run ``sql/<folder>/clean.sql`` on a set: each row of ``raw`` becomes clean, rejected, or a copy of a clean one.
 
     The statement sees the rows as they came under the name ``raw`` and gives one row for each: the columns of the
@@ -98,12 +98,16 @@ def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window
         RefusedData: a row that it neither corrects nor refuses breaks a type or a constraint of the published table, or
             the rows do not add up.
     """
+    file = f"{folder}/clean.sql"
+    return clean_by(cursor, file, warehouse.bind(cursor, file, sources.bounds(window)), staged)
+
+
+def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
+    """As `clean`, by a statement whose parameters are bound; ``file`` is what it is called in errors."""
     with in_words():
         cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (staged,))
         shape = warehouse.fetch(cursor)
         cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(table(staged, "raw")))
-        file = f"{folder}/clean.sql"
-        query = warehouse.bind(cursor, file, sources.bounds(window))
         try:
             given = [name for name, _ in _described(cursor, query)]
             _refuse_strange_columns(file, given, shape)

@@ -34,7 +34,7 @@ def stage(dataset: str, wanted: Window) -> Staged:
             base = ledger.version(target, dataset, wanted)
             rows = staging.extract(reader, target, folder, name, wanted)
         with warehouse.session("loader") as target:
-            cleaned = staging.clean(target, folder, name, dataset, wanted)
+            cleaned = staging.clean(target, folder, name, wanted)
     staged = Staged(name, rows, base, "snapshot", complete.expected_rows)
     return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
 

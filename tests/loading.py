@@ -39,7 +39,7 @@ def stage(window: Window) -> Staged:
             base = ledger.version(target, DATASET, window)
             rows = staging.extract(reader, target, FOLDER, name, window)
         with warehouse.session("loader") as target:
-            cleaned = staging.clean(target, FOLDER, name, DATASET, window)
+            cleaned = staging.clean(target, FOLDER, name, window)
     staged = Staged(name, rows, base, "snapshot")
     return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
 

@@ -169,14 +169,11 @@ EXCEPTION WHEN check_violation OR not_null_violation THEN
 END;
 $$;
 
--- Refuses a table that is not wholly the publisher's own: another owner, a way to lose its rows, a right of somebody
+-- Why a table is not wholly the publisher's own, or null: another owner, a way to lose its rows, a right of somebody
 -- else's, an option, or anything in the catalogue that depends on it but its own columns, keys, indexes and types.
-CREATE OR REPLACE FUNCTION ops.assert_own_table(p_table regclass) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION ops.table_flaw(p_table regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    flaw text;
-BEGIN
     SELECT CASE
         WHEN c.relkind <> 'r' THEN 'it is no plain table'
         WHEN c.relowner <> 'publisher'::regrole THEN format('it belongs to %s', c.relowner::regrole)
@@ -210,8 +207,15 @@ BEGIN
             LIMIT 1
         )
     END
-    INTO flaw
-    FROM pg_class AS c WHERE c.oid = p_table;
+    FROM pg_class AS c WHERE c.oid = p_table
+$$;
+
+CREATE OR REPLACE FUNCTION ops.assert_own_table(p_table regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    flaw CONSTANT text := ops.table_flaw(p_table);
+BEGIN
     IF flaw IS NOT NULL THEN
         RAISE EXCEPTION 'table % is refused: %', p_table, flaw USING ERRCODE = 'HW005';
     END IF;

@@ -1,0 +1,82 @@
+"""``highwater verify``: compare what is published with what the ledger says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from highwater import alerts
+from highwater import verify as verifying
+from highwater.cli_backfill import moment
+from highwater.errors import ConfigurationError
+from highwater.verify import Looked
+
+out = Console()
+err = Console(stderr=True)
+DIFFERENT = 1
+
+
+def verify(
+    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; all if not given.")] = None,
+    from_: Annotated[str, typer.Option("--from", help="The first day, or moment (UTC), of the windows.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", help="The last day, which is included, or the moment to stop before.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs.
+
+    A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
+    """
+    start, end = (moment(from_, "--from", end=False) if from_ else None), (moment(to, "--to", end=True) if to else None)
+    if start is not None and end is not None and end <= start:
+        raise ConfigurationError(f"invalid --to {to!r}: expected a day that is not before --from {from_!r}")
+    windows = verifying.landed(dataset, start, end)
+    comparing = verifying.look("analyst", windows)
+    looked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
+    unaccounted = verifying.unaccounted(dataset)
+    alerts.look()
+    different = [each for each in looked if each.problem]
+    if as_json:
+        typer.echo(json.dumps(_as_json(looked, unaccounted), indent=2))
+    else:
+        if different or unaccounted:
+            out.print(_draw(different, unaccounted))
+        out.print(
+            f"{len(looked)} landed windows compared with the ledger, {len(different)} differ"
+            + (f"; {len(unaccounted)} partitions are of no landed window" if unaccounted else ""),
+            soft_wrap=True,
+            highlight=False,
+        )
+        if different:
+            out.print("load them again: highwater backfill run DATASET --which all --from … --to … --reason …")
+    if different or unaccounted:
+        raise typer.Exit(DIFFERENT)
+
+
+def _draw(different: list[Looked], unaccounted: list[tuple[str, str]]) -> Table:
+    table = Table()
+    for heading in ("dataset", "window", "what differs"):
+        table.add_column(heading, overflow="fold")
+    for each in different:
+        table.add_row(each.dataset, str(each.window), each.problem)
+    for dataset, partition in unaccounted:
+        table.add_row(dataset, "", f"partition {partition} is of no landed window")
+    return table
+
+
+def _as_json(looked: list[Looked], unaccounted: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "compared": len(looked),
+        "differences": [
+            {"dataset": each.dataset, "window": str(each.window), "problem": each.problem}
+            for each in looked
+            if each.problem
+        ],
+        "unaccounted_partitions": [{"dataset": dataset, "partition": name} for dataset, name in unaccounted],
+    }

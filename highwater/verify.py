@@ -1,0 +1,87 @@
+"""Is what the ledger says still there? Compares published content with the ledger, a window at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from time import perf_counter
+
+from highwater import ledger, warehouse
+from highwater.publish import in_words
+from highwater.windows import Window
+
+log = logging.getLogger(__name__)
+
+NIGHTS = 7
+"""In how many nightly looks everything that landed is compared once."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A landed window that was compared with its ledger row; ``problem`` says what differs, None: nothing does."""
+
+    dataset: str
+    window: Window
+    problem: str | None
+
+
+def landed(
+    dataset: str | None = None, start: datetime | None = None, end: datetime | None = None
+) -> list[tuple[str, Window]]:
+    """The landed windows that overlap ``[start, end)`` (UTC), those that were compared longest ago first.
+
+    A dataset that is loaded by its changes is compared as a whole: its newest window stands for it.
+
+    Raises:
+        ConfigurationError: there is no such dataset; lists those there are.
+    """
+    with warehouse.session("analyst") as cursor:
+        if dataset is not None:
+            ledger.grid(cursor, dataset)
+        warehouse.run_file(cursor, "ops/landed_windows.sql", {"dataset": dataset, "start": start, "end": end})
+        return [(row.dataset, Window(row.window_start, row.window_end)) for row in warehouse.fetch_all(cursor)]
+
+
+def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
+    """Compare these windows with the ledger, one after the other, each in a transaction of its own, as that role."""
+    for dataset, window in windows:
+        with in_words(), warehouse.session(role) as cursor:
+            cursor.execute("SELECT ops.verify_window(%s, %s)", (dataset, ledger.as_range(window)))
+            yield Looked(dataset, window, warehouse.fetch_value(cursor))
+
+
+def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
+    """The partitions that no landed window accounts for, each with its dataset."""
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(
+            "SELECT d.dataset, p FROM control.datasets AS d"
+            " CROSS JOIN LATERAL ops.unaccounted_partitions(d.dataset) AS p"
+            " WHERE %(dataset)s::text IS NULL OR d.dataset = %(dataset)s ORDER BY 1, 2",
+            {"dataset": dataset},
+        )
+        return [(row.dataset, row.p) for row in warehouse.fetch_all(cursor)]
+
+
+def nightly_share(within: timedelta) -> list[Looked]:
+    """Compare the seventh of all that landed which was compared longest ago; returns what differs.
+
+    Args:
+        within: for how long at most; what is left is the first of the next night.
+    """
+    windows = landed()
+    share = windows[: ceil(len(windows) / NIGHTS)]
+    begun, different, done = perf_counter(), [], 0
+    for looked in look("loader", share):
+        done += 1
+        if looked.problem:
+            log.warning("%s %s: %s", looked.dataset, looked.window, looked.problem)
+            different.append(looked)
+        if perf_counter() - begun > within.total_seconds():
+            break
+    log.info("%d of %d landed windows compared with the ledger, %d differ", done, len(windows), len(different))
+    if done < len(share):
+        log.warning("the time of %s was over: %d windows of this night's share are left", within, len(share) - done)
+    return different

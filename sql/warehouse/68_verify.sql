@@ -1,0 +1,163 @@
+-- Is what the ledger says still there? Content is counted and hashed again and compared with the ledger; what was found
+-- is kept, and a difference is an incident. Run as publisher; again is harmless.
+
+-- One row a window of the ledger that was looked at: the newest look. Of a dataset that is loaded by its changes one row,
+-- for all that has landed.
+CREATE TABLE IF NOT EXISTS ops.content_checks (
+    dataset text NOT NULL REFERENCES control.datasets ON DELETE CASCADE,
+    window_range tstzrange NOT NULL,
+    landed_at timestamptz NOT NULL,
+    checked_at timestamptz NOT NULL,
+    problem text,
+    PRIMARY KEY (dataset, window_range)
+);
+
+COMMENT ON TABLE ops.content_checks IS 'The newest comparison of published content with the ledger, by window';
+COMMENT ON COLUMN ops.content_checks.landed_at IS 'Which version was compared: when it landed';
+COMMENT ON COLUMN ops.content_checks.problem IS 'What differs; null: nothing does';
+
+-- What of a landed window is not as its ledger row says; null where all is.
+CREATE OR REPLACE FUNCTION ops.content_difference(p_landed ops.window_ledger) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    published regclass;
+    standing regclass;
+    held record;
+    quarantined bigint;
+BEGIN
+    SELECT to_regclass(d.published_table) INTO published FROM control.datasets AS d WHERE d.dataset = p_landed.dataset;
+    standing := ops.partition_of(published, p_landed.window_range);
+    IF standing IS NULL THEN
+        RETURN format('%s rows have landed, but their partition is gone', p_landed.rows_published);
+    END IF;
+    SELECT c.row_count, c.content_hash INTO held
+    FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(standing, s.hashed_columns) AS c
+    WHERE s.shape_id = p_landed.shape_id;
+    SELECT count(*) INTO quarantined
+    FROM quarantine.rejected_rows AS q
+    WHERE q.dataset = p_landed.dataset AND q.window_range = p_landed.window_range;
+    RETURN CASE
+        WHEN held.row_count IS NULL THEN format('%s lacks a column that the window was landed with', standing)
+        WHEN held.row_count <> p_landed.rows_published
+            THEN format('%s rows have landed, %s are in %s', p_landed.rows_published, held.row_count, standing)
+        WHEN held.content_hash <> p_landed.content_hash
+            THEN format('the %s rows in %s are not those that landed', held.row_count, standing)
+        WHEN quarantined <> p_landed.rows_quarantined
+            THEN format('%s rows were quarantined, %s are in quarantine', p_landed.rows_quarantined, quarantined)
+        ELSE format('%s is not safe: ', standing) || ops.table_flaw(standing)
+    END;
+END;
+$$;
+
+-- What of a dataset that is loaded by its changes is not as its checkpoint says; null where all is, or where the checkpoint
+-- is of a time before content was kept.
+CREATE OR REPLACE FUNCTION ops.merged_difference(p_dataset text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held record;
+BEGIN
+    SELECT * INTO held FROM ops.verify_merged(p_dataset);
+    RETURN CASE
+        WHEN held.rows_expected IS NULL THEN NULL
+        WHEN held.rows_found IS NULL THEN 'the table lacks a column that its rows were merged with'
+        WHEN held.rows_found <> held.rows_expected
+            THEN format('%s rows were merged so far, %s are in the table', held.rows_expected, held.rows_found)
+        WHEN held.hash_found <> held.hash_expected
+            THEN format('the %s rows in the table are not those that were merged', held.rows_found)
+    END;
+END;
+$$;
+
+-- Compares a landed window with its ledger row, a dataset that is loaded by its changes as a whole, and keeps what was
+-- found; returns it, null where nothing differs. A version that is replaced meanwhile is looked at again.
+CREATE OR REPLACE FUNCTION ops.verify_window(p_dataset text, p_window tstzrange) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    landed ops.window_ledger;
+    problem text;
+    of_changes boolean;
+BEGIN
+    SELECT d.grid = 'watermark' INTO of_changes FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    LOOP
+        SELECT * INTO landed FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
+        IF NOT found THEN
+            RAISE EXCEPTION '% % has not landed: there is nothing to verify', p_dataset, p_window USING ERRCODE = 'HW008';
+        END IF;
+        problem := CASE WHEN of_changes THEN ops.merged_difference(p_dataset) ELSE ops.content_difference(landed) END;
+        EXIT WHEN problem IS NULL OR EXISTS (
+            SELECT FROM ops.window_ledger AS l
+            WHERE l.dataset = p_dataset AND l.window_range = p_window AND l.landed_at = landed.landed_at
+                AND l.staged_as = landed.staged_as
+        );
+    END LOOP;
+    DELETE FROM ops.content_checks AS c WHERE of_changes AND c.dataset = p_dataset AND c.window_range <> p_window;
+    INSERT INTO ops.content_checks AS c (dataset, window_range, landed_at, checked_at, problem)
+    VALUES (p_dataset, p_window, landed.landed_at, ops.clock(), problem)
+    ON CONFLICT (dataset, window_range) DO UPDATE
+    SET landed_at = excluded.landed_at, checked_at = excluded.checked_at, problem = excluded.problem;
+    RETURN problem;
+END;
+$$;
+
+-- Partitions of a dataset's table that no landed window accounts for.
+CREATE OR REPLACE FUNCTION ops.unaccounted_partitions(p_dataset text) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+SET datestyle = 'ISO, YMD'
+AS $$
+DECLARE
+    published regclass;
+    key_type text;
+BEGIN
+    SELECT p.partrelid, format_type(a.atttypid, a.atttypmod) INTO published, key_type
+    FROM control.datasets AS d
+    INNER JOIN pg_partitioned_table AS p ON to_regclass(d.published_table) = p.partrelid
+    INNER JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
+    WHERE d.dataset = p_dataset AND d.grid = 'fixed';
+    IF found THEN
+        RETURN QUERY EXECUTE format(
+            $query$
+                SELECT c.oid::regclass::text
+                FROM pg_inherits AS i JOIN pg_class AS c ON i.inhrelid = c.oid
+                WHERE i.inhparent = %1$s::regclass AND NOT EXISTS (
+                    SELECT FROM ops.window_ledger AS l
+                    WHERE l.dataset = %2$L AND pg_get_expr(c.relpartbound, c.oid) = format(
+                        'FOR VALUES FROM (%%L) TO (%%L)', lower(l.window_range)::%3$s::text,
+                        upper(l.window_range)::%3$s::text
+                    )
+                )
+                ORDER BY 1
+            $query$, published::oid, p_dataset, key_type
+        );
+    END IF;
+END;
+$$;
+
+INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
+VALUES
+(
+    'content differs', '1 hour', FALSE,
+    'What is published is not what landed: ops.content_checks says what differs. Load the windows again: '
+    'highwater backfill run.'
+)
+ON CONFLICT (kind) DO UPDATE
+    SET needs_person = excluded.needs_person, advice = excluded.advice
+    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
+
+-- One row per landed window whose content differs, until another version has landed or a later look finds it as it was.
+CREATE OR REPLACE VIEW ops.content_troubles AS
+SELECT
+    'content differs' AS kind,
+    c.dataset AS subject,
+    c.dataset,
+    c.checked_at AS since,
+    tstzmultirange(c.window_range) AS window_ranges
+FROM ops.content_checks AS c
+INNER JOIN ops.window_ledger AS l USING (dataset, window_range)
+WHERE c.problem IS NOT NULL AND c.landed_at = l.landed_at;
+
+REVOKE EXECUTE ON FUNCTION ops.verify_window, ops.unaccounted_partitions FROM public;
+GRANT EXECUTE ON FUNCTION ops.verify_window, ops.unaccounted_partitions TO loader, analyst;
+GRANT SELECT ON ops.content_checks, ops.content_troubles TO loader, analyst;
