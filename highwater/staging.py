@@ -112,7 +112,7 @@ def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
             given = [name for name, _ in _described(cursor, query)]
             _refuse_strange_columns(file, given, shape)
             cursor.execute(_sorting(query, staged, given, shape))
-        except psycopg2.ProgrammingError as error:
+        except (psycopg2.ProgrammingError, psycopg2.NotSupportedError) as error:
             raise ConfigurationError(f"sql/{file} does not fit: {str(error).strip()}") from error
         except (psycopg2.DataError, psycopg2.IntegrityError) as error:
             raise RefusedData(f"sql/{file} lets a row through that cannot be: {str(error).strip()}") from error

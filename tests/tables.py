@@ -33,11 +33,11 @@ def admin(*statements: str) -> None:
 def defined(dataset: str, columns: str = COLUMNS, *, table: str = "", step: str = "1 day") -> Iterator[str]:
     """A dataset with a published table ``(columns, key)`` of its own for the length of the block; gives the table.
 
-    A definition that ends with a parenthesis or names its partitioning is taken whole.
+    A definition that closes the table's parenthesis is taken whole.
     """
     name = table or f"sales.{dataset}"
     schema, plain = name.split(".")
-    whole = columns if "PARTITION" in columns or columns.endswith(")") else f"{columns}, {KEYED}"
+    whole = columns if columns.count(")") > columns.count("(") else f"{columns}, {KEYED}"
     with warehouse.session("postgres") as cursor:
         cursor.execute("SET LOCAL ROLE publisher")
         cursor.execute(f"CREATE TABLE {sql.Identifier(schema, plain).as_string(cursor)} ({whole}")

@@ -1,0 +1,205 @@
+"""Comparing what is published with what the ledger says of it: by command, by night, and as an incident."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import shopping
+from loading import partition
+from tables import RUN, admin, defined, land, window
+from typer.testing import CliRunner, Result
+
+from highwater import alerts, verify, warehouse
+from highwater.cli import app
+from highwater.errors import ConfigurationError
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+
+
+def shell(*words: str) -> Result:
+    return CliRunner().invoke(app, ["verify", *words])
+
+
+def change(statement: str) -> None:
+    """By hand, as the admin."""
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(statement)
+
+
+def open_incidents() -> list[tuple[str, str]]:
+    alerts.look()
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(
+            "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL AND kind = 'content differs' ORDER BY 2"
+        )
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+@pytest.fixture
+def table() -> Iterator[str]:
+    with defined("checked", "id bigint NOT NULL, at timestamptz NOT NULL, x integer DEFAULT 1") as name:
+        for number in range(3):
+            land("checked", window(number))
+        yield name
+
+
+DAMAGE = {
+    "a row is gone": ("DELETE FROM {t} WHERE id = 1", "5 rows have landed, 4 are in sales.checked_"),
+    "a row is another": (
+        "UPDATE {t} SET x = 2 WHERE id = 1",
+        "the 5 rows in sales.checked_.* are not those that landed",
+    ),
+    "a row is twice": (
+        "ALTER TABLE {t} DROP CONSTRAINT {pkey}; INSERT INTO {t} SELECT * FROM {t} WHERE id = 1",
+        "5 rows have landed, 6 are in",
+    ),
+    "the partition is gone": ("DROP TABLE {t}", "5 rows have landed, but their partition is gone"),
+    "a crash would empty it": ("ALTER TABLE {t} SET UNLOGGED", "is not safe: it does not survive a crash"),
+    "others may write": ("GRANT DELETE ON {t} TO loader", "is not safe: somebody else has rights on it"),
+    "one column may be read": ("GRANT SELECT (id) ON {t} TO PUBLIC", "is not safe: somebody else has rights on it"),
+    "it is another's": ("ALTER TABLE {t} OWNER TO postgres", "is not safe: it belongs to postgres"),
+    "it is never cleaned": ("ALTER TABLE {t} SET (autovacuum_enabled = false)", "is not safe: it has options"),
+    "its statistics run code": ("CREATE STATISTICS sales.s ON (x + 1), id FROM {t}", "is not safe: statistics object"),
+    "a view reads it": ("CREATE VIEW sales.v AS SELECT * FROM {t}", "is not safe: rule _RETURN on view sales.v"),
+    "quarantine is another": (
+        "INSERT INTO quarantine.rejected_rows SELECT 'checked', window_range, 'r', '{{}}', 'r', now()"
+        " FROM ops.window_ledger WHERE lower(window_range) = '2026-10-02'",
+        "0 rows were quarantined, 1 are in quarantine",
+    ),
+    "the ledger is another": (
+        "UPDATE ops.window_ledger SET content_hash = 'x' WHERE lower(window_range) = '2026-10-02'",
+        "are not those that landed",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_damage_is_found_told_and_over_once_the_window_is_loaded_again(table: str, damage: str) -> None:
+    statement, said = DAMAGE[damage]
+    assert shell("checked").exit_code == 0
+    hurt = partition("checked", window(1))
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'p'", (hurt,))
+        key = warehouse.fetch_value(cursor)
+    if "{pkey}" in statement:
+        statement = statement.replace(
+            "ALTER TABLE {t}", f"ALTER TABLE {table} DROP CONSTRAINT checked_pkey; SELECT 1 --"
+        )
+    change(statement.replace("SELECT 1 -- DROP CONSTRAINT {pkey}", "SELECT 1").format(t=hurt, pkey=key))
+    answer = shell("checked", "--json")
+    assert answer.exit_code == 1
+    (found,) = json.loads(answer.stdout)["differences"]
+    import re
+
+    assert found["dataset"] == "checked" and found["window"] == str(window(1))
+    assert re.search(said, found["problem"]), found
+    assert open_incidents() == [("content differs", "checked")]
+
+
+def test_a_reload_puts_it_right(table: str) -> None:
+    change(f"DELETE FROM {table} WHERE id = 1")
+    assert shell("checked", "--from", "2026-10-02", "--to", "2026-10-02").exit_code == 1
+    assert open_incidents() == [("content differs", "checked")]
+    assert land("checked", window(1)).version == 2
+    assert shell("checked", "--from", "2026-10-02", "--to", "2026-10-02").exit_code == 0
+    assert open_incidents() == []
+    assert shell("checked").exit_code == 1, "the two other days still lack a row"
+
+
+def test_a_reload_of_the_same_content_replaces_a_partition_that_is_gone(table: str) -> None:
+    """A hash is compared with what is there, not with what the ledger says of it."""
+    change(f"DROP TABLE {partition('checked', window(1))}")
+    assert land("checked", window(1)).outcome == "published"
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        assert warehouse.fetch_value(cursor) == 15
+    assert shell("checked").exit_code == 0
+
+
+def test_a_partition_of_no_landed_window_is_named(table: str) -> None:
+    admin(f"CREATE TABLE sales.by_hand PARTITION OF {table} FOR VALUES FROM ('2026-11-05') TO ('2026-11-06')")
+    answer = shell("checked")
+    assert answer.exit_code == 1
+    assert "partition sales.by_hand is of no landed window" in answer.stdout
+
+
+def test_what_is_asked_wrongly() -> None:
+    for words, said in (
+        (("nothing",), "dataset 'nothing' has no row in control.datasets"),
+        (("--from", "2026-13-01"), "--from '2026-13-01'"),
+        (("--from", "2026-10-05", "--to", "2026-10-04"), "invalid --to '2026-10-04'"),
+    ):
+        answer = shell(*words)
+        assert isinstance(answer.exception, ConfigurationError)
+        assert said in str(answer.exception)
+
+
+def test_orders_are_compared_as_a_whole(small_shop: Callable[[str], int]) -> None:
+    shopping.land()
+    small_shop(
+        "UPDATE shop.orders SET amount = amount + 1 WHERE order_id < 10; DELETE FROM shop.orders WHERE order_id = 20"
+    )
+    shopping.land("b")
+    assert shell("orders").exit_code == 0
+    change("UPDATE sales.orders SET amount = amount + 1 WHERE order_id = 77")
+    answer = shell("orders", "--json")
+    assert "the 300 rows in the table are not those that were merged" in answer.stdout
+    assert open_incidents() == [("content differs", "orders")]
+    change("DELETE FROM sales.orders WHERE order_id = 77")
+    assert "300 rows were merged so far, 299 are in the table" in shell("orders", "--json").stdout
+
+
+class TestByNight:
+    def test_everything_is_compared_within_a_week(
+        self, airflow: Callable[..., Any], later: Callable[[timedelta], None], table: str
+    ) -> None:
+        for number in range(3, 20):
+            land("checked", window(number))
+        change(f"DELETE FROM {table} WHERE id = 1 AND at = '2026-10-19'")
+        from highwater import clock
+
+        noon = clock.now()
+        for night in range(verify.NIGHTS):
+            later(timedelta(days=night))
+            assert str(airflow("content_check", noon + timedelta(days=night)).state) == "success"
+        with warehouse.session("analyst") as cursor:
+            cursor.execute(
+                "SELECT count(*), count(problem), count(DISTINCT checked_at) FROM ops.content_checks WHERE dataset = 'checked'"
+            )
+            assert tuple(cursor.fetchone() or ()) == (20, 1, verify.NIGHTS)
+        assert open_incidents() == [("content differs", "checked")]
+
+    def test_what_is_left_of_a_night_is_the_first_of_the_next(self, table: str) -> None:
+        for number in range(3, 15):
+            land("checked", window(number))
+        assert verify.nightly_share(timedelta(0)) == []
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT count(*) FROM ops.content_checks")
+            assert warehouse.fetch_value(cursor) == 1
+
+
+def test_a_publication_meanwhile_is_no_difference(table: str) -> None:
+    """The version that is compared is replaced while it is read."""
+    assert RUN.dag_id == "test"
+    import threading
+
+    stop = threading.Event()
+
+    def reload() -> None:
+        count = 5
+        while not stop.is_set():
+            count = 11 - count
+            land("checked", window(0), count)
+
+    reloading = threading.Thread(target=reload)
+    reloading.start()
+    try:
+        found = [each.problem for _ in range(10) for each in verify.look("analyst", [("checked", window(0))])]
+    finally:
+        stop.set()
+        reloading.join()
+    assert found == [None] * 10
