@@ -213,7 +213,7 @@ AS $$
 DECLARE
     found ops.source_reliability;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('check of ' || p_source, 0));
+    PERFORM ops.take_turn('check of ' || p_source);
     INSERT INTO ops.source_checks (
         source, window_range, checked_at, reachable, latency_seconds, complete, error, dag_id, run_id, try_number
     )

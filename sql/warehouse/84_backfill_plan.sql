@@ -303,7 +303,7 @@ BEGIN
     new.state := 'requested';
     new.requested_at := ops.clock();
     -- Two at once over the same windows take turns, so that the second sees the first.
-    PERFORM pg_advisory_xact_lock(18810, hashtext(new.dataset));
+    PERFORM ops.take_turn('backfills of ' || new.dataset);
     RETURN new;
 END;
 $$;
