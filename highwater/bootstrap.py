@@ -33,6 +33,7 @@ from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+
 def run() -> None:
     """Make what is missing and change what is old; run twice it changes nothing. It never drops data.
 
@@ -187,7 +188,7 @@ def _sources(admin: Connection) -> None:
         roles.close_public(cursor)
         roles.own_schema(cursor, "gate")
         _run_folder(cursor, "gate")
-    with closing(warehouse.connect("simulator", settings.get().sources_database)) as link, link, link.cursor() as cursor:
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
         _run_folder(cursor, "sources")
 
 
@@ -215,7 +216,7 @@ def _one_at_a_time() -> Iterator[None]:
                 cursor.execute("SELECT FROM setup.turn FOR UPDATE")
             except LockNotAvailable:
                 raise ConfigurationError(
-                    f"another start has been at work on this warehouse for {TURN_COMES_WITHIN}: try again when it is done"
+                    f"another start has been at work for {TURN_COMES_WITHIN}: try again when it is done"
                 ) from None
             yield
 

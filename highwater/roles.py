@@ -92,7 +92,7 @@ def grant_memberships(cursor: Cursor) -> None:
                     *(sql.Identifier(name) for name in (found.role, found.member, found.grantor))
                 )
             )
-            log.warning("role %s is no member of %s any more: %s had made it one", found.member, found.role, found.grantor)
+            log.warning("role %s is no member of %s any more; %s made it one", found.member, found.role, found.grantor)
     for role, member in sorted(MEMBERSHIPS - {(found.role, found.member) for found in there}):
         cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
     for role in (PUBLISHER, "simulator", *credentials.SOURCE_READERS):
@@ -107,7 +107,9 @@ def limit_connections(cursor: Cursor) -> None:
     )
     there = warehouse.fetch_value(cursor)
     limits = {role: max(FEWEST_CONNECTIONS, there * share // 100) for role, share in PERCENT_OF_CONNECTIONS.items()}
-    cursor.execute("SELECT rolname, rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = ANY(%s::name[])", (list(limits),))
+    cursor.execute(
+        "SELECT rolname, rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = ANY(%s::name[])", (list(limits),)
+    )
     for role, limit in warehouse.fetch_all(cursor):
         if limit != limits[role]:
             cursor.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT %s").format(sql.Identifier(role)), (limits[role],))
@@ -207,8 +209,9 @@ def session_of_publisher(admin: Connection) -> Iterator[Connection]:
         with closing(link):
             yield link
     except psycopg2.OperationalError as error:
+        said = str(error).strip().splitlines()[-1]
         raise ConfigurationError(
-            f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {str(error).strip().splitlines()[-1]}: "
+            f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {said}: "
             "allow it in pg_hba.conf as you allow loader"
         ) from None
     finally:
@@ -265,9 +268,7 @@ def _reset_role(cursor: Cursor, role: str, wanted: Mapping[str, str]) -> None:
     name = sql.Identifier(role)
     for database, config in found.items():
         if database is not None:
-            cursor.execute(
-                sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(name, sql.Identifier(database))
-            )
+            cursor.execute(sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(name, sql.Identifier(database)))
             log.warning("role %s had settings in database %s, which are gone: %s", role, database, ", ".join(config))
     own = found.get(None, ())
     if sorted(own) == sorted(f"{setting}={value}" for setting, value in wanted.items()):

@@ -129,10 +129,7 @@ def open_session(
 def pin(link: Connection) -> None:
     """Make a session what sql/session/pin.sql says, outside any transaction; it may have none under way."""
     admin = link.info.parameter_status("is_superuser") == "on"
-    if link.server_version >= _KNOWS_TRANSACTION_TIMEOUT:
-        more = "SET transaction_timeout = 0;"
-    else:
-        more = ""
+    more = "SET transaction_timeout = 0;" if link.server_version >= _KNOWS_TRANSACTION_TIMEOUT else ""
     if admin:
         more += "SET session_replication_role = 'origin';"
     link.autocommit = True

@@ -50,14 +50,22 @@ def identify(planned: Plan | None = None) -> Changes:
 
 def prepare(planned: Plan | None = None) -> Changes:
     """Bring the changes into staging, clean and audit them."""
-    changes = identify(planned)
-    with ledger.attempt("orders", HOUR, "process_changes", run()):
-        return increments.process(ORDERS, changes, run())[0]
+    return process(identify(planned))
+
+
+def process(changes: Changes, by: str = "a") -> Changes:
+    """Clean and audit a set."""
+    with ledger.attempt("orders", HOUR, "process_changes", run(by)):
+        return increments.process(ORDERS, changes, run(by))[0]
 
 
 def land(by: str = "a", **asked: Any) -> Merged:
     """Everything up to the merge."""
-    changes = prepare(plan(**asked))
+    return merge(prepare(plan(**asked)), by)
+
+
+def merge(changes: Changes, by: str = "a") -> Merged:
+    """Merge a set that is prepared."""
     with ledger.attempt("orders", HOUR, "update_checkpoint", run(by)):
         return increments.land(ORDERS, changes, run(by), HOUR)
 

@@ -1,8 +1,8 @@
 -- Who is at work, and whose turn it is. Run as publisher; again is harmless.
 --
--- A claim lives exactly as long as the database session that took it, so that a kill -9 or a cut network ends it without
--- anyone cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can
--- fake a living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
+-- A claim lives exactly as long as the database session that took it: a kill -9 or a cut network ends it without anyone
+-- cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can fake a
+-- living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
 
 -- The claims that live: 18807 is "Hw" in ASCII.
 CREATE OR REPLACE VIEW ops.live_sessions AS

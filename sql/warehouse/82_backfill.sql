@@ -80,7 +80,8 @@ ALTER TABLE control.backfill_windows
 ADD COLUMN IF NOT EXISTS claim integer,
 ADD COLUMN IF NOT EXISTS backend_pid integer;
 
-COMMENT ON COLUMN control.backfill_windows.claim IS 'Of the session of the lane that has it in work; see ops.live_sessions';
+COMMENT ON COLUMN control.backfill_windows.claim IS
+'Of the session of the lane that has it in work; see ops.live_sessions';
 
 -- Windows that a live lane holds: it has them for as long as its session stands, so that a kill -9 lets go of them.
 CREATE OR REPLACE VIEW ops.live_claims AS

@@ -51,7 +51,7 @@ FOR EACH ROW EXECUTE FUNCTION control.record_rule('incident kind', 'kind');
 
 REVOKE EXECUTE ON FUNCTION control.record_rule FROM public;
 
--- The operator changes what is wanted, not whose it is: the name of a policy's dataset and who changed it are not theirs.
+-- The operator changes what is wanted, but not of which dataset a policy is, nor who changed it.
 REVOKE UPDATE ON control.catchup_policies FROM operator;
 GRANT UPDATE (
     enabled, max_age, max_windows, skip_weekdays, skip_closed_days, conditions, reason

@@ -17,7 +17,17 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import bootstrap, channel_simulation, clock, credentials, local_server, outages, roles, settings, warehouse
+from highwater import (
+    bootstrap,
+    channel_simulation,
+    clock,
+    credentials,
+    local_server,
+    outages,
+    roles,
+    settings,
+    warehouse,
+)
 from highwater.errors import ConfigurationError
 
 HOUR = timedelta(hours=1)
