@@ -17,6 +17,7 @@ SET array_nulls = ON;
 SET transform_null_equals = OFF;
 SET check_function_bodies = ON;
 SET row_security = ON;
+SET geqo = ON;
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_read_only = OFF;
 SET default_transaction_deferrable = OFF;
