@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def open_session(
     """A new session as `connect` describes it, on any server; ``more`` goes to libpq.
 
     Raises:
-        psycopg2.OperationalError: the server is away or refuses the login.
+        psycopg2.OperationalError: the server is away, or refuses the login.
         ConfigurationError: PGSERVICE is set, whose file may name another server.
     """
     if service := os.environ.get("PGSERVICE"):
@@ -116,29 +117,37 @@ def open_session(
             raise
         return link
 
+    if (host, port) in _know_transaction_timeout:
+        runtime["transaction_timeout"] = 0
     try:
-        return attempt()
+        link = attempt()
     except psycopg2.OperationalError as error:
-        # Only Postgres 17 and newer know this setting, so it is not told to all.
-        if "transaction timeout" not in str(error):
+        # A role may have set it to a millisecond. Only Postgres 17 and newer know it, so it is not told to all.
+        if "transaction_timeout" in runtime or not _SAYS_CUT_OFF.search(str(error)):
             raise
         runtime["transaction_timeout"] = 0
-        return attempt()
+        link = attempt()
+    if link.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
+        _know_transaction_timeout.add((host, port))
+    return link
+
+
+_FIRST_WITH_TRANSACTION_TIMEOUT = 170000
+_SAYS_CUT_OFF = re.compile("transaction timeout|server closed the connection")
+_know_transaction_timeout: set[tuple[str, int]] = set()
+"""Servers that are new enough."""
 
 
 def pin(link: Connection) -> None:
     """Make a session what sql/session/pin.sql says, outside any transaction; it may have none under way."""
     admin = link.info.parameter_status("is_superuser") == "on"
-    more = "SET transaction_timeout = 0;" if link.server_version >= _KNOWS_TRANSACTION_TIMEOUT else ""
+    more = "SET transaction_timeout = 0;" if link.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT else ""
     if admin:
         more += "SET session_replication_role = 'origin';"
     link.autocommit = True
     with link.cursor() as cursor:
         cursor.execute(more + _pin())
     link.autocommit = False
-
-
-_KNOWS_TRANSACTION_TIMEOUT = 170000
 
 
 @cache

@@ -30,7 +30,11 @@ def act(role: str, statement: str, parameters: Sequence[Any] | None = None, data
 
 
 def refused(
-    role: str, statement: str, parameters: Sequence[Any] | None = None, says: str = "permission denied|must be", database: str | None = None
+    role: str,
+    statement: str,
+    parameters: Sequence[Any] | None = None,
+    says: str = "permission denied|must be|not of this session|has no attempt",
+    database: str | None = None,
 ) -> None:
     """The server does not let the role do that."""
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match=says):

@@ -377,3 +377,5 @@ CREATE OR REPLACE TRIGGER write_backfill_windows AFTER INSERT ON control.backfil
 FOR EACH ROW EXECUTE FUNCTION control.write_backfill_windows();
 
 REVOKE EXECUTE ON FUNCTION control.take_backfill, control.write_backfill_windows, control.refuse_overlap FROM public;
+REVOKE EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill FROM public;
+GRANT EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill TO loader, analyst;

@@ -108,7 +108,9 @@ class TestStart:
     def test_a_schema_of_somebody_else_where_the_admin_keeps_things_is_refused(self) -> None:
         act("postgres", "ALTER SCHEMA setup OWNER TO publisher")
         try:
-            with pytest.raises(ConfigurationError, match="schema 'setup' in database 'warehouse' belongs to 'publisher'"):
+            with pytest.raises(
+                ConfigurationError, match="schema 'setup' in database 'warehouse' belongs to 'publisher'"
+            ):
                 start()
         finally:
             act("postgres", "ALTER SCHEMA setup OWNER TO postgres")
@@ -148,7 +150,9 @@ def test_no_login_is_a_member_of_another_but_the_operator_of_the_analyst() -> No
 
 
 def test_no_role_that_runs_tasks_owns_a_database() -> None:
-    owners = act("postgres", "SELECT datname, datdba::regrole::text FROM pg_database WHERE datdba <> 'postgres'::regrole")
+    owners = act(
+        "postgres", "SELECT datname, datdba::regrole::text FROM pg_database WHERE datdba <> 'postgres'::regrole"
+    )
     assert owners == [(settings.get().metadata_database, "airflow")]
 
 
@@ -185,7 +189,10 @@ def test_what_a_role_sets_for_itself_reaches_no_session_and_is_gone_after_a_star
             for place in (sql.SQL(""), where):
                 cursor.execute(
                     sql.SQL("ALTER ROLE {} {} SET {} TO {}").format(
-                        sql.Identifier(role), place, sql.Identifier(name), sql.SQL(value if name == "search_path" else repr(value))
+                        sql.Identifier(role),
+                        place,
+                        sql.Identifier(name),
+                        sql.SQL(value if name == "search_path" else repr(value)),
                     )
                 )
     with warehouse.keeping_links():
