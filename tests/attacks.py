@@ -45,8 +45,8 @@ def powers() -> list[str]:
     """Roles with powers of an admin, beside the admin."""
     found = act(
         "postgres",
-        "SELECT rolname FROM pg_roles WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)"
-        " AND rolname <> 'postgres' ORDER BY 1",
+        "SELECT rolname FROM pg_roles"
+        " WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) AND rolname <> 'postgres' ORDER BY 1",
     )
     return [row.rolname for row in found]
 

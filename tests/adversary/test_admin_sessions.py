@@ -1,4 +1,4 @@
-"""No start, and no session that Highwater opens, does what somebody else has set: in a role, a database, or around it."""
+"""No start and no session that Highwater opens does what somebody else has set: in a role, a database or around it."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ class TestClock:
     @pytest.mark.usefixtures("started_without_a_clock")
     @pytest.mark.parametrize("role", ["loader", "analyst", "operator", "postgres"])
     def test_nobody_moves_it_in_production(self, role: str) -> None:
-        ask = "SET highwater.now = '2099-01-01'; SELECT ops.clock() BETWEEN now() - interval '1 min' AND now() + interval '1 min'"
+        ask = "SET highwater.now = '2099-01-01'; SELECT abs(extract(EPOCH FROM ops.clock() - now())) < 60"
         assert act(role, ask) == [(True,)]
 
     @pytest.mark.parametrize("role", ["loader", "analyst", "operator"])

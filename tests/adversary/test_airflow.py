@@ -26,7 +26,6 @@ def test_it_gets_into_no_other_database_of_ours() -> None:
         "ALTER ROLE postgres IN DATABASE airflow SET search_path = public",
         "ALTER ROLE airflow SUPERUSER",
         "ALTER ROLE loader SET search_path = public",
-        "CREATE DATABASE mine",
         "CREATE ROLE mine",
         "SET ROLE loader",
         "SET ROLE publisher",
@@ -39,7 +38,8 @@ def test_it_changes_nothing_beyond_its_database(statement: str) -> None:
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         act(
             "airflow",
-            "CREATE FUNCTION public.mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';" + statement,
+            "CREATE OR REPLACE FUNCTION public.mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+            + statement,
         )
 
 
@@ -57,8 +57,12 @@ def test_what_it_sets_in_its_database_reaches_no_session_of_ours_and_is_gone_aft
             assert "nowhere" not in warehouse.fetch_value(cursor)
         link.close()
     start()
-    kept = act("postgres", "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'airflow'::regrole OR setdatabase ="
-                           " (SELECT oid FROM pg_database WHERE datname = %s)", (name,))  # fmt: skip
+    kept = act(
+        "postgres",
+        "SELECT s.setconfig FROM pg_db_role_setting AS s LEFT JOIN pg_database AS d ON d.oid = s.setdatabase"
+        " WHERE s.setrole = 'airflow'::regrole OR d.datname = %s",
+        (name,),
+    )
     assert [sorted(row[0]) for row in kept] == [["TimeZone=UTC", "idle_in_transaction_session_timeout=30s"]]
     assert powers() == []
 

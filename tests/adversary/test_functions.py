@@ -1,4 +1,4 @@
-"""What the catalogue says of every function and table: nothing runs with the publisher's rights that others can lead astray."""
+"""What the catalogue says of functions and tables: nothing runs with its owner's rights that others can lead astray."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def test_nothing_is_given_to_others_by_default() -> None:
 
 def test_there_is_no_event_trigger_no_cast_and_no_language_of_anybodys() -> None:
     for database in (settings.get().warehouse_database, settings.get().sources_database):
-        ours = "SELECT (SELECT count(*) FROM pg_event_trigger) AS a, (SELECT count(*) FROM pg_cast WHERE oid >= 16384) AS b"
+        ours = "SELECT (SELECT count(*) FROM pg_event_trigger) AS a"
+        ours += ", (SELECT count(*) FROM pg_cast WHERE oid >= 16384) AS b"
         assert act(
             "postgres", f"{ours}, (SELECT count(*) FROM pg_language WHERE oid >= 16384) AS c", database=database
         ) == [(0, 0, 0)]

@@ -48,7 +48,8 @@ def test_it_makes_nothing_and_changes_nothing_of_the_database(reader: str) -> No
 def test_it_locks_no_table_against_the_simulation(reader: str) -> None:
     tables = act(
         "postgres",
-        "SELECT oid::regclass::text AS name FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p')",
+        "SELECT oid::regclass::text AS name FROM pg_class"
+        " WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p')",
         (reader.removesuffix("_reader"),),
         settings.get().sources_database,
     )
