@@ -46,7 +46,8 @@ def powers() -> list[str]:
     found = act(
         "postgres",
         "SELECT rolname FROM pg_roles"
-        " WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) AND rolname <> 'postgres' ORDER BY 1",
+        " WHERE (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)"
+        " AND rolname <> 'postgres' ORDER BY 1",
     )
     return [row.rolname for row in found]
 

@@ -47,8 +47,8 @@ pytestmark = pytest.mark.usefixtures("platform")
 )
 def test_it_gets_no_further_than_its_schemas(statement: str) -> None:
     with pytest.raises((psycopg2.errors.InsufficientPrivilege, psycopg2.errors.UndefinedFile)):
-        act("simulator", "CREATE OR REPLACE FUNCTION legacy.mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-            + statement)  # fmt: skip
+        mine = "CREATE OR REPLACE FUNCTION legacy.mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        act("simulator", mine + statement)
     assert powers() == []
 
 
