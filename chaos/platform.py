@@ -66,7 +66,7 @@ MEASURES = {
 ANCHOR_AHEAD = timedelta(days=1)
 """The day after the first stretch is the anchor: then the histories, which begin before it, are short."""
 AIRFLOW_MAY_IDLE = "10s"
-"""As `bootstrap.AIRFLOW_MAY_IDLE`, but sooner."""
+"""As `roles.AIRFLOW_MAY_IDLE`, but sooner."""
 
 
 class Stuck(HighwaterError):
@@ -182,7 +182,7 @@ class Platform:
 
     def metadata(self, query: str, parameters: Sequence[Any] = ()) -> Any:
         """The rows a query gives in Airflow's metadata."""
-        return self.rows(query, parameters, "postgres", settings.get().metadata_database)
+        return self.rows(query, parameters, "airflow", settings.get().metadata_database)
 
     def wait(self, what: str, condition: Callable[[], Any], patience: float = PATIENCE, poll: float = CALM_POLL) -> Any:
         """Look until the condition holds, and return what it gave; components that died are started again.

@@ -116,7 +116,7 @@ def _send(cursor: Cursor) -> int:
     while _something_waits(cursor) and _take_turn(cursor):
         before = sent
         sent += _drain(cursor)
-        cursor.execute("SELECT pg_advisory_unlock(18808, 1)")
+        cursor.execute("SELECT ops.drop_lease('outbox')")
         if sent == before:
             break
     return sent
@@ -132,7 +132,7 @@ def _something_waits(cursor: Cursor) -> bool:
 
 def _take_turn(cursor: Cursor) -> bool:
     """Whether the outbox is ours now; the turn ends with the connection, so a killed sender blocks nobody."""
-    cursor.execute("SELECT pg_try_advisory_lock(18808, 1)")
+    cursor.execute("SELECT ops.take_lease('outbox')")
     return bool(warehouse.fetch_value(cursor))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.errors import DuplicateSchema, DuplicateTable, LockNotAvailable, UniqueViolation
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import encrypt_password
 
 from highwater import (
     airflow_files,
@@ -22,6 +23,7 @@ from highwater import (
     credentials,
     policy_file,
     policy_reader,
+    roles,
     settings,
     shop_simulation,
     simulation,
@@ -30,12 +32,6 @@ from highwater import (
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
-
-AIRFLOW_MAY_IDLE = "30s"
-"""A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
-hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
-
-WAREHOUSE_LOGINS = ("loader", "analyst", "operator", "simulator", *credentials.SOURCE_READERS)
 
 
 def run() -> None:
@@ -51,24 +47,20 @@ def run() -> None:
     with closing(_admin_of_metadata()) as link:
         link.autocommit = True
         with link.cursor() as cursor:
-            _login(cursor, "airflow")
-            cursor.execute("ALTER ROLE airflow SET idle_in_transaction_session_timeout = %s", (AIRFLOW_MAY_IDLE,))
-            _database(cursor, config.metadata_database, owner="airflow")
+            roles.prepare_login(cursor, "airflow", idle_in_transaction_session_timeout=roles.AIRFLOW_MAY_IDLE)
+            roles.prepare_database(cursor, config.metadata_database, owner="airflow")
     with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
-            for role in WAREHOUSE_LOGINS:
-                _login(cursor, role)
-            _publisher(cursor)
-            _database(cursor, config.warehouse_database, owner="publisher")
-            _database(cursor, config.sources_database, owner="simulator")
-    with closing(_admin(config.warehouse_database)) as link:
-        anchor = _warehouse(link)
-        _policies(link)
-    policy_reader.remember()
-    airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
-    with closing(_admin(config.sources_database)) as link:
-        _sources(link)
+            roles.prepare_database(cursor, config.warehouse_database)
+            with _one_at_a_time():
+                _roles(cursor)
+                with closing(_admin(config.warehouse_database)) as admin:
+                    anchor = _warehouse(admin)
+                policy_reader.remember()
+                airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
+                with closing(_admin(config.sources_database)) as admin:
+                    _sources(admin)
     for day in simulation.advance(clock.now()):
         log.info("simulated legacy.sales of %s", day)
     shop_simulation.advance(clock.now())
@@ -111,96 +103,42 @@ def _admin_of_metadata() -> Connection:
         ) from None
 
 
-def _login(cursor: Cursor, role: str) -> None:
-    """A role that logs in with its generated password; the server sees only the SCRAM verifier."""
-    cursor.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", (role,))
-    if cursor.fetchone() is None:
-        cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
-    elif _password_fits(cursor.connection, role):
-        return
-    verifier = encrypt_password(credentials.password(role), role, cursor.connection, "scram-sha-256")
-    cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD %s").format(sql.Identifier(role)), (verifier,))
-    cursor.execute(sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(sql.Identifier(role)))
-    log.info("role %s has its password", role)
-
-
-def _password_fits(admin: Connection, role: str) -> bool:
-    """Whether the server takes the secret of ``role``; a role that may not log in just now keeps what it has."""
-    where = admin.get_dsn_parameters()
-    try:
-        psycopg2.connect(
-            host=where["host"],
-            port=where["port"],
-            dbname=where["dbname"],
-            sslmode=where["sslmode"],
-            user=role,
-            password=credentials.password(role),
-            connect_timeout=10,
-        ).close()
-    except psycopg2.OperationalError as error:
-        return "password authentication failed" not in str(error)
-    return True
-
-
-def _publisher(cursor: Cursor) -> None:
-    """The owner of all that is published, and of what is staged: nobody logs in as it.
-
-    The operator sees what the analyst sees, and may change what is wanted.
-    """
-    cursor.execute("SELECT FROM pg_roles WHERE rolname = 'publisher'")
-    if cursor.fetchone() is None:
-        cursor.execute("CREATE ROLE publisher NOLOGIN")
-    cursor.execute("REVOKE loader FROM publisher")
-    members = {"analyst": sql.Identifier("operator")}
-    for role, member in (members | dict.fromkeys(_OWNERS, sql.SQL("CURRENT_USER"))).items():
-        cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), member))
-
-
-_OWNERS = ("publisher", "simulator", *credentials.SOURCE_READERS)
-"""An admin that is no superuser must be a member of the roles that own databases to act for them, and of the sources'
-readers to end their sessions."""
-
-
-def _database(cursor: Cursor, name: str, owner: str) -> None:
-    cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-    if cursor.fetchone() is None:
-        cursor.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} ENCODING 'UTF8' TEMPLATE template0").format(
-                sql.Identifier(name), sql.Identifier(owner)
-            )
-        )
-        log.info("database %s is made", name)
-    cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
-
-
-def _warehouse(link: Connection) -> date:
-    """Everything of sql/warehouse/, in one transaction; returns the anchor, stored at the first start."""
+def _roles(cursor: Cursor) -> None:
+    """The roles of the warehouse's server, and who may get into which of its databases."""
     config = settings.get()
-    database = sql.Identifier(config.warehouse_database)
-    with link, link.cursor() as cursor:
-        _one_at_a_time(cursor)
-        cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
-        _take_from_loader(cursor)
-        cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(database))
-        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(database))
-        cursor.execute("SET LOCAL ROLE publisher")
-        cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
-        anchor = config.anchor
-        if anchor is None and cursor.fetchone()[0]:  # type: ignore[index]
-            cursor.execute("SELECT anchor FROM control.platform")
-            anchor = cursor.fetchone()[0]  # type: ignore[index]
-        anchor = anchor or config.anchor_date()
+    for role in roles.LOGINS:
+        roles.prepare_login(cursor, role)
+    roles.prepare_publisher(cursor)
+    roles.grant_memberships(cursor)
+    roles.limit_connections(cursor)
+    roles.prepare_database(cursor, config.sources_database)
+    into_warehouse, into_sources = (sql.Identifier(n) for n in (config.warehouse_database, config.sources_database))
+    for owner, database in ((roles.PUBLISHER, into_warehouse), ("simulator", into_sources)):
         cursor.execute(
-            "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true),"
-            " set_config('highwater.channel_days', %s, true), set_config('highwater.keep_versions_days', %s, true)",
-            (
-                anchor.isoformat(),
-                str(config.history_days),
-                str(config.channel_days),
-                str(config.keep_versions_days),
-            ),
+            sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(owner))
         )
-        _run_folder(cursor, "warehouse")
+    cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(into_warehouse))
+    cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(into_warehouse))
+    for reader in credentials.SOURCE_READERS:
+        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(into_sources, sql.Identifier(reader)))
+
+
+def _warehouse(admin: Connection) -> date:
+    """What the admin gives the warehouse, then everything of sql/warehouse/, as publisher, in one transaction.
+
+    Returns:
+        The anchor, stored at the first start.
+    """
+    with admin, admin.cursor() as cursor:
+        roles.close_public(cursor)
+        cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public")
+        _take_from_loader(cursor)
+    with roles.session_of_publisher(admin) as link:
+        with link, link.cursor() as cursor:
+            anchor = _anchor(cursor)
+            _say_settings(cursor, anchor)
+            _run_folder(cursor, "warehouse")
+        _policies(link)
     return anchor
 
 
@@ -209,19 +147,46 @@ def _take_from_loader(cursor: Cursor) -> None:
 
     Sets that are on their way are lost with it: their windows are extracted again.
     """
-    cursor.execute("SELECT nspowner = 'loader'::regrole FROM pg_catalog.pg_namespace WHERE nspname = 'staging'")
-    if cursor.fetchone() == (True,):
+    cursor.execute(
+        "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'staging' AND nspowner = 'loader'::pg_catalog.regrole"
+    )
+    if cursor.fetchone() is not None:
         cursor.execute("GRANT loader TO CURRENT_USER")
         cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("REVOKE loader FROM CURRENT_USER")
         log.info("schema staging belonged to the loader: it is made again")
 
 
+def _anchor(cursor: Cursor) -> date:
+    """The day that fixed start dates count from: the setting's, else the one that is stored, else today's."""
+    config = settings.get()
+    if config.anchor is None:
+        cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
+        if warehouse.fetch_value(cursor):
+            cursor.execute("SELECT anchor FROM control.platform")
+            stored: date = warehouse.fetch_value(cursor)
+            return stored
+    return config.anchor_date()
+
+
+def _say_settings(cursor: Cursor, anchor: date) -> None:
+    """What the files of sql/warehouse/ ask for, until the transaction ends."""
+    config = settings.get()
+    said = {
+        "anchor": anchor.isoformat(),
+        "history_days": config.history_days,
+        "channel_days": config.channel_days,
+        "keep_versions_days": config.keep_versions_days,
+        # Only a test, or whoever starts the platform, moves its clock.
+        "clock_may_be_set": clock.frozen() is not None,
+    }
+    for name, value in said.items():
+        cursor.execute("SELECT set_config(%s, %s, true)", (f"highwater.{name}", str(value)))
+
+
 def _policies(link: Connection) -> None:
     """Which conditions there are; and, at the first start, what config/catchup.yaml wants."""
     with link, link.cursor() as cursor:
-        _one_at_a_time(cursor)
-        cursor.execute("SET LOCAL ROLE publisher")
         conditions.register(cursor)
         cursor.execute(
             "UPDATE control.platform SET policies_applied_at = ops.clock() WHERE policies_applied_at IS NULL"
@@ -233,21 +198,46 @@ def _policies(link: Connection) -> None:
                 log.info("policy %s", line)
 
 
-def _sources(link: Connection) -> None:
-    """Everything of sql/gate/, as the admin, and of sql/sources/, in one transaction."""
-    database = sql.Identifier(settings.get().sources_database)
-    with link, link.cursor() as cursor:
-        _one_at_a_time(cursor)
-        for reader in credentials.SOURCE_READERS:
-            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(reader)))
+def _sources(admin: Connection) -> None:
+    """Everything of sql/gate/, as the admin, and then of sql/sources/, as the simulator, each in one transaction."""
+    with admin, admin.cursor() as cursor:
+        roles.close_public(cursor)
+        roles.own_schema(cursor, "gate")
         _run_folder(cursor, "gate")
-        cursor.execute("SET LOCAL ROLE simulator")
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
         _run_folder(cursor, "sources")
 
 
-def _one_at_a_time(cursor: Cursor) -> None:
-    """Two bootstraps at once take turns: CREATE OR REPLACE does not bear company."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('highwater bootstrap'))")
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two starts at once take turns, by a row that only the admin may lock: nobody else can hold one up.
+
+    Raises:
+        ConfigurationError: another one has been at work for too long.
+    """
+    with closing(_admin(settings.get().warehouse_database)) as link:
+        for is_last in (False, True):
+            try:
+                with link, link.cursor() as cursor:
+                    roles.own_schema(cursor, "setup")
+                    warehouse.run_file(cursor, "setup/turn.sql")
+                break
+            except (UniqueViolation, DuplicateSchema, DuplicateTable):
+                # Another first start has made it meanwhile.
+                if is_last:
+                    raise
+        with link, link.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (TURN_COMES_WITHIN,))
+            try:
+                cursor.execute("SELECT FROM setup.turn FOR UPDATE")
+            except LockNotAvailable:
+                raise ConfigurationError(
+                    f"another start has been at work for {TURN_COMES_WITHIN}: try again when it is done"
+                ) from None
+            yield
+
+
+TURN_COMES_WITHIN = "5min"
 
 
 def _run_folder(cursor: Cursor, folder: str) -> None:

@@ -216,10 +216,7 @@ class _Comparison:
 
 def _store(cursor: Cursor, dataset: str, check: Check, run: Run) -> None:
     cursor.execute(
-        "INSERT INTO ops.consistency_checks (dataset, revision, dag_id, run_id, source_snapshot, buckets_compared,"
-        " next_bucket, rows_compared, differing_buckets, differing_keys, refused_keys, pending_changes,"
-        " oldest_pending, newest_pending)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[], %s::text[], %s, %s, %s, %s)",
+        "SELECT ops.record_consistency_check(%s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[], %s::text[], %s, %s, %s, %s)",
         (
             dataset,
             check.revision,

@@ -62,8 +62,7 @@ def _record(run_id: str, checks: Mapping[str, Callable[[], str | None]]) -> list
     with warehouse.session("loader") as cursor:
         for verdict in verdicts:
             cursor.execute(
-                "INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)"
-                " VALUES (%s, %s, %s, %s, %s)",
+                "SELECT ops.record_health_check(%s, %s, %s, %s, %s)",
                 (
                     verdict.name,
                     "unwell" if verdict.problem else "well",

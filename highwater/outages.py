@@ -21,17 +21,23 @@ MOST_HOURS = 8760
 
 @contextmanager
 def turn() -> Iterator[Cursor]:
-    """A cursor of the simulator, whose connection holds the turn to change the channels and to lock readers out.
+    """A cursor of the simulator, that has the turn to change the channels and to lock readers out until the block ends.
+
+    A transaction of another connection holds the turn, by a lock that only the owner of the table can take.
 
     Raises:
         Busy: another caller has held it for too long.
     """
-    with closing(warehouse.connect("simulator", settings.get().sources_database)) as link, link.cursor() as cursor:
+    with (
+        closing(warehouse.connect("simulator", settings.get().sources_database)) as holder,
+        closing(warehouse.connect("simulator", settings.get().sources_database)) as link,
+        holder.cursor() as lock,
+        link.cursor() as cursor,
+    ):
         try:
-            cursor.execute("SELECT pg_advisory_lock('simulation.outages'::regclass::oid::integer, 0)")
+            lock.execute("LOCK TABLE simulation.outages IN SHARE UPDATE EXCLUSIVE MODE")
         except LockNotAvailable:
             raise Busy("another simulation is still at work on the channels: try again when it is done") from None
-        link.commit()
         yield cursor
 
 

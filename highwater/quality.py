@@ -108,7 +108,11 @@ def audit(suite: str, schema: str, table: str, parameters: Mapping[str, object])
 
 
 def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, run: Run) -> int:
-    """Add a report to ``ops.validation_results`` in the cursor's transaction; returns the rows added."""
+    """Add a report to ``ops.validation_results`` in the cursor's transaction; returns the rows added.
+
+    Raises:
+        psycopg2.errors.InsufficientPrivilege: the run has no attempt at the dataset under way.
+    """
     values = {
         "dataset": dataset,
         "window_start": window.start,
@@ -120,8 +124,8 @@ def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, 
         "audited_table": report.table,
         "findings": json.dumps([asdict(finding) for finding in report.results]),
     }
-    warehouse.run_file(cursor, "ops/store_validation_results.sql", values)
-    return int(cursor.rowcount)
+    warehouse.run_file(cursor, "ops/record_audit.sql", values)
+    return int(warehouse.fetch_value(cursor))
 
 
 @contextmanager

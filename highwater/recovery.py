@@ -115,15 +115,14 @@ def check_integrity(
         windows = critical if dataset == CRITICAL else others
         if windows:
             target.execute(
-                "INSERT INTO ops.integrity_checks (dataset, check_name, window_ranges, verdict, detail, run_id)"
-                " SELECT %s, %s, range_agg(w), %s, %s, %s FROM unnest(%s::tstzrange[]) AS w",
+                "SELECT ops.record_integrity_check(%s, %s, %s::tstzrange[], %s, %s, %s)",
                 (
                     dataset,
                     name,
+                    [ledger.as_range(window) for window in windows],
                     "failed" if problem else "passed",
                     problem or "",
                     run.run_id,
-                    [ledger.as_range(window) for window in windows],
                 ),
             )
     target.connection.commit()

@@ -30,8 +30,8 @@ def advance(now: datetime, hold: timedelta = timedelta(0)) -> int:
     with ExitStack() as stack:
         turn, late, prompt = (stack.enter_context(_session()) for _ in range(3))
         _take_turn(turn)
-        missing = _missing_ticks(turn, now)
-        turn.connection.commit()
+        missing = _missing_ticks(prompt, now)
+        prompt.connection.commit()
         for tick in missing:
             _play(prompt, late, tick, hold if tick == missing[-1] else timedelta(0))
     return len(missing)
@@ -62,9 +62,9 @@ def _play(prompt: Cursor, late: Cursor, tick: int, hold: timedelta) -> None:
 
 
 def _take_turn(cursor: Cursor) -> None:
-    """Hold the turn for as long as the cursor's connection stands."""
+    """Hold the turn until the cursor's transaction ends, by a lock that only the shop's owner can take."""
     try:
-        cursor.execute("SELECT pg_advisory_lock('shop.orders'::regclass::oid::integer, 0)")
+        cursor.execute("LOCK TABLE shop.ticks IN SHARE UPDATE EXCLUSIVE MODE")
     except LockNotAvailable:
         raise Busy("another simulation is still at work on the shop: try again when it is done") from None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,37 +31,23 @@ _parked: ContextVar[dict[tuple[object, ...], list[Connection]] | None] = Context
 def connect(role: str, database: str | None = None, *, patience: int | None = None) -> Connection:
     """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
 
-    The session is in UTC and carries the clock seam to ``ops.clock()``. With ``patience`` it waits for nothing longer
-    than so many seconds: neither for the connection, nor for a statement, nor for a server that has fallen silent.
+    The session is in UTC and carries the clock seam to ``ops.clock()``; what roles, databases and the environment have
+    set does not reach it. With ``patience`` it waits for nothing longer than so many seconds: neither for the
+    connection, nor for a statement, nor for a server that has fallen silent.
 
     Raises:
         psycopg2.OperationalError: the server is away or refuses the login.
+        ConfigurationError: the environment would lead the connection elsewhere.
     """
     config = settings.get()
-    # A machine that is gone says no goodbye, and its session would keep its locks for the two hours of TCP's default.
-    runtime = "-c timezone=UTC -c lock_timeout=10s"
-    runtime += " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
-    if pinned := clock.frozen():
-        runtime += f" -c highwater.now={pinned.isoformat()}"
-    bounds: dict[str, Any] = {}
-    if patience is not None:
-        runtime += f" -c statement_timeout={patience}s"
-        bounds = {"keepalives_idle": patience, "keepalives_interval": 1, "keepalives_count": 2}
-        bounds["tcp_user_timeout"] = 1000 * patience
-    link: Connection = psycopg2.connect(
-        host=config.warehouse_host,
-        port=config.warehouse_port,
-        dbname=database or config.warehouse_database,
-        user=config.warehouse_admin if role == "postgres" else role,
-        password=credentials.password(role),
+    return open_session(
+        Login(role, config.warehouse_admin if role == "postgres" else role, credentials.password(role)),
+        config.warehouse_host,
+        config.warehouse_port,
+        database or config.warehouse_database,
+        patience=patience,
         sslmode=config.warehouse_sslmode,
-        connect_timeout=patience or 10,
-        application_name=f"highwater {role}",
-        options=runtime,
-        cursor_factory=NamedTupleCursor,
-        **bounds,
     )
-    return link
 
 
 def connect_metadata(role: str, database: str) -> Connection:
@@ -66,16 +55,112 @@ def connect_metadata(role: str, database: str) -> Connection:
     config = settings.get()
     if config.metadata_host is None:
         return connect(role, database)
-    link: Connection = psycopg2.connect(
-        host=config.metadata_host,
-        port=config.metadata_port or 5432,
-        dbname=database,
-        user=role,
-        password=credentials.secret("metadata_admin_password" if role == "postgres" else f"{role}_password"),
-        connect_timeout=10,
-        application_name=f"highwater {role}",
-    )
+    password = credentials.secret("metadata_admin_password" if role == "postgres" else f"{role}_password")
+    return open_session(Login(role, role, password), config.metadata_host, config.metadata_port or 5432, database)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who opens a session: our name of the role, the server's name of it, the password."""
+
+    role: str
+    user: str
+    password: str = field(repr=False)
+
+
+def open_session(
+    login: Login, host: str, port: int, database: str, *, patience: int | None = None, **more: Any
+) -> Connection:
+    """A new session as `connect` describes it, on any server; ``more`` goes to libpq.
+
+    Raises:
+        psycopg2.OperationalError: the server is away, or refuses the login.
+        ConfigurationError: PGSERVICE is set, whose file may name another server.
+    """
+    if service := os.environ.get("PGSERVICE"):
+        raise ConfigurationError(
+            f"PGSERVICE={service!r} is set: its file may lead connections elsewhere; unset it, "
+            "HIGHWATER_WAREHOUSE_HOST says where the warehouse is"
+        )
+    # A machine that is gone says no goodbye, and its session would keep its locks for the two hours of TCP's default.
+    runtime = {"lock_timeout": "10s", "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10}
+    # These hold while the session is being opened: a library that is not there, or a millisecond, would end it.
+    runtime |= {"tcp_keepalives_count": 3, "search_path": _path(login.role), "local_preload_libraries": ""}
+    runtime |= {"timezone": "UTC", "idle_session_timeout": 0, "idle_in_transaction_session_timeout": 0}
+    runtime["statement_timeout"] = 0 if patience is None else f"{patience}s"
+    if pinned := clock.frozen():
+        runtime["highwater.now"] = pinned.isoformat()
+    if patience is not None:
+        more |= {"keepalives_idle": patience, "keepalives_interval": 1, "keepalives_count": 2}
+        more["tcp_user_timeout"] = 1000 * patience
+
+    def attempt() -> Connection:
+        link: Connection = psycopg2.connect(
+            host=host,
+            hostaddr="",
+            port=port,
+            dbname=database,
+            user=login.user,
+            password=login.password,
+            connect_timeout=patience or 10,
+            target_session_attrs="any",
+            client_encoding="UTF8",
+            application_name=f"highwater {login.role}",
+            options=" ".join(f"-c {name}={value}" for name, value in runtime.items()),
+            cursor_factory=NamedTupleCursor,
+            **more,
+        )
+        try:
+            pin(link)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    if (host, port) in _know_transaction_timeout:
+        runtime["transaction_timeout"] = 0
+    try:
+        link = attempt()
+    except psycopg2.OperationalError as error:
+        # A role may have set it to a millisecond. Only Postgres 17 and newer know it, so it is not told to all.
+        if "transaction_timeout" in runtime or not _SAYS_CUT_OFF.search(str(error)):
+            raise
+        runtime["transaction_timeout"] = 0
+        link = attempt()
+    if link.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
+        _know_transaction_timeout.add((host, port))
     return link
+
+
+_FIRST_WITH_TRANSACTION_TIMEOUT = 170000
+_SAYS_CUT_OFF = re.compile("transaction timeout|server closed the connection")
+_know_transaction_timeout: set[tuple[str, int]] = set()
+"""Servers that are new enough."""
+
+
+def pin(link: Connection) -> None:
+    """Make a session what sql/session/pin.sql says, outside any transaction; it may have none under way."""
+    admin = link.info.parameter_status("is_superuser") == "on"
+    more = "SET transaction_timeout = 0;" if link.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT else ""
+    if admin:
+        more += "SET session_replication_role = 'origin';"
+    link.autocommit = True
+    with link.cursor() as cursor:
+        cursor.execute(more + _pin())
+    link.autocommit = False
+
+
+@cache
+def _pin() -> str:
+    return read_sql("session/pin.sql")
+
+
+def _path(role: str) -> str:
+    """Where a session looks for names: the admin only where nobody else can put any, nobody in a schema of their own.
+
+    In ``public`` only the admin makes things.
+    """
+    return "pg_catalog,pg_temp" if role == "postgres" else "pg_catalog,public,pg_temp"
 
 
 @contextmanager
@@ -147,7 +232,7 @@ def _is_as_new(link: Connection) -> bool:
         link.autocommit = True
         with link.cursor() as cursor:
             cursor.execute("DISCARD ALL")
-        link.autocommit = False
+        pin(link)
     except psycopg2.Error:
         # What was asked for is done already.
         return False

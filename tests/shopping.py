@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import consistency, increments, settings, warehouse
+from highwater import consistency, increments, ledger, settings, warehouse
 from highwater.checkpoints import Changes, Merged
 from highwater.consistency import Check
 from highwater.increments import Increment, Plan
@@ -50,17 +50,29 @@ def identify(planned: Plan | None = None) -> Changes:
 
 def prepare(planned: Plan | None = None) -> Changes:
     """Bring the changes into staging, clean and audit them."""
-    return increments.process(ORDERS, identify(planned), run())[0]
+    return process(identify(planned))
+
+
+def process(changes: Changes, by: str = "a") -> Changes:
+    """Clean and audit a set."""
+    with ledger.attempt("orders", HOUR, "process_changes", run(by)):
+        return increments.process(ORDERS, changes, run(by))[0]
 
 
 def land(by: str = "a", **asked: Any) -> Merged:
     """Everything up to the merge."""
-    return increments.land(ORDERS, prepare(plan(**asked)), run(by), HOUR)
+    return merge(prepare(plan(**asked)), by)
+
+
+def merge(changes: Changes, by: str = "a") -> Merged:
+    """Merge a set that is prepared."""
+    with ledger.attempt("orders", HOUR, "update_checkpoint", run(by)):
+        return increments.land(ORDERS, changes, run(by), HOUR)
 
 
 def compare(since: Merged | None = None) -> Check:
     """Source against target at the checkpoint."""
-    with shop() as source:
+    with shop() as source, ledger.attempt("orders", HOUR, "validate_consistency", run()):
         return consistency.compare(source, ORDERS, run(), since)
 
 

@@ -206,8 +206,9 @@ DECLARE
     partition_name text := 'sales_' || to_char(day, 'YYYYMMDD');
     made bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock('legacy.sales'::regclass::oid::integer, day - '2000-01-01');
-    IF EXISTS (SELECT 1 FROM legacy.closed_days AS known WHERE known.business_date = day) THEN
+    -- The row first: another maker of the day waits for it, and no reader can hold either up.
+    INSERT INTO legacy.closed_days VALUES (day, 0, closed_at) ON CONFLICT DO NOTHING;
+    IF NOT found THEN
         RETURN NULL;
     END IF;
     EXECUTE format('CREATE TABLE legacy.%I (LIKE legacy.sales, CHECK (business_date = %L))', partition_name, day);
@@ -217,7 +218,7 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE legacy.sales ATTACH PARTITION legacy.%I FOR VALUES FROM (%L) TO (%L)', partition_name, day, day + 1
     );
-    INSERT INTO legacy.closed_days VALUES (day, made, closed_at);
+    UPDATE legacy.closed_days AS c SET row_count = made WHERE c.business_date = day;
     RETURN made;
 END;
 $$;

@@ -85,14 +85,18 @@ AS $$
 DECLARE
     made bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock('billing.payments'::regclass::oid::integer, extract(EPOCH FROM batch)::integer / 60);
-    IF EXISTS (SELECT FROM billing.closed_batches AS known WHERE known.batch_start = batch) THEN
+    -- The row first: another maker of the batch waits for it, and no reader can hold either up.
+    INSERT INTO billing.closed_batches VALUES (batch, 0, 0, closed_at) ON CONFLICT DO NOTHING;
+    IF NOT found THEN
         RETURN NULL;
     END IF;
     INSERT INTO billing.payments SELECT * FROM billing.payments_of(batch, row_count, seed, orders);
     GET DIAGNOSTICS made = ROW_COUNT;
-    INSERT INTO billing.closed_batches (batch_start, row_count, amount_total, closed_at)
-    SELECT batch, made, coalesce(sum(p.amount), 0), closed_at FROM billing.payments AS p WHERE p.batch_start = batch;
+    UPDATE billing.closed_batches AS c
+    SET
+        row_count = made,
+        amount_total = (SELECT coalesce(sum(p.amount), 0) FROM billing.payments AS p WHERE p.batch_start = batch)
+    WHERE c.batch_start = batch;
     RETURN made;
 END;
 $$;

@@ -75,13 +75,14 @@ AS $$
 DECLARE
     made bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock('web.page_views'::regclass::oid::integer, extract(EPOCH FROM batch)::integer / 60);
-    IF EXISTS (SELECT FROM web.closed_batches AS known WHERE known.batch_start = batch) THEN
+    -- The row first: another maker of the batch waits for it, and no reader can hold either up.
+    INSERT INTO web.closed_batches VALUES (batch, 0, closed_at) ON CONFLICT DO NOTHING;
+    IF NOT found THEN
         RETURN NULL;
     END IF;
     INSERT INTO web.page_views SELECT * FROM web.views_of(batch, row_count, seed);
     GET DIAGNOSTICS made = ROW_COUNT;
-    INSERT INTO web.closed_batches (batch_start, row_count, closed_at) VALUES (batch, made, closed_at);
+    UPDATE web.closed_batches AS c SET row_count = made WHERE c.batch_start = batch;
     RETURN made;
 END;
 $$;

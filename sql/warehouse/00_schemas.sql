@@ -18,7 +18,20 @@ GRANT USAGE ON SCHEMA staging TO loader, analyst;
 -- rights of its own: it is made in staging.
 ALTER DEFAULT PRIVILEGES FOR ROLE publisher IN SCHEMA sales GRANT SELECT ON TABLES TO loader, analyst;
 
--- The one seam to the clock on the SQL side: a session may pin it, as Python does by HIGHWATER_NOW.
+-- Whether a session may pin the clock: only where the platform was started with a pinned one, as tests do.
+CREATE OR REPLACE FUNCTION ops.clock_may_be_set() RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT p.clock_may_be_set FROM control.platform AS p);
+END;
+$$;
+
+-- The one seam to the clock on the SQL side: a session of a test may pin it, as Python does by HIGHWATER_NOW.
 CREATE OR REPLACE FUNCTION ops.clock() RETURNS timestamptz
 LANGUAGE sql STABLE
-RETURN coalesce(nullif(current_setting('highwater.now', true), '')::timestamptz, statement_timestamp());
+RETURN CASE
+    WHEN coalesce(current_setting('highwater.now', TRUE), '') <> '' AND ops.clock_may_be_set()
+        THEN current_setting('highwater.now', TRUE)::timestamptz
+    ELSE statement_timestamp()
+END;

@@ -12,6 +12,14 @@ ON CONFLICT (only_row) DO UPDATE
 ALTER TABLE control.platform
 ADD COLUMN IF NOT EXISTS policies_applied_at timestamptz;
 
+ALTER TABLE control.platform
+ADD COLUMN IF NOT EXISTS clock_may_be_set boolean NOT NULL DEFAULT FALSE;
+
+UPDATE control.platform SET clock_may_be_set = current_setting('highwater.clock_may_be_set')::boolean
+WHERE clock_may_be_set <> current_setting('highwater.clock_may_be_set')::boolean;
+
+COMMENT ON COLUMN control.platform.clock_may_be_set IS
+'Whether sessions may pin ops.clock() by SET highwater.now: the last start had HIGHWATER_NOW or HIGHWATER_NOW_FILE';
 COMMENT ON COLUMN control.platform.policies_applied_at IS 'When config/catchup.yaml was applied: at the first start';
 
 GRANT SELECT ON control.platform TO loader, analyst;

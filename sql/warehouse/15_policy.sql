@@ -245,6 +245,5 @@ GRANT SELECT ON
 control.conditions, control.catchup_policies, control.closed_days, control.catchup_policy_history,
 control.condition_states
 TO loader, analyst;
-GRANT UPDATE ON control.catchup_policies TO operator;
 GRANT INSERT, UPDATE, DELETE ON control.closed_days TO operator;
 GRANT UPDATE (settle) ON control.conditions TO operator;

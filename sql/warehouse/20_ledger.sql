@@ -81,5 +81,5 @@ CREATE TABLE IF NOT EXISTS ops.processing_summary (
 COMMENT ON COLUMN ops.processing_summary.seconds IS 'Work: the stages that succeeded, without the waits between';
 
 GRANT SELECT ON ops.window_ledger, ops.skipped_windows, quarantine.rejected_rows TO loader, analyst;
-GRANT SELECT, INSERT, UPDATE ON ops.processing_summary TO loader;
-GRANT SELECT ON ops.processing_summary TO analyst;
+REVOKE INSERT, UPDATE ON ops.processing_summary FROM loader;
+GRANT SELECT ON ops.processing_summary TO loader, analyst;

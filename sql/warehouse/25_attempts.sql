@@ -20,7 +20,9 @@ CREATE TABLE IF NOT EXISTS ops.attempts (
 
 ALTER TABLE ops.attempts
 ADD COLUMN IF NOT EXISTS error_kind text,
-ADD COLUMN IF NOT EXISTS source text;
+ADD COLUMN IF NOT EXISTS source text,
+ADD COLUMN IF NOT EXISTS claim integer,
+ADD COLUMN IF NOT EXISTS backend_pid integer;
 
 CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(window_range));
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
@@ -33,17 +35,15 @@ COMMENT ON COLUMN ops.attempts.error_kind IS 'The class of the error: by it the 
 COMMENT ON COLUMN ops.attempts.source IS 'The source that was away';
 COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
 
--- Attempts whose process lives: it holds an advisory lock for as long as its connection stands, so that a kill -9 or
--- a cut network ends the claim without anyone cleaning up. 18807 is "Hw" in ASCII.
+COMMENT ON COLUMN ops.attempts.claim IS 'Of the database session that opened it: while that lives, it does';
+COMMENT ON COLUMN ops.attempts.backend_pid IS 'The process of that session on the database server';
+
+-- Attempts whose process lives: the session that opened them still stands.
 CREATE OR REPLACE VIEW ops.live_attempts AS
-SELECT objid::integer AS attempt_id
-FROM pg_catalog.pg_locks
-WHERE
-    locktype = 'advisory' AND classid = 18807 AND objsubid = 2 AND granted
-    AND database = (
-        SELECT oid FROM pg_catalog.pg_database
-        WHERE datname = current_database()
-    );
+SELECT a.attempt_id
+FROM ops.attempts AS a
+INNER JOIN ops.live_sessions AS s ON a.claim = s.claim AND a.backend_pid = s.backend_pid
+WHERE a.state = 'running';
 
 -- Opens an attempt, declares those lost whose process died, and holds the claim for the caller's session.
 CREATE OR REPLACE FUNCTION ops.start_attempt(
@@ -60,14 +60,15 @@ BEGIN
     WHERE
         dead.state = 'running' AND dead.dataset = p_dataset
         AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
-    opened := nextval(pg_get_serial_sequence('ops.attempts', 'attempt_id'));
-    -- Before the row can be seen, lest another session take it for dead.
-    PERFORM pg_advisory_lock(18807, opened);
+    -- The claim is taken before the row can be seen, or another session would take it for dead.
     INSERT INTO ops.attempts (
-        attempt_id, dataset, window_range, stage, dag_id, run_id, try_number, host, pid, started_at
+        dataset, window_range, stage, dag_id, run_id, try_number, host, pid, started_at, claim, backend_pid
     )
-    OVERRIDING SYSTEM VALUE
-    VALUES (opened, p_dataset, p_window, p_stage, p_dag_id, p_run_id, p_try, p_host, p_pid, ops.clock());
+    VALUES (
+        p_dataset, p_window, p_stage, p_dag_id, p_run_id, p_try, p_host, p_pid, ops.clock(), ops.take_claim(),
+        pg_backend_pid()
+    )
+    RETURNING attempt_id INTO opened;
     RETURN opened;
 END;
 $$;
@@ -78,15 +79,41 @@ CREATE OR REPLACE FUNCTION ops.finish_attempt(
     p_attempt integer, p_state text, p_error text, p_seconds numeric, p_rows bigint, p_peak bigint, p_error_kind text,
     p_source text
 ) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    UPDATE ops.attempts
+BEGIN
+    UPDATE ops.attempts AS a
     SET
         state = p_state, error = p_error, ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
         peak_memory_bytes = p_peak, error_kind = p_error_kind, source = p_source
-    WHERE attempt_id = p_attempt AND state = 'running';
+    FROM ops.live_sessions AS s
+    WHERE
+        a.attempt_id = p_attempt AND a.state = 'running' AND a.backend_pid = pg_backend_pid()
+        AND s.claim = a.claim AND s.backend_pid = a.backend_pid;
+    IF NOT found AND NOT EXISTS (
+        SELECT FROM ops.attempts AS a WHERE a.attempt_id = p_attempt AND a.backend_pid = pg_backend_pid()
+    ) THEN
+        RAISE EXCEPTION 'attempt % is not of this session: only the session that opened it may end it', p_attempt
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt FROM public;
+-- Refuses a record of what a run found unless the loader is at work for that run just now.
+CREATE OR REPLACE FUNCTION ops.assert_at_work(p_dataset text, p_dag_id text, p_run_id text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM ops.attempts AS a INNER JOIN ops.live_attempts AS live USING (attempt_id)
+        WHERE a.dataset = p_dataset AND a.dag_id = p_dag_id AND a.run_id = p_run_id
+    ) THEN
+        RAISE EXCEPTION 'run % of % has no attempt at % under way: what it found is recorded while one is', p_run_id,
+            p_dag_id, p_dataset USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt, ops.assert_at_work FROM public;
 GRANT EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt TO loader;
 GRANT SELECT ON ops.attempts, ops.live_attempts TO loader, analyst;

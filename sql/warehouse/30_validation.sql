@@ -37,5 +37,41 @@ COMMENT ON COLUMN ops.validation_results.observed IS
 COMMENT ON COLUMN ops.validation_results.rows_query IS
 'Lists the offending rows of audited_table for as long as that table is kept.';
 
-GRANT SELECT, INSERT ON ops.validation_results TO loader;
-GRANT SELECT ON ops.validation_results TO analyst;
+-- Stores what an audit found, a row an expectation; returns the rows. Only a run that is at work on the dataset may.
+CREATE OR REPLACE FUNCTION ops.record_audit(
+    p_dataset text,
+    p_window tstzrange,
+    p_dag_id text,
+    p_run_id text,
+    p_try integer,
+    p_suite text,
+    p_audited_table text,
+    p_findings jsonb
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stored bigint;
+BEGIN
+    PERFORM ops.assert_at_work(p_dataset, p_dag_id, p_run_id);
+    INSERT INTO ops.validation_results (
+        dataset, window_range, dag_id, run_id, try_number, suite, audited_table, rule_number, expectation, column_name,
+        severity, description, verdict, observed, unexpected_count, rows_query, details
+    )
+    SELECT
+        p_dataset, p_window, p_dag_id, p_run_id, p_try, p_suite, p_audited_table, f.rule_number, f.expectation,
+        f.column_name, f.severity, f.description, f.verdict, f.observed, f.unexpected_count, f.rows_query, f.details
+    FROM jsonb_to_recordset(p_findings) AS f (
+        rule_number smallint, expectation text, column_name text, severity text, description text, verdict text,
+        observed jsonb, unexpected_count bigint, rows_query text, details jsonb
+    )
+    ORDER BY f.rule_number;
+    GET DIAGNOSTICS stored = ROW_COUNT;
+    RETURN stored;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.record_audit FROM public;
+GRANT EXECUTE ON FUNCTION ops.record_audit TO loader;
+REVOKE INSERT ON ops.validation_results FROM loader;
+GRANT SELECT ON ops.validation_results TO loader, analyst;

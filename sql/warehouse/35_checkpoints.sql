@@ -216,4 +216,4 @@ GRANT SELECT ON
 control.sources, ops.checkpoints, ops.checkpoint_history, ops.checkpoint_status, ops.consistency_checks,
 quarantine.refused_keys
 TO loader, analyst;
-GRANT INSERT ON ops.consistency_checks TO loader;
+REVOKE INSERT ON ops.consistency_checks FROM loader;

@@ -64,12 +64,6 @@ COMMENT ON COLUMN control.sources.reliability_checks IS
 COMMENT ON COLUMN control.sources.catch_up_limit IS 'A reliable source catches up no further back than this';
 COMMENT ON COLUMN control.sources.statement_timeout IS 'A statement that the source needs longer for is given up';
 
--- How far a source is trusted decides which windows are wanted, so a change of it is kept like one of a policy.
-CREATE OR REPLACE TRIGGER source_rule_changes_are_kept
-AFTER UPDATE OF catch_up, reliability_threshold, reliability_checks, catch_up_limit, statement_timeout
-ON control.sources
-FOR EACH ROW EXECUTE FUNCTION control.record_change('source rule');
-
 -- Says what the foreign key cannot: which sources there are.
 CREATE OR REPLACE FUNCTION control.refuse_unknown_source() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -213,7 +207,7 @@ AS $$
 DECLARE
     found ops.source_reliability;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('check of ' || p_source, 0));
+    PERFORM ops.take_turn('check of ' || p_source);
     INSERT INTO ops.source_checks (
         source, window_range, checked_at, reachable, latency_seconds, complete, error, dag_id, run_id, try_number
     )

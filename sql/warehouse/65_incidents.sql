@@ -284,7 +284,7 @@ BEGIN
         RETURN;
     END IF;
     -- Who looks after a commit must see it, so the look comes after the turn.
-    PERFORM pg_advisory_xact_lock(18808, 0);
+    PERFORM ops.take_turn('incidents');
     CREATE TEMPORARY TABLE now_troubled ON COMMIT DROP AS SELECT * FROM ops.current_troubles;
 
     FOR incident IN

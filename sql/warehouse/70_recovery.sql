@@ -77,8 +77,29 @@ CREATE TABLE IF NOT EXISTS ops.integrity_checks (
 
 CREATE INDEX IF NOT EXISTS integrity_checks_by_name ON ops.integrity_checks (dataset, check_name, check_id);
 
-GRANT SELECT, INSERT ON ops.health_checks, ops.integrity_checks TO loader;
-GRANT SELECT ON ops.health_checks, ops.integrity_checks TO analyst;
+-- Writes down how a health check went, and what a comparison of what was recovered came to: when, says the database.
+CREATE OR REPLACE FUNCTION ops.record_health_check(
+    p_check text, p_verdict text, p_detail text, p_seconds numeric, p_run_id text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)
+    VALUES (p_check, p_verdict, p_detail, p_seconds, p_run_id)
+$$;
+
+CREATE OR REPLACE FUNCTION ops.record_integrity_check(
+    p_dataset text, p_check text, p_windows tstzrange[], p_verdict text, p_detail text, p_run_id text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.integrity_checks (dataset, check_name, window_ranges, verdict, detail, run_id)
+    SELECT p_dataset, p_check, range_agg(w), p_verdict, p_detail, p_run_id FROM unnest(p_windows) AS w
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check FROM public;
+GRANT EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check TO loader;
+REVOKE INSERT ON ops.health_checks, ops.integrity_checks FROM loader;
+GRANT SELECT ON ops.health_checks, ops.integrity_checks TO loader, analyst;
 
 INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES

@@ -76,17 +76,19 @@ WHERE state IN ('planned', 'running');
 COMMENT ON COLUMN control.backfill_windows.place IS 'The order in which they are loaded, from 1';
 COMMENT ON COLUMN control.backfill_windows.rule IS 'By which it is skipped';
 
--- Windows that a live lane holds: it keeps an advisory lock for as long as its connection stands, so that a kill -9
--- lets go of them. 18809 is a number of ours like those of ops.live_attempts.
+ALTER TABLE control.backfill_windows
+ADD COLUMN IF NOT EXISTS claim integer,
+ADD COLUMN IF NOT EXISTS backend_pid integer;
+
+COMMENT ON COLUMN control.backfill_windows.claim IS
+'Of the session of the lane that has it in work; see ops.live_sessions';
+
+-- Windows that a live lane holds: it has them for as long as its session stands, so that a kill -9 lets go of them.
 CREATE OR REPLACE VIEW ops.live_claims AS
-SELECT objid::integer AS window_no
-FROM pg_catalog.pg_locks
-WHERE
-    locktype = 'advisory' AND classid = 18809 AND objsubid = 2 AND granted
-    AND database = (
-        SELECT oid FROM pg_catalog.pg_database
-        WHERE datname = current_database()
-    );
+SELECT w.window_no
+FROM control.backfill_windows AS w
+INNER JOIN ops.live_sessions AS s ON w.claim = s.claim AND w.backend_pid = s.backend_pid
+WHERE w.state = 'running';
 
 -- One row a backfill: how far it is, how fast, and when the rest may be.
 CREATE OR REPLACE VIEW ops.backfill_progress AS

@@ -303,7 +303,7 @@ BEGIN
     new.state := 'requested';
     new.requested_at := ops.clock();
     -- Two at once over the same windows take turns, so that the second sees the first.
-    PERFORM pg_advisory_xact_lock(18810, hashtext(new.dataset));
+    PERFORM ops.take_turn('backfills of ' || new.dataset);
     RETURN new;
 END;
 $$;
@@ -377,3 +377,5 @@ CREATE OR REPLACE TRIGGER write_backfill_windows AFTER INSERT ON control.backfil
 FOR EACH ROW EXECUTE FUNCTION control.write_backfill_windows();
 
 REVOKE EXECUTE ON FUNCTION control.take_backfill, control.write_backfill_windows, control.refuse_overlap FROM public;
+REVOKE EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill FROM public;
+GRANT EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill TO loader, analyst;

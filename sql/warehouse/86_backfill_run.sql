@@ -76,7 +76,7 @@ DECLARE
     held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
     PERFORM control.refuse_state(held, 'resumed', ARRAY['paused', 'stopped', 'failed']);
-    PERFORM pg_advisory_xact_lock(18810, hashtext(held.dataset));
+    PERFORM ops.take_turn('backfills of ' || held.dataset);
     UPDATE control.backfill_windows AS w
     SET state = 'planned', error = NULL, ended_at = NULL
     WHERE w.backfill_id = p_backfill AND w.state = 'failed';
@@ -149,8 +149,8 @@ BEGIN
         WHERE w.backfill_id = p_backfill AND w.state IN ('planned', 'running')
         ORDER BY w.place
     LOOP
-        -- A running one can be locked only where its lane has died.
-        CONTINUE WHEN NOT pg_try_advisory_lock(18809, candidate.window_no);
+        -- A running one is to be had only where its lane has died.
+        CONTINUE WHEN EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = candidate.window_no);
         SELECT * INTO landed FROM ops.window_ledger AS l
         WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
         IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
@@ -165,14 +165,15 @@ BEGIN
             WHERE w.window_no = candidate.window_no;
         ELSE
             UPDATE control.backfill_windows AS w
-            SET state = 'running', run_id = p_run_id, started_at = ops.clock()
+            SET
+                state = 'running', run_id = p_run_id, started_at = ops.clock(), claim = ops.take_claim(),
+                backend_pid = pg_backend_pid()
             WHERE w.window_no = candidate.window_no;
             verdict := 'take';
             window_no := candidate.window_no;
             window_range := candidate.window_range;
             RETURN;
         END IF;
-        PERFORM pg_advisory_unlock(18809, candidate.window_no);
     END LOOP;
     why := 'none is left';
 END;
@@ -187,7 +188,7 @@ AS $$
     WHERE b.backfill_id = p_backfill AND b.state = 'running'
 $$;
 
--- A lane says what became of its window, and lets go of it.
+-- A lane says what became of the window it holds.
 CREATE OR REPLACE FUNCTION control.end_backfill_window(
     p_window_no integer, p_state text, p_version integer, p_error text
 ) RETURNS void
@@ -198,7 +199,7 @@ DECLARE
 BEGIN
     UPDATE control.backfill_windows AS w
     SET state = p_state, version = p_version, error = p_error, ended_at = ops.clock()
-    WHERE w.window_no = p_window_no AND w.state = 'running'
+    WHERE w.window_no = p_window_no AND w.state = 'running' AND w.backend_pid = pg_backend_pid()
     RETURNING w.* INTO ended;
     IF ended.state = 'failed' THEN
         UPDATE control.backfills AS b
@@ -207,7 +208,6 @@ BEGIN
             note = 'stopped at the window from ' || to_char(lower(ended.window_range), 'YYYY-MM-DD HH24:MI') || ': ' || p_error
         WHERE b.backfill_id = ended.backfill_id AND b.state = 'running' AND b.on_failure = 'stop';
     END IF;
-    PERFORM pg_advisory_unlock(18809, p_window_no);
 END;
 $$;
 

@@ -79,7 +79,7 @@ class Live:
         process = psutil.Process(self.airflow.pid(component))
         process.suspend()
         ports = [connection.laddr.port for connection in process.net_connections("tcp")]
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with warehouse.session("airflow", settings.get().metadata_database) as cursor:
             cursor.execute(
                 "SELECT FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid) WHERE a.client_port = ANY(%s)"
                 " AND a.state = 'idle in transaction' AND l.relation = 'dag_run'::regclass AND l.mode = 'RowShareLock'",
@@ -96,7 +96,7 @@ class Live:
             "SELECT dataset, window_start, state, reason FROM ops.window_status"
             " WHERE is_due AND state NOT IN ('landed', 'skipped') ORDER BY 1, 2 LIMIT 20"
         )
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with warehouse.session("airflow", settings.get().metadata_database) as cursor:
             cursor.execute(
                 "SELECT t.dag_id, t.run_id, t.task_id, t.state, t.try_number, t.max_tries, t.start_date, t.end_date"
                 " FROM task_instance AS t JOIN dag_run AS r USING (dag_id, run_id)"
@@ -114,7 +114,7 @@ class Live:
 
     def runs(self) -> list[Any]:
         """Every run of the month's DAG that Airflow knows: run_type, state and day, oldest first."""
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with warehouse.session("airflow", settings.get().metadata_database) as cursor:
             cursor.execute(
                 "SELECT run_type, state, logical_date::date::text AS day FROM dag_run WHERE dag_id = %s ORDER BY 3",
                 (DAG,),

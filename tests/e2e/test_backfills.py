@@ -140,7 +140,7 @@ class Backfills:
 
     def metadata(self, query: str, *values: Any) -> list[Any]:
         """What a query gives in Airflow's own database."""
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with warehouse.session("airflow", settings.get().metadata_database) as cursor:
             cursor.execute(query, values)
             return cursor.fetchall()
 

@@ -82,7 +82,7 @@ class Story:
 
     def metadata(self, query: str, *parameters: object) -> list[Any]:
         """The rows a query gives in Airflow's metadata."""
-        with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+        with warehouse.session("airflow", settings.get().metadata_database) as cursor:
             cursor.execute(query, parameters)
             return cursor.fetchall()
 

@@ -89,7 +89,7 @@ class Clock:
     def __init__(self, platform: Live, file: Path) -> None:
         self.platform, self.file = platform, file
         # asked several times a second: one connection, not one each time
-        self.metadata = warehouse.connect("postgres", settings.get().metadata_database)
+        self.metadata = warehouse.connect("airflow", settings.get().metadata_database)
         self.metadata.autocommit = True
         self.api = airflow_api.log_in()
 
@@ -198,7 +198,7 @@ def _store_waits() -> bool:
 
 
 def _known(dag: str) -> bool:
-    with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+    with warehouse.session("airflow", settings.get().metadata_database) as cursor:
         cursor.execute("SELECT FROM serialized_dag WHERE dag_id = %s", (dag,))
         return cursor.fetchone() is not None
 

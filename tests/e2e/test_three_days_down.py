@@ -180,6 +180,6 @@ def _kill_a_task(platform: Live) -> None:
 
 
 def _run_states() -> set[str]:
-    with warehouse.session("postgres", settings.get().metadata_database) as cursor:
+    with warehouse.session("airflow", settings.get().metadata_database) as cursor:
         cursor.execute("SELECT DISTINCT state FROM dag_run WHERE dag_id = %s", (DAG,))
         return {row.state for row in cursor.fetchall()}

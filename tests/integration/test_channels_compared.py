@@ -9,7 +9,7 @@ import pytest
 from channels import PARTNER, STORE, SUPPLIER, change, day, rows, rule
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import quality, rollback, settings, synchronise, warehouse
+from highwater import ledger, quality, rollback, settings, synchronise, warehouse
 from highwater.errors import RefusedData
 
 pytestmark = pytest.mark.usefixtures("three_sources")
@@ -61,7 +61,7 @@ def test_what_belongs_together_passes_with_the_numbers_of_both_sides() -> None:
 def test_the_numbers_are_kept_in_the_results_of_the_day() -> None:
     load_all()
     report = channels.bring_together(SETTLED)
-    with warehouse.session("loader") as cursor:
+    with ledger.attempt("channel_sales", SETTLED, "audit", channels.run()), warehouse.session("loader") as cursor:
         quality.store(cursor, report, dataset="channel_sales", window=SETTLED, run=channels.run())
     kept = rows("SELECT observed FROM ops.validation_results WHERE suite = 'cross_source' ORDER BY rule_number")
     assert kept[0].observed == {"store_sales": 400, "store_sales_found": 400}

@@ -35,7 +35,7 @@ def landed(empty_warehouse: None) -> None:
 @pytest.fixture
 def orders(empty_warehouse: None) -> None:
     """The orders, by a full run."""
-    changes = increments.process(shopping.ORDERS, shopping.identify(shopping.plan()), shopping.run())[0]
+    changes = shopping.prepare()
     with ledger.attempt("orders", shopping.HOUR, "update_checkpoint", shopping.run()):
         increments.land(shopping.ORDERS, changes, shopping.run(), shopping.HOUR)
 

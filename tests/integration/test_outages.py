@@ -17,7 +17,17 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import bootstrap, channel_simulation, clock, credentials, local_server, outages, settings, warehouse
+from highwater import (
+    bootstrap,
+    channel_simulation,
+    clock,
+    credentials,
+    local_server,
+    outages,
+    roles,
+    settings,
+    warehouse,
+)
 from highwater.errors import ConfigurationError
 
 HOUR = timedelta(hours=1)
@@ -218,7 +228,7 @@ def test_a_password_that_was_changed_in_an_outage_is_put_right_and_the_outage_go
     outages.start("store", now, None, "to see", "ada")
     admin.execute("ALTER ROLE store_reader PASSWORD 'somebody changed it'")
     admin.connection.commit()
-    bootstrap._login(admin, "store_reader")
+    roles.prepare_login(admin, "store_reader")
     admin.connection.commit()
     assert is_refused("store")
 

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import quality, suites, warehouse
+from highwater import ledger, quality, suites, warehouse
 from highwater.errors import Busy, ConfigurationError
 from highwater.ledger import Run
 from highwater.windows import Window
@@ -148,7 +148,8 @@ def test_a_query_survives_percent_signs_and_datetimes(good: str, analyst: Cursor
 
 def test_a_report_is_stored_whole(good: str, loader: Cursor) -> None:
     report = broken_by(FAULTS[15].statement)
-    stored = quality.store(loader, report, dataset="daily_sales", window=DAY, run=Run("dag", "manual__1", 2))
+    with ledger.attempt("daily_sales", DAY, "audit", Run("dag", "manual__1", 2)):
+        stored = quality.store(loader, report, dataset="daily_sales", window=DAY, run=Run("dag", "manual__1", 2))
     assert stored == len(FAULTS)
     loader.execute(
         "SELECT * FROM ops.validation_results WHERE run_id = 'manual__1' AND verdict <> 'passed' ORDER BY rule_number"

@@ -1,0 +1,85 @@
+-- Who is at work, and whose turn it is. Run as publisher; again is harmless.
+--
+-- A claim lives exactly as long as the database session that took it: a kill -9 or a cut network ends it without anyone
+-- cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can fake a
+-- living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
+
+-- The claims that live: 18807 is "Hw" in ASCII.
+CREATE OR REPLACE VIEW ops.live_sessions AS
+SELECT
+    l.objid::bigint::integer AS claim,
+    l.pid AS backend_pid
+FROM pg_catalog.pg_locks AS l
+INNER JOIN pg_catalog.pg_stat_activity AS s ON l.pid = s.pid
+WHERE
+    l.locktype = 'advisory' AND l.classid = 18807 AND l.objsubid = 2 AND l.granted
+    AND l.database = (
+        SELECT oid FROM pg_catalog.pg_database
+        WHERE datname = current_database()
+    )
+    AND s.usename = 'loader';
+
+-- The claim of the caller's session, taken if it has none yet.
+CREATE OR REPLACE FUNCTION ops.take_claim() RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    claim integer := (SELECT s.claim FROM ops.live_sessions AS s WHERE s.backend_pid = pg_backend_pid() LIMIT 1);
+BEGIN
+    WHILE claim IS NULL LOOP
+        claim := ('x' || left(gen_random_uuid()::text, 8))::bit(32)::integer & 2147483647;
+        claim := CASE WHEN pg_try_advisory_lock(18807, claim) THEN claim END;
+    END LOOP;
+    RETURN claim;
+END;
+$$;
+
+-- One row a kind of work that is done by one transaction at a time. Only functions of the owner reach it.
+CREATE TABLE IF NOT EXISTS ops.turns (turn text PRIMARY KEY);
+
+-- Waits for the turn and keeps it until the transaction ends.
+CREATE OR REPLACE FUNCTION ops.take_turn(p_turn text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO ops.turns (turn) VALUES (p_turn) ON CONFLICT DO NOTHING;
+    PERFORM FROM ops.turns AS t WHERE t.turn = p_turn FOR UPDATE;
+END;
+$$;
+
+-- One row a kind of work that one session does at a time: it has the lease for as long as its claim lives.
+CREATE TABLE IF NOT EXISTS ops.leases (
+    lease text PRIMARY KEY,
+    claim integer NOT NULL,
+    backend_pid integer NOT NULL
+);
+
+-- Takes a lease that nobody alive has; says whether it is the caller's now.
+CREATE OR REPLACE FUNCTION ops.take_lease(p_lease text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ops.take_turn('lease of ' || p_lease);
+    IF EXISTS (
+        SELECT FROM ops.leases AS l INNER JOIN ops.live_sessions AS s USING (claim, backend_pid)
+        WHERE l.lease = p_lease AND l.backend_pid <> pg_backend_pid()
+    ) THEN
+        RETURN FALSE;
+    END IF;
+    INSERT INTO ops.leases AS l (lease, claim, backend_pid)
+    VALUES (p_lease, ops.take_claim(), pg_backend_pid())
+    ON CONFLICT (lease) DO UPDATE SET claim = excluded.claim, backend_pid = excluded.backend_pid;
+    RETURN TRUE;
+END;
+$$;
+
+-- Gives a lease back that the caller has.
+CREATE OR REPLACE FUNCTION ops.drop_lease(p_lease text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ops.leases AS l WHERE l.lease = p_lease AND l.backend_pid = pg_backend_pid()
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.take_claim, ops.take_turn, ops.take_lease, ops.drop_lease FROM public;
+GRANT EXECUTE ON FUNCTION ops.take_lease, ops.drop_lease TO loader;
+GRANT SELECT ON ops.live_sessions TO loader, analyst;

@@ -1,0 +1,263 @@
+"""The loader, that tasks log in as, against what is published: it may fill a set, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import tables
+from loading import DATASET, change_set, day, land, landed, partition, run, stage
+from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
+from tables import defined, window
+
+from highwater import publish, staging, warehouse
+from highwater.errors import RefusedData
+from highwater.publish import Staged
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+DAY = day("2026-10-05")
+DENIED = (errors.InsufficientPrivilege, errors.DuplicateTable)
+
+
+def attempt(statement: str, role: str = "loader") -> None:
+    """One statement of a task that was taken over."""
+    with warehouse.session(role) as cursor:
+        cursor.execute(statement)
+
+
+def value(query: str) -> object:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(query)
+        return warehouse.fetch_value(cursor)
+
+
+@pytest.fixture
+def staged() -> Iterator[Staged]:
+    """A finished set, about to be published."""
+    yield stage(DAY)
+
+
+MAKES_SOMETHING = [
+    "CREATE TABLE {schema}.mine ()",
+    "CREATE VIEW {schema}.mine AS SELECT 1 AS one",
+    "CREATE FUNCTION {schema}.mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TYPE {schema}.mine AS (one integer)",
+    "CREATE DOMAIN {schema}.mine AS integer",
+    "CREATE OPERATOR {schema}.=== (FUNCTION = int4eq, LEFTARG = integer, RIGHTARG = integer)",
+    "CREATE SEQUENCE {schema}.mine",
+    "CREATE AGGREGATE {schema}.mine (integer) (SFUNC = int4pl, STYPE = integer)",
+    'CREATE COLLATION {schema}.mine FROM "C"',
+    "CREATE TEXT SEARCH CONFIGURATION {schema}.mine (COPY = simple)",
+]
+
+
+@pytest.mark.parametrize("statement", MAKES_SOMETHING)
+@pytest.mark.parametrize("schema", ["staging", "sales", "former", "quarantine", "ops", "control", "public"])
+def test_it_makes_nothing_that_outlives_its_session(schema: str, statement: str) -> None:
+    with pytest.raises(errors.InsufficientPrivilege):
+        attempt(statement.format(schema=schema))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE SCHEMA mine", "CREATE EXTENSION hstore", "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
+     "CREATE PUBLICATION p FOR ALL TABLES", "ALTER DEFAULT PRIVILEGES FOR ROLE publisher GRANT ALL ON TABLES TO loader",
+     "ALTER DATABASE warehouse SET search_path = staging", "ALTER ROLE publisher SET search_path = staging",
+     "SET ROLE publisher", "SET SESSION AUTHORIZATION publisher", "GRANT publisher TO loader"],
+)  # fmt: skip
+def test_it_changes_nothing_of_the_server(statement: str) -> None:
+    with pytest.raises(errors.DatabaseError, match=r"permission denied|must be|does not exist|not (available|allowed)"):
+        attempt(statement)
+
+
+CHANGES_A_SET = [
+    "DELETE FROM {clean} WHERE till_no = 3",
+    "UPDATE {clean} SET quantity = 1",
+    "INSERT INTO {clean} SELECT * FROM {clean} LIMIT 1",
+    "TRUNCATE {clean}",
+    "DROP TABLE {clean}",
+    "ALTER TABLE {clean} SET UNLOGGED",
+    "ALTER TABLE {clean} SET (autovacuum_enabled = false)",
+    "ALTER TABLE {clean} SET (fillfactor = 10)",
+    "ALTER TABLE {clean} DROP CONSTRAINT {name}_clean_pkey",
+    "ALTER TABLE {clean} ALTER COLUMN quantity SET DEFAULT 1",
+    "ALTER TABLE {clean} ADD CHECK (quantity > 0)",
+    "ALTER TABLE {clean} ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE {clean} OWNER TO loader",
+    "ALTER TABLE {clean} SET SCHEMA sales",
+    "CREATE INDEX ON {clean} (lower(store_code))",
+    "CREATE STATISTICS pg_temp.evil ON (till_no + 1), till_no FROM {clean}",
+    "CREATE STATISTICS staging.evil ON (till_no + 1), till_no FROM {clean}",
+    "CREATE TRIGGER t BEFORE INSERT ON {clean} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE RULE r AS ON INSERT TO {clean} DO ALSO SELECT 1",
+    "CREATE POLICY p ON {clean}",
+    "GRANT SELECT ON {clean} TO PUBLIC",
+    "GRANT DELETE (till_no) ON {clean} TO analyst",
+    "GRANT UPDATE (till_no) ON {clean} TO analyst",
+    "COMMENT ON TABLE {clean} IS 'mine'",
+    "CLUSTER {clean} USING {name}_clean_pkey",
+    "LOCK TABLE {clean} IN ACCESS EXCLUSIVE MODE",
+    "INSERT INTO {raw} SELECT * FROM {raw} LIMIT 1",
+    "DELETE FROM {raw}",
+    "INSERT INTO {rejected} VALUES ('mine', '{{}}')",
+    "DELETE FROM {rejected}",
+    "INSERT INTO {copies} SELECT sale_id, sold_at FROM {clean} LIMIT 1",
+    "DELETE FROM {copies}",
+    "UPDATE ops.staging_sets SET rows_published = 1",
+    "UPDATE ops.staging_sets SET content_hash = 'mine'",
+    "INSERT INTO ops.staging_sets (dataset, window_range, dag_id, run_id, made_at) VALUES ('daily_sales', 'empty', '', '', now())",
+    "DELETE FROM ops.staging_sets",
+    "SELECT ops.drop_set('{name}')",
+    "SELECT ops.take_set('{name}', 'daily_sales', '[2026-10-05,2026-10-06)')",
+    "SELECT ops.lock_set('{name}')",
+    "SELECT ops.replace_partition(d, l.window_range, '{clean}', l, 'kept') FROM ops.window_ledger AS l, control.datasets AS d",
+    "SELECT ops.drop_table('{clean}')",
+    "SELECT ops.move_to_former('{clean}', 'mine')",
+    "SELECT ops.let_analyst_read('{clean}', 'daily_sales')",
+    "SELECT ops.add_keys_and_indexes('{clean}', 'sales.daily_sales')",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", CHANGES_A_SET)
+def test_a_finished_set_is_out_of_its_hands(staged: Staged, statement: str) -> None:
+    names = {part: f"staging.{staged.name}_{part}" for part in ("raw", "clean", "rejected", "copies")}
+    before = value("SELECT to_jsonb(s) FROM ops.staging_sets AS s")
+    with pytest.raises(errors.InsufficientPrivilege):
+        attempt(statement.format(name=staged.name, **names))
+    assert value("SELECT to_jsonb(s) FROM ops.staging_sets AS s") == before
+    assert publish.publish_window(DATASET, DAY, staged, run()).rows_published == 391
+
+
+def test_a_writer_that_holds_a_set_open_is_waited_for_and_shut_out(staged: Staged) -> None:
+    """A session that began to fill the clean table goes on after it is finished: it must not."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (staged.name,))
+        cursor.connection.commit()
+        cursor.execute(f"PREPARE late AS INSERT INTO staging.{staged.name}_rejected VALUES ('late', '{{}}')")
+        cursor.execute("EXECUTE late")
+        with warehouse.session("loader") as other:
+            other.execute("SET lock_timeout = '200ms'")
+            with pytest.raises(errors.LockNotAvailable):
+                other.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged.name,))
+            other.connection.rollback()
+        cursor.connection.commit()
+        with warehouse.session("loader") as other, pytest.raises(errors.DatabaseError, match="400 rows were extracted"):
+            other.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged.name,))
+    with pytest.raises(RefusedData, match="is not finished"):
+        publish.publish_window(DATASET, DAY, staged, run())
+
+
+def test_invented_copies_are_not_counted() -> None:
+    """Good rows that are called copies of rows that are not there."""
+    with warehouse.session("loader") as cursor:
+        name = stage(DAY).name
+        cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (name,))
+        cursor.execute(
+            f"INSERT INTO staging.{name}_copies SELECT sale_id, sold_at FROM staging.{name}_raw WHERE sale_id > 0"
+        )
+        cursor.execute(
+            f"INSERT INTO staging.{name}_rejected SELECT 'r', '{{}}' FROM generate_series("
+            f"1, 400 - (SELECT count(*) FROM staging.{name}_copies)) AS n"
+        )
+        with pytest.raises(errors.DatabaseError, match="rows are called copies .* no clean row has their key"):
+            cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (name,))
+
+
+def test_a_set_of_another_window_or_dataset_is_refused(staged: Staged) -> None:
+    for dataset, wanted in ((DATASET, day("2026-10-06")), ("store_sales", day("2026-10-20"))):
+        with pytest.raises(RefusedData, match=f"staging set {staged.name} is of daily_sales .*, not of {dataset}"):
+            publish.publish_window(dataset, wanted, staged, run())
+
+
+@pytest.mark.parametrize(
+    ("columns", "types", "said"),
+    [
+        (["a"], "{control.datasets}", "built-in types only"),
+        (["a"], "{trigger}", "built-in types only"),
+        (["a"], "{record}", "built-in types only"),
+        (['a"); DROP TABLE sales.daily_sales; --'], "{integer}", None),
+    ],
+)
+def test_a_raw_table_has_built_in_types_only(columns: list[str], types: str, said: str | None) -> None:
+    with warehouse.session("loader") as cursor:
+        name = staging.new_set(cursor, DATASET, DAY, run())
+        if said is None:
+            cursor.execute("SELECT ops.new_set_table(%s, 'raw', %s, %s::regtype[])", (name, columns, types))
+            assert warehouse.columns_of(cursor, f"{name}_raw", "staging") == columns
+        else:
+            with pytest.raises(errors.DatabaseError, match=said):
+                cursor.execute("SELECT ops.new_set_table(%s, 'raw', %s, %s::regtype[])", (name, columns, types))
+
+
+@pytest.mark.parametrize("part", ["clean", "rejected", "copies", "../x", "raw_x", ""])
+def test_it_can_have_no_other_part_of_a_set_made(part: str) -> None:
+    with warehouse.session("loader") as cursor:
+        name = staging.new_set(cursor, DATASET, DAY, run())
+        with pytest.raises(errors.DatabaseError, match=f'invalid part "{part}" of a staging set'):
+            cursor.execute("SELECT ops.new_set_table(%s, %s, '{a}', '{integer}')", (name, part))
+
+
+def test_its_settings_do_not_reach_what_is_published() -> None:
+    with defined("shaped") as table:
+        with warehouse.session("loader") as cursor:
+            for setting in ("default_toast_compression = 'pglz'", "DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'",
+                            "extra_float_digits = 0", "bytea_output = 'escape'", "timezone = 'Asia/Tokyo'",
+                            "default_tablespace = ''", "search_path = pg_temp", "lc_monetary = 'C'"):  # fmt: skip
+                cursor.execute(f"SET {setting}")
+            cursor.execute("CREATE TEMP TABLE pg_class AS SELECT 1 AS oid")
+            cursor.execute("CREATE FUNCTION pg_temp.count(anyelement) RETURNS bigint LANGUAGE sql AS 'SELECT 7'")
+            rows = tables.ROWS.format(start="'2026-10-01 00:00+00'", count=5)
+            name = staging.new_set(cursor, "shaped", window(), run())
+            staging.save(cursor, rows, name, "raw")
+            staging.clean_by(cursor, "test/clean.sql", tables.AS_IT_CAME, name)
+            cursor.execute(
+                "SELECT (p.landed).rows_published FROM ops.publish_window('shaped', '[2026-10-01 00:00+00,2026-10-02 00:00+00)',"
+                " %s, 0, NULL, 's', 'd', 'r') AS p",
+                (name,),
+            )
+            assert warehouse.fetch_value(cursor) == 5
+        assert value(f"SELECT count(*) FROM {table}") == 5
+        assert value("SELECT ops.verify_window('shaped', window_range) FROM ops.window_ledger") is None
+
+
+@pytest.mark.parametrize("role", ["loader", "analyst", "operator"])
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM {t}", "UPDATE {t} SET till_no = 1", "TRUNCATE {t}", "INSERT INTO {t} SELECT * FROM {t}", "SELECT FROM {t}",
+     "DROP TABLE {t}", "ALTER TABLE sales.daily_sales DETACH PARTITION {t}", "VACUUM {t}", "CREATE TEMP VIEW v AS SELECT * FROM {t}"],
+)  # fmt: skip
+def test_nobody_reaches_a_partition_by_its_name(role: str, statement: str) -> None:
+    land(DAY)
+    statement = statement.format(t=partition(DATASET, DAY))
+    if statement.startswith("VACUUM"):
+        with warehouse.autocommitting(role) as cursor:
+            cursor.execute(statement)
+            assert any("permission denied" in notice for notice in cursor.connection.notices)
+        return
+    if statement.startswith("CREATE TEMP") and role != "loader":
+        with pytest.raises(errors.InsufficientPrivilege):
+            attempt(statement, role)
+        return
+    with pytest.raises(errors.InsufficientPrivilege):
+        attempt(statement + ("; SELECT * FROM v" if "VIEW" in statement else ""), role)
+
+
+def test_what_is_published_is_the_publishers_alone(analyst: Cursor) -> None:
+    """The catalogue after a few windows, a reload and a change of content."""
+    for name in ("2026-10-05", "2026-10-06"):
+        land(day(name))
+    land(DAY)
+    other = stage(DAY)
+    change_set(other, "SET quantity = quantity + 1, revenue = revenue + unit_price")
+    publish.publish_window(DATASET, DAY, other, run())
+    assert [version for _, version, _ in landed(analyst)] == [3, 1]
+    analyst.execute("SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relispartition AND c.relkind = 'r'")
+    assert len(partitions := [row[0] for row in analyst.fetchall()]) == 2
+    assert [value(f"SELECT ops.table_flaw('{name}')") for name in partitions] == [None, None]
+    assert (
+        value(
+            "SELECT count(*) FROM pg_class WHERE relowner = 'loader'::regrole AND relnamespace <> pg_my_temp_schema()"
+        )
+        == 0
+    )
