@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import date
 
 import psycopg2
@@ -183,11 +184,11 @@ def _warehouse(link: Connection) -> date:
         cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(database))
         cursor.execute("SET LOCAL ROLE publisher")
         cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
-        anchor = config.anchor
-        if anchor is None and cursor.fetchone()[0]:  # type: ignore[index]
+        stored: date | None = None
+        if warehouse.fetch_value(cursor):
             cursor.execute("SELECT anchor FROM control.platform")
-            anchor = cursor.fetchone()[0]  # type: ignore[index]
-        anchor = anchor or config.anchor_date()
+            stored = warehouse.fetch_value(cursor)
+        anchor = config.anchor or stored or config.anchor_date()
         cursor.execute(
             "SELECT set_config('highwater.anchor', %s, true), set_config('highwater.history_days', %s, true),"
             " set_config('highwater.channel_days', %s, true), set_config('highwater.keep_versions_days', %s, true)",
@@ -198,8 +199,34 @@ def _warehouse(link: Connection) -> date:
                 str(config.keep_versions_days),
             ),
         )
-        _run_folder(cursor, "warehouse")
+        with _refusals_of_the_start(config, stored):
+            _run_folder(cursor, "warehouse")
+        for notice in link.notices:
+            if notice.startswith("WARNING"):
+                log.warning(notice.removeprefix("WARNING:").strip())
     return anchor
+
+
+@contextmanager
+def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> Iterator[None]:
+    """What the warehouse refuses of a start, as a mistake of configuration: which setting leads there.
+
+    Raises:
+        ConfigurationError: a grid would move below landed windows, or a row of control.datasets cannot be.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        said = error.diag.message_primary
+        if error.pgcode == "HW011":
+            given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
+            raise ConfigurationError(
+                f"{said}; that follows from {given}, HIGHWATER_HISTORY_DAYS={config.history_days} and"
+                f" HIGHWATER_CHANNEL_DAYS={config.channel_days}: put back the one that was changed; nothing was changed"
+            ) from None
+        if error.pgcode == "HW012":
+            raise ConfigurationError(f"{said}; nothing was changed") from None
+        raise
 
 
 def _policies(link: Connection) -> None:

@@ -60,8 +60,8 @@ COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day ha
 GRANT SELECT ON sales.store_sales, sales.partner_sales, sales.supplier_settlements, sales.channel_sales
 TO loader, analyst;
 
--- What landed stays where it is when the anchor moves. A week begins on a Monday and is settled four days after it
--- ended
+-- A longer history becomes due; where a shorter one would leave landed windows out, the start stops. A week begins on a
+-- Monday and is settled four days after it ended.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 SELECT
     d.dataset,
@@ -87,11 +87,7 @@ CROSS JOIN
     ) AS d (dataset, first_day, step, due_after, max_lag)
 ON CONFLICT (dataset) DO UPDATE
     SET first_window = excluded.first_window
-    WHERE datasets.first_window <> excluded.first_window
-    AND NOT EXISTS (
-        SELECT FROM ops.window_ledger AS l
-        WHERE l.dataset IN ('store_sales', 'partner_sales', 'supplier_settlements', 'channel_sales')
-    );
+    WHERE datasets.first_window <> excluded.first_window;
 
 UPDATE control.datasets SET fills_gaps = TRUE
 WHERE dag_id = 'multi_source_sync' AND NOT fills_gaps;
