@@ -104,9 +104,12 @@ def read_each(text: str) -> tuple[dict[str, Policy], dict[str, str]]:
         ValueError: it is no list of policies at all.
     """
     rows = json.loads(text)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("dataset"), str) for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("dataset"), str) for row in rows
+    ):
         raise ValueError(f"this is no list of policies: {text[:100]!r}")
-    known, problems = {}, {}
+    known: dict[str, Policy] = {}
+    problems: dict[str, str] = {}
     for row in rows:
         try:
             known[row["dataset"]] = _policy(row)
