@@ -54,7 +54,7 @@ class PolicyReader:
         return self._known.get(dataset)
 
     def look(self) -> None:
-        """Read the policies now. A warehouse that is away changes nothing; one policy that cannot be read stays as it was.
+        """Read the policies now. A warehouse that is away changes nothing; a policy that cannot be read stays.
 
         What cannot be read though the warehouse answers is written down there, and is an incident at once.
         """
