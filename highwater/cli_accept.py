@@ -30,7 +30,9 @@ def accept(
     """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
     who = by.strip() or getpass.getuser()
     if not dry_run and not reason.strip():
-        raise ConfigurationError("this needs a reason that others understand: --reason 'the source has purged that day'")
+        raise ConfigurationError(
+            "this needs a reason that others understand: --reason 'the source has purged that day'"
+        )
     plan = shrink.plan(dataset, window)
     if not as_json:
         _say(_sentence(plan))

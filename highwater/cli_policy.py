@@ -195,6 +195,8 @@ def _value(name: str, given: Any) -> Any:
     empty = given.strip().lower() == NONE
     if name in ("skip_weekdays", "conditions"):
         return [] if empty else parts
+    if name == "max_windows" and given.strip().isdecimal():
+        return int(given)
     return None if empty else given
 
 

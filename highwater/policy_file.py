@@ -30,7 +30,10 @@ def span(text: Any) -> Any:
     found = _SPAN.fullmatch(str(text).strip().lower())
     if found is None:
         raise ValueError("a span looks like '90 days', '36 hours', '30 minutes' or '2 weeks'")
-    length = timedelta(**{f"{found[2]}s": int(found[1])})
+    try:
+        length = timedelta(**{f"{found[2]}s": int(found[1])})
+    except OverflowError:
+        raise ValueError(f"it must be at most {policy.LONGEST.days} days") from None
     if length <= timedelta(0):
         raise ValueError("it must be positive, like '90 days'")
     if length > policy.LONGEST:
@@ -164,20 +167,23 @@ def apply(cursor: Cursor, wanted: PolicyFile, reason: str) -> list[str]:
 def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | None) -> list[str]:
     """Set these columns of a policy; returns a line for each that was another."""
     cursor.execute("SELECT FROM control.catchup_policies WHERE dataset = %s FOR UPDATE", (dataset,))
+    cursor.execute("SELECT * FROM control.sound_policies WHERE dataset = %s", (dataset,))
+    before = warehouse.fetch(cursor)
     cursor.execute(
-        "SELECT s.*, p.max_age::text AS max_age_text FROM control.sound_policies AS s"
-        " INNER JOIN control.catchup_policies AS p USING (dataset) WHERE dataset = %s",
+        "SELECT p.max_age::text AS max_age, p.conditions::text AS conditions FROM control.catchup_policies AS p"
+        " INNER JOIN control.sound_policies AS s USING (dataset)"
+        " WHERE dataset = %s AND (p.max_age, p.conditions) IS DISTINCT FROM (s.max_age, s.conditions)",
         (dataset,),
     )
-    before = warehouse.fetch(cursor)
+    unsound = warehouse.fetch(cursor)
     if "conditions" in values or "skip_weekdays" in values:
         values = values | {k: sorted(set(values[k])) for k in ("conditions", "skip_weekdays") if k in values}
     different = {name: value for name, value in values.items() if getattr(before, name) != value}
     was = before._asdict()
-    if before.max_age is None and before.max_age_text is not None:
-        # One that makes no sense, in a row of an older warehouse: everybody goes by none, and so it becomes one.
-        different = {"max_age": None} | different
-        was["max_age"] = before.max_age_text
+    if unsound:
+        # In a row of an older warehouse: everybody goes by the policy without it, and so it becomes one without.
+        was |= unsound._asdict()
+        different = {"max_age": before.max_age, "conditions": before.conditions} | different
     if different:
         cursor.execute(
             "UPDATE control.catchup_policies SET enabled = %(enabled)s,"

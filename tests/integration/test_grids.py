@@ -137,7 +137,9 @@ class TestAStart:
             cursor.execute(f"ALTER TABLE control.datasets DROP CONSTRAINT {rule}")
             cursor.execute(flaw)
         try:
-            with pytest.raises(ConfigurationError, match=f'dataset "page_views" breaks the rule {said}.*correct its row'):
+            with pytest.raises(
+                ConfigurationError, match=f'dataset "page_views" breaks the rule {said}.*correct its row'
+            ):
                 start()
         finally:
             with warehouse.session("postgres") as cursor:
@@ -153,7 +155,9 @@ class TestAStart:
                 " VALUES ('twin', 'x', 'sales.daily_sales', '2026-10-01', '1 day')"
             )
         try:
-            with pytest.raises(ConfigurationError, match=r"daily_sales and twin are published into one table, sales\.d"):
+            with pytest.raises(
+                ConfigurationError, match=r"daily_sales and twin are published into one table, sales\.d"
+            ):
                 start()
         finally:
             with warehouse.session("postgres") as cursor:
@@ -191,15 +195,15 @@ class TestAnybody:
 
     def test_a_window_of_a_grid_before_stands_in_nobodys_way(self, admin: Cursor) -> None:
         admin.execute(
-            "INSERT INTO ops.window_ledger VALUES ('daily_sales', '[2026-10-05 06:00+00, 2026-10-05 12:00+00)', 1, 0, 0,"
-            " 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
+            "INSERT INTO ops.window_ledger VALUES ('daily_sales', '[2026-10-05 06:00+00, 2026-10-05 12:00+00)', 1, 0,"
+            " 0, 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
         )
         admin.execute("UPDATE control.datasets SET first_window = '2026-10-02 00:00+00' WHERE dataset = 'daily_sales'")
 
     def test_one_that_runs_by_watermark_becomes_none_of_windows(self, admin: Cursor) -> None:
         admin.execute(
-            "INSERT INTO ops.window_ledger VALUES ('orders', '[2026-10-30 00:00+00, 2026-10-30 01:17+00)', 1, 0, 0, 0, 0,"
-            " 'x', NULL, 's', 'd', 'r', ops.clock())"
+            "INSERT INTO ops.window_ledger VALUES ('orders', '[2026-10-30 00:00+00, 2026-10-30 01:17+00)', 1, 0, 0, 0,"
+            " 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
         )
         for change in ("grid = 'fixed'", "first_window = '2026-10-30 06:00+00'"):
             admin.execute("SAVEPOINT before")
