@@ -60,7 +60,8 @@ def plan(dataset: str, name: str) -> Plan:
             known,
         )
         row = warehouse.fetch(cursor)
-    return Plan(dataset, window, *found, Accepted(*row) if row else None)
+    standing = Accepted(*row) if row else None
+    return Plan(dataset, window, found.version, found.rows_published, found.on_shrink, found.max_shrink, standing)
 
 
 @patiently

@@ -1,7 +1,7 @@
 -- One row a stretch of windows that are wanted, that Airflow has gone past, and that nobody has begun or asked for:
 -- between them lies nothing else that has not landed. A dataset whose own runs fill its gaps has none, nor one whose
--- catch-up is off. What was begun once and failed waits for a person; the windows that live runs may land, by dataset in
--- %(live)s, wait for these.
+-- catch-up is off. What was begun once and failed waits for a person; the windows that live runs may land, by dataset
+-- in %(live)s, wait for these.
 WITH frontiers AS (
     SELECT
         d,

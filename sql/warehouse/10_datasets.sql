@@ -58,25 +58,29 @@ END;
 GRANT SELECT ON control.datasets TO loader, analyst;
 
 -- What a dataset's row may say, beside the rules of its table above.
-SELECT
-    control.add_rule(
+DO $$
+BEGIN
+    PERFORM control.add_rule(
         'control.datasets', 'schema_and_table_have_at_most_63_bytes_each',
-        'octet_length(split_part(published_table, ''.'', 1)) <= 63 AND octet_length(split_part(published_table, ''.'', 2)) <= 63'
-    ),
-    control.add_rule(
+        'octet_length(split_part(published_table, ''.'', 1)) <= 63 '
+        'AND octet_length(split_part(published_table, ''.'', 2)) <= 63'
+    );
+    PERFORM control.add_rule(
         'control.datasets', 'first_window_is_between_1900_and_2999', 'control.is_usual_moment(first_window)'
-    ),
-    control.add_rule(
+    );
+    PERFORM control.add_rule(
         'control.datasets', 'step_is_whole_seconds_up_to_36600_days',
         'control.is_usual_span(step) AND mod(extract(EPOCH FROM step), 1) = 0'
-    ),
-    control.add_rule(
+    );
+    PERFORM control.add_rule(
         'control.datasets', 'due_after_is_at_most_36600_days', 'control.is_usual_span(due_after)'
-    ),
-    control.add_rule(
+    );
+    PERFORM control.add_rule(
         'control.datasets', 'max_lag_is_positive_and_at_most_36600_days',
         'control.is_usual_span(max_lag) AND extract(EPOCH FROM max_lag) > 0'
     );
+END;
+$$;
 
 -- On a grid that cannot be, or on a table that two datasets publish into, nothing can be said of any window.
 DO $$
@@ -112,7 +116,7 @@ BEGIN
 END;
 $$;
 
--- What has landed stays on the grid: a grid may begin earlier, and one on which nothing has landed yet may be any other.
+-- What has landed stays on the grid: a grid may begin earlier, and one on which nothing has landed may be any other.
 -- Whoever would move it below landed windows is told which, be it a start with other settings or a hand in psql.
 CREATE OR REPLACE FUNCTION control.keep_grid() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'

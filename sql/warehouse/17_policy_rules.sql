@@ -1,7 +1,7 @@
 -- What follows from the policies: which windows are not wanted, and whether catch-up is on. Run as publisher; again is
 -- harmless.
 
--- The policies and closed days that everybody goes by: without what a row of an older warehouse says that makes no sense.
+-- The policies and closed days that everybody goes by: without what a row of an older warehouse says and cannot mean.
 CREATE OR REPLACE VIEW control.sound_policies AS
 SELECT
     dataset,

@@ -22,8 +22,8 @@ COMMENT ON COLUMN sales.daily_sales.customer_id IS 'Empty for a sale without a c
 
 GRANT SELECT ON sales.daily_sales TO loader, analyst;
 
--- Bootstrap binds the anchor and the length of the history: a longer one becomes due, and where a shorter one would leave
--- landed days out, the start stops.
+-- Bootstrap binds the anchor and the length of the history: a longer one becomes due, and where a shorter one would
+-- leave landed days out, the start stops.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 VALUES (
     'daily_sales', 'historical_sales_migration', 'sales.daily_sales',

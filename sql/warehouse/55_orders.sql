@@ -21,7 +21,8 @@ GRANT SELECT ON sales.orders TO loader, analyst;
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, grid)
 VALUES (
     'orders', 'incremental_data_processing', 'sales.orders',
-    (current_setting('highwater.anchor')::date - 1)::timestamp AT TIME ZONE 'UTC', '1 hour', '15 minutes', '2 hours', 'watermark'
+    (current_setting('highwater.anchor')::date - 1)::timestamp AT TIME ZONE 'UTC',
+    '1 hour', '15 minutes', '2 hours', 'watermark'
 )
 ON CONFLICT (dataset) DO UPDATE
     SET first_window = excluded.first_window

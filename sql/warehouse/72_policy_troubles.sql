@@ -14,8 +14,8 @@ VALUES
 ),
 (
     'policy cannot be read', '2 hours', FALSE,
-    'What cannot be read is left out, and what was known of it before stays in force. highwater policy show says what is '
-    'wrong; correct the row or the file that it names.'
+    'What cannot be read is left out, and what was known of it before stays in force. highwater policy show says what '
+    'is wrong; correct the row or the file that it names.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -46,8 +46,8 @@ REVOKE EXECUTE ON FUNCTION ops.record_unread_policies FROM public;
 GRANT EXECUTE ON FUNCTION ops.record_unread_policies TO loader;
 GRANT SELECT ON ops.unread_policies TO loader, analyst;
 
--- One row a dataset and thing that is wanted of it but cannot be: rows of an older warehouse that break a rule of now, and
--- what a reader could not read.
+-- One row a dataset and thing that is wanted of it but cannot be: rows of an older warehouse that break a rule of now,
+-- and what a reader could not read.
 CREATE OR REPLACE VIEW ops.policy_problems AS
 SELECT
     p.dataset,
@@ -83,8 +83,9 @@ SELECT
     u.problem,
     u.since
 FROM ops.unread_policies AS u
-INNER JOIN control.datasets AS d
-    ON u.subject = 'policy of ' || d.dataset
+CROSS JOIN control.datasets AS d
+WHERE
+    u.subject = 'policy of ' || d.dataset
     OR u.subject NOT IN (SELECT 'policy of ' || k.dataset FROM control.datasets AS k);
 
 GRANT SELECT ON ops.policy_problems TO loader, analyst;
