@@ -7,11 +7,11 @@ CREATE OR REPLACE FUNCTION ops.skip_window(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 DECLARE
-    wanted control.datasets := ops.dataset_with_window(p_dataset, p_window);
     landed tstzrange;
 BEGIN
     -- Who publishes holds the row, so that a window cannot land between the look and the remark.
-    PERFORM FROM control.datasets AS d WHERE d.dataset = wanted.dataset FOR SHARE;
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR SHARE;
+    PERFORM ops.dataset_with_window(p_dataset, p_window);
     SELECT l.window_range INTO landed FROM ops.window_ledger AS l
     WHERE l.dataset = p_dataset AND l.window_range && p_window
     ORDER BY l.window_range
