@@ -66,7 +66,7 @@ def _add(first: int, last: int) -> None:
     with warehouse.session("postgres") as cursor:
         cursor.execute(
             "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
-            " SELECT 'many_' || n, 'nobody', 'sales.daily_sales',"
+            " SELECT 'many_' || n, 'nobody', 'sales.many_' || n,"
             " date_trunc('day', ops.clock()) - %s * interval '1 day', '1 day'"
             " FROM generate_series(%s::integer + 1, %s) AS n",
             (WINDOWS, first, last),

@@ -34,7 +34,7 @@ FILLED = """
 TRUNCATE ops.window_ledger, ops.attempts, ops.skipped_windows, ops.incidents CASCADE;
 DELETE FROM control.datasets WHERE dataset = 'hourly';
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)
-VALUES ('hourly', 'historical_sales_migration', 'sales.daily_sales', %(first)s, '1 hour');
+VALUES ('hourly', 'historical_sales_migration', 'sales.hourly', %(first)s, '1 hour');
 CREATE TEMPORARY TABLE windows ON COMMIT DROP AS
 SELECT n, tstzrange(%(first)s + n * '1 hour'::interval, %(first)s + (n + 1) * '1 hour'::interval) AS window_range
 FROM generate_series(0, %(windows)s - 1) AS n;

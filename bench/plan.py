@@ -60,7 +60,7 @@ def _platform() -> Iterator[Request]:
         with warehouse.session("postgres") as cursor:
             cursor.execute(
                 "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
-                " VALUES ('hourly', 'nobody', 'sales.daily_sales', %s, '1 hour')",
+                " VALUES ('hourly', 'nobody', 'sales.hourly', %s, '1 hour')",
                 (start,),
             )
             cursor.execute(

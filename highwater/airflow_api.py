@@ -1,4 +1,4 @@
-"""Airflow's REST API, as the admin of its UI: logs in, starts a run."""
+"""Airflow's REST API, as the admin of its UI: logs in where the server proves to be this platform's, starts a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from highwater import credentials, settings
-from highwater.errors import HighwaterError
+from highwater import credentials, identity, settings
+from highwater.errors import ConfigurationError, HighwaterError
+from highwater.identity import NotProven
 
 # Its line a request would stand between those of the command.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -27,12 +28,20 @@ def log_in(timeout: float = 20) -> httpx.Client:
     """A client below ``/api/v2`` that is logged in; each request gets ``timeout`` seconds. Who asks for it closes it.
 
     Raises:
+        NotProven: the server is not this platform's, and was sent no password.
         httpx.HTTPError: the API server is away, or refuses.
     """
-    login = {"username": "admin", "password": credentials.secret("admin_password")}
-    answer = httpx.post(f"{_address()}/auth/token", json=login, timeout=timeout)
-    token = answer.raise_for_status().json()["access_token"]
-    return httpx.Client(base_url=f"{_address()}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=timeout)
+    with _client(_address(), timeout) as server:
+        identity.require(server)
+        login = {"username": "admin", "password": credentials.secret("admin_password")}
+        token = server.post("/auth/token", json=login).raise_for_status().json()["access_token"]
+    return _client(f"{_address()}/api/v2", timeout, {"Authorization": f"Bearer {token}"})
+
+
+def _client(address: str, timeout: float, headers: dict[str, str] | None = None) -> httpx.Client:
+    """A client that no proxy of the environment stands between."""
+    mounts = {"http://": None, "https://": None}
+    return httpx.Client(base_url=address, timeout=timeout, headers=headers, mounts=mounts)
 
 
 def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
@@ -53,6 +62,8 @@ def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
         raise ApiAway(
             f"Airflow at {_address()} refuses: {error.response.status_code} {error.response.text[:200]}"
         ) from None
+    except (NotProven, ConfigurationError) as error:
+        raise ApiAway(str(error)) from None
     except httpx.HTTPError as error:
         raise ApiAway(f"Airflow at {_address()} does not answer: {error or type(error).__name__}") from None
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
 
     Two processes that do it at once leave the whole text of one of them.
     """
-    if path.exists() and path.read_text() == text:
-        return
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text() == text:
+            return
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)

@@ -38,7 +38,12 @@ class HighwaterPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The page's app; asked for by the API server alone, so that the others need not import it."""
+        """The page's app and the one that proves whose it is; only the API server asks for them and imports them."""
+        from highwater import identity
+        from highwater.page import identity as proving
         from highwater.page.app import make_app
 
-        return [{"name": "highwater", "app": make_app(), "url_prefix": PREFIX}]
+        return [
+            {"name": "highwater", "app": make_app(), "url_prefix": PREFIX},
+            {"name": "highwater identity", "app": proving.make_app(), "url_prefix": identity.PREFIX},
+        ]

@@ -135,9 +135,14 @@ def _warehouse(admin: Connection) -> date:
         _take_from_loader(cursor)
     with roles.session_of_publisher(admin) as link:
         with link, link.cursor() as cursor:
-            anchor = _anchor(cursor)
+            stored = _stored_anchor(cursor)
+            anchor = settings.get().anchor or stored or settings.get().anchor_date()
             _say_settings(cursor, anchor)
-            _run_folder(cursor, "warehouse")
+            with _refusals_of_the_start(settings.get(), stored):
+                _run_folder(cursor, "warehouse")
+        for notice in link.notices:
+            if notice.startswith("WARNING"):
+                log.warning(notice.removeprefix("WARNING:").strip())
         _policies(link)
     return anchor
 
@@ -157,16 +162,14 @@ def _take_from_loader(cursor: Cursor) -> None:
         log.info("schema staging belonged to the loader: it is made again")
 
 
-def _anchor(cursor: Cursor) -> date:
-    """The day that fixed start dates count from: the setting's, else the one that is stored, else today's."""
-    config = settings.get()
-    if config.anchor is None:
-        cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
-        if warehouse.fetch_value(cursor):
-            cursor.execute("SELECT anchor FROM control.platform")
-            stored: date = warehouse.fetch_value(cursor)
-            return stored
-    return config.anchor_date()
+def _stored_anchor(cursor: Cursor) -> date | None:
+    """The day that fixed start dates have counted from so far; None at the first start."""
+    cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
+    if not warehouse.fetch_value(cursor):
+        return None
+    cursor.execute("SELECT anchor FROM control.platform")
+    stored: date = warehouse.fetch_value(cursor)
+    return stored
 
 
 def _say_settings(cursor: Cursor, anchor: date) -> None:
@@ -182,6 +185,28 @@ def _say_settings(cursor: Cursor, anchor: date) -> None:
     }
     for name, value in said.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (f"highwater.{name}", str(value)))
+
+
+@contextmanager
+def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> Iterator[None]:
+    """What the warehouse refuses of a start, as a mistake of configuration: which setting leads there.
+
+    Raises:
+        ConfigurationError: a grid would move below landed windows, or a row of control.datasets cannot be.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        said = error.diag.message_primary
+        if error.pgcode == "HW011":
+            given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
+            raise ConfigurationError(
+                f"{said}; that follows from {given}, HIGHWATER_HISTORY_DAYS={config.history_days} and"
+                f" HIGHWATER_CHANNEL_DAYS={config.channel_days}: put back the one that was changed; nothing was changed"
+            ) from None
+        if error.pgcode == "HW012":
+            raise ConfigurationError(f"{said}; nothing was changed") from None
+        raise
 
 
 def _policies(link: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater import backfill, policy_file, warehouse
 from highwater.backfill import Request
+from highwater.windows import Grid, Window, window_of
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +75,32 @@ def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[
     return [Change(*row) for row in cursor.fetchall()][::-1]
 
 
-def gaps_to_fill(cursor: Cursor) -> list[Gap]:
-    """The windows that the policy wants and that Airflow will make no run for any more."""
-    warehouse.run_file(cursor, "catchup_control/gaps_to_fill.sql")
+def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None = None) -> list[Gap]:
+    """The windows that the policy wants and that Airflow will make no run for any more.
+
+    Those of ``live``, by dataset, may yet be landed by runs that there are: they are left out.
+    """
+    waiting = {
+        dataset: "{" + ",".join(f"[{each.start.isoformat()},{each.end.isoformat()})" for each in windows) + "}"
+        for dataset, windows in (live or {}).items()
+    }
+    warehouse.run_file(cursor, "catchup_control/gaps_to_fill.sql", {"live": json.dumps(waiting)})
     return [Gap(*row) for row in cursor.fetchall()]
+
+
+def windows_on_their_way(gap: Gap, grid: Grid, newest_before: Callable[[datetime], datetime | None]) -> set[Window]:
+    """The windows of a gap that runs which have not ended may yet land.
+
+    ``newest_before`` tells the logical date of the newest such run before a moment. A run is about the window that
+    holds its logical date, so one that lies outside the gap, or has none, has no part in it.
+    """
+    found: set[Window] = set()
+    moment = gap.to_time
+    while (logical_date := newest_before(moment)) is not None and logical_date >= gap.from_time:
+        window = window_of(logical_date, grid)
+        found.add(window)
+        moment = window.start
+    return found
 
 
 def fill(cursor: Cursor, gap: Gap) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
+from functools import partial
 
-from airflow.sdk import get_current_context, task
+from airflow.sdk import task
 
-from highwater import alerts, catchup_control, conditions, warehouse
+from highwater import alerts, catchup_control, conditions, ledger, warehouse
 from highwater.errors import HighwaterError
+from highwater.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +36,19 @@ def announce_changes() -> None:
 
 @task
 def fill_gaps() -> None:
-    """Ask for a backfill of what the policy wants and Airflow has gone past, once nothing of it is on its way."""
+    """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
+    live: dict[str, set[Window]] = {}
     with warehouse.session("loader") as cursor:
-        gaps = catchup_control.gaps_to_fill(cursor)
+        for gap in catchup_control.gaps_to_fill(cursor):
+            grid = ledger.grid(cursor, gap.dataset)
+            for state in UNFINISHED:
+                newest = partial(_newest_run_before, gap.dag_id, state)
+                live.setdefault(gap.dataset, set()).update(catchup_control.windows_on_their_way(gap, grid, newest))
+        gaps = catchup_control.gaps_to_fill(cursor, live)
+    for dataset, windows in live.items():
+        if windows:
+            log.info("%s: %s windows wait, since runs that have not ended may land them", dataset, len(windows))
     for gap in gaps:
-        if on_its_way := get_current_context()["ti"].get_dr_count(dag_id=gap.dag_id, states=UNFINISHED):
-            log.info(
-                "%s: %s windows from %s wait, since %s runs of %s have not ended",
-                gap.dataset, gap.windows, gap.from_time, on_its_way, gap.dag_id,
-            )  # fmt: skip
-            continue
         try:
             with warehouse.session("loader") as cursor:
                 number = catchup_control.fill(cursor, gap)
@@ -50,3 +56,14 @@ def fill_gaps() -> None:
             log.warning("%s: %s windows from %s are not filled: %s", gap.dataset, gap.windows, gap.from_time, refused)
             continue
         log.info("%s: backfill %s for %s windows from %s", gap.dataset, number, gap.windows, gap.from_time)
+
+
+def _newest_run_before(dag_id: str, state: str, moment: datetime) -> datetime | None:
+    """The logical date of the newest run of a DAG in that state that lies before a moment."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import GetPreviousDagRun, PreviousDagRunResult
+
+    answer = task_runner.SUPERVISOR_COMMS.send(GetPreviousDagRun(dag_id=dag_id, logical_date=moment, state=state))
+    if not isinstance(answer, PreviousDagRunResult):
+        raise HighwaterError(f"Airflow does not say which runs of {dag_id} are {state}: {answer}")
+    return answer.dag_run.logical_date if answer.dag_run else None

@@ -15,6 +15,7 @@ from rich.console import Console
 from highwater import (
     airflow_files,
     alerts,
+    cli_accept,
     cli_backfill,
     cli_checkpoint,
     cli_incidents,
@@ -44,6 +45,7 @@ app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
 app.command()(cli_rollback.rollback)
 app.command()(cli_verify.verify)
+app.command()(cli_accept.accept)
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from highwater import airflow_api, backfill, cli_backfill_drawing, warehouse
+from highwater import airflow_api, backfill, cli_backfill_drawing, documents, warehouse
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
@@ -29,6 +29,8 @@ out = Console(width=None if sys.stdout.isatty() else 240)
 NOT_WHOLE = 1
 POLL = 0.5
 """Seconds between two looks at a backfill that is watched."""
+LARGEST_PLAN = 64 * 1024 * 1024
+"""Bytes of a plan that was kept: one of a hundred thousand windows takes a fifth."""
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")]
 From = Annotated[str, typer.Option("--from", help="The first day, 2026-10-01, or moment, 2026-10-01T06:00, in UTC.")]
@@ -263,8 +265,8 @@ def _plan(wanted: Request) -> Plan:
 
 
 def _read_plan(file: Path) -> Plan:
+    held = documents.read_json(file, name=f"--plan {file}", largest=LARGEST_PLAN)
     try:
-        held = json.loads(file.read_text())
         windows = [
             Planned(
                 datetime.fromisoformat(w["start"]),
@@ -276,7 +278,7 @@ def _read_plan(file: Path) -> Plan:
             for w in held["windows"]
         ]
         return Plan(windows, held["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"--plan {file} holds no plan ({error!r}): make one by highwater backfill plan … --json > {file}"
         ) from None

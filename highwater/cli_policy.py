@@ -31,22 +31,25 @@ NONE = "none"
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the policy of every dataset, the conditions and the closed days to come."""
+    """Show the policy of every dataset, the conditions, the closed days to come, and what of it cannot be read."""
     with warehouse.session("analyst") as cursor:
         cursor.execute(
-            "SELECT p.*, c.is_on, c.reason AS off_because FROM control.catchup_policies AS p"
-            " CROSS JOIN LATERAL control.catchup_is_on(p.dataset) AS c ORDER BY p.dataset"
+            "SELECT s.*, p.changed_by, p.changed_at, p.reason, c.is_on, c.reason AS off_because"
+            " FROM control.sound_policies AS s INNER JOIN control.catchup_policies AS p USING (dataset)"
+            " CROSS JOIN LATERAL control.catchup_is_on(s.dataset) AS c ORDER BY s.dataset"
         )
         policies = [row._asdict() for row in warehouse.fetch_all(cursor)]
         cursor.execute("SELECT * FROM control.condition_states ORDER BY condition, dataset")
         conditions = [row._asdict() for row in warehouse.fetch_all(cursor)]
         cursor.execute(
-            "SELECT day, dataset, reason FROM control.closed_days WHERE day >= (ops.clock() AT TIME ZONE 'UTC')::date"
-            " ORDER BY day, dataset"
+            "SELECT day, dataset, reason FROM control.sound_closed_days"
+            " WHERE day >= (ops.clock() AT TIME ZONE 'UTC')::date ORDER BY day, dataset"
         )
         closed = [row._asdict() for row in warehouse.fetch_all(cursor)]
+        cursor.execute("SELECT DISTINCT subject, problem FROM ops.policy_problems ORDER BY subject")
+        problems = [row._asdict() for row in warehouse.fetch_all(cursor)]
     if as_json:
-        answer = {"policies": policies, "conditions": conditions, "closed_days": closed}
+        answer = {"policies": policies, "conditions": conditions, "closed_days": closed, "problems": problems}
         typer.echo(json.dumps(answer, default=str, indent=2))
         return
     table = Table("dataset", "catch-up", "max age", "max windows", "skips", "conditions", box=None)
@@ -68,6 +71,8 @@ def show(as_json: Json = False) -> None:
         out.print(f"{row['condition']} of {row['dataset']} {state} since {row['since']:%Y-%m-%d %H:%M}{trouble}")
     for row in closed:
         out.print(f"{row['day']} is closed for {row['dataset'] or 'every dataset'}: {row['reason']}")
+    for row in problems:
+        out.print(f"{row['subject']} cannot be read and is left out: {row['problem']}", markup=False, soft_wrap=True)
 
 
 @app.command("set")
@@ -190,6 +195,8 @@ def _value(name: str, given: Any) -> Any:
     empty = given.strip().lower() == NONE
     if name in ("skip_weekdays", "conditions"):
         return [] if empty else parts
+    if name == "max_windows" and given.strip().isdecimal():
+        return int(given)
     return None if empty else given
 
 

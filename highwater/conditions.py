@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import warehouse
@@ -75,8 +74,10 @@ def evaluate() -> Iterator[Look]:
     for condition, dataset in in_use:
         try:
             answer, error = ask(condition, dataset), None
-        except (psycopg2.Error, ConfigurationError) as failure:
-            answer, error = None, str(failure).strip().splitlines()[0]
+        except Exception as failure:
+            # Whatever a person's SQL brings about, the other conditions are still looked at.
+            said = str(failure).strip().splitlines() or [type(failure).__name__]
+            answer, error = None, said[0]
         with warehouse.session("loader") as cursor:
             cursor.execute(
                 "SELECT flipped, holds FROM control.record_condition(%s, %s, %s, %s)",

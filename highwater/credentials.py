@@ -63,6 +63,7 @@ def ensure() -> list[str]:
         "metadata_admin_password": _token,
         "broker_password": _token,
         "admin_password": _token,
+        "platform_proof": _token,
         "fernet_key": _fernet_key,
         "jwt_secret": _signing_key,
         "api_secret_key": _token,

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from highwater.errors import ConfigurationError
 from highwater.windows import Grid, Window
 
 MAX_AGE, MAX_WINDOWS, WEEKDAYS, CLOSED_DAYS = "max_age", "max_windows", "skip_weekdays", "skip_closed_days"
 """The rules that leave windows out, the strongest first; named like the columns of control.catchup_policies."""
 
 DAY = timedelta(days=1)
+LONGEST = timedelta(days=36_600)
+"""No span of a policy is longer, as ``control.is_usual_span`` has it."""
+FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
+"""No closed day is before or behind them, as ``control.is_usual_day`` has it."""
 DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
@@ -51,7 +56,9 @@ class Policy:
             if window.end <= until:
                 return Verdict(MAX_AGE, f"it ended more than {self.max_age_text} ago", until)
         if self.max_windows is not None:
-            until = self.due_until(now) - self.max_windows * self.grid.step
+            # Counted in windows: so many as an integer holds are longer than there is time.
+            due = (self.due_until(now) - self.grid.first) // self.grid.step
+            until = self.grid.first + max(0, due - self.max_windows) * self.grid.step
             if window.end <= until:
                 return Verdict(MAX_WINDOWS, f"it is not among the newest {self.max_windows} due windows", until)
         if (until := self._skipped_until(window, frozenset())) >= window.end:
@@ -82,20 +89,44 @@ def read(text: str) -> dict[str, Policy]:
     """The policies in the JSON that ``sql/ops/policies.sql`` gives, by dataset.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or one of them cannot be read: names it.
     """
-    try:
-        return {row["dataset"]: _policy(row) for row in json.loads(text)}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"these are no policies: {error!r}") from None
+    known, problems = read_each(text)
+    for dataset, problem in problems.items():
+        raise ValueError(f"the policy of {dataset} cannot be read: {problem}")
+    return known
+
+
+def read_each(text: str) -> tuple[dict[str, Policy], dict[str, str]]:
+    """The policies that can be read, by dataset; and, of those that cannot, what is wrong with them.
+
+    Raises:
+        ValueError: it is no list of policies at all.
+    """
+    rows = json.loads(text)
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("dataset"), str) for row in rows
+    ):
+        raise ValueError(f"this is no list of policies: {text[:100]!r}")
+    known: dict[str, Policy] = {}
+    problems: dict[str, str] = {}
+    for row in rows:
+        try:
+            known[row["dataset"]] = _policy(row)
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigurationError) as error:
+            problems[row["dataset"]] = f"{type(error).__name__}: {error}"
+    return known, problems
 
 
 def _policy(row: dict[str, Any]) -> Policy:
+    max_age = None if row["max_age"] is None else timedelta(seconds=row["max_age"])
+    if max_age is not None and not timedelta(0) < max_age <= LONGEST:
+        raise ValueError(f"max_age {max_age} is not between 0 and {LONGEST.days} days")
     return Policy(
         row["dataset"],
         Grid(datetime.fromisoformat(row["first_window"]), timedelta(seconds=row["step"])),
         timedelta(seconds=row["due_after"]),
-        None if row["max_age"] is None else timedelta(seconds=row["max_age"]),
+        max_age,
         row["max_age_text"] or "",
         row["max_windows"],
         frozenset(row["skip_weekdays"]),

@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from highwater import settings, warehouse
+from highwater import documents, policy, settings, warehouse
 from highwater.errors import ConfigurationError
 
 DEFAULT = settings.ROOT / "config/catchup.yaml"
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_SPAN = re.compile(r"(-?\d+) *(minute|hour|day|week)s?")
+_SPAN = re.compile(r"(-?[0-9]{1,9}) *(minute|hour|day|week)s?")
 
 
 def span(text: Any) -> Any:
     """``90 days``, ``36 hours``, ``30 minutes`` or ``2 weeks`` as a timedelta; None and timedeltas as they are.
 
     Raises:
-        ValueError: it is none of them, or not positive.
+        ValueError: it is none of them, not positive, or longer than `policy.LONGEST`.
     """
     if text is None or isinstance(text, timedelta):
         return text
     found = _SPAN.fullmatch(str(text).strip().lower())
     if found is None:
         raise ValueError("a span looks like '90 days', '36 hours', '30 minutes' or '2 weeks'")
-    length = timedelta(**{f"{found[2]}s": int(found[1])})
+    try:
+        length = timedelta(**{f"{found[2]}s": int(found[1])})
+    except OverflowError:
+        raise ValueError(f"it must be at most {policy.LONGEST.days} days") from None
     if length <= timedelta(0):
         raise ValueError("it must be positive, like '90 days'")
+    if length > policy.LONGEST:
+        raise ValueError(f"it must be at most {policy.LONGEST.days} days")
     return length
+
+
+def usual_day(day: Any) -> Any:
+    """A day as it is, or from text such as ``2026-12-25``.
+
+    Raises:
+        ValueError: it is none, or one that nobody means: before 1900 or behind 2999.
+    """
+    if isinstance(day, str):
+        try:
+            day = date.fromisoformat(day)
+        except ValueError:
+            raise ValueError("a day looks like 2026-12-25") from None
+    if not isinstance(day, date) or isinstance(day, datetime):
+        raise ValueError("a day looks like 2026-12-25")
+    if not policy.FIRST_DAY <= day <= policy.LAST_DAY:
+        raise ValueError(f"it must be between {policy.FIRST_DAY} and {policy.LAST_DAY}")
+    return day
 
 
 def weekday(name: Any) -> Any:
@@ -52,7 +74,8 @@ def weekday(name: Any) -> Any:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: `true` is no number, `1` is no text, and a number is no day.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class PolicyEntry(_Strict):
@@ -69,7 +92,7 @@ class PolicyEntry(_Strict):
 class ClosedDay(_Strict):
     """A closed day in the file: of all datasets, or of those named."""
 
-    day: date
+    day: Annotated[date, BeforeValidator(usual_day)]
     reason: Annotated[str, Field(min_length=1)]
     datasets: Literal["all"] | list[str] = "all"
 
@@ -88,16 +111,13 @@ def load(path: Path) -> PolicyFile:
         ConfigurationError: it is not there, is no YAML, or something in it is wrong: names each thing, and what it may
             be.
     """
+    document = documents.read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigurationError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    try:
-        return PolicyFile.model_validate(content or {})
+        return PolicyFile.model_validate({} if document.content is None else document.content)
     except ValidationError as error:
-        problems = "; ".join(_sentence(problem) for problem in error.errors())
+        problems = "; ".join(
+            f"line {document.line(problem['loc'])}: {_sentence(problem)}" for problem in error.errors()
+        )
         raise ConfigurationError(f"{path} is refused, nothing of it is applied: {problems}") from None
 
 
@@ -146,11 +166,24 @@ def apply(cursor: Cursor, wanted: PolicyFile, reason: str) -> list[str]:
 
 def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | None) -> list[str]:
     """Set these columns of a policy; returns a line for each that was another."""
-    cursor.execute("SELECT * FROM control.catchup_policies WHERE dataset = %s FOR UPDATE", (dataset,))
+    cursor.execute("SELECT FROM control.catchup_policies WHERE dataset = %s FOR UPDATE", (dataset,))
+    cursor.execute("SELECT * FROM control.sound_policies WHERE dataset = %s", (dataset,))
     before = warehouse.fetch(cursor)
+    cursor.execute(
+        "SELECT p.max_age::text AS max_age, p.conditions::text AS conditions FROM control.catchup_policies AS p"
+        " INNER JOIN control.sound_policies AS s USING (dataset)"
+        " WHERE dataset = %s AND (p.max_age, p.conditions) IS DISTINCT FROM (s.max_age, s.conditions)",
+        (dataset,),
+    )
+    unsound = warehouse.fetch(cursor)
     if "conditions" in values or "skip_weekdays" in values:
         values = values | {k: sorted(set(values[k])) for k in ("conditions", "skip_weekdays") if k in values}
     different = {name: value for name, value in values.items() if getattr(before, name) != value}
+    was = before._asdict()
+    if unsound:
+        # In a row of an older warehouse: everybody goes by the policy without it, and so it becomes one without.
+        was |= unsound._asdict()
+        different = {"max_age": before.max_age, "conditions": before.conditions} | different
     if different:
         cursor.execute(
             "UPDATE control.catchup_policies SET enabled = %(enabled)s,"
@@ -159,25 +192,26 @@ def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | N
             " conditions = %(conditions)s::text[], reason = %(reason)s WHERE dataset = %(dataset)s",
             before._asdict() | different | {"dataset": dataset, "reason": reason},
         )
-    return [f"{dataset}: {name} {shown(getattr(before, name))} -> {shown(value)}" for name, value in different.items()]
+    return [f"{dataset}: {name} {shown(was[name])} -> {shown(value)}" for name, value in different.items()]
 
 
 def _close(cursor: Cursor, days: list[ClosedDay]) -> list[str]:
     """Make these the closed days, and no others."""
-    wanted = {(day.day, name): day.reason for day in days for name in _datasets(day)}
-    cursor.execute("SELECT day, dataset, reason FROM control.closed_days ORDER BY day, dataset")
+    wanted = {(str(day.day), name): day.reason for day in days for name in _datasets(day)}
+    # As text: a row of an older warehouse may hold a day that Python cannot.
+    cursor.execute("SELECT day::text AS day, dataset, reason FROM control.closed_days ORDER BY day, dataset")
     there = {(row.day, row.dataset): row.reason for row in warehouse.fetch_all(cursor)}
     changed = []
     for day, dataset in there.keys() - wanted.keys():
         cursor.execute(
-            "DELETE FROM control.closed_days WHERE day = %s AND dataset IS NOT DISTINCT FROM %s", (day, dataset)
+            "DELETE FROM control.closed_days WHERE day = %s::date AND dataset IS NOT DISTINCT FROM %s", (day, dataset)
         )
         changed.append(f"{day} is open again for {dataset or 'every dataset'}")
     for (day, dataset), reason in wanted.items():
         if there.get((day, dataset)) == reason:
             continue
         cursor.execute(
-            "INSERT INTO control.closed_days (day, dataset, reason) VALUES (%s, %s, %s)"
+            "INSERT INTO control.closed_days (day, dataset, reason) VALUES (%s::date, %s, %s)"
             " ON CONFLICT (day, coalesce(dataset, '')) DO UPDATE SET reason = excluded.reason",
             (day, dataset, reason),
         )

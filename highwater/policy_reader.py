@@ -6,6 +6,7 @@ in a file too, for a start without it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -53,15 +54,26 @@ class PolicyReader:
         return self._known.get(dataset)
 
     def look(self) -> None:
-        """Read the policies now. A warehouse that is away, or a policy that cannot be read, changes nothing."""
+        """Read the policies now. A warehouse that is away changes nothing; a policy that cannot be read stays.
+
+        What cannot be read though the warehouse answers is written down there, and is an incident at once.
+        """
         try:
-            text = _read()
-            self._known = policy.read(text)
+            text, recorded = _read()
         except (psycopg2.Error, ConfigurationError, LookupError, ValueError) as error:
             self._say(f"policies cannot be read, the last known stay in force: {str(error).strip().splitlines()[-1]}")
             return
-        self._say("")
-        _remember(text)
+        try:
+            known, unread = policy.read_each(text)
+        except ValueError as error:
+            known, unread = {}, {"": str(error)}
+        self._known = {name: kept for name, kept in self._known.items() if name in unread or "" in unread} | known
+        problems = {f"policy of {dataset}" if dataset else "the policies": said for dataset, said in unread.items()}
+        if not unread:
+            problems |= _remember(text)
+        self._say("; ".join(f"{subject} cannot be read: {said}" for subject, said in problems.items()))
+        if problems != recorded:
+            _record(problems)
 
     def stop(self) -> None:
         """Look no more; what is known stays."""
@@ -96,31 +108,61 @@ def remember() -> None:
 
     Raises:
         psycopg2.Error: the warehouse is away.
+        ConfigurationError: the file cannot be written.
     """
-    _remember(_read())
+    text, _recorded = _read()
+    for subject, problem in _remember(text).items():
+        raise ConfigurationError(f"{subject} {problem}")
 
 
-def _read() -> str:
+def _read() -> tuple[str, dict[str, str]]:
+    """The policies as JSON, and what is written down of those that could not be read, by subject."""
     with closing(warehouse.connect("analyst", patience=PATIENCE)) as link, link.cursor() as cursor:
         warehouse.run_file(cursor, "ops/policies.sql")
-        return str(warehouse.fetch_value(cursor))
+        row = warehouse.fetch(cursor)
+        return str(row.policies), dict(row.problems)
+
+
+def _record(problems: dict[str, str]) -> None:
+    """Tell people. Who may not write in the warehouse leaves that to a process that may."""
+    try:
+        with closing(warehouse.connect("loader", patience=PATIENCE)) as link, link, link.cursor() as cursor:
+            cursor.execute("SELECT ops.record_unread_policies(%s::jsonb)", (json.dumps(problems),))
+    except (psycopg2.Error, ConfigurationError) as error:
+        log.warning("that policies cannot be read could not be written down: %s", error)
 
 
 def _remembered() -> dict[str, Policy]:
+    """The policies of the file; those that cannot be read are none, and are logged."""
+    known, problems = _kept()
+    for subject, problem in problems.items():
+        log.warning("the last known policies: %s %s", subject, problem)
+    return known
+
+
+def _kept() -> tuple[dict[str, Policy], dict[str, str]]:
+    """The policies in the file, and what of it cannot be read, by subject; none of both where there is no file."""
     file = settings.get().policies_file
     try:
-        return policy.read(file.read_text())
+        known, unread = policy.read_each(file.read_text())
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except (OSError, ValueError) as error:
-        log.warning("the last known policies in %s cannot be read: %s", file, error)
-        return {}
+        return {}, {f"file {file.name}": f"{file} cannot be read: {error}"}
+    return known, {f"file {file.name}": f"{file}: the policy of {name}: {said}" for name, said in unread.items()}
 
 
-def _remember(text: str) -> None:
+def _remember(text: str) -> dict[str, str]:
+    """Keep the policies in the file; returns what is wrong with it, by subject, where that cannot be."""
     file = settings.get().policies_file
-    if os.access(file.parent, os.W_OK):
+    if not os.access(file.parent, os.W_OK):
+        # Somebody else writes it, as `init` does for the services of compose.
+        return _kept()[1]
+    try:
         airflow_files.replace(file, text)
+    except OSError as error:
+        return {f"file {file.name}": f"{file} cannot be written: {error}"}
+    return {}
 
 
 def _wait_for_look() -> None:

@@ -81,8 +81,14 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
         return Landed(row.outcome, row.version, row.rows_published, row.rows_quarantined, row.content_hash)
 
 
+@patiently
 def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
-    """Record that a rule says not to load this window; returns False when it has landed, which stands."""
+    """Record that a rule says not to load this window; returns False when it has landed, which stands.
+
+    Raises:
+        RefusedData: it is no window of the dataset's grid, or lies partly over one that has landed.
+        Busy: a window of the dataset was being published for too long.
+    """
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT WHERE ops.skip_window(%s, %s, %s, %s, %s, %s)",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from highwater import settings
+from highwater import documents, settings
 from highwater.errors import ConfigurationError
 
 FOLDER = settings.ROOT / "expectations"
@@ -143,10 +143,7 @@ def _read(suite: str) -> dict[str, Any]:
     there = sorted(path.stem for path in FOLDER.glob("*.json"))
     if suite not in there:
         raise ConfigurationError(f"there is no {_file(suite)}: {_choice(suite, there)}")
-    try:
-        document = json.loads((FOLDER / f"{suite}.json").read_text())
-    except json.JSONDecodeError as error:
-        _refuse(suite, f"line {error.lineno}, column {error.colno} is no JSON: {error.msg}")
+    document = documents.read_json(FOLDER / f"{suite}.json", name=_file(suite))
     if not isinstance(document, dict):
         _refuse(suite, f"it must hold an object with {', '.join(_SUITE_KEYS)}, but holds {type(document).__name__}")
     return document

@@ -1,6 +1,7 @@
 -- One row a stretch of windows that are wanted, that Airflow has gone past, and that nobody has begun or asked for:
 -- between them lies nothing else that has not landed. A dataset whose own runs fill its gaps has none, nor one whose
--- catch-up is off. What was begun once and failed waits for a person.
+-- catch-up is off. What was begun once and failed waits for a person; the windows that live runs may land, by dataset
+-- in %(live)s, wait for these.
 WITH frontiers AS (
     SELECT
         d,
@@ -24,7 +25,8 @@ open_windows AS (
     SELECT
         f.*,
         w.missing + w.running + w.failed AS not_landed,
-        w.missing * tstzmultirange(tstzrange(NULL, control.window_at_or_after(f.d, f.frontier))) - asked.windows AS lost
+        w.missing * tstzmultirange(tstzrange(NULL, control.window_at_or_after(f.d, f.frontier)))
+        - asked.windows - coalesce((%(live)s::jsonb ->> f.dataset)::tstzmultirange, '{}'::tstzmultirange) AS lost
     FROM frontiers AS f
     CROSS JOIN LATERAL ops.due_windows(f.dataset) AS w
     CROSS JOIN

@@ -2,6 +2,6 @@
 SELECT
     u.condition,
     p.dataset
-FROM control.catchup_policies AS p
+FROM control.sound_policies AS p
 CROSS JOIN unnest(p.conditions) AS u (condition)
 ORDER BY p.dataset, u.condition;

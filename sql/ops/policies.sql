@@ -1,4 +1,5 @@
--- One row: what is wanted of every dataset, as JSON; spans in seconds, moments in ISO 8601.
+-- One row: what is wanted of every dataset, as JSON; spans in seconds, moments in ISO 8601. And what those who read it
+-- could not read of it so far, by subject.
 SELECT
     coalesce(jsonb_agg(jsonb_build_object(
         'dataset', d.dataset,
@@ -12,13 +13,16 @@ SELECT
         'closed_days', CASE WHEN p.skip_closed_days THEN coalesce(closed.days, '[]') ELSE '[]' END,
         'is_on', catchup.is_on,
         'off_because', catchup.reason
-    ) ORDER BY d.dataset), '[]')::text AS policies
+    ) ORDER BY d.dataset), '[]')::text AS policies,
+    (
+        SELECT coalesce(jsonb_object_agg(u.subject, u.problem), '{}') FROM ops.unread_policies AS u
+    ) AS problems
 FROM control.datasets AS d
-INNER JOIN control.catchup_policies AS p USING (dataset)
+INNER JOIN control.sound_policies AS p USING (dataset)
 CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
 CROSS JOIN
     LATERAL (
         SELECT jsonb_agg(jsonb_build_array(c.day, c.reason) ORDER BY c.day, c.dataset) AS days
-        FROM control.closed_days AS c
+        FROM control.sound_closed_days AS c
         WHERE c.dataset IS NULL OR c.dataset = d.dataset
     ) AS closed;

@@ -19,7 +19,7 @@ SELECT
     p.enabled,
     c.is_on AS catches_up,
     c.reason AS catch_up_reason,
-    p.max_age,
+    sound.max_age,
     p.max_windows,
     p.skip_weekdays,
     p.skip_closed_days,
@@ -30,6 +30,7 @@ SELECT
 FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
 LEFT JOIN control.catchup_policies AS p USING (dataset)
+LEFT JOIN control.sound_policies AS sound USING (dataset)
 CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS c
 WHERE d.dataset = any(%(datasets)s::text[])
 ORDER BY d.critical DESC, d.dataset ASC;

@@ -52,6 +52,25 @@ CREATE TABLE IF NOT EXISTS control.closed_days (
 
 CREATE UNIQUE INDEX IF NOT EXISTS a_day_is_closed_once ON control.closed_days (day, coalesce(dataset, ''));
 
+-- A row that breaks one of these and was there before is left out by whoever reads it, and is an incident as long as it
+-- stands: 17_policy_rules.sql and 72_policy_troubles.sql.
+DO $$
+BEGIN
+    PERFORM control.add_rule(
+        'control.closed_days', 'day_is_between_1900_and_2999', 'control.is_usual_day(day)'
+    );
+    PERFORM control.add_rule(
+        'control.catchup_policies', 'max_age_is_at_most_36600_days', 'control.is_usual_span(max_age)'
+    );
+    PERFORM control.add_rule(
+        'control.catchup_policies', 'conditions_have_names', 'array_position(conditions, NULL) IS NULL'
+    );
+    PERFORM control.add_rule(
+        'control.conditions', 'settle_is_at_most_36600_days', 'control.is_usual_span(settle)'
+    );
+END;
+$$;
+
 -- One row a change of what is wanted, whoever made it and by which way.
 CREATE TABLE IF NOT EXISTS control.catchup_policy_history (
     change_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,6 +1,28 @@
 -- What follows from the policies: which windows are not wanted, and whether catch-up is on. Run as publisher; again is
 -- harmless.
 
+-- The policies and closed days that everybody goes by: without what a row of an older warehouse says and cannot mean.
+CREATE OR REPLACE VIEW control.sound_policies AS
+SELECT
+    dataset,
+    enabled,
+    CASE WHEN control.is_usual_span(max_age) THEN max_age END AS max_age,
+    max_windows,
+    skip_weekdays,
+    skip_closed_days,
+    array_remove(conditions, NULL) AS conditions
+FROM control.catchup_policies;
+
+CREATE OR REPLACE VIEW control.sound_closed_days AS
+SELECT
+    day,
+    dataset,
+    reason
+FROM control.closed_days
+WHERE control.is_usual_day(day);
+
+GRANT SELECT ON control.sound_policies, control.sound_closed_days TO loader, analyst;
+
 -- The windows of a grid that lie wholly within one of the stretches.
 CREATE OR REPLACE FUNCTION control.windows_within(wanted control.datasets, stretches tstzmultirange)
 RETURNS tstzmultirange
@@ -52,12 +74,12 @@ AS $$
             p.skip_closed_days,
             p_within * tstzrange(d.first_window, NULL) AS within
         FROM control.datasets AS d
-        INNER JOIN control.catchup_policies AS p USING (dataset)
+        INNER JOIN control.sound_policies AS p USING (dataset)
         WHERE
             d.dataset = p_dataset
             AND (
                 p.max_age IS NOT NULL OR p.max_windows IS NOT NULL OR p.skip_weekdays <> '{}'
-                OR (p.skip_closed_days AND EXISTS (SELECT FROM control.closed_days))
+                OR (p.skip_closed_days AND EXISTS (SELECT FROM control.sound_closed_days))
             )
     ),
 
@@ -79,7 +101,7 @@ AS $$
             c.day::timestamp AT TIME ZONE 'UTC', (c.day + 1)::timestamp AT TIME ZONE 'UTC', '[)'
         )) AS stretches
         FROM policy AS p
-        INNER JOIN control.closed_days AS c ON c.dataset IS NULL OR c.dataset = p.dataset
+        INNER JOIN control.sound_closed_days AS c ON c.dataset IS NULL OR c.dataset = p.dataset
         WHERE p.skip_closed_days
     ),
 
@@ -98,9 +120,10 @@ AS $$
             2,
             'max_windows',
             'it is not among the newest ' || p.max_windows || ' due windows',
-            tstzmultirange(tstzrange(p.first_window, greatest(
-                p.first_window, control.due_until(p.d, p_moment) - make_interval(secs => p.max_windows * p.step)
-            ), '[)'))
+            -- Counted in windows: so many as an integer holds are longer than there is time.
+            tstzmultirange(tstzrange(p.first_window, p.first_window + make_interval(secs => p.step * greatest(
+                0, round(extract(EPOCH FROM control.due_until(p.d, p_moment) - p.first_window) / p.step) - p.max_windows
+            )), '[)'))
         FROM policy AS p
         WHERE p.max_windows IS NOT NULL
         UNION ALL
@@ -142,7 +165,7 @@ CREATE OR REPLACE FUNCTION control.closed_because(p_dataset text, p_window tstzr
 LANGUAGE sql STABLE
 AS $$
     SELECT string_agg(c.day || ' is closed: ' || c.reason, ', ' ORDER BY c.day, c.dataset)
-    FROM control.closed_days AS c
+    FROM control.sound_closed_days AS c
     WHERE
         (c.dataset IS NULL OR c.dataset = p_dataset)
         AND c.day >= (lower(p_window) AT TIME ZONE 'UTC')::date AND c.day::timestamp AT TIME ZONE 'UTC' < upper(p_window)

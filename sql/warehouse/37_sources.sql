@@ -54,6 +54,14 @@ DROP CONSTRAINT IF EXISTS strategy_is_xid_or_updated_at,
 DROP CONSTRAINT IF EXISTS strategy_is_xid_updated_at_or_windows,
 ADD CONSTRAINT strategy_is_xid_updated_at_or_windows CHECK (strategy IN ('xid', 'updated_at', 'windows'));
 
+DO $$
+BEGIN
+    PERFORM control.add_rule(
+        'control.sources', 'catch_up_limit_is_at_most_36600_days', 'control.is_usual_span(catch_up_limit)'
+    );
+END;
+$$;
+
 COMMENT ON TABLE control.sources IS 'One row a source: which dataset it feeds, how it is read, how far it is trusted';
 COMMENT ON COLUMN control.sources.source IS 'The name of its Airflow connection, as control.known_sources has it';
 COMMENT ON COLUMN control.sources.catch_up IS

@@ -239,28 +239,6 @@ BEGIN
 END;
 $$;
 
--- Records that a rule says not to load a window; a window that landed is not skipped.
-CREATE OR REPLACE FUNCTION ops.skip_window(
-    p_dataset text, p_window tstzrange, p_rule text, p_reason text, p_dag_id text, p_run_id text
-) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-    INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason, dag_id, run_id)
-    SELECT p_dataset, p_window, p_rule, p_reason, p_dag_id, p_run_id
-    WHERE NOT EXISTS (SELECT FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window)
-    ON CONFLICT (dataset, window_range) DO UPDATE
-    SET rule = excluded.rule, reason = excluded.reason, dag_id = excluded.dag_id, run_id = excluded.run_id,
-        skipped_at = excluded.skipped_at
-    RETURNING true;
-$$;
-
--- Records that no rule says any more not to load a window.
-CREATE OR REPLACE FUNCTION ops.forget_skip(p_dataset text, p_window tstzrange) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-    DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
-$$;
-
 -- Partitions and former versions of an older warehouse carry rights of their own, which pass the parent's by.
 DO $$
 DECLARE
@@ -283,6 +261,6 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.publish_window, ops.skip_window, ops.forget_skip, ops.replace_partition, ops.drop_table, ops.new_partition_name
+ops.publish_window, ops.replace_partition, ops.drop_table, ops.new_partition_name
 FROM public;
-GRANT EXECUTE ON FUNCTION ops.publish_window, ops.skip_window, ops.forget_skip TO loader;
+GRANT EXECUTE ON FUNCTION ops.publish_window TO loader;

@@ -19,3 +19,17 @@ CREATE TABLE IF NOT EXISTS sales.daily_sales (
 COMMENT ON TABLE sales.daily_sales IS 'One row a sale; what landed of which day is in ops.window_ledger';
 COMMENT ON COLUMN sales.daily_sales.revenue IS 'quantity × unit_price − discount, in currency';
 COMMENT ON COLUMN sales.daily_sales.customer_id IS 'Empty for a sale without a customer card';
+
+-- Bootstrap binds the anchor and the length of the history: a longer one becomes due, and where a shorter one would
+-- leave landed days out, the start stops.
+INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
+VALUES (
+    'daily_sales', 'historical_sales_migration', 'sales.daily_sales',
+    (
+        current_setting('highwater.anchor')::date - current_setting('highwater.history_days')::integer
+    )::timestamp AT TIME ZONE 'UTC',
+    '24 hours', '2 hours', '30 hours'
+)
+ON CONFLICT (dataset) DO UPDATE
+    SET first_window = excluded.first_window
+    WHERE datasets.first_window <> excluded.first_window;

@@ -15,11 +15,12 @@ COMMENT ON COLUMN sales.orders.updated_at IS 'When the transaction that changed 
 COMMENT ON COLUMN sales.orders.deleted_at IS
 'When it was deleted at the source; where the source did not say, by when it was gone. Null: it is there';
 
--- What landed stays landed when the anchor moves.
+-- It stays where it is once something has landed: what lies before the first watermark is never asked for again.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, grid)
 VALUES (
     'orders', 'incremental_data_processing', 'sales.orders',
-    current_setting('highwater.anchor')::timestamptz - '1 day'::interval, '1 hour', '15 minutes', '2 hours', 'watermark'
+    (current_setting('highwater.anchor')::date - 1)::timestamp AT TIME ZONE 'UTC',
+    '1 hour', '15 minutes', '2 hours', 'watermark'
 )
 ON CONFLICT (dataset) DO UPDATE
     SET first_window = excluded.first_window

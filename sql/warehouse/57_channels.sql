@@ -57,8 +57,8 @@ COMMENT ON COLUMN sales.channel_sales.channel IS
 'An order of the partner that a store handed over counts as the partner''s, unless the partner''s day has not landed';
 COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day had landed when this day was made';
 
--- What landed stays where it is when the anchor moves. A week begins on a Monday and is settled four days after it
--- ended
+-- A longer history becomes due; where a shorter one would leave landed windows out, the start stops. A week begins on a
+-- Monday and is settled four days after it ended.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 SELECT
     d.dataset,
@@ -84,11 +84,7 @@ CROSS JOIN
     ) AS d (dataset, first_day, step, due_after, max_lag)
 ON CONFLICT (dataset) DO UPDATE
     SET first_window = excluded.first_window
-    WHERE datasets.first_window <> excluded.first_window
-    AND NOT EXISTS (
-        SELECT FROM ops.window_ledger AS l
-        WHERE l.dataset IN ('store_sales', 'partner_sales', 'supplier_settlements', 'channel_sales')
-    );
+    WHERE datasets.first_window <> excluded.first_window;
 
 UPDATE control.datasets SET fills_gaps = TRUE
 WHERE dag_id = 'multi_source_sync' AND NOT fills_gaps;

@@ -11,6 +11,14 @@ CREATE TABLE IF NOT EXISTS control.incident_kinds (
     CONSTRAINT escalate_after_is_positive CHECK (extract(EPOCH FROM escalate_after) > 0)
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule(
+        'control.incident_kinds', 'escalate_after_is_at_most_36600_days', 'control.is_usual_span(escalate_after)'
+    );
+END;
+$$;
+
 COMMENT ON COLUMN control.incident_kinds.escalate_after IS 'Open for longer than this, people are told once more';
 COMMENT ON COLUMN control.incident_kinds.needs_person IS 'It stays open until a person has acknowledged it';
 

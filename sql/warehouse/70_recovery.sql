@@ -35,7 +35,7 @@ SELECT
     d.dataset,
     'system_recovery_processing' AS dag_id,
     'sales.' || d.dataset AS published_table,
-    current_setting('highwater.anchor')::timestamptz - '3 days'::interval AS first_window,
+    (current_setting('highwater.anchor')::date - 3)::timestamp AT TIME ZONE 'UTC' AS first_window,
     '6 hours' AS step,
     '15 minutes' AS due_after,
     d.critical,

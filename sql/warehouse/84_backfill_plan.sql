@@ -130,7 +130,7 @@ DECLARE
         SELECT string_agg(to_char(date '2026-01-04' + w, 'FMDay'), ', ' ORDER BY w) FROM unnest(p_weekdays) AS w
     );
     closed tstzmultirange := (
-        SELECT range_agg(tstzrange(c.day, c.day + 1, '[)')) FROM control.closed_days AS c
+        SELECT range_agg(tstzrange(c.day, c.day + 1, '[)')) FROM control.sound_closed_days AS c
         WHERE p_closed_days = 'skip' AND coalesce(c.dataset, p_dataset) = p_dataset
     );
 BEGIN

@@ -269,7 +269,7 @@ class TestThePlan:
         start = datetime(2026, 10, 31, 12, tzinfo=UTC) - timedelta(hours=hours)
         change(
             "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
-            " VALUES ('hourly', 'nobody', 'sales.daily_sales', %s, '1 hour')",
+            " VALUES ('hourly', 'nobody', 'sales.hourly', %s, '1 hour')",
             start,
         )
         try:

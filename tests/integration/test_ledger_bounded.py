@@ -17,7 +17,8 @@ WINDOWS = {"short": 1_000, "long": 20_000}
 FILLED = """
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)
 VALUES (
-    %(dataset)s, 'nobody', 'sales.nothing', date_trunc('hour', ops.clock()) - %(windows)s * '1 hour'::interval, '1 hour'
+    %(dataset)s, 'nobody', 'sales.nothing_' || %(dataset)s,
+    date_trunc('hour', ops.clock()) - %(windows)s * '1 hour'::interval, '1 hour'
 );
 INSERT INTO ops.window_ledger
 SELECT %(dataset)s, tstzrange(edge, edge + '1 hour'::interval), 1, 5, 5, 0, 0, 'x', NULL, 's', 'nobody', 'r', edge

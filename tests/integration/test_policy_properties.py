@@ -95,6 +95,7 @@ def tables(airflow: Any) -> Iterator[Cursor]:
 def set_up(cursor: Cursor, world: World) -> Policy:
     """Put the world into the tables; returns the policy as the scheduler would read it."""
     cursor.execute("SELECT set_config('highwater.now', %s, true)", (world.now.isoformat(),))
+    cursor.execute("DELETE FROM ops.window_ledger WHERE dataset = %s", (DATASET,))
     cursor.execute(
         "UPDATE control.datasets SET step = %s, due_after = %s WHERE dataset = %s",
         (world.grid.step, world.due_after, DATASET),
@@ -116,7 +117,6 @@ def set_up(cursor: Cursor, world: World) -> Policy:
         cursor.execute(
             "INSERT INTO control.closed_days VALUES (%s, %s, %s)", (day, DATASET if n % 2 else None, f"reason {n}")
         )
-    cursor.execute("DELETE FROM ops.window_ledger WHERE dataset = %s", (DATASET,))
     for n in world.landed:
         cursor.execute(
             "INSERT INTO ops.window_ledger VALUES (%s, %s, 1, 0, 0, 0, 0, 'x', NULL, 's', 'trying', 'r', %s)",

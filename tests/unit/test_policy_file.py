@@ -25,7 +25,7 @@ BAD = {
     "policies: {daily_sales: {skip_weekdays: [1, 2, 3, 4, 5, 6, 7]}}": "at most 6 items",
     "policies: {daily_sales: {enabled: perhaps}}": "policies.daily_sales.enabled 'perhaps'",
     "policies: {daily_sales: }": "policies.daily_sales None",
-    "closed_days: [{day: 2026-02-30, reason: x}]": "is no YAML: day is out of range for month",
+    "closed_days: [{day: 2026-02-30, reason: x}]": "line 1: 2026-02-30 is no day: day is out of range for month",
     "closed_days: [{day: 2026-12-25, reason: ''}]": "closed_days.0.reason ''",
     "policies: [": "is no YAML",
 }

@@ -1,0 +1,25 @@
+"""The route on which this platform proves itself to its own command line: the only one that needs no login."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse
+
+from highwater import identity
+from highwater.page.app import Guard
+
+
+def make_app() -> FastAPI:
+    """The app, to be mounted by Airflow's API server."""
+    app = FastAPI(title="Highwater identity", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/proof", _prove, methods=["GET"])
+    app.add_middleware(Guard)
+    return app
+
+
+def _prove(request: Request, nonce: Annotated[str, Query(pattern=identity.NONCE)]) -> JSONResponse:
+    """Who knows the secret can tell from the answer that we do; nobody else can tell anything."""
+    port = int(request.scope["server"][1])
+    return JSONResponse({"port": port, "proof": identity.proof(nonce, port)})

@@ -1,0 +1,41 @@
+-- Rules of tables that may hold rows already, and what a span, a day or a moment that a person writes may be. Run as
+-- publisher; again is harmless.
+
+-- Whether a day is one that people mean: Python, whose years end with 9999, must be able to step to its neighbours.
+CREATE OR REPLACE FUNCTION control.is_usual_day(day date) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN day BETWEEN '1900-01-01'::date AND '2999-12-31'::date;
+
+-- The same for a moment.
+CREATE OR REPLACE FUNCTION control.is_usual_moment(moment timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN moment >= '1900-01-01 00:00+00'::timestamptz AND moment < '3000-01-01 00:00+00'::timestamptz;
+
+-- Whether a span leads from a usual moment to one that can be said; infinity does not, nor do a million years.
+CREATE OR REPLACE FUNCTION control.is_usual_span(span interval) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN isfinite(span) AND abs(extract(EPOCH FROM span)) <= 36600 * 86400::numeric;
+
+-- Adds a rule to a table: from now on it is refused to write a row that breaks it. One that is there already stays, and
+-- the rule is not valid, until somebody has corrected it.
+CREATE OR REPLACE FUNCTION control.add_rule(p_table regclass, p_rule text, p_check text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known pg_constraint;
+    is_broken boolean;
+BEGIN
+    SELECT * INTO known FROM pg_constraint AS c WHERE c.conrelid = p_table AND c.conname = p_rule;
+    IF NOT found THEN
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s) NOT VALID', p_table, p_rule, p_check);
+    ELSIF known.convalidated THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE NOT (%s))', p_table, p_check) INTO is_broken;
+    IF NOT is_broken THEN
+        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', p_table, p_rule);
+    END IF;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.add_rule FROM public;

@@ -1,0 +1,76 @@
+-- Windows that a rule says not to load. Run as publisher; again is harmless.
+
+-- Records that a rule says not to load a window; null where it has landed, which stands.
+CREATE OR REPLACE FUNCTION ops.skip_window(
+    p_dataset text, p_window tstzrange, p_rule text, p_reason text, p_dag_id text, p_run_id text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    landed tstzrange;
+BEGIN
+    -- Who publishes holds the row, so that a window cannot land between the look and the remark.
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR SHARE;
+    PERFORM ops.dataset_with_window(p_dataset, p_window);
+    SELECT l.window_range INTO landed FROM ops.window_ledger AS l
+    WHERE l.dataset = p_dataset AND l.window_range && p_window
+    ORDER BY l.window_range
+    LIMIT 1;
+    IF landed = p_window THEN
+        RETURN NULL;
+    ELSIF landed IS NOT NULL THEN
+        RAISE EXCEPTION '% % cannot be skipped: % has landed, and a part of it is in it', p_dataset, p_window, landed
+            USING ERRCODE = 'HW008';
+    END IF;
+    INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason, dag_id, run_id)
+    VALUES (p_dataset, p_window, p_rule, p_reason, p_dag_id, p_run_id)
+    ON CONFLICT (dataset, window_range) DO UPDATE
+    SET rule = excluded.rule, reason = excluded.reason, dag_id = excluded.dag_id, run_id = excluded.run_id,
+        skipped_at = excluded.skipped_at;
+    RETURN TRUE;
+END;
+$$;
+
+-- Records that no rule says any more not to load a window.
+CREATE OR REPLACE FUNCTION ops.forget_skip(p_dataset text, p_window tstzrange) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
+$$;
+
+-- What an older warehouse took for a skip, or what was one on another grid: no remark about a window, but a hole that
+-- nobody sees. It goes, so that its windows count as missing again, and the start says so.
+DO $$
+DECLARE
+    gone record;
+BEGIN
+    FOR gone IN
+        DELETE FROM ops.skipped_windows AS s
+        USING control.datasets AS d
+        WHERE
+            d.dataset = s.dataset
+            AND (
+                NOT coalesce(control.is_window(d, s.window_range), FALSE)
+                OR (
+                    -- Whether any is, in sum, before each is looked up.
+                    s.dataset IN (
+                        SELECT m.dataset FROM ops.ledger_months AS m
+                        GROUP BY m.dataset
+                        HAVING range_agg(m.landed) && range_agg(m.skipped)
+                    )
+                    AND EXISTS (
+                        SELECT FROM ops.window_ledger AS l
+                        WHERE l.dataset = s.dataset AND l.window_range && s.window_range
+                    )
+                )
+            )
+        RETURNING s.dataset, s.window_range, s.rule
+    LOOP
+        RAISE WARNING '% is no window of % that could be skipped: the remark "%" about it is taken back',
+            gone.window_range, gone.dataset, gone.rule;
+    END LOOP;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.skip_window, ops.forget_skip FROM public;
+GRANT EXECUTE ON FUNCTION ops.skip_window, ops.forget_skip TO loader;
