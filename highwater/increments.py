@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from highwater import checkpoints, ledger, modes, staging, warehouse
+from highwater import checkpoints, ledger, modes, staging, statements, warehouse
 from highwater.checkpoints import Changes, Checkpoint, Merged, Rules
 from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
@@ -161,8 +161,8 @@ def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, 
     raw = sql.Identifier("staging", f"{name}_raw")
     cursor.execute(sql.SQL("ANALYZE {}").format(raw))
     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(raw))
-    warehouse.run_file(cursor, f"{increment.folder}/changes_by_hour.sql")
-    counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in warehouse.fetch_all(cursor)]
+    rows = statements.ask(cursor, f"{increment.folder}/changes_by_hour.sql")
+    counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in rows]
     cursor.execute("DROP VIEW pg_temp.raw")
     return counts
 

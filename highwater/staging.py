@@ -10,13 +10,10 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, sources, warehouse
+from highwater import ledger, source_types, sources, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
 from highwater.windows import Window
-
-FIRST_CUSTOM_OID = 16384
-"""Types from here on are made by users (Postgres' FirstNormalObjectId): the warehouse does not know them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Wi
     """Stream the window by ``sql/<folder>/extract.sql`` from the source into ``staging.<set>_raw``; returns the rows.
 
     Raises:
-        ConfigurationError: a column has a type that is not built into Postgres.
+        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
     """
     return fill(source, target, f"{folder}/extract.sql", sources.bounds(window), staged)
 
@@ -48,27 +45,15 @@ def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str
     The table takes its columns from the statement. The caller commits.
 
     Raises:
-        ConfigurationError: a column has a type that is not built into Postgres.
+        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
     """
-    query = warehouse.bind(source, statement, parameters)
-    source.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - mogrify has bound the values
-    for column in source.description or ():
-        if column.type_code >= FIRST_CUSTOM_OID:
-            raise ConfigurationError(
-                f"column {column.name!r} of sql/{statement} has a type of the source's own: cast it"
-            )
-    target.execute(
-        "SELECT format_type(oid, NULL) FROM unnest(%s) WITH ORDINALITY AS wanted (oid, place) ORDER BY place",
-        ([column.type_code for column in source.description or ()],),
-    )
-    types = [row[0] for row in target.fetchall()]
+    described = source_types.describe(source, target, statement, parameters)
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(kind))
-        for column, kind in zip(source.description or (), types, strict=True)
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in described.columns
     )
     raw = _table(staged, "raw")
     target.execute(sql.SQL("CREATE TABLE {} ({})").format(raw, columns))
-    return warehouse.copy_stream(source, query, target, raw)
+    return warehouse.copy_stream(source, described.query, target, raw)
 
 
 def clean(cursor: Cursor, folder: str, staged: str, dataset: str, window: Window) -> Cleaned:

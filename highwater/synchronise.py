@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, quality, sources, stages, suites, warehouse
+from highwater import ledger, quality, sources, stages, statements, suites, warehouse
 from highwater.errors import RefusedData
 from highwater.ledger import Attempt, Run
 from highwater.publish import Staged
@@ -39,8 +39,8 @@ def days(cursor: Cursor, day: Window) -> dict[Window, str]:
 
     Each with what it is to be made from; a day without any order yet is left out.
     """
-    warehouse.run_file(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
-    return {Window(row.window_start, row.window_end): row.basis for row in warehouse.fetch_all(cursor)}
+    rows = statements.ask(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
+    return {Window(row.window_start, row.window_end): row.basis for row in rows}
 
 
 def make(published: Cursor, pipeline: Pipeline, window: Window, basis: str, run: Run) -> Staged:
@@ -96,16 +96,22 @@ def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
                 sql.Identifier("staging", f"{staged.name}_clean")
             )
         )
+        files = {name: f"{FOLDER}/compare_{name}.sql" for name in COMPARISONS}
+        for file in files.values():
+            statements.check(cursor, file, sources.bounds(window))
         queries = [
-            f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
-            for name in COMPARISONS
+            f"({warehouse.bind(cursor, file, sources.bounds(window))}) AS {name}" for name, file in files.items()
         ]
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
         cursor.execute(
             sql.SQL("CREATE TABLE {} AS SELECT * FROM {}").format(table, sql.SQL(" CROSS JOIN ".join(queries)))
         )
         cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
-        return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
+        rows = warehouse.fetch_all(cursor)
+        if len(rows) != 1:
+            for file in files.values():
+                statements.ask_one(cursor, file, sources.bounds(window))
+        return {name: _number(value) for name, value in rows[0]._asdict().items()}
 
 
 def _union(tables: Sequence[str]) -> str:
