@@ -186,13 +186,13 @@ def _rule(suite: str, position: int, entry: Any) -> Rule:
     if rule.query is not None and BATCH not in rule.query:
         _refuse(suite, f"the query of {rule.label} must read from {BATCH}, but is {rule.query!r}")
     try:
-        rule.build()
-    except ValueError as error:
-        _refuse(suite, f"{rule.label} is refused by Great Expectations: {' '.join(str(error).split())}")
-    try:
         _ = rule.condition
     except ValueError as error:
         _refuse(suite, f"the row_condition of {rule.label} is refused: {error}")
+    try:
+        rule.build()
+    except ValueError as error:
+        _refuse(suite, f"{rule.label} is refused by Great Expectations: {' '.join(str(error).split())}")
     return rule
 
 
