@@ -111,9 +111,11 @@ def _snapshot(known: Known, limit: timedelta | None) -> Iterator[Cursor]:
         link = known.open()
     with closing(link), _in_words(known.connection_id, limit, link):
         link.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with link, link.cursor() as cursor:
+        with link.cursor() as cursor:
             _begin(cursor, known, limit)
             yield cursor
+        # A pooler keeps a connection that was left clean.
+        link.rollback()
 
 
 def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
@@ -123,7 +125,16 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
         ConfigurationError: it does not, or the source does not know the encoding of its text; names what.
     """
     encoding = known.encoding or "UTF8"
-    warehouse.run_file(cursor, "source_session/begin.sql", {"encoding": encoding})
+    try:
+        warehouse.run_file(cursor, "source_session/begin.sql", {"encoding": encoding})
+    except psycopg2.OperationalError as error:
+        if not cursor.connection.closed or error.pgcode is not None:
+            raise
+        raise SourceAway(
+            f"source {known.connection_id!r} is away: {driver_errors.first_line(error)} as a transaction began; a"
+            " pooler between must pool by transaction or by session, not by statement",
+            known.connection_id,
+        ) from error
     wanted = {
         "timezone": "UTC",
         "client_encoding": encoding,

@@ -209,7 +209,7 @@ def _checked(name: str, column: Column, value: Any) -> Any:
     """The value, a number that is whole as an int."""
     if value is None and column.nullable:
         return None
-    if isinstance(value, Decimal) and value.is_finite() and value % 1 == 0:
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         value = int(value)
     if value is None or not column.type.accepts(value):
         came = "NULL" if value is None else value
