@@ -8,6 +8,8 @@ from enum import Enum
 import psycopg2
 from psycopg2 import errors
 
+from highwater.errors import Busy, ConfigurationError, HighwaterError, NoRoom, RefusedData
+
 
 class Kind(Enum):
     """What an error of the driver is about, and so what should happen next."""
@@ -112,6 +114,27 @@ def said(error: psycopg2.Error) -> str:
     if error.diag.message_primary is None:
         return first_line(error)
     return " ".join(filter(None, (error.diag.message_primary, error.diag.message_hint))).replace("\n", " ")
+
+
+def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> HighwaterError | None:
+    """An error of the warehouse as one of ours; None where it is away or slow, which is tried again as it is.
+
+    Args:
+        error: what the driver raised.
+        what: what was asked, to begin the sentence with.
+    """
+    kind, text = kind_of(error), first_line(error)
+    if kind is Kind.BUSY:
+        return Busy(f"{what} is busy: {text}")
+    if kind is Kind.NO_ROOM:
+        return NoRoom(f"{what} has no room: {text}")
+    if kind is Kind.DATA:
+        # What Highwater's own functions refuse, they say in a sentence.
+        own = (error.pgcode or "").startswith("HW")
+        return RefusedData(error.diag.message_primary or text if own else f"{what} refuses the data: {text}")
+    if kind is Kind.CONFIGURATION:
+        return ConfigurationError(f"{what} refuses this: {said(error)}")
+    return None
 
 
 def was_cut_off(error: psycopg2.Error) -> bool:

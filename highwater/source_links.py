@@ -85,7 +85,7 @@ class Known:
     """
 
     connection_id: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(repr=False)
     encoding: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 

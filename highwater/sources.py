@@ -15,10 +15,8 @@ from psycopg2.extensions import cursor as Cursor
 from highwater import clock, driver_errors, source_links, source_types, statements, warehouse
 from highwater.driver_errors import Kind
 from highwater.errors import (
-    Busy,
     ConfigurationError,
     HighwaterError,
-    NoRoom,
     NotReady,
     RefusedData,
     SourceAway,
@@ -188,7 +186,8 @@ def _in_words(connection_id: str, limit: timedelta | None = None, link: Connecti
     except psycopg2.Error as error:
         if _is_the_sources(error, link):
             raise _of_the_source(error, connection_id, limit, at_login=link is None) from error
-        _of_the_warehouse(error, connection_id)
+        if (ours := driver_errors.of_warehouse(error, f"the warehouse, fed by source {connection_id!r},")) is not None:
+            raise ours from error
         raise
 
 
@@ -214,14 +213,3 @@ def _of_the_source(error: psycopg2.Error, source: str, limit: timedelta | None, 
     if kind is Kind.BUSY:
         return SourceBusy(f"source {source!r} is busy: {said}", source)
     return SourceAway(f"source {source!r} is away: {said}", source)
-
-
-def _of_the_warehouse(error: psycopg2.Error, source: str) -> None:
-    """Raises what an error of the warehouse is, met while a source is read, where its kind is known."""
-    kind, said = driver_errors.kind_of(error), driver_errors.first_line(error)
-    if kind is Kind.NO_ROOM:
-        raise NoRoom(f"the warehouse has no room: {said}") from error
-    if kind is Kind.BUSY:
-        raise Busy(f"the warehouse is busy: {said}") from error
-    if kind is Kind.DATA:
-        raise RefusedData(f"source {source!r} has a value that does not fit the warehouse: {said}") from error

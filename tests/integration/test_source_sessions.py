@@ -327,7 +327,7 @@ def test_what_a_source_raises_is_sorted_by_its_state(source: str, state: str, ki
 
 def test_an_error_of_the_warehouse_met_meanwhile_is_not_the_source_s(source: str) -> None:
     with (
-        pytest.raises(Busy, match="the warehouse is busy: held") as busy,
+        pytest.raises(Busy, match="the warehouse, fed by source 'own', is busy: held") as busy,
         sources.snapshot("own"),
         warehouse.session("loader") as cursor,
     ):
