@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from highwater import clock, ledger, warehouse
+from highwater import clock, ledger, statements, warehouse
 from highwater.errors import ConfigurationError
 from highwater.ledger import Run
 from highwater.publish import in_words, patiently
@@ -128,8 +128,7 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
 
 def source_state(source: Cursor, folder: str, strategy: str) -> SourceState:
     """Ask ``sql/<folder>/source_state.sql`` what the source shows in the cursor's snapshot."""
-    warehouse.run_file(source, f"{folder}/source_state.sql", {"now": clock.frozen()})
-    row = warehouse.fetch(source)
+    row = statements.ask_one(source, f"{folder}/source_state.sql", {"now": clock.frozen()})
     return SourceState(row.snapshot, row.moment, {**row.identity, "strategy": strategy})
 
 

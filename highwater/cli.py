@@ -26,6 +26,7 @@ from highwater import (
     cli_sources,
     cli_verify,
     credentials,
+    driver_errors,
     metadata,
     settings,
     warehouse,
@@ -33,6 +34,7 @@ from highwater import (
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
+from highwater.driver_errors import Kind
 from highwater.errors import ConfigurationError, HighwaterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -132,9 +134,16 @@ def main() -> None:
         app()
     except HighwaterError as error:
         _refuse(str(error))
-    except psycopg2.OperationalError as error:
-        where = f"{settings.get().warehouse_host}:{settings.get().warehouse_port}"
-        _refuse(f"the warehouse at {where} does not answer: {str(error).strip().splitlines()[-1]}")
+    except psycopg2.Error as error:
+        where = f"the warehouse at {settings.get().warehouse_host}:{settings.get().warehouse_port}"
+        _refuse(f"{where} {_what_it_does(error)}: {driver_errors.said(error)}")
+
+
+def _what_it_does(error: psycopg2.Error) -> str:
+    kind = driver_errors.kind_of(error)
+    return {Kind.BUSY: "is busy", Kind.NO_ROOM: "has no room", Kind.SLOW: "takes too long"}.get(
+        kind, "does not answer" if kind is Kind.AWAY else "refuses this"
+    )
 
 
 def _refuse(sentence: str) -> None:

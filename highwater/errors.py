@@ -54,5 +54,9 @@ class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""
 
 
+class SourceBusy(SourceAway, Busy):
+    """Somebody holds what is asked for at the source: try again soon."""
+
+
 class NoRoom(Busy):
     """The warehouse's disk is full: try again once there is room."""

@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from highwater import checkpoints, ledger, modes, staging, warehouse
+from highwater import checkpoints, ledger, modes, staging, statements, warehouse
 from highwater.checkpoints import Changes, Checkpoint, Merged, Rules
 from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
@@ -160,8 +160,8 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
 def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, Any]]:
     """Hour (ISO 8601), inserts, updates and deletes of the set."""
     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(staging.table(name, "raw")))
-    warehouse.run_file(cursor, f"{increment.folder}/changes_by_hour.sql")
-    counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in warehouse.fetch_all(cursor)]
+    rows = statements.ask(cursor, f"{increment.folder}/changes_by_hour.sql")
+    counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in rows]
     cursor.execute("DROP VIEW pg_temp.raw")
     return counts
 

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 
 import psycopg2
 import tenacity
-from psycopg2 import errors
 
-from highwater import ledger, warehouse
-from highwater.errors import Busy, ConfigurationError, RefusedData
+from highwater import driver_errors, ledger, warehouse
+from highwater.errors import Busy
 from highwater.ledger import Run
 from highwater.windows import Window
-
-BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
-
 
 @dataclass(frozen=True)
 class Staged:
@@ -105,17 +101,10 @@ def forget_skip(dataset: str, window: Window) -> None:
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """SQLSTATE HW0xx is a refusal of ours, HW011 one of a configuration; a lock is busy; the rest is as it is."""
+    """An error of the warehouse as one of ours, by what should happen next; one that is away stays as it is."""
     try:
         yield
-    except BUSY as error:
-        raise Busy(f"the published table is busy: {error.diag.message_primary}") from error
     except psycopg2.Error as error:
-        if (error.pgcode or "").startswith("HW"):
-            said = error.diag.message_primary or str(error)
-            if error.diag.message_hint:
-                said = f"{said}. {error.diag.message_hint}"
-            raise (ConfigurationError if error.pgcode == "HW011" else RefusedData)(said) from error
-        if isinstance(error, errors.IntegrityError):
-            raise RefusedData(f"the data breaks a rule of the published table: {str(error).strip()}") from error
-        raise
+        if (named := driver_errors.of_warehouse(error)) is None:
+            raise
+        raise named from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any
 
 from psycopg2.extensions import connection as Connection
@@ -24,6 +26,10 @@ __all__ = ["AuditReport", "Finding", "audit", "check_suite", "load_suite", "stor
 
 EXAMPLES = 5
 """So many of the offending values are shown."""
+
+
+NOTHING = "no number: no row has a value, or one of them is NaN"
+"""What a rule about a measure of a column sees where that is null or NaN, which Great Expectations tells not apart."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ def audit(suite: str, schema: str, table: str, parameters: Mapping[str, object])
         checked = check_suite(suite, columns, parameters)
         queries = RowsQueries(cursor, schema, table)
         queries.try_authors(checked)
+        _make_types_known(cursor, schema, table)
         with _batch(schema, table) as batch:
             first = _validate(batch, suite, checked.rules, parameters, {"result_format": "BOOLEAN_ONLY"})
             broken = [rule for rule in checked.rules if not first[rule.position].success]
@@ -122,7 +129,7 @@ def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, 
         "try_number": run.try_number,
         "suite": report.suite,
         "audited_table": report.table,
-        "findings": json.dumps([asdict(finding) for finding in report.results]),
+        "findings": json.dumps([_storable(asdict(finding)) for finding in report.results], allow_nan=False),
     }
     warehouse.run_file(cursor, "ops/record_audit.sql", values)
     return int(warehouse.fetch_value(cursor))
@@ -149,6 +156,18 @@ def _batch(schema: str, table: str) -> Iterator[Any]:
         )
         asset = source.add_table_asset(table, table_name=table, schema_name=schema)
         yield asset.add_batch_definition_whole_table("all").get_batch()
+
+
+def _make_types_known(cursor: Cursor, schema: str, table: str) -> None:
+    """Let SQLAlchemy know the types of the table's columns: with one that it does not know, every rule fails."""
+    from sqlalchemy.dialects.postgresql.base import ischema_names
+    from sqlalchemy.types import UserDefinedType
+
+    warehouse.run_file(cursor, "ops/types_of_columns.sql", {"schema": schema, "table": table})
+    for (name,) in warehouse.fetch_all(cursor):
+        if name.lower() not in ischema_names:
+            kind = type("Other", (UserDefinedType,), {"cache_ok": True, "get_col_spec": lambda _, n=name, **__: n})
+            ischema_names[name.lower()] = kind
 
 
 def _validate(
@@ -178,8 +197,12 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
     elif again is not None:
         verdict = "failed" if rule.severity == "critical" else "warning"
         untold = _exception(again)
-        details = again.to_json_dict()["result"] if untold is None else {"exception": untold}
-        observed, unexpected_count = _seen(rule, details)
+        if untold is None:
+            again.result = _storable(again.result)
+            details = again.to_json_dict()["result"]
+            observed, unexpected_count = _seen(rule, details)
+        else:
+            details, observed = {"exception": untold}, f"a value that cannot be shown: {untold.splitlines()[0]}"
         rows_query = queries.of(rule, details)
     column_name = ", ".join(rule.columns) or None
     return Finding(
@@ -205,7 +228,22 @@ def _seen(rule: Rule, details: Mapping[str, Any]) -> tuple[Any, int | None]:
                 examples.append(value)
         return examples[:EXAMPLES], details["unexpected_count"]
     observed = details.get("observed_value")
+    if observed is None and rule.columns:
+        return NOTHING, None
     return observed, observed if rule.query is not None else None
+
+
+def _storable(value: Any) -> Any:
+    """The same with words in place of NaN and the infinities, which JSON does not have, nor jsonb a NUL."""
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_storable(one) for one in value]
+    if isinstance(value, str):
+        return value.replace("\0", "\\0")
+    if isinstance(value, (float, Decimal)) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _exception(result: Any) -> str | None:

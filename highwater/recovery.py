@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, ledger, publish, sources, warehouse
+from highwater import clock, ledger, publish, sources, statements, warehouse
 from highwater.errors import IntegrityBroken
 from highwater.ledger import Run
 from highwater.windows import Window
@@ -77,8 +77,7 @@ def is_behind(cursor: Cursor, dataset: str, own: datetime | None) -> bool:
 
 def give_up_lost(source: Cursor, dataset: str, windows: Sequence[Window], run: Run) -> list[Window]:
     """Record the windows that the source no longer keeps as skipped by the rule ``lost``; returns the others."""
-    warehouse.run_file(source, f"{FOLDER}/{dataset}/kept_from.sql")
-    kept_from = warehouse.fetch_value(source)
+    kept_from = statements.ask_one(source, f"{FOLDER}/{dataset}/kept_from.sql").kept_from
     kept = []
     for window in windows:
         if kept_from is None or window.start >= kept_from:
@@ -134,8 +133,7 @@ def _unequal_payments(source: Cursor, target: Cursor, windows: Sequence[Window])
     if not windows:
         return None
     stretch = _stretch(windows)
-    warehouse.run_file(target, f"{FOLDER}/payments/refused.sql", stretch)
-    refused = warehouse.fetch_value(target)
+    refused = statements.ask_one(target, f"{FOLDER}/payments/refused.sql", stretch).refused
     there = _totals(source, "payments/source_totals.sql", stretch | {"refused": refused})
     here = _totals(target, "payments/published_totals.sql", stretch)
     for window in windows:
@@ -164,8 +162,7 @@ def _unequal_views(source: Cursor, target: Cursor, windows: Sequence[Window]) ->
 def _orphans(target: Cursor, windows: Sequence[Window]) -> str | None:
     if not windows:
         return None
-    warehouse.run_file(target, f"{FOLDER}/payments/orphans.sql", _stretch(windows))
-    count = warehouse.fetch_value(target)
+    count = statements.ask_one(target, f"{FOLDER}/payments/orphans.sql", _stretch(windows)).orphans
     return f"{count} payments are for orders that should be there and are not" if count else None
 
 
@@ -184,8 +181,10 @@ def _holes(target: Cursor, dataset: str, windows: Sequence[Window]) -> str | Non
 
 
 def _totals(cursor: Cursor, statement: str, values: dict[str, Any]) -> dict[datetime, tuple[Any, ...]]:
-    warehouse.run_file(cursor, f"{FOLDER}/{statement}", values)
-    return {row[0]: tuple(row[1:]) for row in cursor.fetchall()}
+    rows = statements.ask(cursor, f"{FOLDER}/{statement}", values)
+    return {
+        row.window_start: (row.row_count, *([row.hundredths] if hasattr(row, "hundredths") else [])) for row in rows
+    }
 
 
 def _stretch(windows: Sequence[Window]) -> dict[str, Any]:

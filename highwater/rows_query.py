@@ -11,19 +11,22 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
+from highwater import row_conditions
 from highwater.errors import ConfigurationError
 from highwater.suites import BATCH, Rule, Suite
 
-DUPLICATES = """SELECT * FROM {table}
-WHERE ({columns}) IN (SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1) ORDER BY {columns}"""
-EMPTY = "SELECT * FROM {table} WHERE {column} IS NULL"
-LARGEST = "SELECT * FROM {table} ORDER BY {column} DESC NULLS LAST LIMIT 100"
-COUNT = "SELECT count(*) FROM {table}"
+DUPLICATES = """SELECT * FROM {rows}
+WHERE ({columns}) IN (SELECT {columns} FROM {rows} GROUP BY {columns} HAVING count(*) > 1) ORDER BY {columns}"""
+EMPTY = "SELECT * FROM {rows} WHERE {column} IS NULL"
+LARGEST = "SELECT * FROM {rows} ORDER BY {column} DESC NULLS LAST LIMIT 100"
+COUNT = "SELECT count(*) FROM {rows}"
 SHAPE = """SELECT ordinal_position, column_name, data_type FROM information_schema.columns
 WHERE table_schema = {schema} AND table_name = {name} ORDER BY ordinal_position"""
 
 # Great Expectations selects the one column; a person wants the whole row.
 _ONE_COLUMN = re.compile(r"\ASELECT [^()]*? \nFROM (?=\S+ \nWHERE )")
+# It leaves out the rule's condition as well.
+_TABLE = re.compile(r"(?<=\nFROM )\S+(?= \nWHERE )|(?<=FROM )\S+(?= \nWHERE )")
 # And it writes a datetime as Python would, which no database can run.
 _PYTHON_DATETIME = re.compile(r"datetime\.datetime\(([\d, ]+)(?:, tzinfo=datetime\.timezone\.utc)?\)")
 
@@ -44,7 +47,7 @@ class RowsQueries:
             result: what Great Expectations explained; its ``unexpected_index_query`` is taken where there is one.
         """
         query = self._authors(rule) or self._written(_template(rule, result), rule)
-        query = query or _runnable(result["unexpected_index_query"])
+        query = query or self._of_condition(_runnable(result["unexpected_index_query"]), rule)
         return query.replace(" \n", " ").replace("\n", " ").rstrip("; ") + ";"
 
     def try_authors(self, suite: Suite) -> None:
@@ -70,12 +73,25 @@ class RowsQueries:
     def _written(self, template: str | None, rule: Rule) -> str | None:
         if template is None:
             return None
-        names: dict[str, sql.Composable] = {"table": self._table}
+        names: dict[str, sql.Composable] = {"rows": self._rows(rule)}
         names |= {"schema": sql.Literal(self._schema), "name": sql.Literal(self._name)}
         if rule.columns:
             names["column"] = sql.Identifier(rule.columns[0])
             names["columns"] = sql.SQL(", ").join(map(sql.Identifier, rule.columns))
         return sql.SQL(template).format(**names).as_string(self._cursor)
+
+    def _rows(self, rule: Rule) -> sql.Composable:
+        """The table, or those of its rows that the rule looks at."""
+        if rule.condition is None:
+            return self._table
+        where = sql.SQL(row_conditions.as_sql(rule.condition))
+        return sql.SQL("(SELECT * FROM {} WHERE {}) AS looked_at").format(self._table, where)
+
+    def _of_condition(self, query: str, rule: Rule) -> str:
+        if rule.condition is None:
+            return query
+        rows = self._rows(rule).as_string(self._cursor)
+        return _TABLE.sub(lambda _: rows, query, count=1)
 
 
 def _template(rule: Rule, result: Mapping[str, Any]) -> str | None:

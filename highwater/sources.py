@@ -1,4 +1,4 @@
-"""The sources: connect to one, ask whether a window is complete in it, put its failures into words."""
+"""The sources: a session at one, and is a window complete in it; its failures in words."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg2
-from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extras import NamedTupleCursor
 
-from highwater import clock, warehouse
+from highwater import clock, driver_errors, source_links, source_types, statements, warehouse
+from highwater.driver_errors import Kind
 from highwater.errors import (
     ConfigurationError,
     HighwaterError,
     NotReady,
     RefusedData,
     SourceAway,
+    SourceBusy,
     SourceSlow,
 )
+from highwater.source_links import Known
 from highwater.windows import Window
 
-EXTRAS = ("sslmode", "sslrootcert", "connect_timeout")
-"""What the extras of an Airflow connection may set, by libpq's names."""
+UNKNOWN_ENCODING = "SQL_ASCII"
+"""The encoding of a database that does not know which one its text is in."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +43,40 @@ class Completeness:
 
 @contextmanager
 def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> Iterator[Cursor]:
-    """A cursor on the source at one consistent snapshot, read-only, in UTC.
+    """A cursor on the source at one consistent snapshot, read-only, in UTC, with text in UTF-8.
+
+    All settings are made within the transaction and looked at: a pooler may drop what is said at the login.
 
     Raises:
-        ConfigurationError: Airflow has no such connection, or a statement does not fit the source.
+        ConfigurationError: Airflow has no such connection, one of its extras is wrong, a setting does not hold at the
+            source, or a statement does not fit it.
         SourceAway: the source refuses the login, cannot be reached or breaks off.
         SourceSlow: a statement took longer than ``statement_timeout``, or the login longer than it may; without such a
             limit that counts as away.
+        SourceBusy: somebody holds what is asked for.
         RefusedData: a value in it is not of the type that it is read as.
     """
-    with _in_words(connection_id, statement_timeout), closing(_connect(connection_id, statement_timeout)) as link:
-        link.set_session(isolation_level="REPEATABLE READ", readonly=True)
-        with link, link.cursor() as cursor:
-            yield cursor
+    with _snapshot(source_links.of_airflow(connection_id), statement_timeout) as cursor:
+        yield cursor
 
 
-def why_away(connection_id: str, known: dict[str, Any]) -> str | None:
+def why_away(connection_id: str, known: Mapping[str, Any]) -> str | None:
     """Why the source cannot be asked just now; None when it can. For outside of Airflow: by its connection's file."""
     try:
-        with _in_words(connection_id), closing(_link(known, timedelta(seconds=10))) as link, link.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except SourceAway as error:
+        with _snapshot(source_links.of_fields(connection_id, known), timedelta(seconds=10)):
+            return None
+    except HighwaterError as error:
         return str(error)
-    return None
 
 
 def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) -> Completeness:
     """Ask ``sql/<folder>/availability.sql`` whether the source has closed the window.
 
-    The statement gives one row or none: ``complete`` boolean, ``expected_rows`` bigint or null, ``note`` text, and
-    ``revision`` text where the source may correct itself.
-
     Raises:
         NotReady: it has not; carries the source's note.
+        ConfigurationError: the answer is not what `statements.AVAILABILITY` says.
     """
-    warehouse.run_file(cursor, f"{folder}/availability.sql", bounds(window) | {"now": clock.now()})
-    row = warehouse.fetch(cursor)
+    row = statements.ask_one(cursor, f"{folder}/availability.sql", bounds(window) | {"now": clock.now()})
     if row is None:
         raise NotReady(f"{dataset} {window}: the source knows nothing of this window yet")
     if not row.complete:
@@ -86,8 +85,17 @@ def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) ->
 
 
 def check_shape(cursor: Cursor, folder: str, window: Window) -> None:
-    """Let the source plan ``sql/<folder>/extract.sql``: it refuses one that does not fit, and no row moves."""
-    cursor.execute("EXPLAIN " + warehouse.bind(cursor, f"{folder}/extract.sql", bounds(window)))
+    """Let the source plan the folder's statements, and look at the columns that they give; no row moves.
+
+    Raises:
+        ConfigurationError: one does not fit; names file, line and what is wrong.
+    """
+    with warehouse.session("loader") as target:
+        source_types.describe(cursor, target, f"{folder}/extract.sql", bounds(window))
+    moment = {"now": clock.now()}
+    statements.check(cursor, f"{folder}/availability.sql", bounds(window) | moment)
+    if warehouse.has_sql(f"{folder}/revisions.sql"):
+        statements.check(cursor, f"{folder}/revisions.sql", moment)
 
 
 def bounds(window: Window) -> dict[str, object]:
@@ -95,61 +103,113 @@ def bounds(window: Window) -> dict[str, object]:
     return {"window_start": window.start, "window_end": window.end}
 
 
-def _connect(connection_id: str, statement_timeout: timedelta | None) -> Connection:
-    """Log in by the Airflow connection of that name."""
-    from airflow.sdk import Connection as AirflowConnection
-    from airflow.sdk.exceptions import AirflowNotFoundException
+@contextmanager
+def _snapshot(known: Known, limit: timedelta | None) -> Iterator[Cursor]:
+    with _in_words(known.connection_id, limit):
+        link = known.open()
+    with closing(link), _in_words(known.connection_id, limit, link):
+        link.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with link.cursor() as cursor:
+            _begin(cursor, known, limit)
+            yield cursor
+        # A pooler keeps a connection that was left clean.
+        link.rollback()
 
+
+def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
+    """Set the session for this transaction, and see that it holds.
+
+    Raises:
+        ConfigurationError: it does not, or the source does not know the encoding of its text; names what.
+    """
+    encoding = known.encoding or "UTF8"
     try:
-        known = AirflowConnection.get(connection_id)
-    except AirflowNotFoundException:
+        warehouse.run_file(cursor, "source_session/begin.sql", {"encoding": encoding})
+    except psycopg2.OperationalError as error:
+        if not cursor.connection.closed or error.pgcode is not None:
+            raise
+        raise SourceAway(
+            f"source {known.connection_id!r} is away: {driver_errors.first_line(error)} as a transaction began; a"
+            " pooler between must pool by transaction or by session, not by statement",
+            known.connection_id,
+        ) from error
+    wanted = {
+        "timezone": "UTC",
+        "client_encoding": encoding,
+        "datestyle": "ISO",
+        "intervalstyle": "postgres",
+        "extra_float_digits": "3",
+        "standard_conforming_strings": "on",
+        "transaction_isolation": "repeatable read",
+        "transaction_read_only": "on",
+    }
+    for name, value in known.settings.items():
+        if name in wanted:
+            raise ConfigurationError(
+                f"connection {known.connection_id!r} is refused: its options set {name} to {value!r}, but a session"
+                f" at a source always has {wanted[name]!r}: leave it out"
+            )
+        cursor.execute("SELECT set_config(%s, %s, true)", (name, value))
+    if limit is not None:
+        wanted["statement_timeout"] = str(round(limit.total_seconds() * 1000))
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", (wanted["statement_timeout"],))
+    warehouse.run_file(cursor, "source_session/settings.sql")
+    held = warehouse.fetch(cursor)
+    for name, value in wanted.items():
+        if _plain(getattr(held, name)) != _plain(value):
+            raise ConfigurationError(
+                f"source {known.connection_id!r} has {name} {getattr(held, name)!r} in the session, expected {value!r}:"
+                f" set it for the login at the source, or let nothing between override it"
+            )
+    if held.server_encoding == UNKNOWN_ENCODING and known.encoding is None:
         raise ConfigurationError(
-            f"Airflow has no connection {connection_id!r}: add it under Admin → Connections, or as AIRFLOW_CONN_"
-            f"{connection_id.upper()}"
-        ) from None
-    where = {"host": known.host, "port": known.port, "schema": known.schema, "login": known.login}
-    return _link(where | {"password": known.password, "extra": known.extra_dejson}, statement_timeout)
+            f"source {known.connection_id!r} has server_encoding SQL_ASCII, so it does not know what its text is in:"
+            ' say it in the extra of the connection, e.g. {"client_encoding": "LATIN1"}'
+        )
+    if held.server_encoding != UNKNOWN_ENCODING and known.encoding is not None:
+        raise ConfigurationError(
+            f"connection {known.connection_id!r} is refused: extra 'client_encoding' is {known.encoding!r}, but the"
+            f" source keeps its text in {held.server_encoding} and converts it itself: leave it out"
+        )
 
 
-def _link(known: Mapping[str, Any], statement_timeout: timedelta | None = None) -> Connection:
-    """A link by what an Airflow connection holds; its extras may set what `EXTRAS` names."""
-    options = "-c timezone=UTC"
-    if statement_timeout is not None:
-        options += f" -c statement_timeout={round(statement_timeout.total_seconds() * 1000)}"
-    given = known.get("extra") or {}
-    link: Connection = psycopg2.connect(
-        host=known["host"],
-        port=known.get("port") or 5432,
-        dbname=known.get("schema"),
-        user=known.get("login"),
-        password=known.get("password"),
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=3,
-        application_name="highwater",
-        options=options,
-        cursor_factory=NamedTupleCursor,
-        **{"connect_timeout": 10, **{name: given[name] for name in EXTRAS if name in given}},
-    )
-    return link
+def _plain(setting: str) -> str:
+    """As Postgres compares names of encodings and the like: letters and digits alone."""
+    return "".join(filter(str.isalnum, setting)).lower()
 
 
 @contextmanager
-def _in_words(connection_id: str, limit: timedelta | None = None) -> Iterator[None]:
-    """A driver's error as one of ours, by what should happen next."""
+def _in_words(connection_id: str, limit: timedelta | None = None, link: Connection | None = None) -> Iterator[None]:
+    """A driver's error as one of ours, by what should happen next; one that is not of the link is the warehouse's."""
     try:
         yield
-    except HighwaterError:
+    except psycopg2.Error as error:
+        if _is_the_sources(error, link):
+            raise _of_the_source(error, connection_id, limit, at_login=link is None) from error
+        if (ours := driver_errors.of_warehouse(error, f"the warehouse, fed by source {connection_id!r},")) is not None:
+            raise ours from error
         raise
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if limit is not None and (isinstance(error, errors.QueryCanceled) or "timeout expired" in str(error)):
-            raise SourceSlow(f"source {connection_id!r} is too slow: {_first_line(error)}", connection_id) from error
-        raise SourceAway(f"source {connection_id!r} is away: {_first_line(error)}", connection_id) from error
-    except psycopg2.ProgrammingError as error:
-        raise ConfigurationError(f"a statement does not fit source {connection_id!r}: {_first_line(error)}") from error
-    except psycopg2.DataError as error:
-        raise RefusedData(f"source {connection_id!r} has a value that does not fit: {_first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _is_the_sources(error: psycopg2.Error, link: Connection | None) -> bool:
+    if link is None:
+        return True
+    if error.cursor is not None:
+        return error.cursor.connection is link
+    # Of a cursor that is gone, or of a login: the source's, unless its link stands.
+    return bool(link.closed)
+
+
+def _of_the_source(error: psycopg2.Error, source: str, limit: timedelta | None, *, at_login: bool) -> HighwaterError:
+    kind, said = driver_errors.kind_of(error), driver_errors.first_line(error)
+    if limit is not None and driver_errors.was_cut_off(error):
+        return SourceSlow(f"source {source!r} is too slow: {said}", source)
+    if kind is Kind.CONFIGURATION and at_login:
+        return ConfigurationError(f"connection {source!r} is refused: {said}")
+    if kind is Kind.CONFIGURATION:
+        return ConfigurationError(f"a statement does not fit source {source!r}: {said}")
+    if kind is Kind.DATA:
+        return RefusedData(f"source {source!r} has a value that does not fit: {said}")
+    if kind is Kind.BUSY:
+        return SourceBusy(f"source {source!r} is busy: {said}", source)
+    return SourceAway(f"source {source!r} is away: {said}", source)

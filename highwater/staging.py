@@ -14,14 +14,11 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, sources, warehouse
+from highwater import ledger, source_types, sources, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
 from highwater.publish import in_words
 from highwater.windows import Window
-
-FIRST_CUSTOM_OID = 16384
-"""Types from here on are made by users (Postgres' FirstNormalObjectId): the warehouse does not know them."""
 
 VERDICTS = ("reason", "copy_no", "source_row")
 """What a ``clean.sql`` says of a row beside the published columns (see `clean`)."""
@@ -46,7 +43,7 @@ def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Wi
     """Stream the window by ``sql/<folder>/extract.sql`` from the source into ``staging.<set>_raw``; returns the rows.
 
     Raises:
-        ConfigurationError: a column has a type that is not built into Postgres.
+        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
     """
     return fill(source, target, f"{folder}/extract.sql", sources.bounds(window), staged)
 
@@ -57,22 +54,18 @@ def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str
     The table takes its columns from the statement. The caller commits.
 
     Raises:
-        ConfigurationError: a column has a type that is not built into Postgres.
+        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
     """
-    query = warehouse.bind(source, statement, parameters)
-    columns = _described(source, query)
-    for name, kind in columns:
-        if kind >= FIRST_CUSTOM_OID:
-            raise ConfigurationError(f"column {name!r} of sql/{statement} has a type of the source's own: cast it")
-    raw = new_table(target, staged, "raw", columns)
-    return warehouse.copy_stream(source, query, target, raw)
+    described = source_types.describe(source, target, statement, parameters)
+    raw = new_table(target, staged, "raw", described.columns)
+    return warehouse.copy_stream(source, described.query, target, raw)
 
 
-def new_table(cursor: Cursor, staged: str, part: str, columns: Sequence[tuple[str, int]]) -> sql.Identifier:
-    """Have a table of the set made for the loader to fill: ``columns`` are names and OIDs of built-in types."""
+def new_table(cursor: Cursor, staged: str, part: str, columns: Sequence[tuple[str, str]]) -> sql.Identifier:
+    """Have a table of the set made for the loader to fill: ``columns`` are names and built-in types, or their OIDs."""
     with in_words():
         cursor.execute(
-            "SELECT ops.new_set_table(%s, %s, %s, %s::oid[]::regtype[])",
+            "SELECT ops.new_set_table(%s, %s, %s, %s::regtype[])",
             (staged, part, [name for name, _ in columns], [kind for _, kind in columns]),
         )
     return table(staged, part)
@@ -141,10 +134,10 @@ def table(staged: str, part: str) -> sql.Identifier:
     return sql.Identifier("staging", f"{staged}_{part}")
 
 
-def _described(cursor: Cursor, query: str) -> list[tuple[str, int]]:
+def _described(cursor: Cursor, query: str) -> list[tuple[str, str]]:
     """Names and type OIDs of the columns that a query gives; no row is computed."""
     cursor.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - bind has bound the values
-    return [(column.name, column.type_code) for column in cursor.description or ()]
+    return [(column.name, str(column.type_code)) for column in cursor.description or ()]
 
 
 def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from highwater import documents, settings
+from highwater import documents, row_conditions, settings
 from highwater.errors import ConfigurationError
 
 FOLDER = settings.ROOT / "expectations"
@@ -55,6 +55,16 @@ class Rule:
     def query(self) -> str | None:
         """The author's own SQL for the offending rows, over ``{batch}``."""
         return self.kwargs.get("unexpected_rows_query")
+
+    @property
+    def condition(self) -> Any:
+        """Which rows it looks at, as a clause of SQLAlchemy; None: all.
+
+        Raises:
+            ValueError: the row_condition cannot be read.
+        """
+        given = self.kwargs.get("row_condition")
+        return None if given is None else row_conditions.read(given, self.kwargs.get("condition_parser"))
 
     def build(self) -> Any:
         """The Great Expectations object; ``meta.position`` finds its result again.
@@ -121,6 +131,8 @@ def check_suite(suite: str, columns: Sequence[str], parameters: Mapping[str, obj
     loaded = load_suite(suite)
     for rule in loaded.rules:
         _known(suite, f"column of {rule.label}", rule.columns, columns)
+        if (condition := rule.condition) is not None:
+            _known(suite, f"column of the row_condition of {rule.label}", [*row_conditions.columns(condition)], columns)
         _known(suite, f"$PARAMETER of {rule.label}", rule.parameters, sorted(parameters))
         for name in rule.parameters:
             if parameters[name] is None:  # Great Expectations takes None for "no bound" and passes everything
@@ -170,6 +182,10 @@ def _rule(suite: str, position: int, entry: Any) -> Rule:
             _refuse(suite, f"{rule.label} hides a {PARAMETER} inside {kwarg}: only a whole kwarg can be one")
     if rule.query is not None and BATCH not in rule.query:
         _refuse(suite, f"the query of {rule.label} must read from {BATCH}, but is {rule.query!r}")
+    try:
+        _ = rule.condition
+    except ValueError as error:
+        _refuse(suite, f"the row_condition of {rule.label} is refused: {error}")
     try:
         rule.build()
     except ValueError as error:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import catch_up, clock, ledger, publish, source_checks, sources, stages, warehouse
+from highwater import catch_up, clock, ledger, publish, source_checks, sources, stages, statements, warehouse
 from highwater.catch_up import ALL, Decision, Situation, within_policy
 from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway
 from highwater.ledger import Run
@@ -136,8 +136,7 @@ def _offered(pipeline: Pipeline, limit: timedelta) -> dict[Window, str] | None:
     with warehouse.session("loader") as cursor:
         grid = ledger.grid(cursor, pipeline.dataset)
     with sources.snapshot(pipeline.connection, limit) as source:
-        warehouse.run_file(source, statement, {"now": clock.now()})
-        rows = warehouse.fetch_all(source)
+        rows = statements.ask(source, statement, {"now": clock.now()})
     return {window_of(row.window_start, grid): row.revision for row in rows if row.window_start >= grid.first}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, quality, sources, stages, staging, suites, warehouse
+from highwater import ledger, quality, sources, stages, staging, statements, suites, warehouse
 from highwater.errors import RefusedData
 from highwater.ledger import Attempt, Run
 from highwater.publish import Staged
@@ -39,8 +39,8 @@ def days(cursor: Cursor, day: Window) -> dict[Window, str]:
 
     Each with what it is to be made from; a day without any order yet is left out.
     """
-    warehouse.run_file(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
-    return {Window(row.window_start, row.window_end): row.basis for row in warehouse.fetch_all(cursor)}
+    rows = statements.ask(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
+    return {Window(row.window_start, row.window_end): row.basis for row in rows}
 
 
 def make(published: Cursor, pipeline: Pipeline, window: Window, basis: str, run: Run) -> Staged:
@@ -93,14 +93,20 @@ def _numbers(staged: Staged, window: Window) -> dict[str, Any]:
         cursor.execute(
             sql.SQL("CREATE TEMPORARY VIEW channel AS SELECT * FROM {}").format(staging.table(staged.name, "clean"))
         )
+        files = {name: f"{FOLDER}/compare_{name}.sql" for name in COMPARISONS}
+        for file in files.values():
+            statements.check(cursor, file, sources.bounds(window))
         queries = [
-            f"({warehouse.bind(cursor, f'{FOLDER}/compare_{name}.sql', sources.bounds(window))}) AS {name}"
-            for name in COMPARISONS
+            f"({warehouse.bind(cursor, file, sources.bounds(window))}) AS {name}" for name, file in files.items()
         ]
         numbers = f"SELECT * FROM {' CROSS JOIN '.join(queries)}"  # noqa: S608 - bind has bound the values
         table = staging.save(cursor, numbers, staged.name, "compared")
         cursor.execute(sql.SQL("SELECT * FROM {}").format(table))
-        return {name: _number(value) for name, value in warehouse.fetch(cursor)._asdict().items()}
+        rows = warehouse.fetch_all(cursor)
+        if len(rows) != 1:
+            for file in files.values():
+                statements.ask_one(cursor, file, sources.bounds(window))
+        return {name: _number(value) for name, value in rows[0]._asdict().items()}
 
 
 def _union(sets: Sequence[str]) -> str:

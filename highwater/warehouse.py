@@ -18,9 +18,10 @@ import psycopg2
 from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import encodings
 from psycopg2.extras import NamedTupleCursor
 
-from highwater import clock, credentials, settings
+from highwater import clock, credentials, settings, sql_text
 from highwater.errors import ConfigurationError, NoRoom
 
 SQL = settings.ROOT / "sql"
@@ -260,13 +261,32 @@ def has_sql(name: str) -> bool:
 
 
 def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
-    """Run ``sql/<name>`` on the cursor with bound parameters (``%(name)s`` in the file)."""
-    cursor.execute(read_sql(name), parameters)
+    """Run ``sql/<name>`` on the cursor with bound parameters: ``%(name)s`` in the file, any other ``%`` is a ``%``.
+
+    Without parameters the text is run as it is.
+
+    Raises:
+        ConfigurationError: there is no such file, or it names a parameter that there is not.
+    """
+    text = read_sql(name)
+    if parameters is None:
+        sql_text.with_parameters(text, (), f"sql/{name}")
+        cursor.execute(text)
+    else:
+        cursor.execute(sql_text.with_parameters(text, parameters, f"sql/{name}"), parameters)
 
 
 def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
-    """The one statement of ``sql/<name>`` with its parameters bound, to stand inside another: ``(…) AS rows``."""
-    return cursor.mogrify(read_sql(name).rstrip().rstrip(";"), parameters).decode() + "\n"
+    """The one statement of ``sql/<name>`` with its parameters bound, to stand inside another: ``(…) AS rows``.
+
+    Put on the first line of what it stands in, its lines are those of the file.
+
+    Raises:
+        ConfigurationError: there is no such file, it does not hold one statement, or names an unknown parameter.
+    """
+    file = f"sql/{name}"
+    text = sql_text.with_parameters(sql_text.one_statement(read_sql(name), file), parameters, file)
+    return cursor.mogrify(text, parameters).decode(encodings[cursor.connection.encoding]) + "\n"
 
 
 def fetch(cursor: Cursor) -> Any:
@@ -296,6 +316,7 @@ def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composabl
 
     Memory stays flat: a pipe lies between a reading thread and this one. The target's transaction is the caller's
     to commit, and an error of the reader is raised here first: a cut connection must not become a short day.
+    Text comes in the encoding of the source's link, and the target is told which that is.
     """
     read_end, write_end = os.pipe()
     failure: list[BaseException] = []
@@ -311,7 +332,9 @@ def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composabl
     reader.start()
     try:
         with os.fdopen(read_end, "rb") as pipe:
+            _say_encoding(target, source.connection.encoding)
             target.copy_expert(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table), pipe, size=1 << 16)
+            _say_encoding(target, target.connection.encoding)
     except psycopg2.Error:
         reader.join()
         if failure and not isinstance(failure[0], BrokenPipeError):
@@ -321,6 +344,12 @@ def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composabl
     if failure:
         raise failure[0]
     return int(target.rowcount)
+
+
+def _say_encoding(target: Cursor, encoding: str) -> None:
+    """From here on the session takes text for that encoding; it says nothing where this is the link's own."""
+    if encoding != target.connection.encoding or target.connection.info.parameter_status("client_encoding") != encoding:
+        target.execute("SET LOCAL client_encoding TO %s", (encoding,))
 
 
 def columns_of(cursor: Cursor, table: str, schema: str) -> Sequence[str]:

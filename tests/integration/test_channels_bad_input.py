@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
 
 import channels
 import pytest
@@ -222,19 +221,3 @@ def test_a_corrected_week_replaces_the_one_that_landed() -> None:
     channels.load(SUPPLIER, TODAY)
     (week,) = rows("SELECT version, source_snapshot FROM ops.window_ledger WHERE dataset = 'supplier_settlements'")
     assert tuple(week) == (2, "delivery 2")
-
-
-def test_the_extras_of_the_airflow_connection_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    from highwater import sources
-
-    given: dict[str, object] = {}
-    monkeypatch.setattr(sources.psycopg2, "connect", lambda **options: given.update(options))
-    extras = {"sslmode": "verify-full", "sslrootcert": "/ca.pem", "connect_timeout": 3, "other": "unknown"}
-    sources._link({"host": "there", "extra": extras}, timedelta(seconds=90))
-    assert {name: given[name] for name in ("sslmode", "sslrootcert", "connect_timeout")} == {
-        "sslmode": "verify-full",
-        "sslrootcert": "/ca.pem",
-        "connect_timeout": 3,
-    }
-    assert "other" not in given
-    assert given["options"] == "-c timezone=UTC -c statement_timeout=90000"

@@ -229,5 +229,5 @@ def test_what_is_left_in_staging() -> None:
     assert look(invariants.nothing_staged, about="") == []
     with warehouse.session("loader") as cursor:
         left = staging.new_set(cursor, "payments", FIRST, ledger.Run("test", "run x"))
-        staging.new_table(cursor, left, "raw", [("one", 23)])
+        staging.new_table(cursor, left, "raw", [("one", "integer")])
     assert look(invariants.nothing_staged, about="") == [f"{left}_raw"]

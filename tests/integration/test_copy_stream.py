@@ -32,6 +32,8 @@ def test_a_source_that_fails_on_its_last_word_fails_the_whole(loader: Cursor, ta
     """The rows have all arrived when the reader hears that its connection is gone: only its error tells."""
 
     class Dying:
+        connection = loader.connection
+
         def copy_expert(self, _: str, sink: Any, size: int) -> None:
             sink.write(b"PGCOPY\n\xff\r\n\0" + bytes(8) + b"\xff\xff")
             raise psycopg2.OperationalError("server closed the connection unexpectedly")

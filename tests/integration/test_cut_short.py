@@ -29,7 +29,7 @@ def value(query: str) -> int:
 def test_what_a_killed_run_left_undone_is_done_once_and_its_incident_closes(stage: str) -> None:
     publish.publish_window("payments", WINDOW, batches.stage("payments", WINDOW), RUN)
     with warehouse.session("loader") as cursor:
-        staging.new_table(cursor, staging.new_set(cursor, "payments", WINDOW, RUN), "raw", [("one", 23)])
+        staging.new_table(cursor, staging.new_set(cursor, "payments", WINDOW, RUN), "raw", [("one", "integer")])
     with closing(warehouse.connect("loader")) as link, link.cursor() as cursor:
         link.autocommit = True
         cursor.execute(

@@ -172,7 +172,7 @@ def test_a_set_that_is_gone_or_not_finished_publishes_nothing(analyst: Cursor) -
         publish.publish_window(DATASET, DAY, replace(staged, name="set_0"), run())
     with warehouse.session("loader") as cursor:
         begun = staging.new_set(cursor, DATASET, DAY, run())
-        staging.new_table(cursor, begun, "raw", [("sale_id", 20)])
+        staging.new_table(cursor, begun, "raw", [("sale_id", "bigint")])
     with pytest.raises(RefusedData, match=f"staging set {begun} of daily_sales .* is not finished"):
         publish.publish_window(DATASET, DAY, replace(staged, name=begun), run())
     assert landed(analyst) == []

@@ -1,0 +1,13 @@
+-- What a session at a source is set to, within its transaction. A pooler may hand on a connection that others have
+-- set: what is not ours to say goes back to what the role and the database have.
+SET LOCAL role TO DEFAULT;
+SET LOCAL search_path TO DEFAULT;
+SET LOCAL row_security TO DEFAULT;
+SET LOCAL statement_timeout TO DEFAULT;
+SET LOCAL lock_timeout TO DEFAULT;
+SET LOCAL timezone TO 'UTC';
+SET LOCAL client_encoding TO %(encoding)s;
+SET LOCAL datestyle TO DEFAULT;
+SET LOCAL datestyle TO 'ISO';
+SET LOCAL intervalstyle TO 'postgres';
+SET LOCAL extra_float_digits TO 3;
