@@ -125,12 +125,14 @@ def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run) -> int
     return _drop_listed(cursor, "ops/obsolete_sets.sql", values, dataset, run)
 
 
-def drop_obsolete_increments(cursor: Cursor, dataset: str, run: Run) -> int:
-    """Drop what runs of a dataset that is loaded by its changes left in staging; returns the number of tables.
+def drop_obsolete_increments(cursor: Cursor, dataset: str, run: Run, *, kept: str | None = None) -> int:
+    """Drop what runs of a dataset that is loaded by its changes left in staging, but for the set ``kept``.
 
-    Does nothing while another run is at work on the dataset: its end will. The caller commits.
+    Returns the number of tables. Does nothing while another run is at work on the dataset: its end will. The caller
+    commits.
     """
-    return _drop_listed(cursor, "ops/obsolete_increments.sql", {"prefix": f"{dataset}__"}, dataset, run)
+    values = {"prefix": f"{dataset}__", "kept": kept}
+    return _drop_listed(cursor, "ops/obsolete_increments.sql", values, dataset, run)
 
 
 def _drop_listed(cursor: Cursor, query: str, values: Mapping[str, object], dataset: str, run: Run) -> int:

@@ -1,10 +1,11 @@
--- One row per table that runs of a dataset left in staging, unless a run besides the one that asks is at work on it:
--- one that has begun a set in the last hour and not come to its end.
+-- One row per table that runs of a dataset left in staging, but for the set that is kept, unless a run besides the one
+-- that asks is at work on it: one that has begun a set in the last hour and not come to its end.
 SELECT c.relname::text AS table_name
 FROM pg_catalog.pg_class AS c
 WHERE
     c.relnamespace = 'staging'::regnamespace AND c.relkind = 'r'
     AND starts_with(c.relname, %(prefix)s)
+    AND NOT coalesce(starts_with(c.relname, %(kept)s || '_'), FALSE)
     AND NOT EXISTS (
         SELECT FROM (
             SELECT DISTINCT ON (a.dag_id, a.run_id)

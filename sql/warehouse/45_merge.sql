@@ -9,9 +9,103 @@ RETURN (
     FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
 );
 
+-- The names of a table's columns in order; or only of those that a value is written to.
+CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass, p_written_only boolean DEFAULT FALSE) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(a.attname::text ORDER BY a.attnum)
+    FROM pg_attribute AS a
+    WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND NOT (p_written_only AND a.attgenerated <> '')
+$$;
+
+-- The key of a row as quarantine.refused_keys has it, as SQL: a JSON array of strings.
+CREATE OR REPLACE FUNCTION ops.key_expression(p_columns text[], p_prefix text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT
+        'jsonb_build_array('
+        || string_agg(format('to_jsonb(%s%I) #>> %L', p_prefix, c, '{}'), ', ' ORDER BY place) || ')::text'
+    FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
+);
+
+-- Rows of a merged table, those that are not gone, and sums of the hashes of some columns by two seeds; of all rows, or
+-- of those whose key is in another table.
+CREATE OR REPLACE FUNCTION ops.merged_content(
+    p_table regclass,
+    p_columns text[],
+    p_keys text[] DEFAULT NULL,
+    p_among regclass DEFAULT NULL,
+    OUT row_count bigint,
+    OUT live_rows bigint,
+    OUT hash_sums numeric[]
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        $query$
+            SELECT
+                count(*), count(*) FILTER (WHERE t.deleted_at IS NULL),
+                ARRAY[
+                    coalesce(sum(hash_record_extended(row(%2$s), 0)::numeric), 0),
+                    coalesce(sum(hash_record_extended(row(%2$s), 1)::numeric), 0)
+                ]
+            FROM %1$s AS t %3$s
+        $query$, p_table, ops.column_list(p_columns, 't.'),
+        CASE WHEN p_among IS NOT NULL THEN
+            format('JOIN %s AS c ON (%s) = (%s)', p_among, ops.column_list(p_keys, 't.'), ops.column_list(p_keys, 'c.'))
+        END
+    ) INTO row_count, live_rows, hash_sums;
+END;
+$$;
+
+-- The hash that ops.table_content has of a table with so many rows and such sums.
+CREATE OR REPLACE FUNCTION ops.hash_of_sums(p_row_count bigint, p_sums numeric[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN CASE
+    WHEN p_row_count > 0 THEN md5(concat_ws(':', p_row_count, p_sums[1], p_sums[2]))
+    WHEN p_row_count = 0 THEN md5('0')
+END;
+
+-- What a merged table holds, against what it held as of its checkpoint, both by one snapshot. Expected is null where
+-- that is not known: before the first full run that wrote it down. Columns that came since are no difference.
+CREATE OR REPLACE FUNCTION ops.verify_merged(
+    p_dataset text,
+    OUT rows_expected bigint,
+    OUT rows_found bigint,
+    OUT hash_expected text,
+    OUT hash_found text
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    published regclass;
+    noted ops.checkpoints;
+    content record;
+BEGIN
+    SELECT d.published_table::regclass INTO published
+    FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
+    IF NOT found THEN
+        RAISE EXCEPTION '"%" is no dataset that is loaded by its changes; such are: %', p_dataset,
+            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'watermark')
+            USING ERRCODE = 'HW001';
+    END IF;
+    SELECT * INTO noted FROM ops.checkpoints AS c WHERE c.dataset = p_dataset;
+    SELECT * INTO content FROM ops.merged_content(published, (
+        SELECT array_agg(c ORDER BY place)
+        FROM unnest(coalesce(noted.hashed_columns, ops.columns_of(published))) WITH ORDINALITY AS listed (c, place)
+        WHERE c = ANY (ops.columns_of(published))
+    ));
+    rows_expected := noted.published_rows;
+    rows_found := content.row_count;
+    hash_expected := ops.hash_of_sums(noted.published_rows, noted.hash_sums);
+    hash_found := ops.hash_of_sums(content.row_count, content.hash_sums);
+END;
+$$;
+
 -- Merges a staging set into the published table, moves the checkpoint on if it still is where the set was read from,
 -- and writes the ledger row of [old watermark, new watermark) — one transaction. Outcomes: 'merged'; 'already landed'
--- (this very set is what the ledger holds: an earlier try did it).
+-- (this very set is what the ledger holds: an earlier try did it, and what is there is what it left).
 CREATE OR REPLACE FUNCTION ops.merge_changes(
     p_dataset text,
     p_window tstzrange,
@@ -43,9 +137,13 @@ DECLARE
     taken record;
     published regclass;
     keys text[];
-    columns text[];
+    written text[];
+    updated text[];
+    hashed text[];
     same_key text;
     kinds record;
+    before record;
+    content record;
     merged bigint;
     vanished bigint := 0;
     live_before bigint;
@@ -57,7 +155,8 @@ BEGIN
             (SELECT string_agg(s.dataset, ', ' ORDER BY s.dataset) FROM control.sources AS s) USING ERRCODE = 'HW001';
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('checkpoint of ' || p_dataset, 0));
+    -- One at a time, by a lock that nobody but the owner can take.
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
     SELECT l.* INTO landed FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.staged_as = p_set;
     IF found THEN
         outcome := 'already landed';
@@ -68,7 +167,24 @@ BEGIN
         FROM ops.checkpoint_history AS h
         WHERE h.dataset = p_dataset AND (h.state ->> 'watermark')::timestamptz = upper(landed.window_range)
         ORDER BY h.recorded_at LIMIT 1;
+        SELECT * INTO content FROM ops.verify_merged(p_dataset);
+        IF (content.rows_found, content.hash_found) IS DISTINCT FROM (content.rows_expected, content.hash_expected)
+            AND content.rows_expected IS NOT NULL THEN
+            RAISE EXCEPTION 'set % has landed, but % does not hold what it left: % rows where % are expected, hash % where % is',
+                p_set, wanted.published_table, content.rows_found, content.rows_expected, content.hash_found,
+                content.hash_expected
+                USING ERRCODE = 'HW004', HINT = 'A full run puts it right: run it with {"mode": "full"}.';
+        END IF;
         RETURN;
+    END IF;
+    IF p_mode IS NULL OR p_mode NOT IN ('full', 'incremental') THEN
+        RAISE EXCEPTION 'invalid mode % of changes of %: expected full or incremental', coalesce(p_mode, 'null'), p_dataset
+            USING ERRCODE = 'HW002';
+    END IF;
+    IF p_source_snapshot IS NULL OR p_source_identity = '{}' OR jsonb_typeof(p_source_identity) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'changes of % say nothing of their source: expected its snapshot and its identity, got % and %',
+            p_dataset, coalesce(p_source_snapshot, 'null'), coalesce(p_source_identity::text, 'null')
+            USING ERRCODE = 'HW002';
     END IF;
 
     SELECT * INTO former FROM ops.checkpoints AS c WHERE c.dataset = p_dataset FOR UPDATE;
@@ -84,21 +200,43 @@ BEGIN
         RAISE EXCEPTION 'the next window of % begins at %, where the last one ends, but got %', p_dataset, landed_until,
             p_window USING ERRCODE = 'HW002';
     END IF;
+    -- A clock that went backwards must not stop the load: then a window of a microsecond follows the newest.
+    IF coalesce(upper(p_window) > greatest(ops.clock(), landed_until + '1 microsecond'::interval), true) THEN
+        RAISE EXCEPTION 'the window % of % ends in the future: expected an end up to %, the clock of the warehouse', p_window,
+            p_dataset, ops.clock() USING ERRCODE = 'HW002', HINT = 'Look at the clocks, then run it again.';
+    END IF;
     IF p_mode = 'incremental' AND former.source_snapshot IS NULL THEN
         RAISE EXCEPTION '% has no checkpoint: only a full run can make one', p_dataset USING ERRCODE = 'HW002';
+    END IF;
+    IF p_mode = 'incremental' AND (
+        pg_snapshot_xmax(p_source_snapshot::pg_snapshot) < pg_snapshot_xmax(former.source_snapshot)
+        OR EXISTS (
+            SELECT FROM jsonb_each(former.source_identity) AS f WHERE p_source_identity -> f.key IS DISTINCT FROM f.value
+        )
+    ) THEN
+        RAISE EXCEPTION 'changes of % since snapshot % were read at % from another source, or an older state of it: nothing is merged',
+            p_dataset, former.source_snapshot, p_source_snapshot USING ERRCODE = 'HW006', HINT = 'Run it again.';
     END IF;
 
     SELECT * INTO taken FROM ops.take_set(p_set, p_dataset, p_window, p_rows_extracted, p_rows_deduplicated);
 
     published := wanted.published_table::regclass;
     keys := ops.primary_key_of(wanted.published_table);
-    SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO columns
-    FROM pg_attribute AS a WHERE a.attrelid = published AND a.attnum > 0 AND NOT a.attisdropped;
+    written := ops.columns_of(published, true);
+    SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO updated
+    FROM pg_attribute AS a
+    WHERE a.attrelid = published AND a.attname = ANY (written) AND a.attname <> ALL (keys) AND a.attidentity <> 'a';
+    -- Columns that came since the last full run are not in its hashes.
+    hashed := CASE
+        WHEN p_mode = 'incremental' AND former.hashed_columns <@ ops.columns_of(published) THEN former.hashed_columns
+        ELSE ops.columns_of(published)
+    END;
     same_key := format('(%s) = (%s)', ops.column_list(keys, 't.'), ops.column_list(keys, 'c.'));
     IF p_mode = 'full' THEN
         EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.deleted_at IS NULL', published) INTO live_before;
     ELSE
         live_before := former.live_rows;
+        SELECT * INTO before FROM ops.merged_content(published, hashed, keys, taken.clean_table);
     END IF;
 
     EXECUTE format(
@@ -114,9 +252,10 @@ BEGIN
         $query$
             MERGE INTO %1$s AS t USING %2$s AS c ON %3$s
             WHEN MATCHED AND (%4$s) IS DISTINCT FROM (%5$s) THEN UPDATE SET (%6$s) = ROW (%5$s)
-            WHEN NOT MATCHED THEN INSERT (%6$s) VALUES (%5$s)
+            WHEN NOT MATCHED THEN INSERT (%7$s) OVERRIDING SYSTEM VALUE VALUES (%8$s)
         $query$, published, taken.clean_table, same_key,
-        ops.column_list(columns, 't.'), ops.column_list(columns, 'c.'), ops.column_list(columns)
+        ops.column_list(updated, 't.'), ops.column_list(updated, 'c.'), ops.column_list(updated),
+        ops.column_list(written), ops.column_list(written, 'c.')
     );
     GET DIAGNOSTICS merged = ROW_COUNT;
     IF p_mode = 'full' THEN
@@ -138,6 +277,20 @@ BEGIN
             USING ERRCODE = 'HW007', HINT = 'If they are really gone, run it again with {"accept": true}.';
     END IF;
 
+    IF p_mode = 'full' OR former.hashed_columns <> hashed THEN
+        SELECT * INTO content FROM ops.merged_content(published, hashed);
+    ELSE
+        SELECT
+            former.published_rows - before.row_count + c.row_count AS row_count,
+            former.live_rows - before.live_rows + c.live_rows AS live_rows,
+            CASE WHEN former.hash_sums IS NOT NULL THEN ARRAY[
+                former.hash_sums[1] - before.hash_sums[1] + c.hash_sums[1],
+                former.hash_sums[2] - before.hash_sums[2] + c.hash_sums[2]
+            ] END AS hash_sums
+        INTO content
+        FROM ops.merged_content(published, hashed, keys, taken.clean_table) AS c;
+    END IF;
+
     INSERT INTO ops.window_ledger AS l (
         dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
         content_hash, source_snapshot, staged_as, dag_id, run_id, landed_at
@@ -153,33 +306,36 @@ BEGIN
     EXECUTE format(
         $query$
             DELETE FROM quarantine.refused_keys AS q
-            WHERE q.dataset = $1 AND ($2 OR q.key IN (SELECT concat_ws(',', %s) FROM %s AS c))
-        $query$, ops.column_list(keys, 'c.'), taken.raw_table
+            WHERE q.dataset = $1 AND ($2 OR q.key IN (SELECT %s FROM %s AS c))
+        $query$, ops.key_expression(keys, 'c.'), taken.raw_table
     ) USING p_dataset, p_mode = 'full';
     EXECUTE format(
         $query$
             INSERT INTO quarantine.refused_keys
-            SELECT $1, array_to_string(ARRAY(SELECT r.source_row ->> k FROM unnest($2) AS k), ','), min(r.reason), $3
+            SELECT $1, to_jsonb(ARRAY(SELECT r.source_row ->> k FROM unnest($2) AS k))::text, min(r.reason), $3
             FROM %s AS r GROUP BY 2
         $query$, taken.rejected_table
     ) USING p_dataset, keys, p_window;
 
     INSERT INTO ops.checkpoints AS c (
         dataset, watermark, source_snapshot, source_identity, live_rows, mode, reason, rows_inserted, rows_updated,
-        rows_deleted, last_full_at, dag_id, run_id, updated_by, updated_at
+        rows_deleted, last_full_at, dag_id, run_id, updated_by, updated_at, published_rows, hash_sums, hashed_columns
     )
     VALUES (
         p_dataset, upper(p_window), p_source_snapshot::pg_snapshot, p_source_identity,
-        live_before + kinds.new - kinds.gone - vanished, p_mode, p_reason, rows_inserted, rows_updated,
+        content.live_rows, p_mode, p_reason, rows_inserted, rows_updated,
         rows_deleted, CASE p_mode WHEN 'full' THEN landed.landed_at ELSE former.last_full_at END, p_dag_id, p_run_id,
-        p_run_id, landed.landed_at
+        p_run_id, landed.landed_at, content.row_count, content.hash_sums,
+        CASE WHEN content.hash_sums IS NOT NULL THEN hashed END
     )
     ON CONFLICT (dataset) DO UPDATE SET
         watermark = excluded.watermark, source_snapshot = excluded.source_snapshot,
         source_identity = excluded.source_identity, live_rows = excluded.live_rows, mode = excluded.mode,
         reason = excluded.reason, rows_inserted = excluded.rows_inserted, rows_updated = excluded.rows_updated,
         rows_deleted = excluded.rows_deleted, last_full_at = excluded.last_full_at, dag_id = excluded.dag_id,
-        run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at;
+        run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at,
+        published_rows = excluded.published_rows, hash_sums = excluded.hash_sums,
+        hashed_columns = excluded.hashed_columns;
     UPDATE control.sources AS s SET full_run_wanted = NULL
     WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted IS NOT NULL;
     EXECUTE format('DROP TABLE %s, %s, %s', taken.raw_table, taken.clean_table, taken.rejected_table);
@@ -187,5 +343,6 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.merge_changes FROM public;
+REVOKE EXECUTE ON FUNCTION ops.merge_changes, ops.merged_content, ops.verify_merged FROM public;
 GRANT EXECUTE ON FUNCTION ops.merge_changes TO loader;
+GRANT EXECUTE ON FUNCTION ops.verify_merged TO loader, analyst, operator;

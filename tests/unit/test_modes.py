@@ -37,7 +37,9 @@ RULES = Rules(
     buckets_per_check=1,
     full_run_wanted=None,
 )
-CALM = Situation(HELD, SourceState("110:120:", NOW, IDENTITY), RULES, landed=(NOW - timedelta(hours=1), "90:100:95"))
+CALM = Situation(
+    HELD, SourceState("110:120:", NOW, IDENTITY), RULES, NOW, landed=(NOW - timedelta(hours=1), "90:100:95")
+)
 
 
 def by(**differences: object) -> Situation:
