@@ -81,7 +81,8 @@ def differing_orders() -> tuple[int, int]:
                 f"WITH wanted AS (SELECT * FROM staging.{name}_clean), found AS (SELECT * FROM sales.orders),"  # noqa: S608
                 " unequal AS ((TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted))"
                 " SELECT (SELECT count(*) FROM wanted) AS orders, (SELECT count(DISTINCT order_id) FROM unequal"
-                " WHERE jsonb_build_array(order_id::text)::text NOT IN (SELECT key FROM quarantine.refused_keys WHERE dataset = %s)) AS unequal",
+                " WHERE jsonb_build_array(order_id::text)::text NOT IN"
+                " (SELECT key FROM quarantine.refused_keys WHERE dataset = %s)) AS unequal",
                 (ORDERS,),
             )
             orders, unequal = cursor.fetchone() or (0, 0)

@@ -33,7 +33,7 @@ files AS (
 -- Whoever alters a trigger, writes its row in the catalogue: off and on again shows.
 marks AS (
     SELECT
-        jsonb_object_agg(w.trigger_name, coalesce(g.tgenabled || ' ' || g.xmin, 'missing')) AS marks,
+        jsonb_object_agg(w.trigger_name, coalesce(g.tgenabled::text || ' ' || g.xmin::text, 'missing')) AS marks,
         string_agg(
             'trigger ' || w.trigger_name || ' of ' || w.relation || ' is '
             || CASE g.tgenabled
