@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
@@ -17,6 +18,8 @@ from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
 from highwater.modes import Situation
 from highwater.windows import Window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -212,9 +215,7 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
     """
     from highwater import quality
 
-    with warehouse.session("loader") as cursor:
-        # Here, so that of attempts that fail again and again only the newest set stays, to be looked at.
-        staging.drop_obsolete_increments(cursor, increment.dataset, run, kept=changes.name)
+    _drop_former_sets(increment, changes, run)
     with warehouse.session("loader") as cursor:
         cleaned = staging.clean(cursor, increment.folder, changes.name, increment.dataset, changes.window)
         warehouse.run_file(
@@ -234,6 +235,16 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
         sentences.append(report.sentence())
     counted = replace(changes, rejected=cleaned.rows_rejected, deduplicated=cleaned.rows_deduplicated)
     return counted, "; ".join(sentences)
+
+
+def _drop_former_sets(increment: Increment, changes: Changes, run: Run) -> None:
+    """Of attempts that fail again and again only the newest set stays, to be looked at."""
+    try:
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+            staging.drop_obsolete_increments(cursor, increment.dataset, run, kept=changes.name)
+    except errors.LockNotAvailable:
+        log.info("somebody looks at a former set of %s: the next attempt drops it", increment.dataset)
 
 
 def land(increment: Increment, changes: Changes, run: Run, hour: Window) -> Merged:

@@ -113,7 +113,9 @@ def _reasons_of_marks(known: Mapping[str, Any], source: SourceState, rules: Rule
     if source.flaw and rules.strategy == "xid":
         yield f"not every change at the source is sure to be marked: {source.flaw}"
     for part, why in UNMARKED.items():
-        if known.get(part) != source.identity.get(part):
+        if part not in known and part in source.identity:
+            yield f"the checkpoint does not say which {part} its source had: an older release made it"
+        elif known.get(part) != source.identity.get(part):
             yield why
 
 
