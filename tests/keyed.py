@@ -119,6 +119,7 @@ def keyed(folder: Path, name: str, at_source: dict[str, str], published: dict[st
     dataset.at_source(
         f"CREATE TABLE {{table}} ({columns(at_source)}, content text NOT NULL,"
         f" changed_xid xid8 NOT NULL DEFAULT pg_current_xact_id(), {key});"
+        f"CREATE INDEX {name}_by_change ON {{table}} (changed_xid);"
         "GRANT SELECT ON {table} TO shop_reader"
     )
     with warehouse.session("postgres") as cursor:
