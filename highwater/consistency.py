@@ -172,7 +172,8 @@ class _Comparison:
             "SELECT published_table FROM control.datasets WHERE dataset = %s", (self.increment.dataset,)
         )
         published = sql.Identifier(*warehouse.fetch_value(self.target).split(".")).as_string(self.target)
-        compared = f"SELECT {self.columns}, 0::bigint AS fingerprint, 0::bigint AS place FROM {published} WHERE false"  # noqa: S608
+        hashed = f"{self.columns}, 0::bigint AS fingerprint, 0::bigint AS its_place"
+        compared = f"SELECT {hashed} FROM {published} WHERE false"  # noqa: S608
         for name in ("there", "here"):
             self.target.execute(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {compared}")
         for name in ("moving", "unequal"):
@@ -262,7 +263,8 @@ class _Comparison:
 
     def _numbered(self, cursor: Cursor, which: str) -> str:
         return (
-            f"SELECT n.*, row_number() OVER () AS place FROM (SELECT {self.cast}, r.fingerprint::bigint AS fingerprint"  # noqa: S608
+            "SELECT n.*, row_number() OVER () AS its_place"  # noqa: S608
+            f" FROM (SELECT {self.cast}, r.fingerprint::bigint AS fingerprint"
             f" FROM ({self._rows(cursor)}) AS r {which}) AS n"
         )
 
@@ -283,14 +285,14 @@ class _Comparison:
         return cursor.mogrify(f"WHERE ({self.prefixed}) IN (SELECT * FROM unnest({arrays}))", values).decode()  # noqa: S608
 
     def _last_of(self, table: str) -> str | None:
-        self.target.execute(f"SELECT {self.text} FROM {table} AS r ORDER BY place DESC LIMIT 1")  # noqa: S608
+        self.target.execute(f"SELECT {self.text} FROM {table} AS r ORDER BY its_place DESC LIMIT 1")  # noqa: S608
         return str(warehouse.fetch_value(self.target))
 
     def _collect(self) -> None:
         """Add the keys that only one of ``there`` and ``here`` has, or that differ, to ``unequal``."""
         self.target.execute(
             f"INSERT INTO unequal SELECT {self.columns} FROM there AS t"  # noqa: S608
-            f" FULL JOIN here AS h USING ({self.columns}, fingerprint) WHERE t.place IS NULL OR h.place IS NULL"
+            f" FULL JOIN here AS h USING ({self.columns}, fingerprint) WHERE t.its_place IS NULL OR h.its_place IS NULL"
         )
 
     def _changed_since(self, base: Merged, most: int) -> list[str]:
