@@ -86,7 +86,8 @@ def differing_orders(restored_to: datetime | None = None) -> tuple[int, int]:
                 f"WITH wanted AS (SELECT * FROM staging.{name}_clean), found AS (SELECT * FROM sales.orders),"  # noqa: S608
                 " unequal AS ((TABLE wanted EXCEPT ALL TABLE found) UNION ALL (TABLE found EXCEPT ALL TABLE wanted))"
                 " SELECT (SELECT count(*) FROM wanted) AS orders, (SELECT count(DISTINCT order_id) FROM unequal"
-                " WHERE order_id::text NOT IN (SELECT key FROM quarantine.refused_keys WHERE dataset = %(dataset)s)"
+                " WHERE jsonb_build_array(order_id::text)::text NOT IN"
+                " (SELECT key FROM quarantine.refused_keys WHERE dataset = %(dataset)s)"
                 " AND order_id NOT IN (SELECT order_id FROM found WHERE deleted_at >= %(restored_to)s"
                 " AND order_id NOT IN (SELECT order_id FROM wanted))) AS unequal",
                 {"dataset": ORDERS, "restored_to": restored_to or datetime.max.replace(tzinfo=UTC)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
 from highwater import clock, ledger, statements, warehouse
-from highwater.errors import ConfigurationError
+from highwater.errors import ConfigurationError, SourceMoved
 from highwater.ledger import Run
 from highwater.publish import in_words, patiently
 from highwater.windows import Window
@@ -49,11 +49,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the source shows in one snapshot: which that is, the time there (UTC), and which source it is."""
+    """What the source shows in one snapshot: which that is, the time there (UTC), and which source it is.
+
+    ``flaw``: why it cannot be relied on that each change is marked with its transaction; None where it can.
+    """
 
     snapshot: str
     moment: datetime
     identity: Mapping[str, Any]
+    flaw: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,57 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
 
 
 def source_state(source: Cursor, folder: str, strategy: str) -> SourceState:
-    """Ask ``sql/<folder>/source_state.sql`` what the source shows in the cursor's snapshot."""
+    """Ask ``sql/<folder>/source_state.sql`` what the source shows in the cursor's snapshot.
+
+    Raises:
+        SourceMoved: a table was rewritten, truncated or replaced since the snapshot, which does not show its rows.
+    """
     row = statements.ask_one(source, f"{folder}/source_state.sql", {"now": clock.frozen()})
-    return SourceState(row.snapshot, row.moment, {**row.identity, "strategy": strategy})
+    if row.is_rewritten:
+        raise SourceMoved(
+            f"a table of sql/{folder}/source_state.sql was rewritten, truncated or replaced while it was read: "
+            "expected it to stay, try again"
+        )
+    return SourceState(row.snapshot, row.moment, {**row.identity, "strategy": strategy}, row.flaw)
+
+
+def assert_unmoved(source: Cursor, folder: str, before: SourceState) -> None:
+    """Look again, after the read and so under its locks, whether what was read is what the snapshot shows.
+
+    A statement that waited for a lock reads the table that stands once it is free, as its older snapshot shows it: of
+    one that was rewritten or truncated meanwhile that is nothing.
+
+    Raises:
+        SourceMoved: it is not.
+    """
+    now = source_state(source, folder, before.identity["strategy"])
+    if now.identity != before.identity:
+        raise SourceMoved(
+            f"the source changed while it was read: {in_what(before.identity, now.identity)}; "
+            "expected it to stay, try again"
+        )
+
+
+def in_what(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
+    """What differs, in words: ``note (text) added, amount is text, was numeric, currency dropped``; else empty."""
+    words = []
+    for name in sorted({*old, *new}) if names is None else names:
+        if name not in old and name in new:
+            words.append(f"{name} ({new[name]}) added")
+        elif name in old and name not in new:
+            words.append(f"{name} dropped")
+        elif old.get(name) == new.get(name):
+            continue
+        elif isinstance(old[name], Mapping) and isinstance(new[name], Mapping):
+            words.append(f"{name}: {in_what(old[name], new[name])}")
+        else:
+            words.append(f"{name} is {new[name]}, was {old[name]}")
+    return ", ".join(words)
+
+
+def newest_transaction(snapshot: str) -> int:
+    """The xmax of a pg_snapshot: the first transaction that had not begun."""
+    return int(snapshot.split(":")[1])
 
 
 def landed_until(cursor: Cursor, dataset: str) -> datetime:

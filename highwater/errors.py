@@ -40,6 +40,10 @@ class SourceAway(HighwaterError):
         self.source = source
 
 
+class SourceMoved(HighwaterError):
+    """A table of the source was rewritten or replaced while it was read: try again."""
+
+
 class Unhealthy(HighwaterError):
     """Something that the work needs is not well: try again later."""
 

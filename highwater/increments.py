@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg2 import sql
@@ -12,11 +13,13 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
 from highwater import checkpoints, ledger, modes, staging, statements, warehouse
-from highwater.checkpoints import Changes, Checkpoint, Merged, Rules
+from highwater.checkpoints import Changes, Checkpoint, Merged, Rules, SourceState, in_what, newest_transaction
 from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
 from highwater.modes import Situation
 from highwater.windows import Window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,28 @@ class Increment:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do, and upon which checkpoint (see `modes.decide`)."""
+    """What a run is going to do (see `modes.decide`), upon which checkpoint, and which source it was decided by."""
 
     mode: str
     reason: str
     accept: bool
     base_revision: int
     base_snapshot: str | None
+    source_snapshot: str
+    source_identity: Mapping[str, Any]
 
 
 def is_covered(dataset: str, hour: Window) -> bool:
-    """Whether the ledger already covers the step of the grid that a run is for."""
+    """Whether the ledger already covers the step of the grid that a run is for.
+
+    A window that ends after the warehouse's clock covers nothing: it landed while a clock was ahead, and when its
+    source was really read is not known.
+    """
     with warehouse.session("loader") as cursor:
         cursor.execute(
-            "SELECT coalesce(range_agg(landed) @> %s, false) FROM ops.ledger_months WHERE dataset = %s",
-            (ledger.as_range(hour), dataset),
+            "SELECT coalesce(range_agg(window_range) @> %(hour)s, false) FROM ops.window_ledger"
+            " WHERE dataset = %(dataset)s AND window_range && %(hour)s AND upper(window_range) <= ops.clock()",
+            {"hour": ledger.as_range(hour), "dataset": dataset},
         )
         return bool(warehouse.fetch_value(cursor))
 
@@ -65,6 +75,7 @@ def determine(source: Cursor, increment: Increment, *, asked: str | None = None,
 
     Raises:
         RefusedData: a rule says to stop.
+        SourceMoved: a table of the source was rewritten meanwhile.
     """
     with warehouse.session("loader") as cursor:
         rules = checkpoints.rules(cursor, increment.dataset)
@@ -81,10 +92,12 @@ def determine(source: Cursor, increment: Increment, *, asked: str | None = None,
             (increment.dataset,),
         )
         differing = warehouse.fetch(cursor)
+        moment = _clock(cursor)
     situation = Situation(
         checkpoint,
         state,
         rules,
+        moment,
         asked=asked or (rules.full_run_wanted and f"control.sources wants it: {rules.full_run_wanted}"),
         landed=landed and tuple(landed),
         differing_keys=differing.differing_keys if differing else (),
@@ -99,7 +112,7 @@ def determine(source: Cursor, increment: Increment, *, asked: str | None = None,
 
     decision = modes.decide(situation, count_changes)
     revision, snapshot = (checkpoint.revision, checkpoint.snapshot) if checkpoint else (0, None)
-    return Plan(decision.mode, decision.reason, accept, revision, snapshot)
+    return Plan(decision.mode, decision.reason, accept, revision, snapshot, state.snapshot, state.identity)
 
 
 def changes_since(
@@ -117,7 +130,8 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
     """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
 
     Raises:
-        RefusedData: the checkpoint has moved since the plan was made.
+        RefusedData: the checkpoint has moved since the plan was made, or the source is not the one it was made by.
+        SourceMoved: a table of the source was rewritten while it was read.
         ConfigurationError: a statement does not fit the source.
     """
     with warehouse.session("loader") as target:
@@ -129,9 +143,10 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
                 f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run takes whatever is left"
             )
         state = checkpoints.source_state(source, increment.folder, rules.strategy)
+        _refuse_another_source(plan, state)
         start = checkpoints.landed_until(target, increment.dataset)
-        # a clock that went backwards must not stop the load
-        end = max(state.moment, start + timedelta(microseconds=1))
+        # No window ends in the future, whichever clock is ahead. One that went backwards must not stop the load.
+        end = max(min(state.moment, _clock(target)), start + timedelta(microseconds=1))
         name = staging.new_set(target, increment.dataset, Window(start, end), run)
         if plan.mode == modes.FULL:
             statement, parameters = f"{increment.folder}/{rules.strategy}_full.sql", dict[str, Any]()
@@ -139,7 +154,7 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
             assert checkpoint is not None
             statement, parameters = changes_since(increment, rules, checkpoint)  # type: ignore[assignment]
         rows = staging.fill(source, target, statement, parameters, name)
-        staging.drop_obsolete(target, increment.dataset, Window(start, end), run, before=name)
+        checkpoints.assert_unmoved(source, increment.folder, state)
         by_hour = [] if plan.mode == modes.FULL else _by_hour(target, increment, name)
     return Changes(
         name,
@@ -155,6 +170,30 @@ def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Chan
         rows,
         by_hour,
     )
+
+
+def _refuse_another_source(plan: Plan, state: SourceState) -> None:
+    """What was decided by one state of the source is not done with another.
+
+    Raises:
+        RefusedData: the source was replaced, restored or changed in its tables since the plan was made.
+    """
+    what = in_what(plan.source_identity, state.identity)
+    planned, there = newest_transaction(plan.source_snapshot), newest_transaction(state.snapshot)
+    if not what and there < planned:
+        what = f"it has come to transaction {there}, and had come to {planned}"
+    if what:
+        raise RefusedData(
+            f"the source is not as it was when this run was planned: {what}; nothing was loaded, the next run decides"
+            " by what it finds"
+        )
+
+
+def _clock(cursor: Cursor) -> datetime:
+    """The warehouse's clock."""
+    cursor.execute("SELECT ops.clock()")
+    moment: datetime = warehouse.fetch_value(cursor)
+    return moment
 
 
 def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, Any]]:
@@ -175,6 +214,8 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
     from highwater import quality
 
     with warehouse.session("loader") as cursor:
+        # Of attempts that fail again and again only the newest set stays, to be looked at.
+        staging.drop_obsolete(cursor, increment.dataset, changes.window, run, before=changes.name)
         cleaned = staging.clean(cursor, increment.folder, changes.name, changes.window)
         warehouse.run_file(
             cursor,

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from highwater.checkpoints import Checkpoint, Rules, SourceState
+from highwater.checkpoints import Checkpoint, Rules, SourceState, in_what, newest_transaction
 from highwater.errors import RefusedData
 
 FULL, INCREMENTAL = "full", "incremental"
-WHICH_SOURCE = ("server", "timeline", "database", "table")
+WHICH_SOURCE = ("server", "timeline", "database", "table", "tombstones")
 """The parts of an identity that tell one source from another."""
+UNMARKED = {
+    "files": "a table of the source was rewritten or truncated since the checkpoint, what it holds may have changed",
+    "marks": "a trigger that marks changes at the source was altered since the checkpoint, some may bear no mark",
+}
+"""The parts of an identity whose change means that changes since the checkpoint may not be found, and why."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +26,13 @@ class Situation:
 
     ``asked``: who asked for a full run, and why; None if nobody. ``landed``: end and source snapshot of the newest
     window in the ledger. ``differing_keys``: what the last comparison at this checkpoint found. ``accept``: somebody
-    has looked at what a rule would stop, and wants it loaded.
+    has looked at what a rule would stop, and wants it loaded. ``moment``: the warehouse's clock, in UTC.
     """
 
     checkpoint: Checkpoint | None
     source: SourceState
     rules: Rules
+    moment: datetime
     asked: str | None = None
     landed: tuple[datetime, str] | None = None
     differing_keys: Sequence[str] = ()
@@ -81,24 +87,41 @@ def _reasons_for_full(now: Situation) -> Iterator[str]:
             f"the checkpoint was tampered with: it says {said[0]}, snapshot {said[1]}, "
             f"but the ledger says {known[0]}, snapshot {known[1]}"
         )
-    if replaced := list(_differences(checkpoint.identity, source.identity, WHICH_SOURCE)):
-        what = f"the source is another one than the checkpoint's: {', '.join(replaced)}"
+    if replaced := which_source_differs(checkpoint.identity, source.identity):
+        what = f"the source is another one than the checkpoint's: {replaced}"
         yield _unless_stopped(now, "on_replaced_source", what)
-    seen, there = _newest_transaction(checkpoint.snapshot), _newest_transaction(source.snapshot)
+    seen, there = newest_transaction(checkpoint.snapshot), newest_transaction(source.snapshot)
     if seen > there:
         what = (
             "the checkpoint is ahead of the source, which was restored from an older state: "
             f"it has seen up to transaction {seen}, the source has come to {there}"
         )
         yield _unless_stopped(now, "on_replaced_source", what)
-    if changed := list(_differences(checkpoint.identity["columns"], source.identity["columns"])):
-        yield _unless_stopped(now, "on_changed_schema", f"the source's columns changed: {', '.join(changed)}")
-    if changed := list(_differences(checkpoint.identity, source.identity, ("strategy",))):
-        yield f"the source is read in another way: {changed[0]}"
+    if changed := in_what(checkpoint.identity["columns"], source.identity["columns"]):
+        yield _unless_stopped(now, "on_changed_schema", f"the source's columns changed: {changed}")
+    if changed := in_what(checkpoint.identity, source.identity, ("strategy",)):
+        yield f"the source is read in another way: {changed}"
+    yield from _reasons_of_marks(checkpoint.identity, source, rules)
     if now.differing_keys:
         yield f"source and target differ in {len(now.differing_keys)} keys, among them {now.differing_keys[0]}"
-    if checkpoint.last_full_at is None or source.moment - checkpoint.last_full_at >= rules.reconcile_every:
+    if checkpoint.last_full_at is None or now.moment - checkpoint.last_full_at >= rules.reconcile_every:
         yield f"the last full run was at {checkpoint.last_full_at}, one is due every {rules.reconcile_every}"
+
+
+def _reasons_of_marks(known: Mapping[str, Any], source: SourceState, rules: Rules) -> Iterator[str]:
+    """Why changes since the checkpoint may bear no mark to find them by."""
+    if source.flaw and rules.strategy == "xid":
+        yield f"not every change at the source is sure to be marked: {source.flaw}"
+    for part, why in UNMARKED.items():
+        if part not in known and part in source.identity:
+            yield f"the checkpoint does not say which {part} its source had: an older release made it"
+        elif known.get(part) != source.identity.get(part):
+            yield why
+
+
+def which_source_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """How two identities tell two sources, in words, else empty. A part that the old one lacks is no difference."""
+    return in_what(old, new, [part for part in WHICH_SOURCE if part in old])
 
 
 def _unless_stopped(now: Situation, rule: str, what: str) -> str:
@@ -109,19 +132,3 @@ def _unless_stopped(now: Situation, rule: str, what: str) -> str:
             'the configuration {"accept": true}'
         )
     return what
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] | None = None) -> Iterator[str]:
-    """What differs, in words: ``note (text) added``, ``amount is text, was numeric``, ``currency dropped``."""
-    for name in names or sorted({*old, *new}):
-        if name not in old:
-            yield f"{name} ({new[name]}) added"
-        elif name not in new:
-            yield f"{name} dropped"
-        elif old[name] != new[name]:
-            yield f"{name} is {new[name]}, was {old[name]}"
-
-
-def _newest_transaction(snapshot: str) -> int:
-    """The xmax of a pg_snapshot: the first transaction that had not begun."""
-    return int(snapshot.split(":")[1])

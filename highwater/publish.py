@@ -14,6 +14,7 @@ from highwater.errors import Busy
 from highwater.ledger import Run
 from highwater.windows import Window
 
+
 @dataclass(frozen=True)
 class Staged:
     """A set in staging: its name, how many rows came from which snapshot, on top of which landed version.

@@ -1,5 +1,61 @@
 -- One row: what the source shows now, and which source it is. A restored or replaced one differs in server, timeline,
--- database or table.
+-- database, table or tombstones; a table that was rewritten or truncated in files, since what it holds may have changed
+-- without a mark; triggers that were off, if only for a while, in marks. Catalogues are read as the snapshot shows
+-- them, files as they are now: where the two differ, what is read is not what the snapshot shows.
+WITH wanted (relation, trigger_name) AS (
+    VALUES ('shop.orders', 'mark_change'), ('shop.orders', 'mark_truncation'), ('shop.deleted_orders', NULL)
+),
+
+tables AS (
+    SELECT
+        w.relation,
+        w.relation::regclass AS oid,
+        pg_relation_filenode(w.relation::regclass)::bigint AS file_now,
+        seen.relfilenode::bigint AS file_seen
+    FROM (SELECT DISTINCT relation FROM wanted) AS w
+    LEFT JOIN (
+        SELECT
+            n.nspname || '.' || c.relname AS relation,
+            c.relfilenode
+        FROM pg_class AS c
+        INNER JOIN pg_namespace AS n ON c.relnamespace = n.oid
+        WHERE n.nspname = 'shop'
+    ) AS seen ON w.relation = seen.relation
+),
+
+files AS (
+    SELECT
+        jsonb_object_agg(relation, file_now) AS files,
+        bool_or(file_now IS DISTINCT FROM file_seen) AS is_rewritten
+    FROM tables
+),
+
+-- Whoever alters a trigger, writes its row in the catalogue: off and on again shows.
+marks AS (
+    SELECT
+        jsonb_object_agg(w.trigger_name, coalesce(g.tgenabled::text || ' ' || g.xmin::text, 'missing')) AS marks,
+        string_agg(
+            'trigger ' || w.trigger_name || ' of ' || w.relation || ' is '
+            || CASE g.tgenabled
+                WHEN 'D' THEN 'disabled'
+                WHEN 'O' THEN 'off for replicated and restored rows'
+                WHEN 'R' THEN 'off but for replicated rows'
+                ELSE 'missing'
+            END
+            || ': ALTER TABLE ' || w.relation || ' ENABLE ALWAYS TRIGGER ' || w.trigger_name, '; '
+            ORDER BY w.trigger_name
+        ) FILTER (WHERE g.tgenabled IS DISTINCT FROM 'A') AS flaw
+    FROM wanted AS w
+    LEFT JOIN pg_trigger AS g ON w.relation::regclass = g.tgrelid AND w.trigger_name = g.tgname
+    WHERE w.trigger_name IS NOT NULL
+),
+
+orders AS (
+    SELECT jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) AS columns
+    FROM pg_attribute AS a
+    WHERE a.attrelid = 'shop.orders'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+)
+
 SELECT
     pg_current_snapshot()::text AS snapshot,
     coalesce(%(now)s::timestamptz, now()) AS moment,
@@ -7,17 +63,17 @@ SELECT
         'server', s.system_identifier::text,
         'timeline', c.timeline_id,
         'database', d.oid::bigint,
-        'table', t.oid::bigint,
-        'columns', t.columns
-    ) AS identity
+        'table', 'shop.orders'::regclass::oid::bigint,
+        'tombstones', 'shop.deleted_orders'::regclass::oid::bigint,
+        'columns', o.columns,
+        'files', f.files,
+        'marks', m.marks
+    ) AS identity,
+    f.is_rewritten,
+    m.flaw
 FROM pg_control_system() AS s
 CROSS JOIN pg_control_checkpoint() AS c
 INNER JOIN pg_database AS d ON d.datname = current_database()
-CROSS JOIN (
-    SELECT
-        a.attrelid AS oid,
-        jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) AS columns
-    FROM pg_attribute AS a
-    WHERE a.attrelid = 'shop.orders'::regclass AND a.attnum > 0 AND NOT a.attisdropped
-    GROUP BY a.attrelid
-) AS t;
+CROSS JOIN orders AS o
+CROSS JOIN files AS f
+CROSS JOIN marks AS m;

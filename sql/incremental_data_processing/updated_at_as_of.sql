@@ -1,9 +1,6 @@
 -- One row an order that says it has not changed since the watermark: its key and the hash of its content.
 SELECT
-    order_id AS key,
+    order_id,
     hash_record_extended(row(order_id, customer_id, status, amount, currency, placed_at, updated_at), 0) AS fingerprint
 FROM shop.orders
-WHERE
-    order_id >= %(first_key)s AND order_id < %(end_key)s
-    AND (%(keys)s::bigint[] IS NULL OR order_id = any(%(keys)s::bigint[]))
-    AND updated_at < %(watermark)s::timestamptz;
+WHERE updated_at < %(watermark)s::timestamptz;

@@ -84,11 +84,28 @@ BEGIN
 END;
 $$;
 
-CREATE OR REPLACE TRIGGER mark_change BEFORE INSERT OR UPDATE OR DELETE ON shop.orders
-FOR EACH ROW EXECUTE FUNCTION shop.mark_change();
-
-CREATE OR REPLACE TRIGGER mark_truncation BEFORE TRUNCATE ON shop.orders
-FOR EACH STATEMENT EXECUTE FUNCTION shop.mark_change();
+-- ALWAYS: also for what a subscription applies or a restore writes in replica mode. Made only where they are not so: a
+-- reader takes a trigger that was altered for one that was off meanwhile.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger
+        WHERE tgrelid = 'shop.orders'::regclass AND tgname = 'mark_change' AND tgenabled = 'A'
+    ) THEN
+        CREATE OR REPLACE TRIGGER mark_change BEFORE INSERT OR UPDATE OR DELETE ON shop.orders
+        FOR EACH ROW EXECUTE FUNCTION shop.mark_change();
+        ALTER TABLE shop.orders ENABLE ALWAYS TRIGGER mark_change;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_trigger
+        WHERE tgrelid = 'shop.orders'::regclass AND tgname = 'mark_truncation' AND tgenabled = 'A'
+    ) THEN
+        CREATE OR REPLACE TRIGGER mark_truncation BEFORE TRUNCATE ON shop.orders
+        FOR EACH STATEMENT EXECUTE FUNCTION shop.mark_change();
+        ALTER TABLE shop.orders ENABLE ALWAYS TRIGGER mark_truncation;
+    END IF;
+END;
+$$;
 
 -- How many orders are placed in the ten minutes of a tick (its number is the epoch in units of 600 s): hardly any at
 -- night, most in the evening, and in one tick of 32 eight times as many.

@@ -36,8 +36,8 @@ COMMENT ON COLUMN control.sources.max_changes IS 'A larger change set falls unde
 COMMENT ON COLUMN control.sources.max_deleted_share IS
 'A run that would delete a larger share of the live rows falls under on_mass_delete';
 COMMENT ON COLUMN control.sources.buckets_per_check IS
-'So many buckets of keys_per_bucket neighbouring keys are compared by an incremental run, the next ones by the next; a '
-'full run compares all';
+'So many times keys_per_bucket rows of source and target each are compared by an incremental run, the next ones by the '
+'next; a full run compares all, by as many hashes as it takes for so many keys each';
 COMMENT ON COLUMN control.sources.full_run_wanted IS
 'Who wants the next run to be a full one, and why; the run that is clears it';
 
@@ -66,6 +66,20 @@ CREATE TABLE IF NOT EXISTS ops.checkpoints (
 
 COMMENT ON COLUMN ops.checkpoints.source_snapshot IS 'What the source showed: the next run takes what this did not see';
 COMMENT ON COLUMN ops.checkpoints.revision IS 'Grows by one with every change, whoever makes it';
+
+-- What the whole published table held as of the checkpoint; null where that is not known yet.
+ALTER TABLE ops.checkpoints
+ADD COLUMN IF NOT EXISTS published_rows bigint,
+ADD COLUMN IF NOT EXISTS hash_sums numeric[],
+ADD COLUMN IF NOT EXISTS hashed_columns text[],
+DROP CONSTRAINT IF EXISTS content_is_known_whole,
+ADD CONSTRAINT content_is_known_whole CHECK (
+    num_nulls(published_rows, hash_sums, hashed_columns) IN (0, 3) AND coalesce(cardinality(hash_sums), 2) = 2
+);
+
+COMMENT ON COLUMN ops.checkpoints.published_rows IS 'Of the published table, with those that are gone at the source';
+COMMENT ON COLUMN ops.checkpoints.hash_sums IS 'Sums of the hashes of its rows by two seeds, as in ops.table_content';
+COMMENT ON COLUMN ops.checkpoints.hashed_columns IS 'The columns they are of: all that it had at the last full run';
 
 -- Every state a checkpoint was ever in, with the login that made it: nobody moves one unseen.
 CREATE TABLE IF NOT EXISTS ops.checkpoint_history (
@@ -113,6 +127,22 @@ CREATE TABLE IF NOT EXISTS quarantine.refused_keys (
     PRIMARY KEY (dataset, key)
 );
 
+COMMENT ON COLUMN quarantine.refused_keys.key IS
+'The values of the key as a JSON array of strings: ["17"], ["a,b", "2"]';
+
+-- Keys were once joined by commas; no key had more than one column then. The constraint says that it is done.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = 'quarantine.refused_keys'::regclass AND conname = 'key_is_an_array'
+    ) THEN
+        UPDATE quarantine.refused_keys SET key = jsonb_build_array(key)::text;
+        ALTER TABLE quarantine.refused_keys ADD CONSTRAINT key_is_an_array CHECK (jsonb_typeof(key::jsonb) = 'array');
+    END IF;
+END;
+$$;
+
 -- One row a comparison of source and target.
 CREATE TABLE IF NOT EXISTS ops.consistency_checks (
     check_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -121,10 +151,7 @@ CREATE TABLE IF NOT EXISTS ops.consistency_checks (
     dag_id text,
     run_id text,
     source_snapshot text NOT NULL,
-    buckets_compared integer NOT NULL,
-    next_bucket bigint NOT NULL,
     rows_compared bigint NOT NULL,
-    differing_buckets bigint[] NOT NULL,
     differing_keys text[] NOT NULL,
     refused_keys integer NOT NULL,
     pending_changes bigint NOT NULL,
@@ -135,9 +162,20 @@ CREATE TABLE IF NOT EXISTS ops.consistency_checks (
 
 CREATE INDEX IF NOT EXISTS consistency_checks_of_dataset ON ops.consistency_checks (dataset, check_id);
 
+ALTER TABLE ops.consistency_checks
+DROP COLUMN IF EXISTS buckets_compared,
+DROP COLUMN IF EXISTS next_bucket,
+DROP COLUMN IF EXISTS differing_buckets,
+ADD COLUMN IF NOT EXISTS next_after_source text,
+ADD COLUMN IF NOT EXISTS next_after_target text;
+
+COMMENT ON COLUMN ops.consistency_checks.next_after_source IS
+'The key at the source, as in quarantine.refused_keys, that the next comparison goes on behind; null: from the start';
+COMMENT ON COLUMN ops.consistency_checks.next_after_target IS 'The same of the published table';
 COMMENT ON COLUMN ops.consistency_checks.revision IS 'Of the checkpoint at whose snapshot was compared';
-COMMENT ON COLUMN ops.consistency_checks.next_bucket IS 'Where the next comparison goes on';
-COMMENT ON COLUMN ops.consistency_checks.differing_keys IS 'Not counting those that are in quarantine; the first 100';
+COMMENT ON COLUMN ops.consistency_checks.oldest_pending IS 'By the clock of the warehouse, as newest_pending';
+COMMENT ON COLUMN ops.consistency_checks.differing_keys IS
+'Not counting those that are in quarantine; the first 100. A key of several columns is a JSON array';
 
 -- Forget how far a dataset has come, so that the next run is a full one; published data and ledger stay.
 CREATE OR REPLACE FUNCTION ops.reset_checkpoint(p_dataset text, p_by text, p_reason text) RETURNS integer

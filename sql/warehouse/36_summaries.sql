@@ -133,10 +133,9 @@ CREATE OR REPLACE FUNCTION ops.record_consistency_check(
     p_dag_id text,
     p_run_id text,
     p_snapshot text,
-    p_buckets_compared integer,
-    p_next_bucket bigint,
+    p_next_after_source text,
+    p_next_after_target text,
     p_rows_compared bigint,
-    p_differing_buckets bigint[],
     p_differing_keys text[],
     p_refused_keys integer,
     p_pending bigint,
@@ -148,12 +147,12 @@ AS $$
 BEGIN
     PERFORM ops.assert_at_work(p_dataset, p_dag_id, p_run_id);
     INSERT INTO ops.consistency_checks (
-        dataset, revision, dag_id, run_id, source_snapshot, buckets_compared, next_bucket, rows_compared,
-        differing_buckets, differing_keys, refused_keys, pending_changes, oldest_pending, newest_pending
+        dataset, revision, dag_id, run_id, source_snapshot, next_after_source, next_after_target, rows_compared,
+        differing_keys, refused_keys, pending_changes, oldest_pending, newest_pending
     )
     VALUES (
-        p_dataset, p_revision, p_dag_id, p_run_id, p_snapshot, p_buckets_compared, p_next_bucket, p_rows_compared,
-        p_differing_buckets, p_differing_keys, p_refused_keys, p_pending, p_oldest_pending, p_newest_pending
+        p_dataset, p_revision, p_dag_id, p_run_id, p_snapshot, p_next_after_source, p_next_after_target,
+        p_rows_compared, p_differing_keys, p_refused_keys, p_pending, p_oldest_pending, p_newest_pending
     );
 END;
 $$;

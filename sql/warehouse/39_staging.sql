@@ -288,7 +288,7 @@ $$;
 CREATE OR REPLACE FUNCTION ops.drop_obsolete_sets(
     p_dataset text, p_window tstzrange, p_dag_id text, p_run_id text, p_before text DEFAULT NULL
 ) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
 AS $$
 DECLARE
     of_changes CONSTANT boolean := (SELECT d.grid = 'watermark' FROM control.datasets AS d WHERE d.dataset = p_dataset);
@@ -336,8 +336,12 @@ BEGIN
         ORDER BY s.set_id
         FOR UPDATE SKIP LOCKED
     LOOP
-        PERFORM ops.drop_set(obsolete);
-        dropped := dropped + 1;
+        BEGIN
+            PERFORM ops.drop_set(obsolete);
+            dropped := dropped + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE NOTICE 'staging set % is being read: it is dropped the next time', obsolete;
+        END;
     END LOOP;
     RETURN dropped;
 END;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import tables
@@ -92,9 +93,6 @@ CHANGES_A_SET = [
     "CREATE TRIGGER t BEFORE INSERT ON {clean} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     "CREATE RULE r AS ON INSERT TO {clean} DO ALSO SELECT 1",
     "CREATE POLICY p ON {clean}",
-    "GRANT SELECT ON {clean} TO PUBLIC",
-    "GRANT DELETE (till_no) ON {clean} TO analyst",
-    "GRANT UPDATE (till_no) ON {clean} TO analyst",
     "COMMENT ON TABLE {clean} IS 'mine'",
     "CLUSTER {clean} USING {name}_clean_pkey",
     "LOCK TABLE {clean} IN ACCESS EXCLUSIVE MODE",
@@ -106,17 +104,31 @@ CHANGES_A_SET = [
     "DELETE FROM {copies}",
     "UPDATE ops.staging_sets SET rows_published = 1",
     "UPDATE ops.staging_sets SET content_hash = 'mine'",
-    "INSERT INTO ops.staging_sets (dataset, window_range, dag_id, run_id, made_at) VALUES ('daily_sales', 'empty', '', '', now())",
+    "INSERT INTO ops.staging_sets (dataset, window_range) VALUES ('daily_sales', 'empty')",
     "DELETE FROM ops.staging_sets",
     "SELECT ops.drop_set('{name}')",
     "SELECT ops.take_set('{name}', 'daily_sales', '[2026-10-05,2026-10-06)')",
     "SELECT ops.lock_set('{name}')",
-    "SELECT ops.replace_partition(d, l.window_range, '{clean}', l, 'kept') FROM ops.window_ledger AS l, control.datasets AS d",
+    "SELECT ops.replace_partition(d, 'empty', '{clean}', NULL::ops.window_ledger, 'kept') FROM control.datasets AS d",
     "SELECT ops.drop_table('{clean}')",
     "SELECT ops.move_to_former('{clean}', 'mine')",
     "SELECT ops.let_analyst_read('{clean}', 'daily_sales')",
     "SELECT ops.add_keys_and_indexes('{clean}', 'sales.daily_sales')",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["GRANT SELECT ON {clean} TO PUBLIC", "GRANT DELETE ON {clean} TO analyst", "GRANT ALL ON {raw} TO analyst"],
+)
+def test_it_hands_on_no_right_to_a_set(staged: Staged, statement: str) -> None:
+    """Postgres warns where a right is not the grantor's to give."""
+    names = {part: f"staging.{staged.name}_{part}" for part in ("raw", "clean")}
+    rights = "SELECT array_agg(relacl::text ORDER BY oid) FROM pg_class WHERE relnamespace = 'staging'::regnamespace"
+    before = value(rights)
+    with suppress(errors.InsufficientPrivilege):
+        attempt(statement.format(**names))
+    assert value(rights) == before
 
 
 @pytest.mark.parametrize("statement", CHANGES_A_SET)
@@ -160,7 +172,7 @@ def test_invented_copies_are_not_counted() -> None:
             f"INSERT INTO staging.{name}_rejected SELECT 'r', '{{}}' FROM generate_series("
             f"1, 400 - (SELECT count(*) FROM staging.{name}_copies)) AS n"
         )
-        with pytest.raises(errors.DatabaseError, match="rows are called copies .* no clean row has their key"):
+        with pytest.raises(errors.DatabaseError, match=r"rows are called copies .* no clean row has their key"):
             cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (name,))
 
 
@@ -198,12 +210,21 @@ def test_it_can_have_no_other_part_of_a_set_made(part: str) -> None:
             cursor.execute("SELECT ops.new_set_table(%s, %s, '{a}', '{integer}')", (name, part))
 
 
+SETTINGS = (
+    "default_toast_compression = 'pglz'",
+    "DateStyle = 'SQL, DMY'",
+    "IntervalStyle = 'sql_standard'",
+    "extra_float_digits = 0",
+    "bytea_output = 'escape'",
+    "timezone = 'Asia/Tokyo'",
+    "search_path = pg_temp",
+)
+
+
 def test_its_settings_do_not_reach_what_is_published() -> None:
     with defined("shaped") as table:
         with warehouse.session("loader") as cursor:
-            for setting in ("default_toast_compression = 'pglz'", "DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'",
-                            "extra_float_digits = 0", "bytea_output = 'escape'", "timezone = 'Asia/Tokyo'",
-                            "default_tablespace = ''", "search_path = pg_temp", "lc_monetary = 'C'"):  # fmt: skip
+            for setting in SETTINGS:
                 cursor.execute(f"SET {setting}")
             cursor.execute("CREATE TEMP TABLE pg_class AS SELECT 1 AS oid")
             cursor.execute("CREATE FUNCTION pg_temp.count(anyelement) RETURNS bigint LANGUAGE sql AS 'SELECT 7'")
@@ -212,8 +233,8 @@ def test_its_settings_do_not_reach_what_is_published() -> None:
             staging.save(cursor, rows, name, "raw")
             staging.clean_by(cursor, "test/clean.sql", tables.AS_IT_CAME, name)
             cursor.execute(
-                "SELECT (p.landed).rows_published FROM ops.publish_window('shaped', '[2026-10-01 00:00+00,2026-10-02 00:00+00)',"
-                " %s, 0, NULL, 's', 'd', 'r') AS p",
+                "SELECT (p.landed).rows_published FROM ops.publish_window("
+                "'shaped', '[2026-10-01 00:00+00,2026-10-02 00:00+00)', %s, 0, NULL, 's', 'd', 'r') AS p",
                 (name,),
             )
             assert warehouse.fetch_value(cursor) == 5
@@ -224,23 +245,22 @@ def test_its_settings_do_not_reach_what_is_published() -> None:
 @pytest.mark.parametrize("role", ["loader", "analyst", "operator"])
 @pytest.mark.parametrize(
     "statement",
-    ["DELETE FROM {t}", "UPDATE {t} SET till_no = 1", "TRUNCATE {t}", "INSERT INTO {t} SELECT * FROM {t}", "SELECT FROM {t}",
-     "DROP TABLE {t}", "ALTER TABLE sales.daily_sales DETACH PARTITION {t}", "VACUUM {t}", "CREATE TEMP VIEW v AS SELECT * FROM {t}"],
-)  # fmt: skip
+    [
+        "DELETE FROM {t}",
+        "UPDATE {t} SET till_no = 1",
+        "TRUNCATE {t}",
+        "INSERT INTO {t} SELECT * FROM {t}",
+        "SELECT FROM {t}",
+        "DROP TABLE {t}",
+        "ALTER TABLE sales.daily_sales DETACH PARTITION {t}",
+        "COPY {t} TO STDOUT",
+        "LOCK TABLE {t}",
+    ],
+)
 def test_nobody_reaches_a_partition_by_its_name(role: str, statement: str) -> None:
     land(DAY)
-    statement = statement.format(t=partition(DATASET, DAY))
-    if statement.startswith("VACUUM"):
-        with warehouse.autocommitting(role) as cursor:
-            cursor.execute(statement)
-            assert any("permission denied" in notice for notice in cursor.connection.notices)
-        return
-    if statement.startswith("CREATE TEMP") and role != "loader":
-        with pytest.raises(errors.InsufficientPrivilege):
-            attempt(statement, role)
-        return
     with pytest.raises(errors.InsufficientPrivilege):
-        attempt(statement + ("; SELECT * FROM v" if "VIEW" in statement else ""), role)
+        attempt(statement.format(t=partition(DATASET, DAY)), role)
 
 
 def test_what_is_published_is_the_publishers_alone(analyst: Cursor) -> None:

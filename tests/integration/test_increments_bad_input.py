@@ -112,6 +112,25 @@ def test_a_source_restored_from_a_backup_is_loaded_in_full_and_what_it_lost_is_d
     assert here() == there()
 
 
+def test_a_source_restored_between_plan_and_read_is_not_read_by_the_plan(
+    small_shop: Change, backup: Callable[[], None]
+) -> None:
+    land()
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute("UPDATE shop.orders SET status = 'delivered' WHERE order_id <= 50")
+    land("b")
+    rule("on_replaced_source = 'stop'")
+    planned = plan()
+    assert planned.mode == "incremental"
+    backup()
+    with pytest.raises(RefusedData, match=r"not as it was when this run was planned: database is"):
+        identify(planned)
+    with pytest.raises(RefusedData, match="on_replaced_source says stop"):
+        plan()
+    assert land("c", accept=True).rows_updated == 50
+    assert here() == there()
+
+
 def test_an_added_column_is_a_full_run_and_no_more(small_shop: Change) -> None:
     land()
     small_shop("ALTER TABLE shop.orders ADD COLUMN note text")

@@ -121,15 +121,15 @@ class Windows(RuleBasedStateMachine):
             return
         with warehouse.session("postgres") as cursor:
             cursor.execute(
-                "SELECT window_range, ops.verify_window(dataset, window_range) FROM ops.window_ledger WHERE dataset = 'drawn'"
+                "SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger WHERE dataset = 'drawn'"
             )
-            assert [row for row in cursor.fetchall() if row[1]] == []
+            assert {row[0] for row in cursor.fetchall()} <= {None}
             cursor.execute("SELECT ops.unaccounted_partitions('drawn')")
             assert cursor.fetchall() == []
             cursor.execute("SELECT rows_published FROM ops.window_ledger WHERE dataset = 'drawn' ORDER BY window_range")
             assert [row[0] for row in cursor.fetchall()] == [self.expected[n][-1] for n in sorted(self.expected)]
             schema, plain = self.table.split(".")
-            cursor.execute(f'SELECT count(*) FROM {schema}."{plain}"')
+            cursor.execute(f'SELECT count(*) AS n FROM {schema}."{plain}"')
             assert warehouse.fetch_value(cursor) == sum(counts[-1] for counts in self.expected.values())
 
     def teardown(self) -> None:

@@ -15,6 +15,7 @@ from highwater.modes import Decision, Situation, decide
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
 COLUMNS = {"order_id": "bigint", "amount": "numeric(12,2)"}
 IDENTITY = {"server": "77", "timeline": 1, "database": 5, "table": 9, "columns": COLUMNS, "strategy": "xid"}
+MARKED = IDENTITY | {"files": {"orders": 1}, "marks": {"mark": "A 7"}}
 HELD = Checkpoint(
     revision=4,
     watermark=NOW - timedelta(hours=1),
@@ -37,7 +38,9 @@ RULES = Rules(
     buckets_per_check=1,
     full_run_wanted=None,
 )
-CALM = Situation(HELD, SourceState("110:120:", NOW, IDENTITY), RULES, landed=(NOW - timedelta(hours=1), "90:100:95"))
+CALM = Situation(
+    HELD, SourceState("110:120:", NOW, IDENTITY), RULES, NOW, landed=(NOW - timedelta(hours=1), "90:100:95")
+)
 
 
 def by(**differences: object) -> Situation:
@@ -80,6 +83,19 @@ def test_where_nothing_is_wrong_it_is_incremental() -> None:
         (by(source=source(columns={"order_id": "bigint"})), "columns changed: amount dropped"),
         (by(source=source(columns=COLUMNS | {"amount": "text"})), r"amount is text, was numeric\(12,2\)"),
         (by(source=source(strategy="updated_at")), "read in another way: strategy is updated_at, was xid"),
+        (by(source=source(files={"orders": 2})), "does not say which files its source had: an older release made it"),
+        (
+            by(identity=MARKED, source=source(files={"orders": 2}, marks={"mark": "A 7"})),
+            "a table of the source was rewritten or truncated since the checkpoint",
+        ),
+        (
+            by(identity=MARKED, source=source(files={"orders": 1}, marks={"mark": "A 8"})),
+            "a trigger that marks changes at the source was altered since the checkpoint",
+        ),
+        (
+            by(source=replace(source(), flaw="trigger mark is disabled")),
+            "not every change at the source is sure to be marked: trigger mark is disabled",
+        ),
         (by(differing_keys=("17", "18")), "source and target differ in 2 keys, among them 17"),
         (by(last_full_at=NOW - timedelta(hours=24)), "the last full run was at 2026-10-30 12:00"),
     ],

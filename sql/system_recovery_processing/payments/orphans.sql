@@ -11,5 +11,5 @@ WHERE
     )
     AND NOT EXISTS (
         SELECT FROM quarantine.refused_keys AS r
-        WHERE r.dataset = 'orders' AND r.key = p.order_id::text
+        WHERE r.dataset = 'orders' AND r.key = jsonb_build_array(p.order_id::text)::text
     );

@@ -1,0 +1,88 @@
+-- What a table that changes are merged into holds, as its checkpoint has it. Run as publisher; again is harmless.
+
+-- The names of a table's columns in order; or only of those that a value is written to.
+CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass, p_written_only boolean DEFAULT FALSE) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(a.attname::text ORDER BY a.attnum)
+    FROM pg_attribute AS a
+    WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND NOT (p_written_only AND a.attgenerated <> '')
+$$;
+
+-- Rows of a merged table, those that are not gone, and sums of the hashes of some columns by two seeds; of all rows, or
+-- of those whose key is in another table.
+CREATE OR REPLACE FUNCTION ops.merged_content(
+    p_table regclass,
+    p_columns text[],
+    p_keys text[] DEFAULT NULL,
+    p_among regclass DEFAULT NULL,
+    OUT row_count bigint,
+    OUT live_rows bigint,
+    OUT hash_sums numeric[]
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format(
+        $query$
+            SELECT
+                count(*), count(*) FILTER (WHERE t.deleted_at IS NULL),
+                ARRAY[
+                    coalesce(sum(hash_record_extended(row(%2$s), 0)::numeric), 0),
+                    coalesce(sum(hash_record_extended(row(%2$s), 1)::numeric), 0)
+                ]
+            FROM %1$s AS t %3$s
+        $query$, p_table, ops.column_list(p_columns, 't.'),
+        CASE WHEN p_among IS NOT NULL THEN
+            format('JOIN %s AS c ON (%s) = (%s)', p_among, ops.column_list(p_keys, 't.'), ops.column_list(p_keys, 'c.'))
+        END
+    ) INTO row_count, live_rows, hash_sums;
+END;
+$$;
+
+-- The hash that ops.table_content has of a table with so many rows and such sums.
+CREATE OR REPLACE FUNCTION ops.hash_of_sums(p_row_count bigint, p_sums numeric[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN CASE
+    WHEN p_row_count > 0 THEN md5(concat_ws(':', p_row_count, p_sums[1], p_sums[2]))
+    WHEN p_row_count = 0 THEN md5('0')
+END;
+
+-- What a merged table holds, against what it held as of its checkpoint, both by one snapshot. Expected is null where
+-- that is not known: before the first full run that wrote it down. Columns that came since are no difference.
+CREATE OR REPLACE FUNCTION ops.verify_merged(
+    p_dataset text,
+    OUT rows_expected bigint,
+    OUT rows_found bigint,
+    OUT hash_expected text,
+    OUT hash_found text
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    published regclass;
+    noted ops.checkpoints;
+    content record;
+BEGIN
+    SELECT d.published_table::regclass INTO published
+    FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
+    IF NOT found THEN
+        RAISE EXCEPTION '"%" is no dataset that is loaded by its changes; such are: %', p_dataset,
+            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'watermark')
+            USING ERRCODE = 'HW001';
+    END IF;
+    SELECT * INTO noted FROM ops.checkpoints AS c WHERE c.dataset = p_dataset;
+    SELECT * INTO content FROM ops.merged_content(published, (
+        SELECT array_agg(c ORDER BY place)
+        FROM unnest(coalesce(noted.hashed_columns, ops.columns_of(published))) WITH ORDINALITY AS listed (c, place)
+        WHERE c = ANY (ops.columns_of(published))
+    ));
+    rows_expected := noted.published_rows;
+    rows_found := content.row_count;
+    hash_expected := ops.hash_of_sums(noted.published_rows, noted.hash_sums);
+    hash_found := ops.hash_of_sums(content.row_count, content.hash_sums);
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.merged_content, ops.verify_merged FROM public;
+GRANT EXECUTE ON FUNCTION ops.verify_merged TO loader, analyst, operator;

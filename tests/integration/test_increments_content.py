@@ -1,0 +1,252 @@
+"""What the published table holds is written down with the checkpoint, kept up by every merge, and can be verified."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor as Cursor
+from shopping import ORDERS, compare, here, identify, land, plan, prepare, run, there, value
+
+from highwater import checkpoints, increments, staging, warehouse
+from highwater.errors import AuditFailed, RefusedData
+from highwater.ledger import Run
+
+Change = Callable[[str], int]
+Tamper = Callable[[str], None]
+
+
+@pytest.fixture
+def tamper(admin: Cursor) -> Tamper:
+    """Changes the warehouse behind everybody's back."""
+
+    def change(statement: str) -> None:
+        admin.execute(statement)
+        admin.connection.commit()
+
+    return change
+
+
+@pytest.fixture
+def changed_table(small_shop: Change, tamper: Tamper) -> Iterator[Tamper]:
+    """Like tamper, for columns of the published table, which are put back at the end."""
+    yield tamper
+    tamper(
+        "ALTER TABLE sales.orders DROP COLUMN IF EXISTS note, DROP COLUMN IF EXISTS cents,"
+        " ALTER order_id DROP IDENTITY IF EXISTS"
+    )
+
+
+def merge_unaudited(asked: str | None = None) -> None:
+    """Everything up to the merge but the audit, which refuses a published table of other columns."""
+    changes = identify(plan(asked=asked))
+    with warehouse.session("loader") as cursor:
+        cleaned = staging.clean(cursor, ORDERS.folder, changes.name, "orders", changes.window)
+    checkpoints.merge("orders", replace(changes, deduplicated=cleaned.rows_deduplicated), run())
+
+
+def verified(role: str = "analyst") -> Any:
+    with warehouse.session(role) as cursor:
+        cursor.execute("SELECT * FROM ops.verify_merged('orders')")
+        return warehouse.fetch(cursor)
+
+
+def assert_true_to_the_checkpoint() -> None:
+    found = verified()
+    assert (found.rows_found, found.hash_found) == (found.rows_expected, found.hash_expected)
+    assert found.hash_found is not None
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT * FROM ops.table_content('sales.orders')")
+        content = warehouse.fetch(cursor)
+    assert (found.rows_found, found.hash_found) == (content.row_count, content.content_hash)
+    assert value("SELECT live_rows FROM ops.checkpoints") == len(here())
+
+
+def test_the_content_follows_every_kind_of_change(small_shop: Change) -> None:
+    chance = random.Random(11)
+    statements = [
+        "UPDATE shop.orders SET amount = amount + 1 WHERE order_id % {n} = 0",
+        "DELETE FROM shop.orders WHERE order_id % 40 = {n}",
+        "INSERT INTO shop.orders (order_id, customer_id, status, amount, currency, placed_at)"
+        " SELECT k, 1, 'paid', 5, 'EUR', '2026-10-30' FROM generate_series(1, 320) AS k"
+        " WHERE k % 3 = {n} % 3 AND k NOT IN (SELECT order_id FROM shop.orders)",
+        "UPDATE shop.orders SET amount = -1 WHERE order_id % 50 = {n}",
+        "UPDATE shop.orders SET order_id = order_id + 5000 WHERE order_id % 60 = {n} AND order_id < 5000",
+    ]
+    land()
+    assert_true_to_the_checkpoint()
+    for number in range(8):
+        for statement in chance.sample(statements, 2):
+            small_shop(statement.format(n=chance.randint(1, 30)))
+        land(str(number), asked="a person" if number % 4 == 3 else None, accept=True)
+        assert_true_to_the_checkpoint()
+    assert compare().keys == ()
+
+
+def test_an_empty_table_has_the_content_of_one(small_shop: Change) -> None:
+    small_shop("TRUNCATE shop.orders")
+    small_shop("TRUNCATE shop.deleted_orders")
+    land()
+    assert verified().rows_expected == 0
+    assert_true_to_the_checkpoint()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sales.orders SET amount = amount + 1 WHERE order_id = 17",
+        "UPDATE sales.orders SET deleted_at = now() WHERE order_id = 17",
+        "DELETE FROM sales.orders WHERE order_id = 17",
+        "INSERT INTO sales.orders SELECT 9000, customer_id, status, amount, currency, placed_at, updated_at, deleted_at"
+        " FROM sales.orders WHERE order_id = 17",
+        "UPDATE sales.orders AS o SET amount = p.amount FROM sales.orders AS p WHERE p.order_id = 35 - o.order_id",
+    ],
+)
+@pytest.mark.parametrize("role", ["analyst", "loader", "operator"])
+def test_what_was_changed_behind_the_ledger_is_found(
+    small_shop: Change, tamper: Tamper, statement: str, role: str
+) -> None:
+    land()
+    tamper(statement)
+    found = verified(role)
+    assert found.hash_found != found.hash_expected
+    small_shop("UPDATE shop.orders SET amount = 1000 WHERE order_id = 200")
+    land("b")
+    assert verified(role).hash_found != verified(role).hash_expected, "a later merge does not cover it up"
+
+
+def test_nobody_else_may_verify(small_shop: Change) -> None:
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege), warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT ops.merged_content('sales.orders', '{order_id}')")
+
+
+def test_an_unknown_dataset_is_named(small_shop: Change) -> None:
+    with pytest.raises(psycopg2.Error, match='"nothing" is no dataset that is loaded by its changes; such are: orders'):
+        value("SELECT ops.verify_merged('nothing')")
+
+
+def test_a_column_that_comes_or_goes_is_no_difference(small_shop: Change, changed_table: Tamper) -> None:
+    land()
+    changed_table("ALTER TABLE sales.orders ADD COLUMN note text")
+    found = verified()
+    assert found.hash_found == found.hash_expected
+    small_shop("UPDATE shop.orders SET amount = 1000 WHERE order_id <= 20")
+    merge_unaudited()
+    found = verified()
+    assert found.hash_found == found.hash_expected
+    assert "note" not in value("SELECT hashed_columns FROM ops.checkpoints")
+    changed_table("UPDATE sales.orders SET amount = 7 WHERE order_id = 200")
+    assert verified().hash_found != found.hash_expected
+    merge_unaudited("a person")
+    assert "note" in value("SELECT hashed_columns FROM ops.checkpoints")
+    assert_true_to_the_checkpoint()
+    changed_table("ALTER TABLE sales.orders DROP COLUMN note")
+    merge_unaudited()
+    assert_true_to_the_checkpoint()
+
+
+def test_generated_columns_and_numbers_that_are_always_generated_are_merged(
+    small_shop: Change, changed_table: Tamper
+) -> None:
+    changed_table(
+        "ALTER TABLE sales.orders ADD COLUMN cents bigint GENERATED ALWAYS AS ((amount * 100)::bigint) STORED,"
+        " ALTER order_id ADD GENERATED ALWAYS AS IDENTITY"
+    )
+    merge_unaudited()
+    small_shop("UPDATE shop.orders SET amount = 12.34 WHERE order_id = 5")
+    small_shop("DELETE FROM shop.orders WHERE order_id = 6")
+    merge_unaudited()
+    assert here() == there()
+    assert value("SELECT cents FROM sales.orders WHERE order_id = 5") == 1234
+    assert_true_to_the_checkpoint()
+
+
+def test_a_checkpoint_of_an_older_release_learns_its_content_from_the_next_full_run(
+    small_shop: Change, tamper: Tamper
+) -> None:
+    land()
+    tamper("UPDATE ops.checkpoints SET published_rows = NULL, hash_sums = NULL, hashed_columns = NULL")
+    for name in "bc":
+        found = verified()
+        assert (found.rows_expected, found.hash_expected, found.rows_found) == (None, None, 300)
+        small_shop("UPDATE shop.orders SET amount = amount + 1 WHERE order_id < 9")
+        assert land(name).mode == "incremental"
+    assert value("SELECT live_rows FROM ops.checkpoints") == 300
+    land("d", asked="a person")
+    assert_true_to_the_checkpoint()
+
+
+def test_a_reset_forgets_how_far_and_not_what(small_shop: Change) -> None:
+    land()
+    checkpoints.reset("orders", "ada", "a try")
+    assert_true_to_the_checkpoint()
+
+
+def test_a_set_that_has_landed_does_not_count_as_landed_where_its_rows_are_gone(
+    small_shop: Change, tamper: Tamper
+) -> None:
+    changes = prepare()
+    checkpoints.merge("orders", changes, run())
+    assert checkpoints.merge("orders", changes, run()).outcome == "already landed"
+    tamper("DELETE FROM sales.orders WHERE order_id <= 20")
+    with pytest.raises(
+        RefusedData, match=r"has landed, but sales\.orders does not hold what it left: 280 rows where 300"
+    ):
+        checkpoints.merge("orders", changes, run())
+    land("b", asked="a person")
+    assert here() == there()
+
+
+@pytest.mark.parametrize("role", ["analyst", "loader", "operator"])
+def test_nobody_can_block_a_merge_by_an_advisory_lock(small_shop: Change, role: str) -> None:
+    with closing(warehouse.connect(role)) as link, link.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended('checkpoint of orders', 0))")
+        assert land().outcome == "merged"
+
+
+def staged() -> set[str]:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SELECT tablename::text FROM pg_tables WHERE schemaname = 'staging'")
+        return {row[0] for row in cursor.fetchall()}
+
+
+def fail(number: int) -> tuple[str, str]:
+    """A run whose audit fails; returns its set and what was said."""
+    changes = identify(plan())
+    with pytest.raises(AuditFailed) as caught:
+        increments.process(ORDERS, changes, Run("incremental_data_processing", f"run {number}"))
+    return changes.name, str(caught.value)
+
+
+def test_of_audits_that_fail_again_and_again_the_newest_set_stays_to_be_looked_at(small_shop: Change) -> None:
+    land()
+    small_shop("UPDATE shop.orders SET status = 'placed' WHERE order_id = 30")
+    for number in range(3):
+        name, said = fail(number)
+        assert staged() == {f"{name}_{part}" for part in ("raw", "clean", "rejected")}
+        listed = re.search(r"listed by: (SELECT .*)", said)
+        assert listed, said
+        assert value(listed[1].split("; ")[0]) is not None
+    small_shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 30")
+    land("b")
+    assert staged() == set()
+
+
+def test_keys_of_an_older_release_are_rewritten_once(small_shop: Change, tamper: Tamper) -> None:
+    small_shop("UPDATE shop.orders SET amount = -1 WHERE order_id = 11")
+    land()
+    tamper("ALTER TABLE quarantine.refused_keys DROP CONSTRAINT key_is_an_array")
+    tamper("UPDATE quarantine.refused_keys SET key = '11'")
+    tamper("ALTER TABLE ops.consistency_checks ADD next_bucket bigint NOT NULL DEFAULT 0, DROP next_after_source")
+    for _ in range(2):
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("SET LOCAL ROLE publisher")
+            warehouse.run_file(cursor, "warehouse/35_checkpoints.sql")
+        assert value("SELECT key FROM quarantine.refused_keys") == '["11"]'
+    assert (compare().keys, compare().refused) == ((), 1)
