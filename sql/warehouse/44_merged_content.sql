@@ -1,14 +1,5 @@
 -- What a table that changes are merged into holds, as its checkpoint has it. Run as publisher; again is harmless.
 
--- The names of a table's columns in order; or only of those that a value is written to.
-CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass, p_written_only boolean DEFAULT FALSE) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT array_agg(a.attname::text ORDER BY a.attnum)
-    FROM pg_attribute AS a
-    WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND NOT (p_written_only AND a.attgenerated <> '')
-$$;
-
 -- Rows of a merged table, those that are not gone, and sums of the hashes of some columns by two seeds; of all rows, or
 -- of those whose key is in another table.
 CREATE OR REPLACE FUNCTION ops.merged_content(
@@ -28,11 +19,11 @@ BEGIN
             SELECT
                 count(*), count(*) FILTER (WHERE t.deleted_at IS NULL),
                 ARRAY[
-                    coalesce(sum(hash_record_extended(row(%2$s), 0)::numeric), 0),
-                    coalesce(sum(hash_record_extended(row(%2$s), 1)::numeric), 0)
+                    coalesce(sum(hash_record_extended(%2$s, 0)::numeric), 0),
+                    coalesce(sum(hash_record_extended(%2$s, 1)::numeric), 0)
                 ]
             FROM %1$s AS t %3$s
-        $query$, p_table, ops.column_list(p_columns, 't.'),
+        $query$, p_table, ops.hashable_row(p_table, p_columns),
         CASE WHEN p_among IS NOT NULL THEN
             format('JOIN %s AS c ON (%s) = (%s)', p_among, ops.column_list(p_keys, 't.'), ops.column_list(p_keys, 'c.'))
         END

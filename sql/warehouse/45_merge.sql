@@ -132,7 +132,7 @@ BEGIN
 
     published := wanted.published_table::regclass;
     keys := ops.primary_key_of(wanted.published_table);
-    written := ops.columns_of(published, true);
+    written := ops.written_columns_of(published);
     SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO updated
     FROM pg_attribute AS a
     WHERE a.attrelid = published AND a.attname = ANY (written) AND a.attname <> ALL (keys) AND a.attidentity <> 'a';

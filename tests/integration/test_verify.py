@@ -158,8 +158,8 @@ class TestByNight:
             assert str(airflow("content_check", noon + timedelta(days=night)).state) == "success"
         with warehouse.session("analyst") as cursor:
             cursor.execute(
-                "SELECT count(*) AS n, count(problem) AS bad, count(DISTINCT checked_at) AS nights FROM ops.content_checks"
-                " WHERE dataset = 'checked'"
+                "SELECT count(*) AS n, count(problem) AS bad, count(DISTINCT checked_at) AS nights"
+                " FROM ops.content_checks WHERE dataset = 'checked'"
             )
             assert tuple(cursor.fetchone() or ()) == (20, 1, verify.NIGHTS)
         assert open_incidents() == [("content differs", "checked")]
