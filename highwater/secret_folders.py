@@ -13,11 +13,20 @@ BROKER = "redis:6379/0"
 BROKER_URL = "broker_url"
 """Made of the secret ``broker_password``; no file of the folder of all secrets."""
 
+PG_HBA = """\
+# The superuser comes over the socket alone: that is in the server's own container, and in init's.
+local all postgres trust
+local all all scram-sha-256
+host all postgres all reject
+host all all all scram-sha-256
+"""
+"""Who may log in to the databases of compose."""
+
 FILES: dict[str, tuple[str, ...]] = {
     # whether it is our warehouse that listens on its port
     "preflight": ("analyst_password",),
-    "metadata": ("metadata_admin_password",),
-    "warehouse": ("postgres_password",),
+    "metadata": ("metadata_admin_password", "pg_hba.conf"),
+    "warehouse": ("pg_hba.conf", "postgres_password"),
     "redis": ("broker_password",),
     # it makes the roles, so it knows what they log in with
     "init": (*(f"{role}_password" for role in credentials.LOGINS), "metadata_admin_password", "metadata_url"),
@@ -63,6 +72,8 @@ def write(root: Path, broker: str = BROKER) -> None:
 
 
 def _text(name: str, broker: str) -> str:
+    if name == "pg_hba.conf":
+        return PG_HBA
     if name == BROKER_URL:
         # no line break at its end: it would become a part of the database's number
         return f"redis://:{credentials.secret('broker_password')}@{broker}"
