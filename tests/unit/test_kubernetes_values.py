@@ -26,7 +26,7 @@ def options(path: Path) -> dict[tuple[str, str], str]:
     return {(section.lower(), name.lower()): value for section, name, value in found}
 
 
-@pytest.mark.parametrize("file", ["config/airflow.env", "docker-compose.celery.yaml"])
+@pytest.mark.parametrize("file", ["config/airflow.env", "docker-compose.yaml"])
 def test_what_is_set_here_and_in_compose_is_set_alike(file: str) -> None:
     compose = {option: value for option, value in options(ROOT / file).items() if not value.startswith(("$", "!"))}
     here = {(section, name): value for section, names in VALUES["config"].items() for name, value in names.items()}
