@@ -1,4 +1,4 @@
-"""What an intruder tries who runs code in a container: `python3 -c` of this text there; prints what came of it as JSON."""
+"""What an intruder tries who runs code in a container: by `python3 -c` there; prints what came of it as JSON."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -161,4 +162,4 @@ def main() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main()))
+    sys.stdout.write(json.dumps(main()) + "\n")
