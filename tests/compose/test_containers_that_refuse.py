@@ -100,7 +100,7 @@ def test_a_folder_that_is_not_there(idle: Stack) -> None:
 def test_another_password_of_the_superuser_stops_no_start(idle: Stack) -> None:
     idle.compose("up", "--detach", "--wait", "warehouse")
     idle.sql("ALTER ROLE postgres PASSWORD 'somebody changed it'")
-    idle.compose("up", "--detach", "--wait", "init")
+    idle.compose("run", "--rm", "-T", "init")
 
 
 def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest) -> None:
