@@ -68,7 +68,7 @@ def look() -> None:
 
     Does nothing to the incidents of a warehouse that is away: whoever looks next sees the same.
     """
-    _look(only_if_troubled=False)
+    _look(only_if_troubled=False, send=True)
 
 
 def look_if_troubled() -> None:
@@ -76,10 +76,10 @@ def look_if_troubled() -> None:
 
     What time alone begins, as data that grows old, is left to `incident_watch`.
     """
-    _look(only_if_troubled=True)
+    _look(only_if_troubled=True, send=True)
 
 
-def _look(*, only_if_troubled: bool) -> None:
+def _look(*, only_if_troubled: bool, send: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
             if not only_if_troubled or _troubled(cursor):
@@ -87,7 +87,8 @@ def _look(*, only_if_troubled: bool) -> None:
                 seen = warehouse.fetch(cursor)
                 if any(seen):
                     log.info("incidents: %s opened, %s escalated, %s closed", *seen)
-            _send(cursor)
+            if send:
+                _send(cursor)
     except Exception:
         log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
 
@@ -98,8 +99,12 @@ def _troubled(cursor: Cursor) -> bool:
 
 
 def on_failure(_context: object) -> None:
-    """For a DAG's ``on_failure_callback``: its tasks may all have been killed, and then none of them has looked."""
-    look()
+    """For a DAG's ``on_failure_callback``: its tasks may all have been killed, and then none of them has looked.
+
+    It runs where DAG files are parsed, which may have neither the addresses nor a way out: the next task that looks,
+    `incident_watch` at the latest, sends what this one found.
+    """
+    _look(only_if_troubled=False, send=False)
 
 
 def send_waiting() -> int:

@@ -42,8 +42,9 @@ def run() -> None:
     """
     config = settings.get()
     alerts.check_addresses()
-    credentials.ensure()
-    airflow_files.write()
+    if credentials.can_be_made():
+        credentials.ensure()
+        airflow_files.write()
     with closing(_admin_of_metadata()) as link:
         link.autocommit = True
         with link.cursor() as cursor:

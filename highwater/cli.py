@@ -28,9 +28,9 @@ from highwater import (
     credentials,
     driver_errors,
     metadata,
+    secret_folders,
     settings,
     warehouse,
-    worker_files,
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
@@ -54,12 +54,14 @@ err = Console(stderr=True, soft_wrap=True)
 NOT_WHOLE = 1
 MISTAKE = 2
 
-Workers = Annotated[
+Folders = Annotated[
     Path | None,
-    typer.Option("--workers", metavar="FOLDER", help="Put there what machines that run tasks may know."),
+    typer.Option(
+        "--folders", metavar="FOLDER", help="Bring the folders in it, named for services, to what each may know."
+    ),
 ]
 
-Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where those find the queue in Redis.")]
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where workers find the queue in Redis.")]
 
 
 @app.command()
@@ -70,23 +72,21 @@ def bootstrap() -> None:
 
 
 @app.command()
-def init(workers: Workers = None) -> None:
+def init() -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
     bootstrapping.run()
-    if workers is not None:
-        worker_files.write(workers)
     out.print("init: the warehouse is up to date")
     metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
     out.print("init: Airflow's metadata is up to date")
 
 
 @app.command()
-def secrets(workers: Workers = None, broker: Broker = worker_files.BROKER) -> None:
+def secrets(folders: Folders = None, broker: Broker = secret_folders.BROKER) -> None:
     """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
     made = credentials.ensure()
     airflow_files.write()
-    if workers is not None:
-        worker_files.write(workers, broker)
+    if folders is not None:
+        secret_folders.write(folders, broker)
     out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
 
 

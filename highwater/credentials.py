@@ -55,6 +55,12 @@ def password(role: str) -> str:
         ) from None
 
 
+def can_be_made() -> bool:
+    """Whether secrets are made here: a folder that is read-only was filled by whoever makes them."""
+    folder = settings.get().secrets
+    return not folder.exists() or os.access(folder, os.W_OK)
+
+
 def ensure() -> list[str]:
     """Make the secrets that are missing; existing ones stay. Returns the names of those made."""
     folder = settings.get().secrets

@@ -17,8 +17,8 @@ import tenacity
 ROOT = Path(__file__).resolve().parents[2]
 ONE_SHOTS = ("preflight", "secrets", "init")
 DATABASES = ("metadata", "warehouse")
-AIRFLOW = ("apiserver", "scheduler", "dag-processor", "triggerer")
-SERVICES = (*DATABASES, *AIRFLOW)
+AIRFLOW = ("apiserver", "scheduler", "worker", "dag-processor", "triggerer")
+SERVICES = (*DATABASES, "redis", *AIRFLOW)
 CHANNEL_DAYS = 3
 LANDED = "FROM ops.window_ledger WHERE dataset = '{dataset}' AND upper(window_range) <= '{anchor}'"
 """Of the history: what becomes due while the tests run is not in their count."""

@@ -97,21 +97,10 @@ def test_a_folder_that_is_not_there(idle: Stack) -> None:
     assert f"{folder}" in done.stderr
 
 
-def test_a_warehouse_that_refuses_the_login(idle: Stack, request: pytest.FixtureRequest) -> None:
+def test_another_password_of_the_superuser_stops_no_start(idle: Stack) -> None:
     idle.compose("up", "--detach", "--wait", "warehouse")
     idle.sql("ALTER ROLE postgres PASSWORD 'somebody changed it'")
-    request.addfinalizer(lambda: reset_password(idle))
-    line = refusal(idle)
-    assert "the warehouse at warehouse:5432 refuses" in line
-    assert "password authentication failed" in line
-    assert "HIGHWATER_WAREHOUSE_ADMIN=postgres" in line
-    assert "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE" in line
-
-
-def reset_password(stack: Stack) -> None:
-    """Give the admin the generated password again."""
-    stack.compose("up", "--detach", "--wait", "warehouse")
-    stack.sql(f"ALTER ROLE postgres PASSWORD '{stack.secret('postgres_password')}'")
+    idle.compose("run", "--rm", "-T", "init")
 
 
 def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest) -> None:
@@ -151,7 +140,7 @@ def elsewhere(
     stack.compose("create", "init")
     request.addfinalizer(lambda: stack.run("docker", "rm", "--force", "--volumes", server, check=False))
     stack.run(
-        "docker", "create", "--name", server, "--network", f"{project}_outside", "--network-alias", "elsewhere",
+        "docker", "create", "--name", server, "--network", f"{project}_warehouse-0", "--network-alias", "elsewhere",
         "--env", "POSTGRES_PASSWORD=not one of ours", "--env", "POSTGRES_USER=boss",
         "--user", "postgres", "--group-add", "0", "postgres:17",
         "-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.crt", "-c", "ssl_key_file=/tls/server.key",
@@ -173,6 +162,20 @@ def test_somebody_elses_warehouse(elsewhere: Stack) -> None:
     datasets, encrypted = elsewhere.compose("run", "--rm", "-T", "init", "python", "-c", counted).stdout.split()
     assert int(datasets) >= 1
     assert encrypted == "True"
+
+
+def test_a_warehouse_that_refuses_the_login(elsewhere: Stack) -> None:
+    wrong = elsewhere.folder / "wrong"
+    wrong.write_text("not this one\n")
+    wrong.chmod(0o644)
+    setting = {"HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE": str(wrong)}
+    done = elsewhere.compose("run", "--rm", "-T", "init", check=False, **setting)
+    assert done.returncode != 0
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "HIGHWATER_" in line]
+    assert "the warehouse at elsewhere:5432 refuses" in line
+    assert "password authentication failed" in line
+    assert "HIGHWATER_WAREHOUSE_ADMIN=boss" in line
+    assert "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE" in line
 
 
 def test_somebody_elses_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:

@@ -141,8 +141,8 @@ def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     wait_until("both workers took part", lambda: {host for (host,) in celery.sql(took_part)} == set(hosts))
     wait_until("a window landed", lambda: celery.landed() >= 1)
 
-    where = {"host": "127.0.0.1", "port": celery.warehouse_port, "dbname": "sources", "user": "postgres"}
-    with closing(psycopg2.connect(**where, password=celery.secret("postgres_password"))) as holder:
+    where = {"host": "127.0.0.1", "port": celery.warehouse_port, "dbname": "sources", "user": "simulator"}
+    with closing(psycopg2.connect(**where, password=celery.secret("simulator_password"))) as holder:
         holder.cursor().execute("LOCK TABLE legacy.sales IN ACCESS EXCLUSIVE MODE")
         wait_until("all stages that run wait for the source", lambda: celery.sql(STUCK)[0][0] == "t")
         in_hand = celery.sql(f"SELECT host, {ATTEMPT} FROM ops.attempts WHERE state = 'running'")

@@ -17,6 +17,7 @@ VALUES: dict[str, Any] = yaml.safe_load(FILE.read_text())
 MANIFESTS = list(yaml.safe_load_all((ROOT / "docker/kubernetes/workers.yaml").read_text()))
 OWN_SIZE = {("core", "parallelism"), ("dag_processor", "parsing_processes")}
 OWN_PACE = {("dag_processor", "refresh_interval"), ("dag_processor", "min_file_process_interval")}
+OWN_PLACE = {("core", "simple_auth_manager_passwords_file")}
 PLATFORM = "highwater-secrets"
 
 
@@ -26,11 +27,11 @@ def options(path: Path) -> dict[tuple[str, str], str]:
     return {(section.lower(), name.lower()): value for section, name, value in found}
 
 
-@pytest.mark.parametrize("file", ["config/airflow.env", "docker-compose.celery.yaml"])
+@pytest.mark.parametrize("file", ["config/airflow.env", "docker-compose.yaml"])
 def test_what_is_set_here_and_in_compose_is_set_alike(file: str) -> None:
     compose = {option: value for option, value in options(ROOT / file).items() if not value.startswith(("$", "!"))}
     here = {(section, name): value for section, names in VALUES["config"].items() for name, value in names.items()}
-    both = compose.keys() & here.keys() - OWN_SIZE - OWN_PACE
+    both = compose.keys() & here.keys() - OWN_SIZE - OWN_PACE - OWN_PLACE
     assert len(both) >= 6
     assert {option: here[option] for option in both} == {option: compose[option] for option in both}
 
