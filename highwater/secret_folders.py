@@ -41,6 +41,7 @@ FILES: dict[str, tuple[str, ...]] = {
         "loader_password",
         "metadata_url",
         "operator_password",
+        "platform_proof",
         "simulator_password",
     ),
     "scheduler": ("analyst_password", BROKER_URL, "fernet_key", "jwt_secret", "metadata_url"),

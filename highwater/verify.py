@@ -41,7 +41,7 @@ def landed(
     with warehouse.session("analyst") as cursor:
         if dataset is not None:
             ledger.grid(cursor, dataset)
-        warehouse.run_file(cursor, "ops/landed_windows.sql", {"dataset": dataset, "start": start, "end": end})
+        warehouse.run_file(cursor, "ops/landed_windows.sql", {"dataset": dataset, "since": start, "until": end})
         return [(row.dataset, Window(row.window_start, row.window_end)) for row in warehouse.fetch_all(cursor)]
 
 

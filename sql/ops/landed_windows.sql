@@ -1,18 +1,21 @@
--- One row per landed window of a dataset, of all if none is given, that overlaps a stretch; of a dataset that is loaded by
--- its changes the newest, which stands for all of it. Those that were verified longest ago first.
+-- One row per landed window of a dataset, of all if none is given, that overlaps a stretch; of a dataset that is loaded
+-- by its changes the newest, which stands for all of it. Those that were verified longest ago first.
 SELECT
     l.dataset,
     lower(l.window_range) AS window_start,
     upper(l.window_range) AS window_end,
     c.checked_at
 FROM ops.window_ledger AS l
-INNER JOIN control.datasets AS d USING (dataset)
+INNER JOIN control.datasets AS d ON l.dataset = d.dataset
 LEFT JOIN ops.content_checks AS c ON l.dataset = c.dataset AND l.window_range = c.window_range
 WHERE
     (%(dataset)s::text IS NULL OR l.dataset = %(dataset)s)
-    AND l.window_range && tstzrange(%(start)s, %(end)s, '[)')
+    AND l.window_range && tstzrange(%(since)s, %(until)s)
     AND (
         d.grid = 'fixed'
-        OR upper(l.window_range) = (SELECT max(upper(n.window_range)) FROM ops.window_ledger AS n WHERE n.dataset = l.dataset)
+        OR upper(l.window_range) = (
+            SELECT max(upper(n.window_range)) FROM ops.window_ledger AS n
+            WHERE n.dataset = l.dataset
+        )
     )
 ORDER BY c.checked_at ASC NULLS FIRST, l.dataset ASC, l.window_range ASC;

@@ -5,7 +5,7 @@ CREATE SCHEMA IF NOT EXISTS quarantine;
 CREATE SCHEMA IF NOT EXISTS ops;
 CREATE SCHEMA IF NOT EXISTS control;
 
-COMMENT ON SCHEMA staging IS 'Sets of tables, one per window and attempt, made by functions; nobody reads them but the audit';
+COMMENT ON SCHEMA staging IS 'Sets of tables, one per window and attempt, made by functions; read by the audit alone';
 COMMENT ON SCHEMA sales IS 'Published tables: written by the publishing functions alone';
 COMMENT ON SCHEMA quarantine IS 'Rows that were refused, each with its reason';
 COMMENT ON SCHEMA ops IS 'What happened: the ledger, attempts, validation results';

@@ -12,19 +12,20 @@ COMMENT ON TABLE ops.shapes IS 'The columns that a content hash was taken over, 
 -- The columns of a table, in order.
 CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (
+AS $$
     SELECT array_agg(a.attname::text ORDER BY a.attnum)
-    FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
-);
+    FROM pg_attribute AS a
+    WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
+$$;
 
 -- The columns of a table that an INSERT may name: all but those that are computed.
 CREATE OR REPLACE FUNCTION ops.written_columns_of(p_table regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (
+AS $$
     SELECT array_agg(a.attname::text ORDER BY a.attnum)
-    FROM pg_catalog.pg_attribute AS a
+    FROM pg_attribute AS a
     WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-);
+$$;
 
 -- The columns of a table's primary key in order, or null.
 CREATE OR REPLACE FUNCTION ops.primary_key_of(p_table text) RETURNS text[]
@@ -60,18 +61,13 @@ $$;
 -- The row t of a table as an expression that can be hashed: its values, those that Postgres cannot hash as text.
 CREATE OR REPLACE FUNCTION ops.hashable_row(p_table regclass, p_columns text[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (
-    SELECT format(
-        'row(%s)',
-        string_agg(
-            format('t.%I', a.attname) || CASE WHEN ops.is_hashable(a.atttypid) THEN '' ELSE '::text' END, ', '
-            ORDER BY c.place
-        )
-    )
+AS $$
+    SELECT format('row(%s)', string_agg(
+        format('t.%I', a.attname) || CASE WHEN ops.is_hashable(a.atttypid) THEN '' ELSE '::text' END, ', ' ORDER BY c.place
+    ))
     FROM unnest(p_columns) WITH ORDINALITY AS c (attname, place)
-    INNER JOIN pg_catalog.pg_attribute AS a
-        ON a.attrelid = p_table AND c.attname = a.attname::text AND NOT a.attisdropped
-);
+    INNER JOIN pg_attribute AS a ON a.attrelid = p_table AND c.attname = a.attname::text AND NOT a.attisdropped
+$$;
 
 -- Rows and content hash of a table over the given columns, over all if none are given. Null where it lacks one of them.
 -- What values look like as text must not depend on the session.
@@ -128,7 +124,10 @@ WITH present AS MATERIALIZED (
     FROM control.datasets AS d
     WHERE
         to_regclass(d.published_table) IS NOT NULL
-        AND EXISTS (SELECT FROM ops.window_ledger AS l WHERE l.dataset = d.dataset AND l.shape_id IS NULL)
+        AND EXISTS (
+            SELECT FROM ops.window_ledger AS l
+            WHERE l.dataset = d.dataset AND l.shape_id IS NULL
+        )
 )
 
 UPDATE ops.window_ledger AS l

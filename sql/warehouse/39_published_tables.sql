@@ -138,7 +138,8 @@ BEGIN
 END;
 $$;
 
--- Gives a table of former rows the checks and NOT NULLs that the published one has got since; refuses rows that break one.
+-- Gives a table of former rows the checks and NOT NULLs that the published one has got since; refuses rows that break
+-- one.
 CREATE OR REPLACE FUNCTION ops.take_constraints(p_table regclass, p_published regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

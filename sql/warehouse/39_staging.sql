@@ -1,6 +1,6 @@
--- Staging sets: what an attempt at a window is made in before anybody reads it. A set is a few tables of the publisher's,
--- named by the set's number: <set>_raw as it came from the source, <set>_clean like the published table, <set>_rejected
--- with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and owns none; once
+-- Staging sets: what an attempt at a window is made in before anybody reads it. A set is a few tables of the
+-- publisher's, named by the set's number: <set>_raw as it came from the source, <set>_clean like the published table,
+-- <set>_rejected with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and owns none; once
 -- a set is finished nobody writes to it. Run as publisher; again is harmless.
 
 DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS ops.staging_sets (
 
 CREATE INDEX IF NOT EXISTS staging_sets_of_dataset ON ops.staging_sets (dataset, window_range);
 
-COMMENT ON TABLE ops.staging_sets IS 'Sets in schema staging: what they are of, and what they hold as the database counted it';
+COMMENT ON TABLE ops.staging_sets IS
+'Sets in schema staging: what each is of, and what it holds as the database counted it';
 COMMENT ON COLUMN ops.staging_sets.finished_at IS 'Since then nobody may write to it';
 
 -- The table of a set by its part; null where there is none.
@@ -283,8 +284,8 @@ BEGIN
 END;
 $$;
 
--- Drops the sets of earlier attempts at a window, of all windows of a dataset that is loaded by its changes; returns how
--- many. None while somebody is at work there besides the run that asks; where it names a set, those made before it.
+-- Drops the sets of earlier attempts at a window, of all windows of a dataset that is loaded by its changes; returns
+-- how many. None while somebody is at work there besides the run that asks; where it names a set, those made before it.
 CREATE OR REPLACE FUNCTION ops.drop_obsolete_sets(
     p_dataset text, p_window tstzrange, p_dag_id text, p_run_id text, p_before text DEFAULT NULL
 ) RETURNS integer
@@ -348,8 +349,8 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.lock_set, ops.new_set, ops.new_set_table, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning, ops.take_set,
-ops.drop_set, ops.drop_obsolete_sets
+ops.lock_set, ops.new_set, ops.new_set_table, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
+ops.take_set, ops.drop_set, ops.drop_obsolete_sets
 FROM public;
 GRANT EXECUTE ON FUNCTION
 ops.new_set, ops.new_set_table, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning, ops.drop_obsolete_sets

@@ -147,7 +147,8 @@ END;
 $$;
 
 -- Publishes one window from its staging set. Outcomes: 'published'; 'already landed' (this very set is what the ledger
--- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile). The set is used up.
+-- holds: an earlier try did it); 'unchanged' (another attempt published the same content meanwhile). The set is used
+-- up.
 CREATE OR REPLACE FUNCTION ops.publish_window(
     p_dataset text,
     p_window tstzrange,

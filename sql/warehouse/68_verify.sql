@@ -1,8 +1,8 @@
 -- Is what the ledger says still there? Content is counted and hashed again and compared with the ledger; what was found
 -- is kept, and a difference is an incident. Run as publisher; again is harmless.
 
--- One row a window of the ledger that was looked at: the newest look. Of a dataset that is loaded by its changes one row,
--- for all that has landed.
+-- One row a window of the ledger that was looked at: the newest look. Of a dataset that is loaded by its changes one
+-- row, for all that has landed.
 CREATE TABLE IF NOT EXISTS ops.content_checks (
     dataset text NOT NULL REFERENCES control.datasets ON DELETE CASCADE,
     window_range tstzrange NOT NULL,
@@ -50,8 +50,8 @@ BEGIN
 END;
 $$;
 
--- What of a dataset that is loaded by its changes is not as its checkpoint says; null where all is, or where the checkpoint
--- is of a time before content was kept.
+-- What of a dataset that is loaded by its changes is not as its checkpoint says; null where all is, or where the
+-- checkpoint is of a time before content was kept.
 CREATE OR REPLACE FUNCTION ops.merged_difference(p_dataset text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
