@@ -9,7 +9,7 @@ from time import perf_counter
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, sources, warehouse
+from highwater import ledger, sources, stages, warehouse
 from highwater.catch_up import Trust
 from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
 from highwater.ledger import Run
@@ -81,7 +81,7 @@ def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) 
     try:
         with sources.snapshot(pipeline.connection, limit) as cursor:
             reached = True
-            sources.check_shape(cursor, pipeline.folder, window)
+            stages.check_statements(pipeline, window, cursor)
             if is_due:
                 sources.check_complete(cursor, pipeline.folder, window, pipeline.dataset)
     except NotReady as problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,18 +84,22 @@ def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) ->
     return Completeness(row.expected_rows, getattr(row, "revision", None))
 
 
-def check_shape(cursor: Cursor, folder: str, window: Window) -> None:
+def check_shape(cursor: Cursor, folder: str, window: Window) -> Sequence[tuple[str, str]]:
     """Let the source plan the folder's statements, and look at the columns that they give; no row moves.
+
+    Returns:
+        Name and type of each column that ``extract.sql`` gives.
 
     Raises:
         ConfigurationError: one does not fit; names file, line and what is wrong.
     """
     with warehouse.session("loader") as target:
-        source_types.describe(cursor, target, f"{folder}/extract.sql", bounds(window))
+        described = source_types.describe(cursor, target, f"{folder}/extract.sql", bounds(window))
     moment = {"now": clock.now()}
     statements.check(cursor, f"{folder}/availability.sql", bounds(window) | moment)
     if warehouse.has_sql(f"{folder}/revisions.sql"):
         statements.check(cursor, f"{folder}/revisions.sql", moment)
+    return described.columns
 
 
 def bounds(window: Window) -> dict[str, object]:

@@ -43,6 +43,17 @@ def refuse_bad_configuration(pipeline: Pipeline) -> None:
     quality.check_suite(pipeline.suite, published, audit_parameters(any_window, 0))
 
 
+def check_statements(pipeline: Pipeline, window: Window, source: Cursor) -> None:
+    """Let source and warehouse plan the pipeline's statements for the window; no row moves.
+
+    Raises:
+        ConfigurationError: one does not fit; names file, line and what is wrong.
+    """
+    columns = sources.check_shape(source, pipeline.folder, window)
+    with warehouse.session("loader") as cursor:
+        staging.check_clean(cursor, pipeline.folder, pipeline.dataset, columns, window)
+
+
 def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Completeness) -> Staged:
     """Stream the window from a snapshot of the source into a new set in staging."""
     with warehouse.session("loader") as target:
@@ -114,6 +125,7 @@ def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
         with ledger.attempt(pipeline.dataset, window, "validate_availability", run):
             refuse_bad_configuration(pipeline)
             with sources.snapshot(pipeline.connection) as source:
+                check_statements(pipeline, window, source)
                 complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
         with sources.snapshot(pipeline.connection) as source:
             staged = stage_window(pipeline, window, source, complete, run)

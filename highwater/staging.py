@@ -14,14 +14,11 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, source_types, sources, warehouse
+from highwater import driver_errors, ledger, source_types, sources, statements, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.ledger import Run
 from highwater.publish import in_words
 from highwater.windows import Window
-
-VERDICTS = ("reason", "copy_no", "source_row")
-"""What a ``clean.sql`` says of a row beside the published columns (see `clean`)."""
 
 
 @dataclass(frozen=True)
@@ -99,21 +96,45 @@ def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
     """As `clean`, by a statement whose parameters are bound; ``file`` is what it is called in errors."""
     with in_words():
         cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (staged,))
-        shape = warehouse.fetch(cursor)
+        begun = warehouse.fetch(cursor)
         cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(table(staged, "raw")))
+        given = _checked(cursor, file, query, begun)
         try:
-            given = [name for name, _ in _described(cursor, query)]
-            _refuse_strange_columns(file, given, shape)
-            cursor.execute(_sorting(query, staged, given, shape))
-        except (psycopg2.ProgrammingError, psycopg2.NotSupportedError) as error:
-            raise ConfigurationError(f"sql/{file} does not fit: {str(error).strip()}") from error
+            with statements.located(file):
+                cursor.execute(_sorting(query, staged, given, begun))
         except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-            raise RefusedData(f"sql/{file} lets a row through that cannot be: {str(error).strip()}") from error
+            raise RefusedData(f"sql/{file} lets a row through that cannot be: {driver_errors.said(error)}") from error
         cursor.execute("DROP VIEW pg_temp.raw")
-        if shape.has_landed:
+        if begun.has_landed:
             _show_to_all_snapshots(cursor, staged)
         cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged,))
         return Cleaned(*warehouse.fetch(cursor))
+
+
+def check_clean(cursor: Cursor, folder: str, dataset: str, columns: Sequence[tuple[str, str]], window: Window) -> None:
+    """Let the warehouse plan ``sql/<folder>/clean.sql`` over rows of these columns (names and types); no row moves.
+
+    Raises:
+        ConfigurationError: the statement does not fit the published table; names file, line and what is wrong. Or the
+            table itself cannot be published into.
+    """
+    file = f"{folder}/clean.sql"
+    with in_words():
+        cursor.execute("SELECT * FROM ops.cleaned_shape(%s)", (dataset,))
+        shape = warehouse.fetch(cursor)
+        for name, wanted in (("raw", columns), ("clean", zip(shape.written_columns, shape.written_types, strict=True))):
+            made = sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in wanted
+            )
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE {} ({})").format(sql.Identifier(name), made))
+        query = warehouse.bind(cursor, file, sources.bounds(window))
+        given = [name for name in _checked(cursor, file, query, shape) if name in shape.written_columns]
+        names = sql.SQL(", ").join(map(sql.Identifier, given))
+        with statements.located(file):
+            cursor.execute(
+                sql.SQL("EXPLAIN INSERT INTO clean ({}) SELECT {} FROM ({}) AS j").format(names, names, sql.SQL(query))
+            )
+        cursor.execute("DROP TABLE pg_temp.raw, pg_temp.clean")
 
 
 def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run, before: str | None = None) -> int:
@@ -140,18 +161,10 @@ def _described(cursor: Cursor, query: str) -> list[tuple[str, str]]:
     return [(column.name, str(column.type_code)) for column in cursor.description or ()]
 
 
-def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None:
-    """Refuse a ``clean.sql`` whose columns are not those of the published table and the verdicts."""
-    known = {*shape.written_columns, *VERDICTS}
-    expected = f"the columns of {shape.published_table} ({', '.join(shape.written_columns)}) and {', '.join(VERDICTS)}"
-    if strange := [name for name in given if name not in known]:
-        raise ConfigurationError(f"sql/{file} gives column {strange[0]!r}: expected {expected}")
-    if twice := [name for name in given if given.count(name) > 1]:
-        raise ConfigurationError(f"sql/{file} gives column {twice[0]!r} twice: expected {expected}")
-    if missing := [name for name in shape.wanted_columns if name not in given]:
-        raise ConfigurationError(
-            f"sql/{file} gives no column {missing[0]!r}, which {shape.published_table} wants and has no default for"
-        )
+def _checked(cursor: Cursor, file: str, query: str, shape: Any) -> list[str]:
+    """The columns that a ``clean.sql`` gives, which are those of the published table and its verdicts."""
+    contract = statements.clean_contract(shape.written_columns, shape.wanted_columns)
+    given = statements.check_query(cursor, file, query, contract)
     if "reason" in given and "source_row" not in given:
         raise ConfigurationError(
             f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row"
@@ -160,6 +173,7 @@ def _refuse_strange_columns(file: str, given: Sequence[str], shape: Any) -> None
         raise ConfigurationError(
             f"sql/{file} gives copy_no, but {shape.published_table} has no primary key to tell copies by: add one"
         )
+    return given
 
 
 def _sorting(query: str, staged: str, given: Sequence[str], shape: Any) -> sql.Composable:

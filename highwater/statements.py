@@ -75,7 +75,7 @@ AVAILABILITY = Contract(
 """Whether a source has closed a window; none where it knows nothing of it. ``revision``: it may correct itself."""
 
 CHANGED = Contract(ANY, (Column("changed_at", TIME, nullable=True),), more=True)
-KEYS = Contract(ANY, (Column("key", ANYTHING), Column("fingerprint", HASH, nullable=True)))
+KEYS = Contract(ANY, (Column("fingerprint", HASH, nullable=True),), more=True)
 TOTALS = Contract(ANY, (Column("window_start", TIME), Column("row_count", COUNT)))
 
 CONTRACTS: Mapping[str, Contract] = {
@@ -83,7 +83,14 @@ CONTRACTS: Mapping[str, Contract] = {
     "*/extract.sql": Contract(ANY, more=True),
     "*/revisions.sql": Contract(ANY, (Column("window_start", TIME), Column("revision", TEXT))),
     "*/source_state.sql": Contract(
-        ONE, (Column("snapshot", TEXT), Column("moment", TIME), Column("identity", OBJECT)), more=True
+        ONE,
+        (
+            Column("snapshot", TEXT),
+            Column("moment", TIME),
+            Column("identity", OBJECT),
+            Column("is_rewritten", BOOLEAN),
+            Column("flaw", TEXT, nullable=True),
+        ),
     ),
     "*/*_changes.sql": CHANGED,
     "*/*_full.sql": CHANGED,
@@ -101,6 +108,17 @@ CONTRACTS: Mapping[str, Contract] = {
     "*/orphans.sql": Contract(ONE, (Column("orphans", COUNT),)),
 }
 """By the name of the file; the first that fits."""
+
+
+def clean_contract(published: Collection[str], wanted: Collection[str]) -> Contract:
+    """What a ``clean.sql`` gives: the columns of the published table, of which some are wanted, and its verdicts."""
+    columns = [Column(name, ANYTHING, required=name in wanted, nullable=True) for name in published]
+    verdicts = (
+        Column("reason", TEXT, False, True),
+        Column("copy_no", COUNT, False),
+        Column("source_row", ANYTHING, False),
+    )
+    return Contract(ANY, (*columns, *verdicts))
 
 
 def contract_of(name: str) -> Contract:
@@ -121,10 +139,19 @@ def check(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None
     Raises:
         ConfigurationError: the statement is refused, or breaks its contract.
     """
-    query = warehouse.bind(cursor, name, parameters or {})
+    check_query(cursor, name, warehouse.bind(cursor, name, parameters or {}), contract_of(name))
+
+
+def check_query(cursor: Cursor, name: str, query: str, contract: Contract) -> list[str]:
+    """As `check`, for a statement whose parameters are bound, by that contract; returns the columns that it gives.
+
+    Raises:
+        ConfigurationError: the statement is refused, or breaks the contract.
+    """
     with located(name):
         cursor.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - bind has bound the values
-    _check_columns(cursor, name, contract_of(name))
+    _check_columns(cursor, name, contract)
+    return [column.name for column in cursor.description or ()]
 
 
 def ask(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:

@@ -31,6 +31,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     with stage(pipeline.dataset, "validate_availability") as attempt:
         stages.refuse_bad_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
+            stages.check_statements(pipeline, attempt.window, source)
             complete = sources.check_complete(source, pipeline.folder, attempt.window, pipeline.dataset)
         attempt.note = f"complete at {pipeline.connection}, {_count(complete.expected_rows)} rows by its own count"
         return asdict(complete)

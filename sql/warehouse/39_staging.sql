@@ -104,6 +104,36 @@ BEGIN
 END;
 $$;
 
+-- What a clean.sql of a dataset may give and what it must: columns that are not computed, with their types, and those
+-- without a default. Refuses a dataset whose table cannot be published into.
+CREATE OR REPLACE FUNCTION ops.cleaned_shape(
+    p_dataset text,
+    OUT published_table text,
+    OUT written_columns text[],
+    OUT written_types text[],
+    OUT wanted_columns text[],
+    OUT key_columns text[]
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM ops.assert_publishable(p_dataset);
+    SELECT d.published_table INTO STRICT published_table FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    key_columns := ops.primary_key_of(published_table);
+    SELECT
+        array_agg(a.attname::text ORDER BY a.attnum),
+        array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum),
+        coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (
+            -- A number that an identity column would draw differs with every load.
+            WHERE a.attnotnull AND (a.attidentity <> '' OR NOT a.atthasdef)
+        ), '{}')
+    INTO written_columns, written_types, wanted_columns
+    FROM pg_attribute AS a
+    WHERE
+        a.attrelid = published_table::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+END;
+$$;
+
 -- Closes the raw table of a set and makes those that its rows are cleaned into, for the loader to fill; what an earlier
 -- try left there is dropped, and two at once take turns. The caller fills them in the same transaction and ends it by
 -- ops.finish_cleaning.
@@ -122,8 +152,9 @@ DECLARE
     cleaning CONSTANT ops.staging_sets := ops.lock_set(p_set);
     published regclass;
 BEGIN
-    PERFORM ops.assert_publishable(cleaning.dataset);
-    SELECT d.published_table INTO STRICT published_table FROM control.datasets AS d WHERE d.dataset = cleaning.dataset;
+    SELECT c.published_table, c.written_columns, c.wanted_columns, c.key_columns
+    INTO published_table, written_columns, wanted_columns, key_columns
+    FROM ops.cleaned_shape(cleaning.dataset) AS c;
     published := published_table::regclass;
     EXECUTE format('REVOKE INSERT ON staging.%I FROM loader', p_set || '_raw');
     -- Whoever still writes to it is waited for.
@@ -137,7 +168,6 @@ BEGIN
         ' INCLUDING COMPRESSION)', p_set || '_clean', published
     );
     EXECUTE format('CREATE TABLE staging.%I (reason text NOT NULL, source_row jsonb NOT NULL)', p_set || '_rejected');
-    key_columns := ops.primary_key_of(published_table);
     EXECUTE format(
         'CREATE TABLE staging.%I (%s)', p_set || '_copies',
         (
@@ -149,12 +179,6 @@ BEGIN
         'GRANT SELECT, INSERT ON staging.%I, staging.%I, staging.%I TO loader',
         p_set || '_clean', p_set || '_rejected', p_set || '_copies'
     );
-    written_columns := ops.written_columns_of(published);
-    SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') INTO wanted_columns
-    FROM pg_attribute AS a
-    WHERE
-        a.attrelid = published AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND a.attgenerated = ''
-        AND (a.attidentity <> '' OR NOT a.atthasdef);
     has_landed := EXISTS (
         SELECT FROM ops.window_ledger AS l WHERE l.dataset = cleaning.dataset AND l.window_range = cleaning.window_range
     );
@@ -349,10 +373,11 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.lock_set, ops.new_set, ops.new_set_table, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
+ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
 ops.take_set, ops.drop_set, ops.drop_obsolete_sets
 FROM public;
 GRANT EXECUTE ON FUNCTION
-ops.new_set, ops.new_set_table, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning, ops.drop_obsolete_sets
+ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
+ops.drop_obsolete_sets
 TO loader;
 GRANT SELECT ON ops.staging_sets TO loader, analyst;
