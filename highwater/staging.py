@@ -164,7 +164,15 @@ def _described(cursor: Cursor, query: str) -> list[tuple[str, str]]:
 def _checked(cursor: Cursor, file: str, query: str, shape: Any) -> list[str]:
     """The columns that a ``clean.sql`` gives, which are those of the published table and its verdicts."""
     contract = statements.clean_contract(shape.written_columns, shape.wanted_columns)
-    given = statements.check_query(cursor, file, query, contract)
+    try:
+        given = statements.check_query(cursor, file, query, contract)
+    except ConfigurationError as error:
+        if isinstance(error.__cause__, psycopg2.NotSupportedError):
+            raise ConfigurationError(
+                f"{error}. clean.sql writes nothing itself: expected one SELECT that gives a row for each row of raw, with "
+                "reason, source_row and copy_no beside the published columns"
+            ) from error
+        raise
     if "reason" in given and "source_row" not in given:
         raise ConfigurationError(
             f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row"

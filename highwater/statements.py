@@ -114,9 +114,9 @@ def clean_contract(published: Collection[str], wanted: Collection[str]) -> Contr
     """What a ``clean.sql`` gives: the columns of the published table, of which some are wanted, and its verdicts."""
     columns = [Column(name, ANYTHING, required=name in wanted, nullable=True) for name in published]
     verdicts = (
-        Column("reason", TEXT, False, True),
-        Column("copy_no", COUNT, False),
-        Column("source_row", ANYTHING, False),
+        Column("reason", TEXT, required=False, nullable=True),
+        Column("copy_no", COUNT, required=False),
+        Column("source_row", ANYTHING, required=False),
     )
     return Contract(ANY, (*columns, *verdicts))
 

@@ -1,7 +1,7 @@
 -- Staging sets: what an attempt at a window is made in before anybody reads it. A set is a few tables of the
 -- publisher's, named by the set's number: <set>_raw as it came from the source, <set>_clean like the published table,
--- <set>_rejected with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and owns none; once
--- a set is finished nobody writes to it. Run as publisher; again is harmless.
+-- <set>_rejected with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and
+-- owns none; once a set is finished nobody writes to it. Run as publisher; again is harmless.
 
 DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
 
