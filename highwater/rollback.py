@@ -65,12 +65,14 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
         cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
         cursor.execute(
-            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at,"
-            " v.replaced_at FROM ops.rollback_target(%s, %s, %s) AS t INNER JOIN ops.versions AS v"
-            " ON v.dataset = (t.present).dataset AND v.window_range = (t.present).window_range"
-            " WHERE v.state = 'published' OR (v.state = 'kept' AND v.version = (t.target).version)"
-            " ORDER BY v.version DESC",
+            "SELECT (t.target).version AS target FROM ops.rollback_target(%s, %s, %s) AS t",
             (dataset, ledger.as_range(window), to),
+        )
+        cursor.execute(
+            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at,"
+            " v.replaced_at FROM ops.versions AS v WHERE v.dataset = %s AND v.window_range = %s"
+            " AND (v.state = 'published' OR (v.state = 'kept' AND v.version = %s)) ORDER BY v.version DESC",
+            (dataset, ledger.as_range(window), warehouse.fetch_value(cursor)),
         )
         published, kept = warehouse.fetch_all(cursor)
         cursor.execute(

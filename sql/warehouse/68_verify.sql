@@ -31,6 +31,10 @@ BEGIN
     IF standing IS NULL THEN
         RETURN format('%s rows have landed, but their partition is gone', p_landed.rows_published);
     END IF;
+    -- One that is another's might not be read at all.
+    IF ops.table_flaw(standing) IS NOT NULL THEN
+        RETURN format('%s is not safe: %s', standing, ops.table_flaw(standing));
+    END IF;
     SELECT c.row_count, c.content_hash INTO held
     FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(standing, s.hashed_columns) AS c
     WHERE s.shape_id = p_landed.shape_id;
@@ -45,7 +49,6 @@ BEGIN
             THEN format('the %s rows in %s are not those that landed', held.row_count, standing)
         WHEN quarantined <> p_landed.rows_quarantined
             THEN format('%s rows were quarantined, %s are in quarantine', p_landed.rows_quarantined, quarantined)
-        ELSE format('%s is not safe: ', standing) || ops.table_flaw(standing)
     END;
 END;
 $$;
