@@ -102,7 +102,17 @@ class TestUndisturbed:
         assert "is not complete at the source: the day closes at" in tries[0].error
 
     def test_nothing_is_left_in_staging(self, month: Live) -> None:
-        assert month.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^daily_sales__'") == 0
+        assert month.value("SELECT count(*) FROM ops.staging_sets WHERE dataset = 'daily_sales'") == 0
+
+    def test_every_partition_is_the_publishers_alone_and_holds_what_the_ledger_says(self, month: Live) -> None:
+        assert month.value("SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r'") >= 30
+        flaws = "SELECT oid::regclass, ops.table_flaw(oid) FROM pg_class WHERE relispartition AND relkind = 'r'"
+        assert [row for row in month.rows(flaws) if row[1]] == []
+        differing = (
+            "SELECT window_range FROM ops.window_ledger WHERE ops.verify_window(dataset, window_range) IS NOT NULL"
+        )
+        assert month.rows(differing) == []
+        assert month.value("SELECT count(*) FROM pg_class WHERE relowner = 'loader'::regrole") == 0
 
     def test_the_ui_is_on_this_machine_only_and_asks_who_is_there(self, month: Live) -> None:
         assert settings.get().ui_address.startswith("http://127.0.0.1:")
@@ -178,7 +188,7 @@ class TestDisturbed:
         assert month.hashes() == undisturbed_hashes()
 
     def test_nothing_is_left_in_staging(self, month: Live) -> None:
-        assert month.value("SELECT count(*) FROM pg_tables WHERE tablename ~ '^daily_sales__'") == 0
+        assert month.value("SELECT count(*) FROM ops.staging_sets WHERE dataset = 'daily_sales'") == 0
 
 
 def test_a_start_date_seven_days_back_makes_seven_windows(scratch: Callable[[str], Path]) -> None:

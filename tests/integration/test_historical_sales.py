@@ -319,7 +319,7 @@ def test_what_a_failed_audit_left_in_staging_goes_when_the_day_lands(
 ) -> None:
     source.change(f"UPDATE legacy.sales SET payment_method = 'barter' {ONE}")
     airflow(DAG, NIGHT)
-    assert value(analyst, "SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 3
+    assert value(analyst, "SELECT count(*) FROM ops.staging_sets") == 1
     source.change(f"UPDATE legacy.sales SET payment_method = 'cash' {ONE}")
     analyst.connection.rollback()
     airflow(DAG, NIGHT)
