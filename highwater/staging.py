@@ -169,8 +169,8 @@ def _checked(cursor: Cursor, file: str, query: str, shape: Any) -> list[str]:
     except ConfigurationError as error:
         if isinstance(error.__cause__, psycopg2.NotSupportedError):
             raise ConfigurationError(
-                f"{error}. clean.sql writes nothing itself: expected one SELECT that gives a row for each row of raw, with "
-                "reason, source_row and copy_no beside the published columns"
+                f"{error}. clean.sql writes nothing itself: expected one SELECT that gives a row for each row of raw,"
+                " with reason, source_row and copy_no beside the published columns"
             ) from error
         raise
     if "reason" in given and "source_row" not in given:
