@@ -68,7 +68,8 @@ def fill(rows: int) -> None:
             (rows,),
         )
         cursor.execute("SELECT setval('shop.orders_order_id_seq', %s)", (rows,))
-        cursor.execute("ALTER TABLE shop.orders ENABLE TRIGGER USER")
+        for trigger in ("mark_change", "mark_truncation"):
+            cursor.execute(f"ALTER TABLE shop.orders ENABLE ALWAYS TRIGGER {trigger}")
     measuring.tidy("postgres", settings.get().sources_database, "shop.orders")
 
 

@@ -15,6 +15,7 @@ import typer
 from measuring import AsJson, Figure, Repeat, Rows
 
 from highwater import credentials, settings, staging, warehouse
+from highwater.ledger import Run
 from highwater.windows import Window
 
 SIZES = (*sales_days.SIZES, 5_000_000)
@@ -34,12 +35,14 @@ def main(
 
 def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
     memory: dict[str, list[tuple[float, float]]] = {}
+    sales_days.own_schema()
 
     def of(work: Callable[..., Any]) -> Callable[[], float]:
         def once() -> float:
             took, peak, rest = measuring.apart(work, window)
             memory.setdefault(work.__name__, []).append((peak, rest))
-            sales_days.drop("ours_raw", "baseline")
+            sales_days.drop_sets()
+            sales_days.drop_baseline()
             return took
 
         return once
@@ -70,7 +73,8 @@ def _highwater(window: Window) -> Callable[[], None]:
             warehouse.session("loader") as target,
             source.cursor() as reader,
         ):
-            staging.extract(reader, target, sales_days.SALES.folder, "ours", window)
+            name = staging.new_set(target, sales_days.SALES.dataset, window, Run("bench", "run"))
+            staging.extract(reader, target, sales_days.SALES.folder, name, window)
 
     return extract
 
@@ -86,8 +90,8 @@ def _insert_rows(window: Window) -> Callable[[], None]:
     def insert() -> None:
         rows = PostgresHook("source").get_records(query)
         target = PostgresHook("target")
-        target.run(f"CREATE TABLE staging.baseline ({sales_days.COLUMNS})")
-        target.insert_rows("staging.baseline", rows)
+        target.run(f"CREATE TABLE bench.baseline ({sales_days.COLUMNS})")
+        target.insert_rows("bench.baseline", rows)
 
     return insert
 
@@ -102,7 +106,7 @@ def _to_sql(window: Window) -> Callable[[], None]:
 
     def write() -> None:
         frame = pandas.read_sql(query, source)
-        frame.to_sql("baseline", target, schema="staging", index=False)
+        frame.to_sql("baseline", target, schema="bench", index=False)
 
     return write
 

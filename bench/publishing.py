@@ -19,18 +19,14 @@ BASELINE = """
 CREATE TABLE IF NOT EXISTS sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);
 CREATE TABLE IF NOT EXISTS sales.baseline_all PARTITION OF sales.baseline DEFAULT;
 """
-COPY_OF_SET = """
-CREATE TABLE staging.{set}_raw (LIKE staging.{first}_raw);
-CREATE TABLE staging.{set}_clean (LIKE staging.{first}_clean);
-CREATE TABLE staging.{set}_rejected (LIKE staging.{first}_rejected);
-INSERT INTO staging.{set}_raw SELECT * FROM staging.{first}_raw;
+CHANGED_SET = """
 INSERT INTO staging.{set}_rejected SELECT * FROM staging.{first}_rejected;
+INSERT INTO staging.{set}_copies SELECT * FROM staging.{first}_copies;
 INSERT INTO staging.{set}_clean
 SELECT
     sale_id, sold_at, store_code, till_no, product_code, quantity, unit_price, %(discount)s, revenue, currency,
     payment_method, customer_id, receipt_no
 FROM staging.{first}_clean;
-ALTER TABLE staging.{set}_clean ADD PRIMARY KEY (sale_id, sold_at);
 """
 DELETE_INSERT = """
 DELETE FROM sales.baseline WHERE sold_at >= %(start)s AND sold_at < %(end)s;
@@ -65,9 +61,12 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
         """A new set, each of its rows unlike the one that is published."""
         nonlocal turn
         turn += 1
-        name = staging.new_set(sales_days.SALES.dataset, window)
-        with warehouse.session("loader") as cursor:
-            cursor.execute(COPY_OF_SET.format(set=name, first=first.name), {"discount": turn / 100})
+        with warehouse.session("postgres") as cursor:
+            name = staging.new_set(cursor, sales_days.SALES.dataset, window, Run("bench", f"run {turn}"))
+            staging.save(cursor, f"SELECT * FROM staging.{first.name}_raw", name, "raw")  # noqa: S608
+            cursor.execute("SELECT FROM ops.begin_cleaning(%s)", (name,))
+            cursor.execute(CHANGED_SET.format(set=name, first=first.name), {"discount": turn / 100})
+            cursor.execute("SELECT FROM ops.finish_cleaning(%s)", (name,))
             base = ledger.version(cursor, sales_days.SALES.dataset, window)
         measuring.tidy("postgres", None, f"staging.{name}_clean")
         return replace(first, name=name, base_version=base)
@@ -87,7 +86,8 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
                     cursor.execute(statement.format(set=made.name), {"start": window.start, "end": window.end})
 
             took = measuring.seconds(work)
-            sales_days.drop(*(f"{made.name}_{part}" for part in ("raw", "clean", "rejected")))
+            with warehouse.session("postgres") as cursor:
+                cursor.execute("SELECT ops.drop_set(%s)", (made.name,))
             return took
 
         return write
