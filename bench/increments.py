@@ -15,10 +15,10 @@ import measuring
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import increments, quality, settings, warehouse
+from highwater import quality, settings, warehouse
 
 sys.path.append(str(settings.ROOT / "tests"))
-from shopping import HOUR, ORDERS, compare, identify, plan, run
+from shopping import compare, identify, merge, plan, process
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 WHOLE = "whole run"
@@ -45,9 +45,9 @@ def timed_run(asked: str | None = None) -> dict[str, float]:
     lap()
     changes = identify(planned)
     lap()
-    changes, _ = increments.process(ORDERS, changes, run())
+    changes = process(changes)
     lap()
-    merged = increments.land(ORDERS, changes, run(), HOUR)
+    merged = merge(changes)
     lap()
     check = compare(merged)
     lap()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from psycopg2.extras import execute_values
-from shopping import run, shop
+from shopping import HOUR, run, shop
 
-from highwater import consistency, settings, warehouse
+from highwater import consistency, ledger, settings, warehouse
 from highwater.checkpoints import Merged
 from highwater.consistency import Check
 from highwater.increments import Increment
@@ -39,9 +39,8 @@ STATEMENTS = {
     ),
     "changes_by_hour": "SELECT now() AS hour, 0 AS inserts, 0 AS updates, 0 AS deletes WHERE false",
     "clean": (
-        "WITH cleaned AS (INSERT INTO clean ({keys}, content, deleted_at) SELECT {keys}, content, deleted_at FROM raw"
-        " WHERE content <> 'bad'), refused AS (INSERT INTO rejected (reason, source_row)"
-        " SELECT 'bad', to_jsonb(r) - 'changed_at' FROM raw AS r WHERE content = 'bad') SELECT 0 AS rows_deduplicated"
+        "SELECT {keys}, content, deleted_at, CASE WHEN content = 'bad' THEN 'bad' END AS reason,"
+        " to_jsonb(r) - 'changed_at' AS source_row FROM raw AS r"
     ),
 }
 
@@ -99,7 +98,7 @@ class Keyed:
             )
             snapshot, watermark = warehouse.fetch(cursor)
         since = Merged("merged", 0, 0, 0, "incremental", snapshot, watermark) if incremental else None
-        with shop() as source:
+        with shop() as source, ledger.attempt(self.name, HOUR, "validate_consistency", run()):
             return consistency.compare(source, self.increment, run(), since)
 
 
@@ -147,11 +146,14 @@ def keyed(folder: Path, name: str, at_source: dict[str, str], published: dict[st
         dataset.at_source("DROP TABLE {table}")
         with warehouse.session("postgres") as cursor:
             cursor.execute(f"DROP TABLE sales.{name}")
+            cursor.execute("SELECT ops.drop_set(set_name) FROM ops.staging_sets WHERE dataset = %s", (name,))
             for table in (
                 "quarantine.refused_keys",
                 "quarantine.rejected_rows",
                 "ops.consistency_checks",
                 "ops.window_ledger",
+                "ops.ledger_months",
+                "ops.attempts",
                 "ops.checkpoints",
                 "control.sources",
                 "control.datasets",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyed import Keyed, keyed
-from shopping import HOUR, run, shop, value
+from shopping import run, shop, value
 
 from highwater import checkpoints, increments, staging, warehouse
 
@@ -121,9 +121,9 @@ def test_a_refused_key_is_not_taken_for_another_with_the_same_commas(pairs: Keye
 
     def land() -> None:
         with shop() as source:
-            changes = increments.identify(source, pairs.increment, increments.determine(source, pairs.increment), HOUR)
+            changes = increments.identify(source, pairs.increment, increments.determine(source, pairs.increment), run())
         with warehouse.session("loader") as cursor:
-            cleaned = staging.clean(cursor, pairs.increment.folder, changes.name, "pairs", changes.window)
+            cleaned = staging.clean(cursor, pairs.increment.folder, changes.name, changes.window)
         assert cleaned.rows_rejected <= 1
         checkpoints.merge("pairs", changes, run())
 
