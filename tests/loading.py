@@ -8,9 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, publish, settings, staging, warehouse
+from highwater import credentials, ledger, publish, settings, source_links, staging, warehouse
 from highwater.ledger import Run
 from highwater.publish import Landed, Staged
+from highwater.source_links import Known
 from highwater.windows import Window
 
 DATASET, FOLDER = "daily_sales", "historical_sales_migration"
@@ -90,3 +91,11 @@ def drop_set(staged: Staged) -> None:
     """Drop a set that nobody publishes."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("SELECT ops.drop_set(%s)", (staged.name,))
+
+
+def known_source(name: str) -> Known:
+    """What Airflow's connection of a simulated source holds: for tests without Airflow."""
+    config = settings.get()
+    fields = {"host": config.warehouse_host, "port": config.warehouse_port, "schema": config.sources_database}
+    login = f"{name}_reader"
+    return source_links.of_fields(name, fields | {"login": login, "password": credentials.password(login)})

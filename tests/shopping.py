@@ -41,11 +41,11 @@ def plan(**asked: Any) -> Plan:
         return increments.determine(source, ORDERS, **asked)
 
 
-def identify(planned: Plan | None = None) -> Changes:
+def identify(planned: Plan | None = None, by: str = "a") -> Changes:
     """Bring the changes into staging."""
     planned = planned or plan()
     with shop() as source:
-        return increments.identify(source, ORDERS, planned, run())
+        return increments.identify(source, ORDERS, planned, run(by))
 
 
 def prepare(planned: Plan | None = None) -> Changes:

@@ -102,7 +102,7 @@ class TestRecords:
     def test_a_comparison_is_stored_only_while_its_run_is_at_work(self) -> None:
         refused(
             "loader",
-            "SELECT ops.record_consistency_check('orders', 1, 'd', 'r', '1:1:', 1, 1, 1, '{}', '{}', 0, 0, NULL, NULL)",
+            "SELECT ops.record_consistency_check('orders', 1, 'd', 'r', '1:1:', NULL, NULL, 1, '{}', 0, 0, NULL, NULL)",
             says="no attempt at orders under way",
         )
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("platform")
         "CREATE EVENT TRIGGER mine ON ddl_command_end EXECUTE FUNCTION legacy.mine()",
         "CREATE CAST (text AS integer) WITH INOUT AS IMPLICIT",
         "CREATE EXTENSION dblink",
-        "CREATE LANGUAGE plperlu",
+        "CREATE LANGUAGE plpgsql_too HANDLER plpgsql_call_handler",
         "CREATE ROLE mine",
         "ALTER ROLE store_reader NOLOGIN",
         "ALTER ROLE postgres SET search_path = simulation",

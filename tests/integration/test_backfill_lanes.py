@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loading import day, land
-from psycopg2.extensions import connection as Connection
+from loading import day, known_source, land
 
-from highwater import backfill, backfill_lanes, settings, sources, warehouse
+from highwater import backfill, backfill_lanes, settings, source_links, warehouse
 from highwater.backfill import Request
 from highwater.errors import ConfigurationError
 from highwater.ledger import Run
@@ -34,11 +33,7 @@ def no_backfills(empty_warehouse: None) -> Iterator[None]:
 @pytest.fixture
 def known(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source is a login of the simulation, as its connection in Airflow has it; pauses are short."""
-
-    def connect(name: str, _limit: object) -> Connection:
-        return warehouse.connect(f"{name}_reader", settings.get().sources_database)
-
-    monkeypatch.setattr(sources, "_connect", connect)
+    monkeypatch.setattr(source_links, "of_airflow", known_source)
     monkeypatch.setattr(backfill_lanes, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(backfill_lanes, "TURN", 0.01)
 

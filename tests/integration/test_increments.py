@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
-from shopping import HOUR, compare, here, identify, land, merge, plan, prepare, rule, run, there, value
+from shopping import HOUR, compare, here, identify, land, merge, plan, prepare, process, rule, run, there, value
 
 from highwater import checkpoints, increments, publish, settings, shop_simulation, warehouse
 from highwater.checkpoints import Merged
@@ -167,9 +167,9 @@ def test_a_second_try_of_a_merge_finds_it_done(small_shop: Change) -> None:
 def test_of_two_runs_at_once_one_moves_the_checkpoint_and_nothing_is_lost(small_shop: Change) -> None:
     land()
     small_shop("UPDATE shop.orders SET amount = 500 WHERE order_id <= 20")
-    sets = [prepare()]
+    sets = [process(identify(by="0"), "0")]
     small_shop("UPDATE shop.orders SET amount = 501 WHERE order_id <= 10")
-    sets.append(prepare())
+    sets.append(process(identify(by="1"), "1"))
     start = threading.Barrier(2)
     outcomes: list[str] = []
 

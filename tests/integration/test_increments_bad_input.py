@@ -168,7 +168,7 @@ def test_a_retyped_column_that_does_not_fit_stops_the_run_and_is_named(small_sho
             "full",
             "the source's columns changed: amount is text, was numeric(12,2)",
         )
-        with pytest.raises(ConfigurationError, match=r"clean\.sql does not fit: operator does not exist: text"):
+        with pytest.raises(ConfigurationError, match=r"clean\.sql, line \d+ is refused: operator does not exist: text"):
             prepare(planned)
     finally:
         for table in ("orders", "deleted_orders"):

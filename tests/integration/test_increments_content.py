@@ -11,9 +11,9 @@ from typing import Any
 import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
-from shopping import ORDERS, compare, here, identify, land, plan, prepare, run, there, value
+from shopping import HOUR, ORDERS, compare, here, identify, land, plan, prepare, run, there, value
 
-from highwater import checkpoints, increments, staging, warehouse
+from highwater import checkpoints, increments, ledger, staging, warehouse
 from highwater.errors import AuditFailed, RefusedData
 from highwater.ledger import Run
 
@@ -218,8 +218,9 @@ def staged() -> set[str]:
 def fail(number: int) -> tuple[str, str]:
     """A run whose audit fails; returns its set and what was said."""
     changes = identify(plan())
-    with pytest.raises(AuditFailed) as caught:
-        increments.process(ORDERS, changes, Run("incremental_data_processing", f"run {number}"))
+    mine = Run("incremental_data_processing", f"run {number}")
+    with pytest.raises(AuditFailed) as caught, ledger.attempt("orders", HOUR, "process_changes", mine):
+        increments.process(ORDERS, changes, mine)
     return changes.name, str(caught.value)
 
 

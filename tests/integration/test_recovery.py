@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 from batches import DATASETS, FIRST, STEP, land, window
-from loading import partition
-from psycopg2.extensions import connection as Connection
+from loading import known_source, partition
 from receiver import Receiver
 from typer.testing import CliRunner
 
-from highwater import alerts, batch_simulation, clock, health, ledger, recovery, settings, warehouse
+from highwater import alerts, batch_simulation, clock, health, ledger, recovery, settings, source_links, warehouse
 from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.ledger import Run
 
@@ -264,12 +263,7 @@ class TestHealth:
     @pytest.fixture(autouse=True)
     def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A source is a login of the simulation, as its connection in Airflow has it."""
-        from highwater import sources
-
-        def connect(name: str, _limit: object) -> Connection:
-            return warehouse.connect(f"{name}_reader", settings.get().sources_database)
-
-        monkeypatch.setattr(sources, "_connect", connect)
+        monkeypatch.setattr(source_links, "of_airflow", known_source)
 
     def test_all_is_well_with_a_row_a_check(self) -> None:
         health.check("run", ["billing", "web"])
