@@ -18,7 +18,7 @@ from highwater import settings, simulation, warehouse
 
 STAGES = {
     "validate_availability": ("sources", "legacy.closed_days"),
-    "extract": ("sources", "legacy.sales"),
+    "extract": ("warehouse", "ops.staging_sets"),
     "transform": ("warehouse", "sales.daily_sales"),
     "audit": ("warehouse", "ops.validation_results"),
     "load": ("warehouse", "quarantine.rejected_rows"),
