@@ -26,7 +26,7 @@ FROM (
         date_bin(d.step, t.{moment}, d.first_window) AS begun,
         md5(concat_ws(
             ':', count(*),
-            sum(hash_record_extended(row(t.*), 0)::numeric), sum(hash_record_extended(row(t.*), 1)::numeric)
+            sum(hashtextextended(row(t.*)::text, 0)::numeric), sum(hashtextextended(row(t.*)::text, 1)::numeric)
         )) AS content_hash
     FROM {table} AS t
     CROSS JOIN control.datasets AS d

@@ -53,6 +53,8 @@ def run() -> None:
     with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
+            # In the admin's own database, until there is a warehouse to take turns in.
+            cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
             roles.prepare_database(cursor, config.warehouse_database)
             with _one_at_a_time():
                 _roles(cursor)
@@ -204,6 +206,11 @@ def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> It
             raise ConfigurationError(
                 f"{said}; that follows from {given}, HIGHWATER_HISTORY_DAYS={config.history_days} and"
                 f" HIGHWATER_CHANNEL_DAYS={config.channel_days}: put back the one that was changed; nothing was changed"
+            ) from None
+        if isinstance(error, LockNotAvailable):
+            raise ConfigurationError(
+                "somebody has a transaction open in the warehouse, and the start waits for its tables in vain:"
+                " end it, then start again; nothing was changed"
             ) from None
         if error.pgcode == "HW012":
             raise ConfigurationError(f"{said}; nothing was changed") from None

@@ -238,18 +238,22 @@ def _request(  # noqa: PLR0917 - as typer gives them
 
 
 def moment(text: str, option: str, *, end: bool) -> datetime:
-    """A day is its start, or its end where the last one is meant; a moment is what it is."""
+    """A day is its start, or its end where the last one is meant; a moment is what it is; in UTC.
+
+    Raises:
+        ConfigurationError: it is neither, or beyond the calendar.
+    """
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
         try:
-            given = datetime.fromisoformat(text)
+            day = date.fromisoformat(text)
         except ValueError:
-            raise ConfigurationError(
-                f"{option} {text!r} is none: a day looks like 2026-10-24, a moment like 2026-10-24T06:00 (UTC)"
-            ) from None
-        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    return backfill.day_end(day) if end else backfill.day_start(day)
+            given = datetime.fromisoformat(text)
+            return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+        return backfill.day_end(day) if end else backfill.day_start(day)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{option} {text!r} is none: a day looks like 2026-10-24, a moment like 2026-10-24T06:00 (UTC)"
+        ) from None
 
 
 def _day(text: str, option: str) -> date:

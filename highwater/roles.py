@@ -151,7 +151,8 @@ def prepare_database(cursor: Cursor, name: str, owner: str | None = None) -> Non
 def close_public(cursor: Cursor) -> None:
     """In the database of the cursor nobody but the admin makes anything in ``public``, or large objects.
 
-    Postgres 14 lets everybody; a database whose owner has changed may have given the right away.
+    Postgres 14 lets everybody; a database whose owner has changed may have given the right away. Advisory locks are the
+    publisher's alone, which claims attempts by them: one statement could take all the locks that the server has.
     """
     cursor.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     for role in (PUBLISHER, *LOGINS):
@@ -161,6 +162,13 @@ def close_public(cursor: Cursor) -> None:
             "REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid),"
             " pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC"
         )
+        cursor.execute(
+            "SELECT oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc"
+            " WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND proname ~ '^pg_(try_)?advisory_.*lock'"
+        )
+        taking = ", ".join(row[0] for row in warehouse.fetch_all(cursor))
+        cursor.execute(f"REVOKE EXECUTE ON FUNCTION {taking} FROM PUBLIC")
+        cursor.execute(f"GRANT EXECUTE ON FUNCTION {taking} TO {PUBLISHER}")
 
 
 def own_schema(cursor: Cursor, name: str) -> None:
@@ -199,21 +207,22 @@ def session_of_publisher(admin: Connection) -> Iterator[Connection]:
         _set_password(cursor, PUBLISHER, password)
         cursor.execute(sql.SQL("ALTER ROLE {} LOGIN VALID UNTIL %s").format(sql.Identifier(PUBLISHER)), (until,))
     try:
-        link = warehouse.open_session(
-            Login(PUBLISHER, PUBLISHER, password),
-            config.warehouse_host,
-            config.warehouse_port,
-            admin.info.dbname,
-            sslmode=config.warehouse_sslmode,
-        )
+        try:
+            link = warehouse.open_session(
+                Login(PUBLISHER, PUBLISHER, password),
+                config.warehouse_host,
+                config.warehouse_port,
+                admin.info.dbname,
+                sslmode=config.warehouse_sslmode,
+            )
+        except psycopg2.OperationalError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise ConfigurationError(
+                f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {said}: "
+                "allow it in pg_hba.conf as you allow loader"
+            ) from None
         with closing(link):
             yield link
-    except psycopg2.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
-        raise ConfigurationError(
-            f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {said}: "
-            "allow it in pg_hba.conf as you allow loader"
-        ) from None
     finally:
         with _autocommit(admin) as cursor:
             _lock_out(cursor)

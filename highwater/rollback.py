@@ -139,12 +139,18 @@ def window_named(name: str, dataset: str, grid: Grid) -> Window:
         raise ConfigurationError(
             f"{name!r} holds several windows of {dataset}: say when the one begins, e.g. {_example(grid)}"
         )
-    return Window(moments[0], moments[1] if slash else moments[0] + grid.step)
+    try:
+        return Window(moments[0], moments[1] if slash else moments[0] + grid.step)
+    except OverflowError:
+        raise ConfigurationError(f"{name!r} names no window of {dataset}: its end is beyond the calendar") from None
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(text) from None
 
 
 def _is_a_day(text: str) -> bool:

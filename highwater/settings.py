@@ -28,7 +28,7 @@ class Settings(BaseSettings):
 
     home: Path = ROOT / ".highwater"
     secrets_dir: Path | None = None
-    anchor: date | None = None
+    anchor: date | None = Field(default=None, ge=date(1970, 1, 1), le=date(2199, 12, 31))
     history_days: int = Field(default=30, ge=1, le=3660)
     channel_days: int = Field(default=14, ge=1, le=3660)
     keep_versions_days: int = Field(default=7, ge=0, le=3660)

@@ -10,6 +10,7 @@ from math import ceil
 from time import perf_counter
 
 from highwater import ledger, warehouse
+from highwater.errors import Busy
 from highwater.publish import in_words
 from highwater.windows import Window
 
@@ -46,11 +47,17 @@ def landed(
 
 
 def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
-    """Compare these windows with the ledger, one after the other, each in a transaction of its own, as that role."""
+    """Compare these windows with the ledger, one after the other, each in a transaction of its own, as that role.
+
+    One that somebody else is comparing for too long is left out, and said so in the log.
+    """
     for dataset, window in windows:
-        with in_words(), warehouse.session(role) as cursor:
-            cursor.execute("SELECT ops.verify_window(%s, %s)", (dataset, ledger.as_range(window)))
-            yield Looked(dataset, window, warehouse.fetch_value(cursor))
+        try:
+            with in_words(), warehouse.session(role) as cursor:
+                cursor.execute("SELECT ops.verify_window(%s, %s)", (dataset, ledger.as_range(window)))
+                yield Looked(dataset, window, warehouse.fetch_value(cursor))
+        except Busy as busy:
+            log.warning("%s %s is not compared now: %s", dataset, window, busy)
 
 
 def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:

@@ -63,6 +63,9 @@ BEGIN
         'control.catchup_policies', 'max_age_is_at_most_36600_days', 'control.is_usual_span(max_age)'
     );
     PERFORM control.add_rule(
+        'control.catchup_policies', 'skip_weekdays_is_a_list', 'coalesce(array_ndims(skip_weekdays), 1) = 1'
+    );
+    PERFORM control.add_rule(
         'control.catchup_policies', 'conditions_have_names', 'array_position(conditions, NULL) IS NULL'
     );
     PERFORM control.add_rule(

@@ -59,6 +59,9 @@ CREATE OR REPLACE FUNCTION ops.take_lease(p_lease text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF p_lease IS DISTINCT FROM 'outbox' THEN
+        RAISE EXCEPTION 'unknown lease "%": expected outbox', p_lease USING ERRCODE = 'HW001';
+    END IF;
     PERFORM ops.take_turn('lease of ' || p_lease);
     IF EXISTS (
         SELECT FROM ops.leases AS l INNER JOIN ops.live_sessions AS s USING (claim, backend_pid)

@@ -59,6 +59,12 @@ BEGIN
     PERFORM control.add_rule(
         'control.sources', 'catch_up_limit_is_at_most_36600_days', 'control.is_usual_span(catch_up_limit)'
     );
+    PERFORM control.add_rule(
+        'control.sources', 'overlap_is_at_most_36600_days', 'control.is_usual_span(overlap)'
+    );
+    PERFORM control.add_rule(
+        'control.sources', 'reconcile_every_is_at_most_36600_days', 'control.is_usual_span(reconcile_every)'
+    );
 END;
 $$;
 

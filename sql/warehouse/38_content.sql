@@ -4,10 +4,14 @@
 -- One row a list of columns, in the order they are hashed in.
 CREATE TABLE IF NOT EXISTS ops.shapes (
     shape_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    hashed_columns text[] NOT NULL UNIQUE
+    hashed_columns text[] NOT NULL,
+    is_linear boolean NOT NULL DEFAULT FALSE,
+    UNIQUE (hashed_columns, is_linear)
 );
 
-COMMENT ON TABLE ops.shapes IS 'The columns that a content hash was taken over, in order';
+COMMENT ON TABLE ops.shapes IS 'How a content hash was taken: over which columns, in order';
+COMMENT ON COLUMN ops.shapes.is_linear IS
+'As release 0.1 took it: a sum of hashes of values, which can stay the same where two rows have exchanged theirs';
 
 -- The columns of a table, in order.
 CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass) RETURNS text[]
@@ -46,34 +50,21 @@ RETURN (
     FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
 );
 
--- Whether Postgres can hash rows with values of a type: not of json, money, point, bit and the like.
-CREATE OR REPLACE FUNCTION ops.is_hashable(p_type oid) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    EXECUTE format('SELECT hash_record_extended(row(NULL::%s), 0)', format_type(p_type, -1));
-    RETURN TRUE;
-EXCEPTION WHEN undefined_function THEN
-    RETURN FALSE;
-END;
-$$;
-
--- The row t of a table as an expression that can be hashed: its values, those that Postgres cannot hash as text.
-CREATE OR REPLACE FUNCTION ops.hashable_row(p_table regclass, p_columns text[]) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT format('row(%s)', string_agg(
-        format('t.%I', a.attname) || CASE WHEN ops.is_hashable(a.atttypid) THEN '' ELSE '::text' END, ', ' ORDER BY c.place
-    ))
-    FROM unnest(p_columns) WITH ORDINALITY AS c (attname, place)
-    INNER JOIN pg_attribute AS a ON a.attrelid = p_table AND c.attname = a.attname::text AND NOT a.attisdropped
-$$;
+-- The row t of a table as an expression: some of its values, in order.
+CREATE OR REPLACE FUNCTION ops.row_of(p_columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN format('row(%s)', ops.column_list(p_columns, 't.'));
 
 -- Rows and content hash of a table over the given columns, over all if none are given. Null where it lacks one of them.
--- What values look like as text must not depend on the session.
+-- A row counts as its text, which tells 1.0 from 1.00 and binds its values together; what values look like as text must
+-- not depend on the session.
 DROP FUNCTION IF EXISTS ops.table_content(regclass);
 CREATE OR REPLACE FUNCTION ops.table_content(
-    p_table regclass, p_columns text[] DEFAULT NULL, OUT row_count bigint, OUT content_hash text
+    p_table regclass,
+    p_columns text[] DEFAULT NULL,
+    p_linear boolean DEFAULT FALSE,
+    OUT row_count bigint,
+    OUT content_hash text
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET lc_monetary = 'C'
@@ -85,29 +76,65 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format(
-        $query$
-            SELECT count(*), md5(concat_ws(
-                ':', count(*), sum(hash_record_extended(%1$s, 0)::numeric), sum(hash_record_extended(%1$s, 1)::numeric)
-            ))
-            FROM %2$s AS t
-        $query$, ops.hashable_row(p_table, hashed), p_table
+        CASE WHEN p_linear THEN
+            $query$
+                SELECT count(*), md5(concat_ws(
+                    ':', count(*), sum(hash_record_extended(%1$s, 0)::numeric), sum(hash_record_extended(%1$s, 1)::numeric)
+                ))
+                FROM %2$s AS t
+            $query$
+        ELSE
+            -- OFFSET is a fence: the text of a row is made once.
+            $query$
+                SELECT count(*), md5(concat_ws(
+                    ':', count(*), sum(hashtextextended(h.r, 0)::numeric), sum(hashtextextended(h.r, 1)::numeric)
+                ))
+                FROM (SELECT %1$s::text AS r FROM %2$s AS t OFFSET 0) AS h
+            $query$
+        END, ops.row_of(hashed), p_table
     ) INTO row_count, content_hash;
 END;
 $$;
 
--- The number of a list of columns.
-CREATE OR REPLACE FUNCTION ops.shape_of(p_columns text[]) RETURNS integer
+-- The number of a list of columns and a way to hash them.
+CREATE OR REPLACE FUNCTION ops.shape_of(p_columns text[], p_linear boolean DEFAULT FALSE) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known integer;
 BEGIN
-    SELECT s.shape_id INTO known FROM ops.shapes AS s WHERE s.hashed_columns = p_columns;
+    SELECT s.shape_id INTO known
+    FROM ops.shapes AS s WHERE s.hashed_columns = p_columns AND s.is_linear = p_linear;
     IF known IS NULL THEN
-        INSERT INTO ops.shapes (hashed_columns) VALUES (p_columns) ON CONFLICT (hashed_columns) DO NOTHING;
-        SELECT s.shape_id INTO STRICT known FROM ops.shapes AS s WHERE s.hashed_columns = p_columns;
+        INSERT INTO ops.shapes (hashed_columns, is_linear) VALUES (p_columns, p_linear)
+        ON CONFLICT (hashed_columns, is_linear) DO NOTHING;
+        SELECT s.shape_id INTO STRICT known
+        FROM ops.shapes AS s WHERE s.hashed_columns = p_columns AND s.is_linear = p_linear;
     END IF;
     RETURN known;
+END;
+$$;
+
+-- Rows and content hash of a table as a shape has it; null where the table lacks one of its columns.
+CREATE OR REPLACE FUNCTION ops.content_by_shape(
+    p_table regclass, p_shape integer, OUT row_count bigint, OUT content_hash text
+)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.row_count, c.content_hash
+    FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(p_table, s.hashed_columns, s.is_linear) AS c
+    WHERE s.shape_id = p_shape
+$$;
+
+-- What counts rows must see every row that there is: a snapshot of before does not.
+CREATE OR REPLACE FUNCTION ops.assert_read_committed() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'invalid isolation level %: expected READ COMMITTED, since what is counted must be all that is there',
+            current_setting('transaction_isolation') USING ERRCODE = 'HW003';
+    END IF;
 END;
 $$;
 
@@ -120,7 +147,7 @@ COMMENT ON COLUMN ops.window_ledger.shape_id IS 'The columns that content_hash w
 WITH present AS MATERIALIZED (
     SELECT
         d.dataset,
-        ops.shape_of(ops.columns_of(to_regclass(d.published_table))) AS shape_id
+        ops.shape_of(ops.columns_of(to_regclass(d.published_table)), TRUE) AS shape_id
     FROM control.datasets AS d
     WHERE
         to_regclass(d.published_table) IS NOT NULL

@@ -34,6 +34,15 @@ BEGIN
                     WHERE k.confrelid = published AND k.contype = 'f' AND k.conrelid <> published
                 )
             )
+        WHEN about.relacl IS NOT NULL AND EXISTS (
+            SELECT FROM aclexplode(about.relacl) AS a
+            WHERE a.grantee <> about.relowner AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
+        )
+            THEN 'others than the publisher may write to it: REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER on it'
+        WHEN split_part(wanted.published_table, '.', 1) = ANY (
+            '{staging,former,quarantine,ops,control,setup,pg_catalog,information_schema}'
+        )
+            THEN 'its schema is for what Highwater keeps: put it into another'
         WHEN ops.columns_of(published) && '{reason,copy_no,source_row}'
             THEN 'a column is called reason, copy_no or source_row, which clean.sql uses for its verdicts: rename it'
     END INTO flaw;
@@ -238,5 +247,34 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.add_keys_and_indexes, ops.take_constraints, ops.let_analyst_read FROM public;
+-- Takes the right to read tables aside from the analyst where the published table is not read as a whole any more.
+CREATE OR REPLACE FUNCTION ops.withdraw_reading() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    aside record;
+BEGIN
+    FOR aside IN
+        SELECT c.oid::regclass AS held_in
+        FROM control.datasets AS d
+        INNER JOIN pg_class AS p ON p.oid = to_regclass(d.published_table)
+        CROSS JOIN LATERAL (
+            SELECT to_regclass(format('former.%I', v.table_name)) AS held_in
+            FROM ops.former_versions AS v WHERE v.dataset = d.dataset
+            UNION ALL
+            SELECT ops.set_table(s.set_name, part) AS held_in
+            FROM ops.staging_sets AS s CROSS JOIN unnest('{clean,rejected}'::text[]) AS part
+            WHERE s.dataset = d.dataset
+        ) AS a
+        INNER JOIN pg_class AS c ON c.oid = a.held_in
+        WHERE
+            (p.relrowsecurity OR NOT has_table_privilege('analyst', p.oid, 'SELECT'))
+            AND has_table_privilege('analyst', c.oid, 'SELECT')
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM analyst', aside.held_in);
+    END LOOP;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.withdraw_reading, ops.add_keys_and_indexes, ops.take_constraints, ops.let_analyst_read FROM public;
 GRANT EXECUTE ON FUNCTION ops.assert_publishable TO loader, analyst;

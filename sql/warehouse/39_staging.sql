@@ -34,6 +34,21 @@ CREATE OR REPLACE FUNCTION ops.set_table(p_set text, p_part text) RETURNS regcla
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN to_regclass(format('staging.%I', p_set || '_' || p_part));
 
+-- Takes a table of a set from whoever fills it: no right, no other writer, and no statement of this session that is still
+-- at work on it, whose rights were looked at when it began.
+CREATE OR REPLACE FUNCTION ops.close_table(p_table regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('REVOKE INSERT ON %s FROM loader', p_table);
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', p_table);
+    -- Changes nothing; Postgres refuses it for a table that is in use.
+    EXECUTE format('ALTER TABLE %s RESET (fillfactor)', p_table);
+EXCEPTION WHEN object_in_use THEN
+    RAISE EXCEPTION 'table % is being written to by the statement that closes it', p_table USING ERRCODE = 'HW003';
+END;
+$$;
+
 -- The set by that name, held until the transaction ends.
 CREATE OR REPLACE FUNCTION ops.lock_set(p_set text) RETURNS ops.staging_sets
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -57,7 +72,9 @@ AS $$
 DECLARE
     made text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset) THEN
+    IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'fixed') THEN
+        PERFORM ops.dataset_with_window(p_dataset, p_window);
+    ELSIF NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset) THEN
         RAISE EXCEPTION 'unknown dataset "%"; known: %', p_dataset,
             (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d) USING ERRCODE = 'HW001';
     END IF;
@@ -76,8 +93,9 @@ AS $$
 DECLARE
     strange text;
 BEGIN
-    PERFORM FROM ops.staging_sets AS s WHERE s.set_name = p_set AND s.finished_at IS NULL FOR UPDATE;
-    IF NOT found AND p_part = 'raw' THEN
+    PERFORM FROM ops.staging_sets AS s
+    WHERE s.set_name = p_set AND (p_part <> 'raw' OR s.finished_at IS NULL) FOR UPDATE;
+    IF NOT found THEN
         RAISE EXCEPTION 'staging set % does not exist or is finished: extract the window again', p_set
             USING ERRCODE = 'HW003';
     END IF;
@@ -156,9 +174,7 @@ BEGIN
     INTO published_table, written_columns, wanted_columns, key_columns
     FROM ops.cleaned_shape(cleaning.dataset) AS c;
     published := published_table::regclass;
-    EXECUTE format('REVOKE INSERT ON staging.%I FROM loader', p_set || '_raw');
-    -- Whoever still writes to it is waited for.
-    EXECUTE format('LOCK TABLE staging.%I IN SHARE ROW EXCLUSIVE MODE', p_set || '_raw');
+    PERFORM ops.close_table(ops.set_table(p_set, 'raw'));
     UPDATE ops.staging_sets AS s SET finished_at = NULL WHERE s.set_id = cleaning.set_id;
     EXECUTE format(
         'DROP TABLE IF EXISTS staging.%I, staging.%I, staging.%I', p_set || '_clean', p_set || '_rejected', p_set || '_copies'
@@ -215,17 +231,15 @@ DECLARE
     content text;
     all_columns text[];
 BEGIN
+    PERFORM ops.assert_read_committed();
     IF clean IS NULL OR cleaning.finished_at IS NOT NULL THEN
         RAISE EXCEPTION 'staging set % is not being cleaned', p_set USING ERRCODE = 'HW003';
     END IF;
     SELECT d.published_table INTO STRICT published_table FROM control.datasets AS d WHERE d.dataset = cleaning.dataset;
     keys := ops.primary_key_of(published_table);
-    EXECUTE format(
-        'REVOKE ALL ON %1$s, staging.%2$I, staging.%3$I FROM loader', clean, p_set || '_rejected', p_set || '_copies'
-    );
-    EXECUTE format(
-        'LOCK TABLE %1$s, staging.%2$I, staging.%3$I IN ACCESS EXCLUSIVE MODE', clean, p_set || '_rejected', p_set || '_copies'
-    );
+    PERFORM ops.close_table(clean), ops.close_table(ops.set_table(p_set, 'rejected')),
+        ops.close_table(ops.set_table(p_set, 'copies'));
+    EXECUTE format('REVOKE ALL ON staging.%I FROM loader', p_set || '_copies');
     PERFORM ops.add_keys_and_indexes(clean, published_table::regclass);
     EXECUTE format('ANALYZE %s', clean);
     EXECUTE format('SELECT count(*) FROM staging.%I', p_set || '_raw') INTO rows_raw;
@@ -253,7 +267,6 @@ BEGIN
                 USING ERRCODE = 'HW004', HINT = 'One of the copies has copy_no 1 and no reason.';
         END IF;
     END IF;
-    EXECUTE format('GRANT SELECT ON %s, staging.%I TO loader', clean, p_set || '_rejected');
     -- Rows of a failed audit are looked at where they lie.
     PERFORM ops.let_analyst_read(clean, cleaning.dataset),
         ops.let_analyst_read(ops.set_table(p_set, 'rejected'), cleaning.dataset);
@@ -373,7 +386,7 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
+ops.close_table, ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
 ops.take_set, ops.drop_set, ops.drop_obsolete_sets
 FROM public;
 GRANT EXECUTE ON FUNCTION

@@ -82,16 +82,23 @@ DECLARE
     partition_name CONSTANT text := ops.new_partition_name(schema_name, split_part(p_wanted.published_table, '.', 2));
     standing CONSTANT regclass := ops.partition_of(published, p_window);
     key_column text;
+    outermost record;
     in_the_way text;
 BEGIN
     SELECT a.attname INTO STRICT key_column
     FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
     WHERE p.partrelid = published;
     -- Proves the bounds, so that ATTACH need not look at the rows while it holds its lock.
-    EXECUTE format(
-        'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
-        p_incoming, key_column, key_column, lower(p_window), key_column, upper(p_window)
-    );
+    BEGIN
+        EXECUTE format(
+            'ALTER TABLE %s ADD CONSTRAINT within_window CHECK (%I IS NOT NULL AND %I >= %L AND %I < %L)',
+            p_incoming, key_column, key_column, lower(p_window), key_column, upper(p_window)
+        );
+    EXCEPTION WHEN check_violation THEN
+        EXECUTE format('SELECT min(t.%1$I), max(t.%1$I) FROM %2$s AS t', key_column, p_incoming) INTO outermost;
+        RAISE EXCEPTION '% %: rows lie outside the window: % reaches from % to %', p_wanted.dataset, p_window, key_column,
+            outermost.min, outermost.max USING ERRCODE = 'HW004', HINT = 'clean.sql gives such rows a reason.';
+    END;
     IF standing IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', published, standing);
         IF p_standing.version IS NOT NULL AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
@@ -140,8 +147,7 @@ DECLARE
 BEGIN
     RETURN standing IS NOT NULL AND coalesce((
         SELECT (c.row_count, c.content_hash) = (p_landed.rows_published, p_landed.content_hash)
-        FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(standing, s.hashed_columns) AS c
-        WHERE s.shape_id = p_landed.shape_id
+        FROM ops.content_by_shape(standing, p_landed.shape_id) AS c
     ), FALSE);
 END;
 $$;
@@ -170,6 +176,7 @@ DECLARE
     staged record;
     is_same boolean;
 BEGIN
+    PERFORM ops.assert_read_committed();
     wanted := ops.dataset_with_window(p_dataset, p_window);
     IF upper(p_window) > ops.clock() THEN
         RAISE EXCEPTION '% % ends in the future: it is % in the warehouse', p_dataset, p_window, ops.clock()

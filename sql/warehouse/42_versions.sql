@@ -44,7 +44,7 @@ ADD COLUMN IF NOT EXISTS shape_id integer REFERENCES ops.shapes;
 
 -- Versions that were kept before shapes were: in the shape of their table.
 UPDATE ops.former_versions AS v
-SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('former.%I', v.table_name))))
+SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('former.%I', v.table_name))), TRUE)
 WHERE v.shape_id IS NULL AND to_regclass(format('former.%I', v.table_name)) IS NOT NULL;
 
 CREATE UNIQUE INDEX IF NOT EXISTS one_kept_version_of_a_number
@@ -204,6 +204,7 @@ DECLARE
     dependants text;
     pruned integer := 0;
 BEGIN
+    PERFORM ops.withdraw_reading();
     FOR expired IN
         SELECT v.former_id, v.table_name
         FROM ops.former_versions AS v CROSS JOIN control.platform AS p

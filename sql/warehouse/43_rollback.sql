@@ -115,6 +115,7 @@ BEGIN
         RAISE EXCEPTION 'a rollback needs somebody who asks for it and a reason that others understand, but got "%" and "%"',
             coalesce(p_by, ''), coalesce(p_reason, '') USING ERRCODE = 'HW008';
     END IF;
+    PERFORM ops.assert_read_committed();
     -- As ops.publish_window does: one at a time.
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
     SELECT * INTO plan FROM ops.rollback_target(p_dataset, p_window, p_to);
@@ -134,8 +135,7 @@ BEGIN
     EXECUTE format('REVOKE ALL ON %s FROM analyst', incoming);
     PERFORM ops.assert_own_table(incoming);
     SELECT c.row_count, c.content_hash INTO held
-    FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(incoming, s.hashed_columns) AS c
-    WHERE s.shape_id = back.shape_id;
+    FROM ops.content_by_shape(incoming, back.shape_id) AS c;
     IF (held.row_count, held.content_hash) IS DISTINCT FROM (back.rows_published, back.content_hash) THEN
         RAISE EXCEPTION '% %: former.% does not hold what was version % (% rows, not %, or others): load it again',
             p_dataset, p_window, back.table_name, back.version, coalesce(held.row_count, 0), back.rows_published
@@ -184,7 +184,7 @@ DECLARE
     );
     held_in CONSTANT text := format('former.%I', (plan.target).table_name);
     -- As they are hashed: a json cannot be compared.
-    compared CONSTANT text := ops.hashable_row(published, ops.columns_of(published));
+    compared CONSTANT text := ops.row_of(ops.columns_of(published)) || '::text';
 BEGIN
     EXECUTE format(
         $query$

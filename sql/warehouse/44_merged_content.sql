@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION ops.merged_content(
     OUT live_rows bigint,
     OUT hash_sums numeric[]
 )
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
+SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET lc_monetary = 'C'
 AS $$
 BEGIN
     EXECUTE format(
@@ -19,11 +20,11 @@ BEGIN
             SELECT
                 count(*), count(*) FILTER (WHERE t.deleted_at IS NULL),
                 ARRAY[
-                    coalesce(sum(hash_record_extended(%2$s, 0)::numeric), 0),
-                    coalesce(sum(hash_record_extended(%2$s, 1)::numeric), 0)
+                    coalesce(sum(hashtextextended(%2$s::text, 0)::numeric), 0),
+                    coalesce(sum(hashtextextended(%2$s::text, 1)::numeric), 0)
                 ]
             FROM %1$s AS t %3$s
-        $query$, p_table, ops.hashable_row(p_table, p_columns),
+        $query$, p_table, ops.row_of(p_columns),
         CASE WHEN p_among IS NOT NULL THEN
             format('JOIN %s AS c ON (%s) = (%s)', p_among, ops.column_list(p_keys, 't.'), ops.column_list(p_keys, 'c.'))
         END

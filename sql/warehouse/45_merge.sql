@@ -58,6 +58,7 @@ DECLARE
     vanished bigint := 0;
     live_before bigint;
 BEGIN
+    PERFORM ops.assert_read_committed();
     SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
     SELECT * INTO source FROM control.sources AS s WHERE s.dataset = p_dataset;
     IF wanted IS NULL OR source IS NULL THEN
@@ -98,7 +99,7 @@ BEGIN
     END IF;
 
     SELECT * INTO former FROM ops.checkpoints AS c WHERE c.dataset = p_dataset FOR UPDATE;
-    IF coalesce(former.revision, 0) <> p_base_revision
+    IF coalesce(former.revision, 0) IS DISTINCT FROM p_base_revision
         OR former.source_snapshot::text IS DISTINCT FROM p_base_snapshot THEN
         RAISE EXCEPTION 'the checkpoint of % has moved from revision % to % (by %) since these changes were read: nothing is merged',
             p_dataset, p_base_revision, coalesce(former.revision, 0), coalesce(former.run_id, former.updated_by, 'nobody')
@@ -181,7 +182,7 @@ BEGIN
     rows_updated := merged - kinds.new - kinds.gone - kinds.came_and_went;
 
     IF kinds.gone + vanished > source.max_deleted_share * live_before
-        AND source.on_mass_delete = 'stop' AND NOT p_accept THEN
+        AND source.on_mass_delete = 'stop' AND p_accept IS NOT TRUE THEN
         RAISE EXCEPTION '% of the % live rows of % would be deleted, more than the share of % that is allowed: nothing is merged',
             kinds.gone + vanished, live_before, p_dataset, source.max_deleted_share
             USING ERRCODE = 'HW007', HINT = 'If they are really gone, run it again with {"accept": true}.';

@@ -26,6 +26,9 @@ DECLARE
     held record;
     quarantined bigint;
 BEGIN
+    IF ops.publishing_flaw(p_landed.dataset) IS NOT NULL THEN
+        RETURN ops.publishing_flaw(p_landed.dataset);
+    END IF;
     SELECT to_regclass(d.published_table) INTO published FROM control.datasets AS d WHERE d.dataset = p_landed.dataset;
     standing := ops.partition_of(published, p_landed.window_range);
     IF standing IS NULL THEN
@@ -35,9 +38,7 @@ BEGIN
     IF ops.table_flaw(standing) IS NOT NULL THEN
         RETURN format('%s is not safe: %s', standing, ops.table_flaw(standing));
     END IF;
-    SELECT c.row_count, c.content_hash INTO held
-    FROM ops.shapes AS s CROSS JOIN LATERAL ops.table_content(standing, s.hashed_columns) AS c
-    WHERE s.shape_id = p_landed.shape_id;
+    SELECT c.row_count, c.content_hash INTO held FROM ops.content_by_shape(standing, p_landed.shape_id) AS c;
     SELECT count(*) INTO quarantined
     FROM quarantine.rejected_rows AS q
     WHERE q.dataset = p_landed.dataset AND q.window_range = p_landed.window_range;
@@ -61,6 +62,9 @@ AS $$
 DECLARE
     held record;
 BEGIN
+    IF ops.publishing_flaw(p_dataset) IS NOT NULL THEN
+        RETURN ops.publishing_flaw(p_dataset);
+    END IF;
     SELECT * INTO held FROM ops.verify_merged(p_dataset);
     RETURN CASE
         WHEN held.rows_expected IS NULL THEN NULL
@@ -88,7 +92,11 @@ BEGIN
         IF NOT found THEN
             RAISE EXCEPTION '% % has not landed: there is nothing to verify', p_dataset, p_window USING ERRCODE = 'HW008';
         END IF;
-        problem := CASE WHEN of_changes THEN ops.merged_difference(p_dataset) ELSE ops.content_difference(landed) END;
+        BEGIN
+            problem := CASE WHEN of_changes THEN ops.merged_difference(p_dataset) ELSE ops.content_difference(landed) END;
+        EXCEPTION WHEN undefined_table OR undefined_column THEN
+            GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+        END;
         EXIT WHEN problem IS NULL OR EXISTS (
             SELECT FROM ops.window_ledger AS l
             WHERE l.dataset = p_dataset AND l.window_range = p_window AND l.landed_at = landed.landed_at

@@ -197,6 +197,15 @@ AS $$
 DECLARE
     ended control.backfill_windows;
 BEGIN
+    IF p_state = 'landed' AND NOT EXISTS (
+        SELECT FROM control.backfill_windows AS w
+        INNER JOIN control.backfills AS b USING (backfill_id)
+        INNER JOIN ops.window_ledger AS l ON l.dataset = b.dataset AND l.window_range = w.window_range
+        WHERE w.window_no = p_window_no AND l.version = p_version
+    ) THEN
+        RAISE EXCEPTION 'window % of the backfill has not landed at version %: the ledger says otherwise', p_window_no,
+            p_version USING ERRCODE = 'HW034';
+    END IF;
     UPDATE control.backfill_windows AS w
     SET state = p_state, version = p_version, error = p_error, ended_at = ops.clock()
     WHERE w.window_no = p_window_no AND w.state = 'running' AND w.backend_pid = pg_backend_pid()
