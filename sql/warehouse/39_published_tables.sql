@@ -276,5 +276,7 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.withdraw_reading, ops.add_keys_and_indexes, ops.take_constraints, ops.let_analyst_read FROM public;
+REVOKE EXECUTE ON FUNCTION
+ops.withdraw_reading, ops.add_keys_and_indexes, ops.take_constraints, ops.let_analyst_read
+FROM public;
 GRANT EXECUTE ON FUNCTION ops.assert_publishable TO loader, analyst;

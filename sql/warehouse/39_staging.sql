@@ -34,8 +34,8 @@ CREATE OR REPLACE FUNCTION ops.set_table(p_set text, p_part text) RETURNS regcla
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN to_regclass(format('staging.%I', p_set || '_' || p_part));
 
--- Takes a table of a set from whoever fills it: no right, no other writer, and no statement of this session that is still
--- at work on it, whose rights were looked at when it began.
+-- Takes a table of a set from whoever fills it: no right, no other writer, and no statement of this session that is
+-- still at work on it, whose rights were looked at when it began.
 CREATE OR REPLACE FUNCTION ops.close_table(p_table regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -386,7 +386,8 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.close_table, ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,
+ops.close_table, ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning,
+ops.empty_clean_table, ops.finish_cleaning,
 ops.take_set, ops.drop_set, ops.drop_obsolete_sets
 FROM public;
 GRANT EXECUTE ON FUNCTION

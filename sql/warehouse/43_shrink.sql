@@ -1,11 +1,28 @@
 -- The guard on volume: a reload that would lose too many of the rows that are published stops, until a person has
 -- accepted it. Run as publisher; again is harmless. ops.publish_window asks and uses up what was accepted.
 
+-- Postgres 17 adds no column with a default to a table whose row type a function takes: so in steps.
 ALTER TABLE control.datasets
-ADD COLUMN IF NOT EXISTS on_shrink text NOT NULL DEFAULT 'stop'
-CONSTRAINT on_shrink_is_stop_or_accept CHECK (on_shrink IN ('stop', 'accept')),
-ADD COLUMN IF NOT EXISTS max_shrink numeric(4, 3) NOT NULL DEFAULT 0.500
-CONSTRAINT max_shrink_is_between_0_and_1 CHECK (max_shrink BETWEEN 0 AND 1);
+ADD COLUMN IF NOT EXISTS on_shrink text,
+ADD COLUMN IF NOT EXISTS max_shrink numeric(4, 3);
+
+ALTER TABLE control.datasets
+ALTER COLUMN on_shrink SET DEFAULT 'stop',
+ALTER COLUMN max_shrink SET DEFAULT 0.500;
+
+UPDATE control.datasets SET on_shrink = 'stop'
+WHERE on_shrink IS NULL;
+
+UPDATE control.datasets SET max_shrink = 0.500
+WHERE max_shrink IS NULL;
+
+ALTER TABLE control.datasets
+ALTER COLUMN on_shrink SET NOT NULL,
+ALTER COLUMN max_shrink SET NOT NULL,
+DROP CONSTRAINT IF EXISTS on_shrink_is_stop_or_accept,
+ADD CONSTRAINT on_shrink_is_stop_or_accept CHECK (on_shrink IN ('stop', 'accept')),
+DROP CONSTRAINT IF EXISTS max_shrink_is_between_0_and_1,
+ADD CONSTRAINT max_shrink_is_between_0_and_1 CHECK (max_shrink BETWEEN 0 AND 1);
 
 COMMENT ON COLUMN control.datasets.on_shrink IS
 'What a reload does that would lose more than max_shrink of the published rows: stop until highwater accept, or accept';

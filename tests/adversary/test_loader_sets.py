@@ -281,3 +281,62 @@ def test_what_is_published_is_the_publishers_alone(analyst: Cursor) -> None:
         )
         == 0
     )
+
+
+def being_cleaned(rows: int) -> str:
+    """A set of a shape of its own with so many raw rows, whose other tables are there to be filled."""
+    with warehouse.session("loader") as cursor:
+        name = staging.new_set(cursor, "shaped", window(), run())
+        staging.save(cursor, tables.ROWS.format(start="'2026-10-01 00:00+00'", count=rows), name, "raw")
+        cursor.execute("SELECT FROM ops.begin_cleaning(%s)", (name,))
+    return name
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_what_is_counted_is_not_counted_by_an_older_snapshot(level: str) -> None:
+    with defined("shaped"):
+        name = being_cleaned(1)
+        attempt(f"INSERT INTO staging.{name}_clean VALUES (1, '2026-10-01')")
+        with warehouse.session("loader") as cursor:
+            cursor.connection.set_session(isolation_level=level)
+            cursor.execute("SELECT FROM ops.shapes LIMIT 1")
+            attempt(f"INSERT INTO staging.{name}_clean SELECT n, '2026-10-01' FROM generate_series(2, 9) AS n")
+            with pytest.raises(errors.DatabaseError, match="expected READ COMMITTED"):
+                cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (name,))
+
+
+@pytest.mark.parametrize(
+    "columns", [tables.COLUMNS, f"{tables.COLUMNS}) PARTITION BY RANGE (at)"], ids=["key", "no key"]
+)
+@pytest.mark.parametrize(
+    ("part", "row"), [("clean", "n, '2026-10-01'::timestamptz"), ("rejected", "'forged', '{}'::jsonb")]
+)
+def test_no_statement_goes_on_writing_after_its_own_set_is_finished(columns: str, part: str, row: str) -> None:
+    """Rights are looked at when a statement begins."""
+    with defined("shaped", columns):
+        name = being_cleaned(1)
+        with pytest.raises(errors.DatabaseError, match="is being written to by the statement that closes it|in use"):
+            attempt(
+                f"INSERT INTO staging.{name}_{part} SELECT {row} FROM generate_series(1, 5) AS n"
+                f" WHERE n <> 2 OR (ops.finish_cleaning('{name}')).rows_clean IS NOT NULL"
+            )
+        assert value("SELECT finished_at FROM ops.staging_sets") is None
+
+
+@pytest.mark.parametrize("part", ["raw", "compared", "together"])
+def test_a_table_of_no_set_is_not_made(part: str) -> None:
+    with pytest.raises(errors.DatabaseError, match="staging set my own does not exist"):
+        attempt(f"SELECT ops.new_set_table('my own', '{part}', '{{a}}', '{{text}}')")
+
+
+@pytest.mark.parametrize(
+    "call", ["ops.new_set('daily_sales', '[2026-10-05,2026-10-09)', 'd', 'r')", "ops.take_lease('mine')"]
+)
+def test_it_fills_no_table_of_the_record_with_what_nobody_knows(call: str) -> None:
+    with pytest.raises(errors.DatabaseError, match=r"is no window of daily_sales|unknown lease"):
+        attempt(f"SELECT {call}")
+
+
+def test_a_window_of_a_backfill_has_landed_only_if_the_ledger_says_so() -> None:
+    with pytest.raises(errors.DatabaseError, match="has not landed at version 7: the ledger says otherwise"):
+        attempt("SELECT control.end_backfill_window(1, 'landed', 7, NULL)")

@@ -169,6 +169,11 @@ def played(scratch: Callable[[str], Path]) -> Iterator[Played]:
 
 def disturb(platform: Live, now: datetime) -> None:
     """Kill the load of the store while it stands still, and let the store go away until the next try has seen it."""
+    with warehouse.session("postgres", settings.get().sources_database) as cursor:
+        cursor.execute(
+            "GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint), pg_advisory_lock_shared(bigint)"
+            " TO simulator, store_reader"
+        )
     with (
         channels.instead("store.sales", f"*, pg_advisory_lock_shared({STANDS_STILL})::text AS waited"),
         closing(warehouse.connect("simulator", settings.get().sources_database)) as link,

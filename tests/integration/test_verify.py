@@ -15,7 +15,7 @@ from loading import partition
 from tables import admin, defined, land, window
 from typer.testing import CliRunner, Result
 
-from highwater import alerts, clock, verify, warehouse
+from highwater import alerts, clock, ledger, verify, warehouse
 from highwater.cli import app
 from highwater.errors import ConfigurationError
 
@@ -191,3 +191,26 @@ def test_a_publication_meanwhile_is_no_difference(table: str) -> None:
         stop.set()
         reloading.join()
     assert found == [None] * 10
+
+
+@pytest.mark.parametrize("change_of", ["RENAME TO checked_old", "RENAME COLUMN at TO moment", "RENAME COLUMN x TO y"])
+def test_a_table_that_is_gone_or_renamed_is_told_and_the_others_are_compared(table: str, change_of: str) -> None:
+    with defined("other"):
+        land("other", window(0))
+        admin(f"ALTER TABLE {table} {change_of}")
+        try:
+            answer = json.loads(shell("--json").stdout)
+            assert {each["dataset"] for each in answer["differences"]} == {"checked"}
+            assert (answer["compared"], len(answer["differences"])) == (4, 3)
+            assert open_incidents() == [("content differs", "checked")]
+        finally:
+            if "checked_old" in change_of:
+                admin("ALTER TABLE sales.checked_old RENAME TO checked")
+
+
+def test_somebody_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
+    first = verify.landed("checked")[0]
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT ops.verify_window(%s, %s)", (first[0], ledger.as_range(first[1])))
+        looked = list(verify.look("loader", verify.landed("checked")))
+    assert [each.window for each in looked] == [window(1), window(2)]
