@@ -55,9 +55,11 @@ def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
         try:
             with in_words(), warehouse.session(role) as cursor:
                 cursor.execute("SELECT ops.verify_window(%s, %s)", (dataset, ledger.as_range(window)))
-                yield Looked(dataset, window, warehouse.fetch_value(cursor))
+                problem = warehouse.fetch_value(cursor)
         except Busy as busy:
             log.warning("%s %s is not compared now: %s", dataset, window, busy)
+            continue
+        yield Looked(dataset, window, problem)
 
 
 def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:

@@ -64,13 +64,13 @@ def test_it_listens_on_this_machine_alone_and_asks_for_the_password(home: Path) 
 
 def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
     local_server.start()
-    _ask("CREATE TABLE kept AS SELECT 7 AS n; SELECT 1")
+    _ask("CREATE TABLE public.kept AS SELECT 7 AS n; SELECT 1")
     server = psutil.Process(_postmaster())
     server.kill()
     server.wait(timeout=10)
     assert not local_server.running()
     local_server.start()
-    assert _ask("SELECT n FROM kept") == "7"
+    assert _ask("SELECT n FROM public.kept") == "7"
 
 
 def test_a_lock_file_whose_pid_is_somebody_else_s_by_now_is_stale(home: Path) -> None:

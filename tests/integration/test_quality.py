@@ -62,7 +62,7 @@ FAULTS = {
 @pytest.fixture(scope="module")
 def good(platform: Path) -> Iterator[str]:
     """A table in staging that the suite has nothing to say against, with a sale at the first moment of the day."""
-    with warehouse.session("loader") as cursor:
+    with warehouse.session("postgres") as cursor:
         cursor.execute(
             sql.SQL(
                 """
@@ -77,18 +77,20 @@ def good(platform: Path) -> Iterator[str]:
                 """
             ).format(sql.Identifier(GOOD), sql.Literal(ROWS))
         )
+        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader").format(sql.Identifier(GOOD)))
     yield GOOD
-    with warehouse.session("loader") as cursor:
+    with warehouse.session("postgres") as cursor:
         cursor.execute(sql.SQL("DROP TABLE staging.{}").format(sql.Identifier(GOOD)))
 
 
 def broken_by(statement: str) -> quality.AuditReport:
     """The audit of a copy of the good table on which the statement was run; the copy stays until the next one."""
-    with warehouse.session("loader") as cursor:
+    with warehouse.session("postgres") as cursor:
         name = sql.Identifier(BROKEN)
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS staging.{}").format(name))
         cursor.execute(sql.SQL("CREATE TABLE staging.{} AS TABLE staging.{}").format(name, sql.Identifier(GOOD)))
         cursor.execute(statement.format(t=f"staging.{BROKEN}"))
+        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader").format(name))
     return quality.audit("daily_sales", "staging", BROKEN, PARAMETERS)
 
 

@@ -45,12 +45,13 @@ def table(platform: object) -> Iterator[Callable[[str], None]]:
     """Makes the audited table from a query."""
 
     def make(query: str) -> None:
-        with warehouse.session("loader") as cursor:
+        with warehouse.session("postgres") as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS staging.{TABLE}")
             cursor.execute(f"CREATE TABLE staging.{TABLE} AS {query}")
+            cursor.execute(f"GRANT SELECT ON staging.{TABLE} TO loader, analyst")
 
     yield make
-    with warehouse.session("loader") as cursor:
+    with warehouse.session("postgres") as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS staging.{TABLE}")
 
 

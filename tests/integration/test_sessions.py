@@ -61,11 +61,13 @@ def test_one_within_the_other_has_its_own() -> None:
 def test_what_was_not_committed_is_not_handed_on() -> None:
     with warehouse.keeping_links():
         with pytest.raises(ZeroDivisionError), warehouse.session("loader") as cursor:
-            cursor.execute("CREATE TABLE staging.half AS SELECT 1 AS one")
+            cursor.execute(
+                "SELECT ops.new_set(dataset, 'empty', 'half', 'half') FROM control.datasets WHERE dataset = 'orders'"
+            )
             raise ZeroDivisionError
         with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT to_regclass('staging.half')")
-            assert warehouse.fetch_value(cursor) is None
+            cursor.execute("SELECT count(*) FROM ops.staging_sets WHERE dag_id = 'half'")
+            assert warehouse.fetch_value(cursor) == 0
 
 
 def test_what_a_session_made_for_itself_is_not_handed_on() -> None:
