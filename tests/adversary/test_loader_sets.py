@@ -315,7 +315,7 @@ def test_no_statement_goes_on_writing_after_its_own_set_is_finished(columns: str
     """Rights are looked at when a statement begins."""
     with defined("shaped", columns):
         name = being_cleaned(1)
-        with pytest.raises(errors.DatabaseError, match="is being written to by the statement that closes it|in use"):
+        with pytest.raises(errors.DatabaseError, match=r"is being written to by the statement that closes it|in use"):
             attempt(
                 f"INSERT INTO staging.{name}_{part} SELECT {row} FROM generate_series(1, 5) AS n"
                 f" WHERE n <> 2 OR (ops.finish_cleaning('{name}')).rows_clean IS NOT NULL"

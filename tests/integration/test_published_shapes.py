@@ -121,13 +121,13 @@ def test_what_cannot_be_kept_is_refused_before_a_row_moves(shape: str) -> None:
     [
         (
             "SELECT r.*, r AS source_row, 1 AS rank FROM raw AS r",
-            "gives column 'rank': expected the columns of sales.sh",
+            "gives an unknown column 'rank'; it may give id, at, reason",
         ),
-        ("SELECT r.id FROM raw AS r", "gives no column 'at', which sales.shaped wants and has no default for"),
+        ("SELECT r.id FROM raw AS r", "gives no column 'at'"),
         ("SELECT r.*, NULL::text AS reason FROM raw AS r", "gives a reason but no source_row"),
         (
             "SELECT r.*, r.id FROM raw AS r",
-            r'column "id" specified more than once|gives column .id. twice|does not fit',
+            "gives two columns 'id': give one of them another name",
         ),
         ("SELECT r.id::text AS id, r.at FROM raw AS r", 'column "id" is of type bigint but expression is of type text'),
         ("SELECT r.id, r.at FROM raw AS r WHERE false", r"5 rows were extracted, but clean.sql gave 0"),
@@ -140,7 +140,7 @@ def test_what_cannot_be_kept_is_refused_before_a_row_moves(shape: str) -> None:
             r"5 rows are called copies \(copy_no above 1\), but no clean row has their key \(id, at\)",
         ),
         ("SELECT NULL::bigint AS id, r.at FROM raw AS r", "lets a row through that cannot be: null value in column"),
-        ("WITH w AS (INSERT INTO raw VALUES (1)) SELECT r.* FROM raw AS r", "does not fit"),
+        ("WITH w AS (INSERT INTO raw VALUES (1)) SELECT r.* FROM raw AS r", "clean.sql writes nothing itself"),
     ],
 )
 def test_a_clean_sql_that_does_not_keep_its_contract_is_told_so(clean: str, said: str) -> None:
