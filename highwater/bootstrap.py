@@ -115,6 +115,8 @@ def _roles(cursor: Cursor) -> None:
     roles.grant_memberships(cursor)
     roles.limit_connections(cursor)
     roles.prepare_database(cursor, config.sources_database)
+    if config.warehouse_admin == "postgres" and config.warehouse_admin_password_file is None:
+        roles.close_other_databases(cursor)
     into_warehouse, into_sources = (sql.Identifier(n) for n in (config.warehouse_database, config.sources_database))
     for owner, database in ((roles.PUBLISHER, into_warehouse), ("simulator", into_sources)):
         cursor.execute(

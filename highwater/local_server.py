@@ -23,6 +23,8 @@ CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    # A reader of all of a table locks each of its partitions.
+    "max_locks_per_transaction": "256",
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "work_mem": "32MB",

@@ -148,6 +148,12 @@ def prepare_database(cursor: Cursor, name: str, owner: str | None = None) -> Non
         log.warning("database %s had settings, which are gone: %s", name, ", ".join(config))
 
 
+def close_other_databases(cursor: Cursor) -> None:
+    """On a server of Highwater's own nobody gets into the databases that come with Postgres, which hold nothing of ours."""
+    for database in ("postgres", "template1"):
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+
+
 def close_public(cursor: Cursor) -> None:
     """In the database of the cursor nobody but the admin makes anything in ``public``, or large objects.
 

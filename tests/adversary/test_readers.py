@@ -62,3 +62,10 @@ def test_it_locks_no_table_against_the_simulation(reader: str) -> None:
 def test_it_does_not_get_into_the_warehouse(reader: str) -> None:
     with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
         warehouse.connect(reader, settings.get().warehouse_database)
+
+
+@pytest.mark.parametrize("role", ["analyst", "loader", "operator", "simulator", "shop_reader"])
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+def test_nobody_gets_into_the_databases_that_come_with_the_server(role: str, database: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        warehouse.connect(role, database).close()
