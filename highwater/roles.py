@@ -149,7 +149,7 @@ def prepare_database(cursor: Cursor, name: str, owner: str | None = None) -> Non
 
 
 def close_other_databases(cursor: Cursor) -> None:
-    """On a server of Highwater's own nobody gets into the databases that come with Postgres: they hold nothing of ours."""
+    """On a server of our own nobody gets into the databases that come with Postgres, which hold nothing of ours."""
     for database in ("postgres", "template1"):
         cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
 
