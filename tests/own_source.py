@@ -42,8 +42,7 @@ def database(name: str, *statements: str | bytes, encoding: str = "UTF8") -> Ite
     try:
         with closing(admin(name)) as link, link.cursor() as cursor:
             cursor.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {READER}")
-            if encoding != "SQL_ASCII":
-                link.set_client_encoding("UTF8")
+            link.set_client_encoding("SQL_ASCII" if encoding == "SQL_ASCII" else "UTF8")
             # As its owner would: an admin's session of ours finds no names there.
             cursor.execute("SET search_path = public")
             for statement in statements:

@@ -1,4 +1,4 @@
--- What a session of Highwater's is, whatever ALTER ROLE … SET, ALTER DATABASE … SET or its environment say.
+-- What a session of Highwater's is, whatever ALTER ROLE ... SET, ALTER DATABASE ... SET or its environment say.
 -- Runs as the first statement of every session, and again after each DISCARD ALL; the path of names is set before it,
 -- so that nothing here resolves to anybody's object.
 SET ROLE NONE;

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from highwater import warehouse
+from highwater import settings, warehouse
 
 TAKING = "pg_advisory_lock(bigint), pg_advisory_lock(integer, integer)"
 
@@ -15,8 +15,11 @@ TAKING = "pg_advisory_lock(bigint), pg_advisory_lock(integer, integer)"
 @pytest.fixture(autouse=True)
 def advisory_locks(platform: Path) -> Iterator[None]:
     """Everybody may take advisory locks again: what is decided must not hang on that."""
-    with warehouse.session("postgres") as cursor:
-        cursor.execute(f"GRANT EXECUTE ON FUNCTION {TAKING} TO PUBLIC")
+    databases = (settings.get().warehouse_database, settings.get().sources_database)
+    for database in databases:
+        with warehouse.session("postgres", database) as cursor:
+            cursor.execute(f"GRANT EXECUTE ON FUNCTION {TAKING} TO PUBLIC")
     yield
-    with warehouse.session("postgres") as cursor:
-        cursor.execute(f"REVOKE EXECUTE ON FUNCTION {TAKING} FROM PUBLIC")
+    for database in databases:
+        with warehouse.session("postgres", database) as cursor:
+            cursor.execute(f"REVOKE EXECUTE ON FUNCTION {TAKING} FROM PUBLIC")

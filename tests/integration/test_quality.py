@@ -77,7 +77,7 @@ def good(platform: Path) -> Iterator[str]:
                 """
             ).format(sql.Identifier(GOOD), sql.Literal(ROWS))
         )
-        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader").format(sql.Identifier(GOOD)))
+        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader, analyst").format(sql.Identifier(GOOD)))
     yield GOOD
     with warehouse.session("postgres") as cursor:
         cursor.execute(sql.SQL("DROP TABLE staging.{}").format(sql.Identifier(GOOD)))
@@ -90,7 +90,7 @@ def broken_by(statement: str) -> quality.AuditReport:
         cursor.execute(sql.SQL("DROP TABLE IF EXISTS staging.{}").format(name))
         cursor.execute(sql.SQL("CREATE TABLE staging.{} AS TABLE staging.{}").format(name, sql.Identifier(GOOD)))
         cursor.execute(statement.format(t=f"staging.{BROKEN}"))
-        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader").format(name))
+        cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader, analyst").format(name))
     return quality.audit("daily_sales", "staging", BROKEN, PARAMETERS)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import quality, suites, warehouse
+from highwater import ledger, quality, suites, warehouse
 from highwater.errors import ConfigurationError
 from highwater.ledger import Run
 from highwater.quality import Finding
@@ -58,8 +58,9 @@ def table(platform: object) -> Iterator[Callable[[str], None]]:
 def audited(suite: str) -> tuple[Finding, ...]:
     """The findings of an audit, once they are stored."""
     report = quality.audit(suite, "staging", TABLE, {})
-    with warehouse.session("loader") as cursor:
-        assert quality.store(cursor, report, dataset="daily_sales", window=DAY, run=Run("d", "values", 1))
+    run = Run("d", "values", 1)
+    with ledger.attempt("daily_sales", DAY, "audit", run), warehouse.session("loader") as cursor:
+        assert quality.store(cursor, report, dataset="daily_sales", window=DAY, run=run)
     return report.results
 
 

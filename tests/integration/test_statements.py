@@ -20,6 +20,7 @@ from highwater.windows import Window
 DAY = Window(datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC))
 BOUNDS = sources.bounds(DAY)
 AVAILABLE = "SELECT true AS complete, NULL::bigint AS expected_rows, ''::text AS note"
+STATE = "SELECT '1' AS snapshot, now() AS moment, {} AS identity, false AS is_rewritten, NULL::text AS flaw"
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +188,11 @@ def test_a_column_that_cannot_be_kept_is_refused_by_its_name(own: Callable[..., 
             "'window_start' is date, expected times",
         ),
         ("revisions", "SELECT now() AS window_start, NULL::text AS revision", "revision is NULL, expected text"),
-        ("source_state", "SELECT '1' AS snapshot, now() AS moment, '{}'::json AS identity", "is json, expected jsonb"),
-        ("source_state", "SELECT '1' AS snapshot, now() AS moment, '[]'::jsonb AS identity", "identity is []"),
+        ("source_state", STATE.format("'{}'::json"), "is json, expected jsonb"),
+        ("source_state", STATE.format("'[]'::jsonb"), "identity is []"),
         (
             "source_state",
-            "SELECT '1' AS snapshot, now() AS moment, '{}'::jsonb AS identity LIMIT 0",
+            STATE.format("'{}'::jsonb") + " LIMIT 0",
             "gives 0 rows",
         ),
         ("xid_changes", "SELECT 1 AS order_id", "gives no column 'changed_at' (timestamptz)"),
