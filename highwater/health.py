@@ -99,8 +99,8 @@ def _not_writable() -> str | None:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
         # As a load does, and taken back.
         cursor.execute(
-            "SELECT ops.new_set_table(ops.new_set(d.dataset, tstzrange(d.first_window, d.first_window + d.step), 'health',"
-            " 'check'), 'raw', '{one}', '{integer}') FROM control.datasets AS d ORDER BY d.dataset LIMIT 1"
+            "SELECT ops.new_set_table(ops.new_set(d.dataset, tstzrange(d.first_window, d.first_window + d.step),"
+            " 'health', 'check'), 'raw', '{one}', '{integer}') FROM control.datasets AS d ORDER BY d.dataset LIMIT 1"
         )
         cursor.connection.rollback()
     return None
