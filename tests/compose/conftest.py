@@ -61,7 +61,7 @@ def stack(make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, s
 @pytest.fixture(scope="session")
 def loaded(stack: Stack) -> list[tuple[str, ...]]:
     """The month has landed undisturbed; its hashes."""
-    wait_until("30 windows landed", lambda: stack.landed() == WINDOWS)
+    wait_until("30 windows landed", lambda: stack.landed() == WINDOWS, seconds=840)
     return stack.hashes()
 
 
