@@ -115,7 +115,8 @@ def _roles(cursor: Cursor) -> None:
     roles.grant_memberships(cursor)
     roles.limit_connections(cursor)
     roles.prepare_database(cursor, config.sources_database)
-    if config.warehouse_admin == "postgres" and config.warehouse_admin_password_file is None:
+    # A server of our own: the admin's password is one that was generated here.
+    if config.warehouse_admin_password_file in (None, config.secrets / "postgres_password"):
         roles.close_other_databases(cursor)
     into_warehouse, into_sources = (sql.Identifier(n) for n in (config.warehouse_database, config.sources_database))
     for owner, database in ((roles.PUBLISHER, into_warehouse), ("simulator", into_sources)):
