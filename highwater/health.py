@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from highwater import settings, sources, warehouse
+from highwater import driver_errors, settings, sources, warehouse
 from highwater.errors import Unhealthy
 
 PATIENCE = 15.0
@@ -84,7 +84,7 @@ def _bounded(name: str, look: Callable[[], str | None]) -> Verdict:
         try:
             found.append(look())
         except Exception as error:
-            found.append((str(error).strip() or type(error).__name__).splitlines()[0])
+            found.append(driver_errors.first_line(error))
 
     begun = perf_counter()
     thread = threading.Thread(target=run, name=f"health {name}", daemon=True)

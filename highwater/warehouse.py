@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encodings
 from psycopg2.extras import NamedTupleCursor
 
-from highwater import clock, credentials, settings, sql_text
+from highwater import clock, credentials, driver_errors, settings, sql_text
 from highwater.errors import ConfigurationError, NoRoom
 
 SQL = settings.ROOT / "sql"
@@ -178,7 +178,7 @@ def session(role: str, database: str | None = None) -> Iterator[Cursor]:
         except errors.DiskFull as error:
             if error.cursor is not None and error.cursor.connection is not link:
                 raise
-            raise NoRoom(f"the warehouse has no room: {str(error).strip().splitlines()[0]}") from error
+            raise NoRoom(f"the warehouse has no room: {driver_errors.first_line(error)}") from error
 
 
 @contextmanager
