@@ -21,13 +21,14 @@ CREATE OR REPLACE FUNCTION ops.content_difference(p_landed ops.window_ledger) RE
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    flaw text := ops.publishing_flaw(p_landed.dataset);
     published regclass;
     standing regclass;
     held record;
     quarantined bigint;
 BEGIN
-    IF ops.publishing_flaw(p_landed.dataset) IS NOT NULL THEN
-        RETURN ops.publishing_flaw(p_landed.dataset);
+    IF flaw IS NOT NULL THEN
+        RETURN flaw;
     END IF;
     SELECT to_regclass(d.published_table) INTO published FROM control.datasets AS d WHERE d.dataset = p_landed.dataset;
     standing := ops.partition_of(published, p_landed.window_range);
@@ -35,8 +36,9 @@ BEGIN
         RETURN format('%s rows have landed, but their partition is gone', p_landed.rows_published);
     END IF;
     -- One that is another's might not be read at all.
-    IF ops.table_flaw(standing) IS NOT NULL THEN
-        RETURN format('%s is not safe: %s', standing, ops.table_flaw(standing));
+    flaw := ops.table_flaw(standing);
+    IF flaw IS NOT NULL THEN
+        RETURN format('%s is not safe: %s', standing, flaw);
     END IF;
     SELECT c.row_count, c.content_hash INTO held FROM ops.content_by_shape(standing, p_landed.shape_id) AS c;
     SELECT count(*) INTO quarantined
@@ -60,10 +62,11 @@ CREATE OR REPLACE FUNCTION ops.merged_difference(p_dataset text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    flaw CONSTANT text := ops.publishing_flaw(p_dataset);
     held record;
 BEGIN
-    IF ops.publishing_flaw(p_dataset) IS NOT NULL THEN
-        RETURN ops.publishing_flaw(p_dataset);
+    IF flaw IS NOT NULL THEN
+        RETURN flaw;
     END IF;
     SELECT * INTO held FROM ops.verify_merged(p_dataset);
     RETURN CASE
