@@ -37,7 +37,7 @@ def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[s
 
     def make(name: str, wanted: dict[str, str]) -> Stack:
         for former in made:
-            former.compose("stop", "--timeout", "1", check=False)
+            former.compose("down", "--timeout", "1", check=False)
         folder = scratch(name)
         copy_of_checkout(folder)
         made.append(Stack(folder, f"hwtest-{name}-{os.getpid()}", wanted))

@@ -95,13 +95,14 @@ def verb(what: str, number: int) -> None:
 
 
 class Lane:
-    """A lane's connection, with nothing loaded: it takes windows, and may die."""
+    """A lane's connection: it takes windows, says what became of them, and may die."""
 
     def __init__(self, number: int, run: Run) -> None:
         self.link = warehouse.connect("loader")
         self.link.autocommit = True
         self.number, self.run = number, run
         self.window_no: int | None = None
+        self.window_range: Any = None
 
     def take(self) -> tuple[str, int | None]:
         """The verdict, and the day of the window."""
@@ -109,12 +110,18 @@ class Lane:
             cursor.execute("SELECT * FROM control.next_backfill_window(%s, %s)", (self.number, self.run.run_id))
             turn = warehouse.fetch(cursor)
         self.window_no, self.why = turn.window_no or self.window_no, turn.why
+        self.window_range = turn.window_range or self.window_range
         return turn.verdict, turn.window_range and turn.window_range.lower.day
 
     def say(self, state: str, error: str | None = None) -> None:
-        """What became of the window taken last."""
+        """What became of the window taken last; one that is to have landed lands first."""
+        version = None
+        if state == "landed":
+            version = land(day(self.window_range.lower.date().isoformat())).version
         with self.link.cursor() as cursor:
-            cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (self.window_no, state, 1, error))
+            cursor.execute(
+                "SELECT control.end_backfill_window(%s, %s, %s, %s)", (self.window_no, state, version, error)
+            )
 
     def die(self) -> None:
         """As kill -9 would."""
