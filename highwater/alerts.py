@@ -265,7 +265,7 @@ def acknowledge(incident: int, by: str, note: str) -> None:
         RefusedData: it is not open.
     """
     try:
-        with warehouse.session("loader") as cursor:
+        with warehouse.session("operator") as cursor:
             cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (incident, by, note))
     except psycopg2.Error as error:
         if (error.pgcode or "").startswith("HW"):

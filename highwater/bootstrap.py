@@ -110,7 +110,7 @@ def _roles(cursor: Cursor) -> None:
     """The roles of the warehouse's server, and who may get into which of its databases."""
     config = settings.get()
     for role in roles.LOGINS:
-        roles.prepare_login(cursor, role)
+        roles.prepare_login(cursor, role, idle_in_transaction_session_timeout=roles.MAY_IDLE)
     roles.prepare_publisher(cursor)
     roles.grant_memberships(cursor)
     roles.limit_connections(cursor)
@@ -211,13 +211,25 @@ def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> It
                 f" HIGHWATER_CHANNEL_DAYS={config.channel_days}: put back the one that was changed; nothing was changed"
             ) from None
         if isinstance(error, LockNotAvailable):
-            raise ConfigurationError(
-                "somebody has a transaction open in the warehouse, and the start waits for its tables in vain:"
-                " end it, then start again; nothing was changed"
-            ) from None
+            raise _held_up(config.warehouse_database) from None
         if error.pgcode == "HW012":
             raise ConfigurationError(f"{said}; nothing was changed") from None
         raise
+
+
+def _held_up(database: str) -> ConfigurationError:
+    """What to say of a start that has waited in vain for a table of the database: who holds which, and the way out."""
+    with warehouse.session("postgres", database) as cursor:
+        warehouse.run_file(cursor, "setup/holders.sql")
+        holders = [
+            f"{who.usename} (pid {who.pid}, since {who.since}) holds {who.tables}"
+            for who in warehouse.fetch_all(cursor)
+        ]
+    return ConfigurationError(
+        f"the start waits in vain for tables of the database {database}:"
+        f" {'; '.join(holders) or 'a transaction that has ended meanwhile held one'};"
+        f"{' end it by SELECT pg_terminate_backend(pid), then' if holders else ''} start again; nothing was changed"
+    )
 
 
 def _policies(link: Connection) -> None:
@@ -240,8 +252,11 @@ def _sources(admin: Connection) -> None:
         roles.close_public(cursor)
         roles.own_schema(cursor, "gate")
         _run_folder(cursor, "gate")
-    with warehouse.session("simulator", settings.get().sources_database) as cursor:
-        _run_folder(cursor, "sources")
+    try:
+        with warehouse.session("simulator", settings.get().sources_database) as cursor:
+            _run_folder(cursor, "sources")
+    except LockNotAvailable:
+        raise _held_up(settings.get().sources_database) from None
 
 
 @contextmanager

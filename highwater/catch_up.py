@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from highwater.windows import Grid, Window
@@ -11,7 +11,7 @@ from highwater.windows import Grid, Window
 ALL, RELIABLE, NONE = "all", "reliable", "none"
 """What control.sources.catch_up may be."""
 
-NOT_DUE, NOT_CURRENT, TOO_OLD = "not due", "current window only", "catch-up limit"
+NOT_CURRENT, TOO_OLD = "current window only", "catch-up limit"
 """The rules by which a window is skipped, as ops.skipped_windows names them."""
 
 
@@ -53,11 +53,15 @@ class Skip:
 
 @dataclass(frozen=True)
 class Decision:
-    """The windows to load, oldest first, each with its reason; those to skip; those that are due but not delivered."""
+    """The windows to load, oldest first, each with its reason; those to skip; those that are due but not delivered.
+
+    ``early`` are those that are not due yet, each with the moment when it is: nothing is remarked about them.
+    """
 
     load: dict[Window, str] = field(default_factory=dict)
     skip: list[Skip] = field(default_factory=list)
     late: list[Window] = field(default_factory=list)
+    early: dict[Window, datetime] = field(default_factory=dict)
 
 
 def decide(known: Situation) -> Decision:
@@ -81,6 +85,7 @@ def within_policy(decision: Decision, own: Window, unwanted: Sequence[Window], *
         {window: why for window, why in decision.load.items() if wanted(window)},
         [skip for skip in decision.skip if wanted(skip.window)],
         [window for window in decision.late if wanted(window)],
+        decision.early,
     )
 
 
@@ -98,9 +103,7 @@ def _all(known: Situation) -> Decision:
             continue
         if due > known.day.end:
             if window not in known.landed:
-                decision.skip.append(
-                    Skip(window, NOT_DUE, f"the source is expected to have it by {due:%Y-%m-%d %H:%M}")
-                )
+                decision.early[window] = due
         elif known.offered is not None and window not in known.offered:
             if window not in known.landed:
                 decision.late.append(window)
@@ -118,8 +121,7 @@ def _current(known: Situation) -> Decision:
     decision, trust = Decision(), known.trust
     current, own = newest_due(known, known.now), known.day
     if current is None or own > current:
-        due = own.end + known.due_after
-        decision.skip.append(Skip(own, NOT_DUE, f"the source is expected to have it by {due:%Y-%m-%d %H:%M}"))
+        decision.early[own] = own.end + known.due_after
         return decision
     if own == current:
         decision.load[own] = "the current window"
@@ -137,4 +139,4 @@ def _current(known: Situation) -> Decision:
     for window in known.grid.windows(max(known.grid.first, known.now - trust.limit), own.start):
         if window not in known.landed:
             decision.load[window] = f"catching up: {trust.reason}"
-    return Decision(dict(sorted(decision.load.items())), decision.skip, decision.late)
+    return replace(decision, load=dict(sorted(decision.load.items())))

@@ -247,7 +247,7 @@ def reset(dataset: str, by: str, reason: str) -> int:
     Raises:
         RefusedData: there is no checkpoint.
     """
-    with in_words(), warehouse.session("loader") as cursor:
+    with in_words(), warehouse.session("operator") as cursor:
         cursor.execute("SELECT ops.reset_checkpoint(%s, %s, %s)", (dataset, by, reason))
         return int(warehouse.fetch_value(cursor))
 

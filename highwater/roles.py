@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
@@ -28,12 +28,18 @@ AIRFLOW_MAY_IDLE = "30s"
 """A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
 hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
 
+MAY_IDLE = "15min"
+"""A transaction that has fallen silent for so long is ended, and with it the locks that reloads and starts wait for. A
+default of every role of the warehouse's server: the engine's own sessions say otherwise, as anybody's may."""
+
 LOGINS = ("loader", "analyst", "operator", "simulator", *credentials.SOURCE_READERS)
 """Roles of the warehouse's server that log in."""
 PUBLISHER = "publisher"
 """The owner of all that is published. It logs in only while a start brings its schemas to the current state."""
-MEMBERSHIPS = {("analyst", "operator")}
-"""Role and member: the operator sees what the analyst sees."""
+READS_SESSIONS = "pg_read_all_stats"
+"""A role of Postgres: who is in it sees since when sessions of others have a transaction open."""
+MEMBERSHIPS = {("analyst", "operator"), (READS_SESSIONS, PUBLISHER)}
+"""Role and member: the operator sees what the analyst sees, and the publisher's functions name who holds a table."""
 PERCENT_OF_CONNECTIONS = {"analyst": 16, "operator": 8, "simulator": 8} | dict.fromkeys(credentials.SOURCE_READERS, 5)
 """Of the connections the server has; together two thirds, so that the loader and Airflow always get theirs."""
 FEWEST_CONNECTIONS = 4
@@ -76,7 +82,7 @@ def grant_memberships(cursor: Cursor) -> None:
     An admin that is no superuser is a member of the roles that own schemas, to hand a database over, and of the
     sources' readers, to end their sessions.
     """
-    ours = [PUBLISHER, "airflow", *LOGINS]
+    ours = [PUBLISHER, "airflow", READS_SESSIONS, *LOGINS]
     cursor.execute(
         "SELECT r.rolname AS role, m.rolname AS member, g.rolname AS grantor FROM pg_catalog.pg_auth_members AS a"
         " JOIN pg_catalog.pg_roles AS r ON r.oid = a.roleid JOIN pg_catalog.pg_roles AS m ON m.oid = a.member"
@@ -94,7 +100,13 @@ def grant_memberships(cursor: Cursor) -> None:
             )
             log.warning("role %s is no member of %s any more; %s made it one", found.member, found.role, found.grantor)
     for role, member in sorted(MEMBERSHIPS - {(found.role, found.member) for found in there}):
-        cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
+        try:
+            cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
+        except errors.InsufficientPrivilege:
+            if role != READS_SESSIONS:
+                raise
+            # Then it is told who holds a table, and not since when.
+            log.info("the admin may not grant %s to %s", role, member)
     for role in (PUBLISHER, "simulator", *credentials.SOURCE_READERS):
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
 

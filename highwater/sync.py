@@ -144,3 +144,5 @@ def _skip(pipeline: Pipeline, decision: Decision, run: Run) -> None:
     for skip in decision.skip:
         if publish.skip_window(pipeline.dataset, skip.window, skip.rule, skip.reason, run):
             log.info("%s %s is skipped, %s: %s", pipeline.dataset, skip.window, skip.rule, skip.reason)
+    for window, due in decision.early.items():
+        log.info("%s %s is due at %s, and not loaded before", pipeline.dataset, window, f"{due:%Y-%m-%d %H:%M}")

@@ -26,7 +26,7 @@ def act(role: str, statement: str, parameters: Sequence[Any] | None = None, data
     """Run statements as a role, committed; returns the rows of the last one."""
     with closing(warehouse.connect(role, database or home_of(role))) as link, link, link.cursor() as cursor:
         cursor.execute(statement, parameters)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.description is not None else []
 
 
 def refused(

@@ -34,6 +34,59 @@ BEGIN
 END;
 $$;
 
+-- Who holds tables, oldest transaction first: analyst (pid 17, since 2026-10-31 12:00:05 UTC); null where nobody does.
+-- Of rows, only who has changed or locked some counts.
+CREATE OR REPLACE FUNCTION ops.holders_of(p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+    SELECT string_agg(
+        format(
+            '%s (pid %s%s)', coalesce(s.usename::text, s.backend_type, 'somebody'), s.pid,
+            to_char(s.xact_start, '", since "YYYY-MM-DD HH24:MI:SS" UTC"')
+        ), ', ' ORDER BY s.xact_start, s.pid
+    )
+    FROM pg_stat_activity AS s
+    WHERE
+        s.pid <> pg_backend_pid() AND s.leader_pid IS NULL
+        AND s.pid IN (
+            SELECT l.pid FROM pg_locks AS l
+            WHERE
+                l.locktype = 'relation' AND l.granted AND l.relation = ANY(p_tables)
+                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                AND NOT (p_rows AND l.mode = 'AccessShareLock')
+        )
+$$;
+
+-- Refuses what has waited in vain for a table, or for rows of it: busy, to be tried again, with who holds it.
+CREATE OR REPLACE FUNCTION ops.refuse_held(p_what text, p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '% is held by %', p_what,
+        coalesce(ops.holders_of(p_tables, p_rows), 'a transaction that has ended meanwhile')
+        USING
+            ERRCODE = 'lock_not_available',
+            HINT = 'It is tried again; a transaction that does not end is ended by SELECT pg_terminate_backend(pid).';
+END;
+$$;
+
+-- Takes tables for the caller's transaction alone, or refuses: busy.
+CREATE OR REPLACE FUNCTION ops.lock_tables(p_tables regclass[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted regclass;
+BEGIN
+    FOREACH wanted IN ARRAY p_tables LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', wanted);
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM ops.refuse_held('table ' || wanted, ARRAY[wanted]);
+        END;
+    END LOOP;
+END;
+$$;
+
 -- One row a kind of work that is done by one transaction at a time. Only functions of the owner reach it.
 CREATE TABLE IF NOT EXISTS ops.turns (turn text PRIMARY KEY);
 
@@ -44,6 +97,8 @@ AS $$
 BEGIN
     INSERT INTO ops.turns (turn) VALUES (p_turn) ON CONFLICT DO NOTHING;
     PERFORM FROM ops.turns AS t WHERE t.turn = p_turn FOR UPDATE;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM ops.refuse_held('the turn of ' || p_turn, ARRAY['ops.turns'::regclass], TRUE);
 END;
 $$;
 
@@ -83,6 +138,8 @@ AS $$
     DELETE FROM ops.leases AS l WHERE l.lease = p_lease AND l.backend_pid = pg_backend_pid()
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.take_claim, ops.take_turn, ops.take_lease, ops.drop_lease FROM public;
+REVOKE EXECUTE ON FUNCTION
+ops.take_claim, ops.take_turn, ops.take_lease, ops.drop_lease, ops.holders_of, ops.refuse_held, ops.lock_tables
+FROM public;
 GRANT EXECUTE ON FUNCTION ops.take_lease, ops.drop_lease TO loader;
 GRANT SELECT ON ops.live_sessions TO loader, analyst;

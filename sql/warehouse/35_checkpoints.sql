@@ -79,7 +79,8 @@ ADD CONSTRAINT content_is_known_whole CHECK (
 
 COMMENT ON COLUMN ops.checkpoints.published_rows IS 'Of the published table, with those that are gone at the source';
 COMMENT ON COLUMN ops.checkpoints.hash_sums IS 'Sums of the hashes of its rows by two seeds, as in ops.table_content';
-COMMENT ON COLUMN ops.checkpoints.hashed_columns IS 'The columns they are of: all that it had at the last full run';
+COMMENT ON COLUMN ops.checkpoints.hashed_columns IS
+'The columns they are of: all that it had when it was last hashed whole';
 
 -- Every state a checkpoint was ever in, with the login that made it: nobody moves one unseen.
 CREATE TABLE IF NOT EXISTS ops.checkpoint_history (
@@ -249,7 +250,9 @@ ADD COLUMN IF NOT EXISTS rows_deleted bigint,
 ADD COLUMN IF NOT EXISTS changes_by_hour jsonb;
 
 REVOKE EXECUTE ON FUNCTION ops.reset_checkpoint, ops.record_checkpoint, ops.next_revision FROM public;
-GRANT EXECUTE ON FUNCTION ops.reset_checkpoint TO loader;
+-- It says who wants it and why: that is for a person to say.
+REVOKE EXECUTE ON FUNCTION ops.reset_checkpoint FROM loader;
+GRANT EXECUTE ON FUNCTION ops.reset_checkpoint TO operator;
 GRANT SELECT ON
 control.sources, ops.checkpoints, ops.checkpoint_history, ops.checkpoint_status, ops.consistency_checks,
 quarantine.refused_keys

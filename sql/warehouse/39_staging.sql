@@ -41,7 +41,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('REVOKE INSERT ON %s FROM loader', p_table);
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', p_table);
+    PERFORM ops.lock_tables(ARRAY[p_table]);
     -- Changes nothing; Postgres refuses it for a table that is in use.
     EXECUTE format('ALTER TABLE %s RESET (fillfactor)', p_table);
 EXCEPTION WHEN object_in_use THEN
@@ -176,6 +176,10 @@ BEGIN
     published := published_table::regclass;
     PERFORM ops.close_table(ops.set_table(p_set, 'raw'));
     UPDATE ops.staging_sets AS s SET finished_at = NULL WHERE s.set_id = cleaning.set_id;
+    -- Somebody may be reading what an audit refused.
+    PERFORM ops.lock_tables(array_remove(
+        ARRAY[ops.set_table(p_set, 'clean'), ops.set_table(p_set, 'rejected'), ops.set_table(p_set, 'copies')], NULL
+    ));
     EXECUTE format(
         'DROP TABLE IF EXISTS staging.%I, staging.%I, staging.%I', p_set || '_clean', p_set || '_rejected', p_set || '_copies'
     );
@@ -183,7 +187,11 @@ BEGIN
         'CREATE TABLE staging.%I (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS INCLUDING STORAGE'
         ' INCLUDING COMPRESSION)', p_set || '_clean', published
     );
-    EXECUTE format('CREATE TABLE staging.%I (reason text NOT NULL, source_row jsonb NOT NULL)', p_set || '_rejected');
+    EXECUTE format(
+        'CREATE TABLE staging.%I (reason text NOT NULL, source_row jsonb NOT NULL,'
+        ' CONSTRAINT a_refused_row_has_a_reason CHECK (reason ~ ''\S''),'
+        ' CONSTRAINT source_row_is_a_row CHECK (jsonb_typeof(source_row) = ''object''))', p_set || '_rejected'
+    );
     EXECUTE format(
         'CREATE TABLE staging.%I (%s)', p_set || '_copies',
         (
@@ -301,7 +309,7 @@ BEGIN
         RAISE EXCEPTION 'staging set % of % % is not finished: clean it first', p_set, p_dataset, p_window
             USING ERRCODE = 'HW003';
     END IF;
-    EXECUTE format('LOCK TABLE %s, %s IN ACCESS EXCLUSIVE MODE', clean_table, rejected_table);
+    PERFORM ops.lock_tables(ARRAY[clean_table, rejected_table]);
     EXECUTE format('REVOKE ALL ON %s FROM loader, analyst', clean_table);
     PERFORM ops.assert_own_table(clean_table);
 END;

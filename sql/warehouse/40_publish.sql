@@ -30,6 +30,18 @@ BEGIN
 END;
 $$;
 
+-- Holds a dataset until the transaction ends, so that one publishes into its table at a time: by a lock that nobody who
+-- loads or reads can take.
+CREATE OR REPLACE FUNCTION ops.hold_dataset(p_dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM ops.refuse_held('dataset ' || p_dataset, ARRAY['control.datasets'::regclass], TRUE);
+END;
+$$;
+
 -- The partition of a published table with exactly the bounds of a window; null where there is none.
 CREATE OR REPLACE FUNCTION ops.partition_of(p_published regclass, p_window tstzrange) RETURNS regclass
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
@@ -120,6 +132,8 @@ BEGIN
             USING ERRCODE = 'HW011', HINT = 'Detach a partition that is no window of the grid.';
     END;
     EXECUTE format('ALTER TABLE %s DROP CONSTRAINT within_window', p_incoming);
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM ops.refuse_held('table ' || p_wanted.published_table, ARRAY[published, standing, p_incoming]);
 END;
 $$;
 
@@ -183,8 +197,7 @@ BEGIN
             USING ERRCODE = 'HW002';
     END IF;
     published := wanted.published_table::regclass;
-    -- One publication of a dataset at a time: a lock that only the owner of the table can take.
-    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+    PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF former.staged_as = p_set THEN
         IF NOT ops.stands_as_landed(published, former) THEN
@@ -269,6 +282,6 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.publish_window, ops.replace_partition, ops.drop_table, ops.new_partition_name
+ops.publish_window, ops.replace_partition, ops.drop_table, ops.new_partition_name, ops.hold_dataset
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.publish_window TO loader;

@@ -116,8 +116,7 @@ BEGIN
             coalesce(p_by, ''), coalesce(p_reason, '') USING ERRCODE = 'HW008';
     END IF;
     PERFORM ops.assert_read_committed();
-    -- As ops.publish_window does: one at a time.
-    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+    PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO plan FROM ops.rollback_target(p_dataset, p_window, p_to);
     IF (plan.present).version <> p_from THEN
         RAISE EXCEPTION '% % is at version % by run %, not at version % that was to be rolled back: look again', p_dataset,
@@ -131,7 +130,7 @@ BEGIN
         RAISE EXCEPTION '% %: the days of version % have just ended, it is gone: load the window again', p_dataset, p_window,
             back.version USING ERRCODE = 'HW008';
     END IF;
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', incoming);
+    PERFORM ops.lock_tables(ARRAY[incoming]);
     EXECUTE format('REVOKE ALL ON %s FROM analyst', incoming);
     PERFORM ops.assert_own_table(incoming);
     SELECT c.row_count, c.content_hash INTO held

@@ -1,17 +1,22 @@
 -- Windows that a rule says not to load. Run as publisher; again is harmless.
 
--- Records that a rule says not to load a window; null where it has landed, which stands.
+-- Records that a rule says not to load a window that is due; null where it has landed, which stands.
 CREATE OR REPLACE FUNCTION ops.skip_window(
     p_dataset text, p_window tstzrange, p_rule text, p_reason text, p_dag_id text, p_run_id text
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 DECLARE
+    wanted control.datasets;
     landed tstzrange;
 BEGIN
     -- Who publishes holds the row, so that a window cannot land between the look and the remark.
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR SHARE;
-    PERFORM ops.dataset_with_window(p_dataset, p_window);
+    wanted := ops.dataset_with_window(p_dataset, p_window);
+    IF upper(p_window) > control.due_until(wanted, ops.clock()) THEN
+        RAISE EXCEPTION '% % cannot be skipped: it is not due before %, and it is % in the warehouse', p_dataset, p_window,
+            upper(p_window) + wanted.due_after, ops.clock() USING ERRCODE = 'HW002';
+    END IF;
     SELECT l.window_range INTO landed FROM ops.window_ledger AS l
     WHERE l.dataset = p_dataset AND l.window_range && p_window
     ORDER BY l.window_range
@@ -51,6 +56,7 @@ BEGIN
             d.dataset = s.dataset
             AND (
                 NOT coalesce(control.is_window(d, s.window_range), FALSE)
+                OR upper(s.window_range) > control.due_until(d, ops.clock())
                 OR (
                     -- Whether any is, in sum, before each is looked up.
                     s.dataset IN (

@@ -66,8 +66,7 @@ BEGIN
             (SELECT string_agg(s.dataset, ', ' ORDER BY s.dataset) FROM control.sources AS s) USING ERRCODE = 'HW001';
     END IF;
 
-    -- One at a time, by a lock that nobody but the owner can take.
-    PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+    PERFORM ops.hold_dataset(p_dataset);
     SELECT l.* INTO landed FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.staged_as = p_set;
     IF found THEN
         outcome := 'already landed';
@@ -137,11 +136,15 @@ BEGIN
     SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO updated
     FROM pg_attribute AS a
     WHERE a.attrelid = published AND a.attname = ANY (written) AND a.attname <> ALL (keys) AND a.attidentity <> 'a';
-    -- Columns that came since the last full run are not in its hashes.
-    hashed := CASE
-        WHEN p_mode = 'incremental' AND former.hashed_columns <@ ops.columns_of(published) THEN former.hashed_columns
-        ELSE ops.columns_of(published)
-    END;
+    -- Columns that came since are hashed from now on, unless the table does not hold what its checkpoint says: then that
+    -- must stay to be seen until a full run.
+    hashed := ops.columns_of(published);
+    IF p_mode = 'incremental' AND former.hashed_columns <@ hashed AND former.hashed_columns <> hashed THEN
+        SELECT * INTO content FROM ops.merged_content(published, former.hashed_columns);
+        IF (content.row_count, content.hash_sums) IS DISTINCT FROM (former.published_rows, former.hash_sums) THEN
+            hashed := former.hashed_columns;
+        END IF;
+    END IF;
     same_key := format('(%s) = (%s)', ops.column_list(keys, 't.'), ops.column_list(keys, 'c.'));
     IF p_mode = 'full' THEN
         EXECUTE format('SELECT count(*) FROM %s AS t WHERE t.deleted_at IS NULL', published) INTO live_before;

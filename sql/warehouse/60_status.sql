@@ -331,9 +331,10 @@ SELECT
     ) AS is_stale
 FROM control.datasets AS d
 LEFT JOIN LATERAL (
-    -- No two overlap: the one that begins last ends last.
+    -- No two overlap: the one that begins last ends last. One that ends in the future, as a clock that was ahead has
+    -- left it, makes nothing fresh.
     SELECT upper(l.window_range) AS landed_until FROM ops.window_ledger AS l
-    WHERE l.dataset = d.dataset
+    WHERE l.dataset = d.dataset AND upper(l.window_range) <= ops.clock()
     ORDER BY l.window_range DESC
     LIMIT 1
 ) AS newest ON TRUE;

@@ -219,7 +219,10 @@ WHERE
     AND f.landed_until IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM ops.window_ledger AS l
-        WHERE l.dataset = f.dataset AND l.landed_at > ops.clock() - '1 hour'::interval
+        WHERE
+            l.dataset = f.dataset
+            -- What landed while a clock was ahead says nothing of now.
+            AND l.landed_at > ops.clock() - '1 hour'::interval AND l.landed_at <= ops.clock()
     );
 
 -- What an incident is called, the same in each of its messages: a title says what and since when.
@@ -445,9 +448,9 @@ WHERE v.state IN ('pending', 'given up') OR NOT a.addressed;
 REVOKE EXECUTE ON FUNCTION
 ops.incident_title, ops.tell, ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 FROM public;
-GRANT EXECUTE ON FUNCTION
-ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
-TO loader;
+GRANT EXECUTE ON FUNCTION ops.look_for_incidents, ops.next_delivery, ops.record_delivery TO loader;
+-- That a person has seen it is for a person to say.
+REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
 GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
 GRANT SELECT ON
 control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,

@@ -33,6 +33,12 @@ CREATE TABLE IF NOT EXISTS control.backfills (
     note text
 );
 
+ALTER TABLE control.backfills
+ADD COLUMN IF NOT EXISTS login text,
+ALTER COLUMN login SET DEFAULT session_user;
+
+COMMENT ON COLUMN control.backfills.requested_by IS 'As whoever asked for it says';
+COMMENT ON COLUMN control.backfills.login IS 'The role of the warehouse that asked; null: before that was kept';
 COMMENT ON TABLE control.backfills IS 'What somebody wants (re)loaded: one row a backfill; an INSERT is all it takes';
 COMMENT ON COLUMN control.backfills.from_time IS 'Windows lie wholly in [from_time, to_time)';
 COMMENT ON COLUMN control.backfills.which IS

@@ -283,7 +283,9 @@ control.backfills_to_start, control.stop_backfill, control.cancel_backfill, cont
 control.resume_backfill, control.begin_backfill, control.next_backfill_window, control.end_backfill_window,
 control.end_backfill, control.hold_backfill
 FROM public;
-GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO loader, operator;
+-- Each says who does it: a run of Airflow does none of them.
+REVOKE EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill FROM loader;
+GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO operator;
 GRANT EXECUTE ON FUNCTION
 control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill,
 control.backfills_to_start, control.stop_backfill

@@ -204,7 +204,9 @@ def test_what_a_role_sets_for_itself_reaches_no_session_and_is_gone_after_a_star
                 cursor.execute("SELECT pg_sleep(0.01)")
     start()
     kept = act("postgres", "SELECT setdatabase, setconfig FROM pg_db_role_setting WHERE setrole = %s::regrole", (role,))
-    assert kept == [(0, ["TimeZone=UTC"])]
+    assert [(where, sorted(settings)) for where, settings in kept] == [
+        (0, ["TimeZone=UTC", f"idle_in_transaction_session_timeout={roles.MAY_IDLE}"])
+    ]
 
 
 ENVIRONMENT = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 
+import psycopg2
 import pytest
 from attacks import act, refused
 from psycopg2.extensions import cursor as Cursor
@@ -116,3 +117,48 @@ def test_an_attempt_of_the_engine_is_its_sessions_own() -> None:
         (row,) = act("analyst", "SELECT a.backend_pid, s.usename FROM ops.attempts AS a"
                                 " JOIN pg_stat_activity AS s ON s.pid = a.backend_pid")  # fmt: skip
         assert row.usename == "loader"
+
+
+DECISIONS = [
+    "ops.acknowledge_incident(1, 'kim', 'seen')",
+    "ops.reset_checkpoint('orders', 'kim', 'to see')",
+    "ops.accept_shrink('daily_sales', '[2026-10-05,2026-10-06)', 'kim', 'it is so')",
+    "ops.rollback_window('daily_sales', '[2026-10-05,2026-10-06)', 'kim', 'it was wrong')",
+    "control.cancel_backfill(1, 'kim')",
+    "control.pause_backfill(1, 'kim')",
+    "control.resume_backfill(1, 'kim')",
+]
+
+
+class TestDecisions:
+    """What a person decides, with name and reason, is not for a task to decide in a person's name."""
+
+    @pytest.mark.parametrize("call", DECISIONS)
+    def test_none_is_its_to_take(self, call: str) -> None:
+        refused("loader", f"SELECT {call}", says="permission denied for function")
+
+    @pytest.mark.parametrize("call", DECISIONS)
+    def test_each_is_the_operators(self, call: str) -> None:
+        with pytest.raises(psycopg2.Error, match=r"not open|no checkpoint|no backfill|not landed") as told:
+            act("operator", f"SELECT {call}; SELECT 'incident 0 is not open'::integer")
+        assert not isinstance(told.value, psycopg2.errors.InsufficientPrivilege)
+
+    def test_an_incident_that_it_has_caused_stays_until_a_person_has_seen_it(self, session: Cursor) -> None:
+        session.execute("SELECT ops.skip_window('payments', '[2026-10-30 00:00+00,2026-10-30 06:00+00)', 'lost', 'x',"
+                        " 'd', 'r')")  # fmt: skip
+        session.execute("SELECT ops.look_for_incidents()")
+        found = act("analyst", "SELECT incident_id, acknowledged_by FROM ops.incidents WHERE kind = 'data lost'")
+        assert [row.acknowledged_by for row in found] == [None]
+        refused("loader", "SELECT ops.acknowledge_incident(%s, 'kim', 'fine')", (found[0].incident_id,))
+        session.execute("SELECT ops.forget_skip('payments', '[2026-10-30 00:00+00,2026-10-30 06:00+00)')")
+        session.execute("SELECT ops.look_for_incidents()")
+        assert act("analyst", "SELECT closed_at FROM ops.incidents WHERE kind = 'data lost'") == [(None,)]
+
+    def test_a_backfill_that_it_asks_for_in_anothers_name_is_known_by_its_login(self) -> None:
+        act("loader", "INSERT INTO control.backfills (dataset, from_time, to_time, reason, requested_by)"
+                      " VALUES ('daily_sales', '2026-10-05', '2026-10-06', 'to see', 'kim')")  # fmt: skip
+        asked = act("analyst", "SELECT requested_by, login FROM control.backfills ORDER BY backfill_id DESC LIMIT 1")
+        assert asked == [("kim", "loader")]
+        refused("loader", "INSERT INTO control.backfills (dataset, from_time, to_time, reason, login)"
+                          " VALUES ('daily_sales', '2026-10-05', '2026-10-06', 'to see', 'operator')")  # fmt: skip
+        act("operator", "SELECT control.cancel_backfill(max(backfill_id)) FROM control.backfills")

@@ -292,6 +292,17 @@ def being_cleaned(rows: int) -> str:
     return name
 
 
+@pytest.mark.parametrize(
+    "row", ["'', '{}'", "' ', '{}'", "'r', '[]'", "'r', '1'", "'r', 'null'", "'r', NULL", "NULL, '{}'"]
+)
+def test_a_refused_row_has_a_reason_and_is_a_row(row: str) -> None:
+    """What it says there is its own word, as docs/security.md tells; that it says something is not."""
+    with defined("shaped"):
+        name = being_cleaned(1)
+        with pytest.raises(errors.IntegrityError, match=r"a_refused_row_has_a_reason|source_row_is_a_row|null value"):
+            attempt(f"INSERT INTO staging.{name}_rejected VALUES ({row})")
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_what_is_counted_is_not_counted_by_an_older_snapshot(level: str) -> None:
     with defined("shaped"):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from shopping import HOUR, ORDERS, compare, here, hours, land, prepare, run, there, value
 
-from highwater import checkpoints, increments, warehouse
+from highwater import alerts, checkpoints, increments, warehouse
 from highwater.errors import RefusedData
 
 Change = Callable[[str], int]
@@ -121,3 +121,22 @@ def test_a_forged_merge_is_refused(small_shop: Change, forged: dict[str, Any], s
         checkpoints.merge("orders", replace(changes, **forged), run())
     assert (here(), value("SELECT count(*) FROM ops.window_ledger")) == (before, 1)
     assert checkpoints.merge("orders", changes, run()).outcome == "merged"
+
+
+def test_what_a_clock_that_was_ahead_has_left_in_the_ledger_makes_nothing_fresh(empty_warehouse: None) -> None:
+    """As an older warehouse has it: the newest window ends in the future, and its load is dated there."""
+    with warehouse.session("postgres") as cursor:
+        for first, last, landed in (
+            (NOON - 2 * THREE_DAYS, NOON - THREE_DAYS, NOON - THREE_DAYS),
+            (NOON - THREE_DAYS, NOON + THREE_DAYS, NOON + THREE_DAYS),
+        ):
+            cursor.execute(
+                "INSERT INTO ops.window_ledger VALUES ('orders', tstzrange(%s, %s), 1, 0, 0, 0, 0, 'x', NULL, 's', 'd',"
+                " 'r', %s)",
+                (first, last, landed),
+            )
+    assert value("SELECT landed_until FROM ops.freshness WHERE dataset = 'orders'") == NOON - THREE_DAYS
+    assert value("SELECT is_stale FROM ops.freshness WHERE dataset = 'orders'")
+    alerts.look()
+    found = "SELECT subject FROM ops.incidents WHERE kind = 'freshness exceeded' AND closed_at IS NULL"
+    assert value(found) == "orders"

@@ -37,6 +37,12 @@ MISSING = "SELECT windows_missing, windows_skipped FROM ops.window_totals WHERE 
         ("payments", "[-infinity, infinity)", "HW002"),
         ("payments", "empty", "HW002"),
         ("payments", None, "HW002"),
+        # On the grid, but in the future, under way, or ended and not due for another quarter of an hour.
+        ("payments", "[2026-12-01 00:00+00, 2026-12-01 06:00+00)", "HW002"),
+        ("payments", "[2026-10-31 12:00+00, 2026-10-31 18:00+00)", "HW002"),
+        ("payments", "[2026-10-31 06:00+00, 2026-10-31 12:00+00)", "HW002"),
+        ("daily_sales", "[2026-10-31, 2026-11-01)", "HW002"),
+        ("supplier_settlements", "[2026-10-26, 2026-11-02)", "HW002"),
         ("orders", "[2026-10-30 00:00+00, 2026-10-30 01:00+00)", "HW002"),
         ("nobody", "[2026-10-28 00:00+00, 2026-10-28 06:00+00)", "HW001"),
     ],
@@ -119,6 +125,7 @@ def test_what_an_older_warehouse_took_for_a_skip_is_taken_back_and_told_at_the_n
         "[2026-10-01, 2027-12-31)",
         "[2026-10-05 00:00+00, 2026-10-05 00:17+00)",
         "[2026-10-07, 2026-10-08)",
+        "[2026-11-07, 2026-11-08)",
     ):
         admin.execute(
             "INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason)"
@@ -128,7 +135,7 @@ def test_what_an_older_warehouse_took_for_a_skip_is_taken_back_and_told_at_the_n
     admin.connection.commit()
     with caplog.at_level(logging.WARNING):
         bootstrap.run()
-    assert caplog.text.count('the remark "old" about it is taken back') == 3
+    assert caplog.text.count('the remark "old" about it is taken back') == 4
     analyst.execute("SELECT lower(window_range)::date::text FROM ops.skipped_windows")
     assert [row[0] for row in analyst.fetchall()] == ["2026-10-09"]
     analyst.execute(MISSING, ("daily_sales",))

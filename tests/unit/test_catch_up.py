@@ -96,10 +96,10 @@ def test_a_source_that_never_catches_up_loads_the_current_window_alone() -> None
     assert decide(partner(8, never)).skip[0].reason.endswith("control.sources says never to catch up")
 
 
-def test_a_run_that_comes_before_its_window_has_ended_skips_it_until_then() -> None:
+def test_a_run_that_comes_before_its_window_has_ended_leaves_it_until_then_and_remarks_nothing() -> None:
     decision = decide(partner(10))
-    assert not decision.load
-    assert decision.skip[0].reason == "the source is expected to have it by 2026-10-11 00:00"
+    assert (decision.load, decision.skip) == ({}, [])
+    assert decision.early == {day(10): day(10).end}
 
 
 def test_all_weeks_that_are_due_by_the_day_of_the_run_are_landed_oldest_first() -> None:
@@ -120,15 +120,14 @@ def test_the_newest_window_that_is_due_waits_for_what_comes_after_its_end() -> N
     assert newest_due(known, day(14).end) is None
 
 
-def test_a_run_within_a_week_skips_it_and_the_one_not_yet_due_with_the_day_the_file_is_expected() -> None:
+def test_a_run_within_a_week_passes_over_it_and_the_one_not_yet_due_and_remarks_nothing() -> None:
     decision = decide(supplier(14, {}, {}))
-    assert [(skip.window, skip.rule) for skip in decision.skip] == [(week(1), "not due"), (week(2), "not due")]
-    assert "2026-10-16 00:00" in decision.skip[0].reason
-    assert "2026-10-23 00:00" in decision.skip[1].reason
+    assert decision.skip == []
+    assert decision.early == {week(1): datetime(2026, 10, 16, tzinfo=UTC), week(2): datetime(2026, 10, 23, tzinfo=UTC)}
 
 
-def test_a_week_that_came_early_and_landed_is_not_skipped() -> None:
-    assert [skip.window for skip in decide(supplier(14, {1: "delivery 1"}, {1: "delivery 1"})).skip] == [week(2)]
+def test_a_week_that_came_early_and_landed_is_not_waited_for() -> None:
+    assert list(decide(supplier(14, {1: "delivery 1"}, {1: "delivery 1"})).early) == [week(2)]
 
 
 def test_a_corrected_week_replaces_what_landed_and_an_unchanged_one_is_left_alone() -> None:
