@@ -28,7 +28,7 @@ def check_health(critical: Pipeline, non_critical: Pipeline) -> bool:
             if not is_work and recovery.is_behind(cursor, critical.dataset, own):
                 return False
         for verdict in health.check(run.run_id, [critical.connection, non_critical.connection]):
-            log.info("%s: well, %.2f s", verdict.name, verdict.seconds)
+            log.info("%s: %s, %.2f s", verdict.name, verdict.problem or "well", verdict.seconds)
     return is_work
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import batches
 import pytest
-from attacks import act, refused
+from attacks import act, refused, start
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
@@ -157,3 +157,15 @@ def test_two_turns_of_the_simulation_exclude_each_other(platform: object) -> Non
         assert not came.is_set()
     thread.join()
     assert came.is_set()
+
+
+def test_a_right_that_was_taken_from_it_is_not_given_back_by_a_start_or_a_reload(empty_warehouse: None) -> None:
+    act("postgres", "REVOKE SELECT ON sales.payments FROM analyst")
+    try:
+        window = batches.window(0)
+        with ledger.attempt("payments", window, "load", RUN):
+            publish.publish_window("payments", window, batches.stage("payments", window), RUN)
+        start()
+        refused("analyst", "SELECT count(*) FROM sales.payments")
+    finally:
+        act("postgres", "GRANT SELECT ON sales.payments TO analyst")

@@ -119,12 +119,21 @@ CHANGES_A_SET = [
 
 @pytest.mark.parametrize(
     "statement",
-    ["GRANT SELECT ON {clean} TO PUBLIC", "GRANT DELETE ON {clean} TO analyst", "GRANT ALL ON {raw} TO analyst"],
+    [
+        "GRANT SELECT ON {clean} TO PUBLIC",
+        "GRANT DELETE ON {clean} TO analyst",
+        "GRANT ALL ON {raw} TO analyst",
+        "GRANT SELECT (sale_id) ON {clean} TO PUBLIC",
+        "GRANT UPDATE (quantity) ON {clean} TO analyst",
+    ],
 )
 def test_it_hands_on_no_right_to_a_set(staged: Staged, statement: str) -> None:
     """Postgres warns where a right is not the grantor's to give."""
     names = {part: f"staging.{staged.name}_{part}" for part in ("raw", "clean")}
-    rights = "SELECT array_agg(relacl::text ORDER BY oid) FROM pg_class WHERE relnamespace = 'staging'::regnamespace"
+    rights = (
+        "SELECT array_agg(ROW(c.relacl, a.attacl)::text ORDER BY c.oid, a.attnum) FROM pg_class AS c"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid WHERE c.relnamespace = 'staging'::regnamespace"
+    )
     before = value(rights)
     with suppress(errors.InsufficientPrivilege):
         attempt(statement.format(**names))

@@ -125,6 +125,22 @@ def test_a_stale_attempt_with_other_content_is_refused(analyst: Cursor, source_d
     assert landed(analyst) == [("2026-10-05", 1, new.content_hash)]
 
 
+def test_what_the_ledger_says_of_a_partition_that_is_gone_passes_no_work_over() -> None:
+    """Neither a second try of the same load nor a stale one with the same content counts as done."""
+    same, stale = stage(DAY), stage(DAY)
+    publish.publish_window(DATASET, DAY, same, run())
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(f"DROP TABLE {partition(DATASET, DAY)}")
+    with pytest.raises(RefusedData, match=r"landed from staging set .*, but .* does not hold it any more"):
+        publish.publish_window(DATASET, DAY, same, run())
+    with pytest.raises(RefusedData, match="stale attempt"):
+        publish.publish_window(DATASET, DAY, stale, run("b"))
+    assert land(DAY).outcome == "published"
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT count(*) FROM sales.daily_sales")
+        assert warehouse.fetch_value(cursor) == 391
+
+
 def test_of_two_attempts_at_once_one_publishes(analyst: Cursor) -> None:
     sets = [stage(DAY), stage(DAY), stage(DAY)]
     start = threading.Barrier(len(sets))

@@ -273,6 +273,23 @@ def test_a_table_that_is_called_like_a_partition_is_left_alone() -> None:
             admin(*(f"DROP TABLE sales.{name}" for name in names))
 
 
+def test_tables_of_one_name_in_two_schemas_keep_versions_beside_each_other() -> None:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("CREATE SCHEMA other AUTHORIZATION publisher")
+    try:
+        admin("CREATE TABLE former.twin_20261001 ()", "CREATE TABLE former.version_0 ()")
+        with defined("twin") as first, defined("second", table="other.twin") as second:
+            for dataset in ("twin", "second"):
+                for count in (5, 6, 7):
+                    land(dataset, W, count)
+                rollback.carry_out(rollback.plan(dataset, "2026-10-01"), "ada", "why")
+            assert [len(rows_of(table, role="postgres")) for table in (first, second)] == [6, 6]
+            assert value("SELECT count(*) FROM ops.former_versions") == 4
+    finally:
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("DROP SCHEMA other CASCADE; DROP TABLE former.twin_20261001, former.version_0")
+
+
 def test_a_partition_that_is_no_window_is_named() -> None:
     with defined("shaped") as table:
         admin(f"CREATE TABLE sales.october PARTITION OF {table} FOR VALUES FROM ('2026-10-01') TO ('2026-11-01')")

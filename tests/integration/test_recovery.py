@@ -283,7 +283,9 @@ class TestHealth:
         finally:
             change("ALTER ROLE web_reader LOGIN")
         said = str(unwell.value)
-        assert "ledger: payments has 1 landed windows and 0 partitions" in said
+        assert "ledger" not in said, "it is told, and holds nothing up"
+        detail = "SELECT detail FROM ops.health_checks WHERE check_name = 'ledger' AND verdict = 'unwell'"
+        assert rows(detail) == [("payments has 1 landed windows and 0 partitions",)]
         assert "MiB are free in" in said
         assert "source web: source 'web' is away" in said and "not permitted to log in" in said
         assert "billing" not in said
@@ -363,6 +365,17 @@ class TestTheDag:
         assert (backlog(), backlog("page_views")) == ([], [])
         assert "payments: audit failed since 2026-10-31 12:00 UTC" in hook.titles
         assert rows("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'") == [(2,)]
+
+    def test_a_partition_that_is_gone_is_told_and_holds_no_recovery_up(self, airflow: RunDag, hook: Receiver) -> None:
+        land_all(10, 11)
+        change(f"DROP TABLE {partition('payments', window(0))}")
+        assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "success"
+        assert (backlog(), backlog("page_views")) == ([], [])
+        assert "ledger: platform unhealthy since 2026-10-31 12:00 UTC" in hook.titles
+        land("payments", window(0))
+        health.check("run", [])
+        alerts.look()
+        assert "over: ledger: platform unhealthy since 2026-10-31 12:00 UTC" in hook.titles
 
     def test_nothing_is_loaded_while_something_is_unwell(self, airflow: RunDag, hook: Receiver) -> None:
         change("ALTER ROLE billing_reader NOLOGIN")
