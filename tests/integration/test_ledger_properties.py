@@ -10,9 +10,12 @@ import tables
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from psycopg2.errors import CheckViolation
 from tables import RUN, defined
+from typer.testing import CliRunner
 
 from highwater import publish, rollback, warehouse
+from highwater.cli import app
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.publish import Staged
 from highwater.windows import Window
@@ -22,6 +25,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True)
 STEPS = st.one_of(
     st.integers(1, 90).map(lambda n: timedelta(minutes=n)), st.sampled_from([timedelta(days=1), timedelta(days=7)])
 )
+LONGEST_DATASET = 30
 WINDOWS = st.integers(0, 3)
 COUNTS = st.integers(0, 6)
 
@@ -36,27 +40,31 @@ class Windows(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.expected: dict[int, list[int]] = {}
 
-    @initialize(name=NAMES, step=STEPS)
-    def define(self, name: str, step: timedelta) -> None:
-        self.step = step
-        self.table = self.stack.enter_context(
-            defined("drawn", table=f"sales.{name}", step=f"{step.total_seconds()} seconds")
-        )
+    @initialize(name=NAMES, table=NAMES, step=STEPS)
+    def define(self, name: str, table: str, step: timedelta) -> None:
+        definition = {"table": f"sales.{table}", "step": f"{step.total_seconds()} seconds"}
+        try:
+            self.table = self.stack.enter_context(defined(name, **definition))
+        except CheckViolation:
+            assert len(name) > LONGEST_DATASET
+            name = name[:LONGEST_DATASET]
+            self.table = self.stack.enter_context(defined(name, **definition))
+        self.dataset, self.step = name, step
         with warehouse.session("postgres") as cursor:
-            cursor.execute("UPDATE control.datasets SET on_shrink = 'accept' WHERE dataset = 'drawn'")
+            cursor.execute("UPDATE control.datasets SET on_shrink = 'accept' WHERE dataset = %s", (name,))
 
     def window(self, number: int) -> Window:
         return tables.window(number, self.step)
 
     @rule(target=sets, number=WINDOWS, count=COUNTS)
     def stage(self, number: int, count: int) -> tuple[int, int, Staged]:
-        return number, count, tables.stage("drawn", self.window(number), count)
+        return number, count, tables.stage(self.dataset, self.window(number), count)
 
     @rule(staged=sets)
     def publish(self, staged: tuple[int, int, Staged]) -> None:
         number, count, made = staged
         try:
-            landed = publish.publish_window("drawn", self.window(number), made, RUN)
+            landed = publish.publish_window(self.dataset, self.window(number), made, RUN)
         except RefusedData:
             return
         if landed.outcome == "published":
@@ -64,7 +72,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(number=WINDOWS, count=COUNTS)
     def land(self, number: int, count: int) -> None:
-        self.publish((number, count, tables.stage("drawn", self.window(number), count)))
+        self.publish((number, count, tables.stage(self.dataset, self.window(number), count)))
 
     @rule(staged=sets)
     def cancel(self, staged: tuple[int, int, Staged]) -> None:
@@ -75,7 +83,7 @@ class Windows(RuleBasedStateMachine):
     def roll_back(self, number: int) -> None:
         try:
             plan = rollback.plan(
-                "drawn", f"{self.window(number).start.isoformat()}/{self.window(number).end.isoformat()}"
+                self.dataset, f"{self.window(number).start.isoformat()}/{self.window(number).end.isoformat()}"
             )
         except (RefusedData, ConfigurationError):
             return
@@ -86,7 +94,7 @@ class Windows(RuleBasedStateMachine):
     def skip(self, number: int, length: int) -> None:
         wanted = Window(self.window(number).start, self.window(number + length - 1).end)
         try:
-            skipped = publish.skip_window("drawn", wanted, "rule", "reason", RUN)
+            skipped = publish.skip_window(self.dataset, wanted, "rule", "reason", RUN)
         except RefusedData:
             return
         assert length == 1 and (not skipped or number not in self.expected)
@@ -107,12 +115,12 @@ class Windows(RuleBasedStateMachine):
         with warehouse.session("postgres") as cursor:
             cursor.execute(
                 "SELECT ops.partition_of(published_table::regclass, tstzrange(%s, %s))::text FROM control.datasets"
-                " WHERE dataset = 'drawn'",
-                (self.window(number).start, self.window(number).end),
+                " WHERE dataset = %s",
+                (self.window(number).start, self.window(number).end, self.dataset),
             )
             cursor.execute(f"DROP TABLE {warehouse.fetch_value(cursor)}")
         count = self.expected[number][-1]
-        assert tables.land("drawn", self.window(number), count).outcome == "published"
+        assert tables.land(self.dataset, self.window(number), count).outcome == "published"
         self.expected[number].append(count)
 
     @invariant()
@@ -121,19 +129,27 @@ class Windows(RuleBasedStateMachine):
             return
         with warehouse.session("postgres") as cursor:
             cursor.execute(
-                "SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger WHERE dataset = 'drawn'"
+                "SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger WHERE dataset = %s",
+                (self.dataset,),
             )
             assert {row[0] for row in cursor.fetchall()} <= {None}
-            cursor.execute("SELECT ops.unaccounted_partitions('drawn')")
+            cursor.execute("SELECT ops.unaccounted_partitions(%s)", (self.dataset,))
             assert cursor.fetchall() == []
-            cursor.execute("SELECT rows_published FROM ops.window_ledger WHERE dataset = 'drawn' ORDER BY window_range")
+            cursor.execute(
+                "SELECT rows_published FROM ops.window_ledger WHERE dataset = %s ORDER BY window_range", (self.dataset,)
+            )
             assert [row[0] for row in cursor.fetchall()] == [self.expected[n][-1] for n in sorted(self.expected)]
             schema, plain = self.table.split(".")
             cursor.execute(f'SELECT count(*) AS n FROM {schema}."{plain}"')
             assert warehouse.fetch_value(cursor) == sum(counts[-1] for counts in self.expected.values())
 
     def teardown(self) -> None:
-        self.stack.close()
+        try:
+            if hasattr(self, "table"):
+                answer = CliRunner().invoke(app, ["verify", self.dataset])
+                assert answer.exit_code == 0, answer.stdout
+        finally:
+            self.stack.close()
 
 
 def test_any_sequence_of_steps_leaves_ledger_and_data_agreeing() -> None:
