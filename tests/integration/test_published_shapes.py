@@ -275,7 +275,7 @@ def test_a_table_that_is_called_like_a_partition_is_left_alone() -> None:
 
 def test_tables_of_one_name_in_two_schemas_keep_versions_beside_each_other() -> None:
     with warehouse.session("postgres") as cursor:
-        cursor.execute("CREATE SCHEMA other AUTHORIZATION publisher")
+        cursor.execute("CREATE SCHEMA other AUTHORIZATION publisher; GRANT USAGE ON SCHEMA other TO loader, analyst")
     try:
         admin("CREATE TABLE former.twin_20261001 ()", "CREATE TABLE former.version_0 ()")
         with defined("twin") as first, defined("second", table="other.twin") as second:
