@@ -8,7 +8,7 @@ from enum import Enum
 import psycopg2
 from psycopg2 import errors
 
-from highwater.errors import Busy, ConfigurationError, HighwaterError, NoRoom, RefusedData
+from highwater.errors import Busy, ConfigurationError, HighwaterError, NoRoom, NotOver, RefusedData
 
 
 class Kind(Enum):
@@ -129,6 +129,8 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
     kind, text = kind_of(error), first_line(error)
     # What Highwater's own functions refuse, they say in a sentence.
     own = (error.pgcode or "").startswith("HW")
+    if error.pgcode == "HW014":
+        return NotOver(said(error))
     if kind is Kind.BUSY:
         return Busy(f"{what} is busy: {text}")
     if kind is Kind.NO_ROOM:

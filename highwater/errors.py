@@ -32,6 +32,10 @@ class NotReady(HighwaterError):
     """The source has not closed this window yet: try again later."""
 
 
+class NotOver(HighwaterError):
+    """The window ends in the future of the warehouse, as after a clock was put back: try again later."""
+
+
 class SourceAway(HighwaterError):
     """The source refused the login, cannot be reached or died half-way: try again later."""
 

@@ -193,8 +193,9 @@ BEGIN
     PERFORM ops.assert_read_committed();
     wanted := ops.dataset_with_window(p_dataset, p_window);
     IF upper(p_window) > ops.clock() THEN
+        -- A clock that was put back comes right again, so the window is tried again.
         RAISE EXCEPTION '% % ends in the future: it is % in the warehouse', p_dataset, p_window, ops.clock()
-            USING ERRCODE = 'HW002';
+            USING ERRCODE = 'HW014';
     END IF;
     published := wanted.published_table::regclass;
     PERFORM ops.hold_dataset(p_dataset);

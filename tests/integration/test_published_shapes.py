@@ -11,7 +11,7 @@ from psycopg2 import errors
 from tables import COLUMNS, admin, defined, land, rows_of, window
 
 from highwater import publish, rollback, warehouse
-from highwater.errors import ConfigurationError, HighwaterError, RefusedData
+from highwater.errors import ConfigurationError, HighwaterError, NotOver, RefusedData
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 W = window()
@@ -314,9 +314,9 @@ def test_one_view_of_a_former_version_stops_no_other_from_going(later: Callable[
             cursor.execute("DROP VIEW sales.of_former")
 
 
-def test_a_window_that_ends_in_the_future_is_refused() -> None:
+def test_a_window_that_ends_in_the_future_waits_for_the_clock() -> None:
     with defined("shaped"):
-        with pytest.raises(RefusedData, match=r"ends in the future: it is 2026-10-31 12:00:00\+00 in the warehouse"):
+        with pytest.raises(NotOver, match=r"ends in the future: it is 2026-10-31 12:00:00\+00 in the warehouse"):
             land("shaped", window(30))
         assert value("SELECT count(*) FROM ops.window_ledger") == 0
 
