@@ -120,6 +120,16 @@ legacy_reader = _cursor_as("legacy_reader", "legacy_reader", "sources")
 @pytest.fixture
 def empty_warehouse(platform: Path) -> None:
     """Nothing has happened yet: no window landed, no attempt, nothing staged, no partition. What is wanted stays."""
+    _empty()
+
+
+@pytest.fixture(scope="module")
+def emptied_once(platform: Path) -> None:
+    """As `empty_warehouse`, once for a module."""
+    _empty()
+
+
+def _empty() -> None:
     with warehouse.session("postgres") as cursor:
         cursor.execute(
             "SELECT n.nspname AS folder, c.relname AS name,"

@@ -59,7 +59,7 @@ OURS = {
 
 
 @pytest.fixture(scope="module")
-def month(platform: object) -> None:
+def month(emptied_once: None) -> None:
     """Thirty days have landed; some were loaded again with the same content, some with other, one was rolled back."""
     for window in DAYS:
         publish.publish_window(DATASET, window, stage(window), run())

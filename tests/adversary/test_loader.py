@@ -124,9 +124,9 @@ DECISIONS = [
     "ops.reset_checkpoint('orders', 'kim', 'to see')",
     "ops.accept_shrink('daily_sales', '[2026-10-05,2026-10-06)', 'kim', 'it is so')",
     "ops.rollback_window('daily_sales', '[2026-10-05,2026-10-06)', 'kim', 'it was wrong')",
-    "control.cancel_backfill(1, 'kim')",
-    "control.pause_backfill(1, 'kim')",
-    "control.resume_backfill(1, 'kim')",
+    "control.cancel_backfill(0, 'kim')",
+    "control.pause_backfill(0, 'kim')",
+    "control.resume_backfill(0, 'kim')",
 ]
 
 
