@@ -90,17 +90,26 @@ def stop() -> None:
     Raises:
         HighwaterError: it is still there after a minute.
     """
+    _stop("fast")
+
+
+def _stop(mode: str) -> None:
     with _alone():
         data = data_folder()
         if _running(data):
-            stopped = run(program("pg_ctl"), "stop", "-w", "-t", "60", "-m", "fast", "-D", data)
+            stopped = run(program("pg_ctl"), "stop", "-w", "-t", "60", "-m", mode, "-D", data)
             if stopped.returncode != 0 and _running(data):
                 raise HighwaterError(f"Postgres with data in {data} did not stop: {stopped.stderr.strip()}")
 
 
 def remove() -> None:
-    """Stop the server and delete its data, wherever it lies."""
-    stop()
+    """Stop the server and delete its data, wherever it lies.
+
+    Raises:
+        HighwaterError: it is still there after a minute.
+    """
+    # At once: what is about to be deleted need not be written to disk first, which takes long on a busy one.
+    _stop("immediate")
     data = data_folder()
     shutil.rmtree(data, ignore_errors=True)
     if data.parent.parent == ELSEWHERE:
