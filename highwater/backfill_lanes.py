@@ -14,7 +14,7 @@ import tenacity
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import alerts, backfill, ledger, stages, synchronise, warehouse
-from highwater.errors import Busy, ConfigurationError, HighwaterError, NotReady, SourceAway
+from highwater.errors import Busy, ConfigurationError, HighwaterError, NotOver, NotReady, SourceAway
 from highwater.ledger import Run
 from highwater.publish import Landed
 from highwater.stages import Pipeline
@@ -137,7 +137,7 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
 def _patiently(pipeline: Pipeline, window: Window, run: Run) -> Landed:
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, SourceAway | NotReady | Busy) and not error.is_final
+            lambda error: isinstance(error, SourceAway | NotReady | NotOver | Busy) and not error.is_final
         ),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
         stop=tenacity.stop_after_attempt(TRIES),
@@ -157,7 +157,7 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
     A dataset without a source of its own is made from what landed.
 
     Raises:
-        NotReady, SourceAway, Busy: later, perhaps.
+        NotReady, NotOver, SourceAway, Busy: later, perhaps.
         RefusedData, ConfigurationError: trying again changes nothing.
     """
     if not pipeline.connection:

@@ -12,7 +12,7 @@ from loading import day, known_source, land
 
 from highwater import backfill, backfill_lanes, settings, source_links, warehouse
 from highwater.backfill import Request
-from highwater.errors import ConfigurationError
+from highwater.errors import ConfigurationError, NotOver
 from highwater.ledger import Run
 from highwater.stages import Pipeline
 
@@ -298,6 +298,19 @@ class TestLoading:
         assert rows("SELECT state, error_kind FROM ops.attempts ORDER BY attempt_id") == [
             ("retrying", "SourceAway")
         ] * (backfill_lanes.TRIES - 1) + [("failed", "SourceAway")]
+
+    def test_a_window_that_a_clock_put_into_the_future_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        number, refusals = ask(1, 1), [NotOver("2026-10-01 ends in the future")]
+        load = backfill_lanes.load
+
+        def once_by_a_clock_that_is_back(*given: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return load(*given)
+
+        monkeypatch.setattr(backfill_lanes, "load", once_by_a_clock_that_is_back)
+        assert backfill_lanes.work(number, SALES, begin(number))
+        assert states(number) == ["landed"]
 
     def test_a_lane_gives_its_slot_to_another_backfill_that_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backfill_lanes, "SHIFT", 0.0)
