@@ -119,7 +119,7 @@ legacy_reader = _cursor_as("legacy_reader", "legacy_reader", "sources")
 
 @pytest.fixture
 def empty_warehouse(platform: Path) -> None:
-    """Nothing has happened yet: no window landed, no attempt, nothing staged, no partition. What is wanted stays."""
+    """Nothing has happened yet: no window landed, no attempt, nothing staged, no partition, no backfill. Rules stay."""
     _empty()
 
 
@@ -141,4 +141,4 @@ def _empty() -> None:
         for table in (table for table in tables if table.goes):
             cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table.folder, table.name)))
         kept = sql.SQL(", ").join(sql.Identifier(table.folder, table.name) for table in tables if not table.goes)
-        cursor.execute(sql.SQL("TRUNCATE {} CASCADE").format(kept))
+        cursor.execute(sql.SQL("TRUNCATE {}, control.backfills CASCADE").format(kept))

@@ -83,6 +83,7 @@ def open_in_airflow(page: Page) -> Frame:
     assert frame is not None
     try:
         frame.wait_for_selector("#calendar")
+        frame.wait_for_selector("#tip", state="attached")  # its script has run: keys and focus are listened to
     except Exception as error:
         error.add_note(f"{frame.url}: {frame.inner_text('body')[:2000]}")
         raise
