@@ -21,6 +21,7 @@ from highwater import (
     clock,
     conditions,
     credentials,
+    local_environment,
     policy_file,
     policy_reader,
     roles,
@@ -45,6 +46,7 @@ def run() -> None:
     if credentials.can_be_made():
         credentials.ensure()
         airflow_files.write()
+        local_environment.renew_password_files()
     with closing(_admin_of_metadata()) as link:
         link.autocommit = True
         with link.cursor() as cursor:

@@ -17,8 +17,9 @@ CREATE OR REPLACE FUNCTION control.record_rule() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    -- A wish for a full run is no rule: the run that is one fulfils it, and the checkpoint says why it was one.
-    aside constant text[] := '{dataset,full_run_wanted,policies_applied_at}';
+    -- The run that fulfils a wish for a full run takes it away: the checkpoint says so, and it is no change of a rule.
+    aside constant text[] := '{dataset,policies_applied_at}'
+    || CASE WHEN session_user = 'loader' THEN '{full_run_wanted}'::text[] END;
     old_row jsonb := CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) - aside END;
     new_row jsonb := CASE WHEN tg_op <> 'DELETE' THEN to_jsonb(new) - aside END;
     named text := coalesce(to_jsonb(new), to_jsonb(old)) ->> tg_argv[1];

@@ -58,6 +58,7 @@ class TestHistory:
             ("catch_up", "none"),
             ("reliability_threshold", 0.1),
             ("statement_timeout", "00:10:00"),
+            ("full_run_wanted", "the shop was repaired"),
         ],
     )
     def test_a_rule_of_a_source_has_one(self, column: str, value: object) -> None:

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import bootstrap, credentials, local_placement, settings, warehouse
+from highwater import bootstrap, credentials, local_environment, local_placement, settings, warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -50,6 +50,18 @@ def test_a_second_run_changes_nothing() -> None:
     before = everything()
     bootstrap.run()
     assert everything() == before
+
+
+def test_a_command_line_that_was_printed_logs_in_with_a_password_made_anew() -> None:
+    printed = local_environment.psql_command("analyst")
+    (settings.get().secrets / "analyst_password").unlink()
+    bootstrap.run()
+    said = subprocess.run([*_sh(printed), "-qAtc", "SELECT session_user"], check=False, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("analyst\n", "")
+
+
+def _sh(line: str) -> list[str]:
+    return ["sh", "-c", f'{line} "$@"', "sh"]
 
 
 def test_a_lost_function_a_changed_password_and_a_missing_role_are_put_right(admin: Cursor) -> None:
