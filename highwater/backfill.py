@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import driver_errors, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 DAG = "selective_backfill"
@@ -257,9 +257,9 @@ def in_words() -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         if error.pgcode == "HW032":
-            raise PlanChanged(str(error.diag.message_primary)) from error
+            raise PlanChanged(driver_errors.said(error)) from error
         if (error.pgcode or "").startswith("HW03"):
-            raise ConfigurationError(str(error.diag.message_primary)) from error
+            raise ConfigurationError(driver_errors.said(error)) from error
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-            raise ConfigurationError(f"this login may not do that: {error.diag.message_primary}") from error
+            raise ConfigurationError(f"this login may not do that: {driver_errors.said(error)}") from error
         raise

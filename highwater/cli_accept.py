@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from highwater import shrink
+from highwater import commands, shrink
 from highwater.errors import ConfigurationError
 from highwater.shrink import Accepted, Plan
 
@@ -45,9 +45,10 @@ def accept(
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}
         typer.echo(json.dumps(answer, default=str, indent=2))
     elif done:
+        again = commands.typed(f"backfill run {dataset} --from … --to … --which all --reason …")
         _say(
             f"{done.accepted_by} accepted it at {done.accepted_at:%Y-%m-%d %H:%M} UTC ({done.reason}); load the window"
-            f" again: clear its run in Airflow, or highwater backfill run {dataset} --from … --to … --which all"
+            f" again: clear its run in Airflow, or {again}"
         )
 
 

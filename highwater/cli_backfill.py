@@ -15,14 +15,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from highwater import airflow_api, backfill, cli_backfill_drawing, documents, warehouse
+from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, warehouse
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
 from highwater.errors import ConfigurationError
 from highwater.weekdays import weekdays_of
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="Load just the windows that you want: plan, run, watch, pause.")
 # Lines in a file or a pipe are as long as they are.
 out = Console(width=None if sys.stdout.isatty() else 240)
 
@@ -41,7 +41,7 @@ Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
 ClosedDays = Annotated[str, typer.Option(help="skip or load the days of control.closed_days.")]
 Direction = Annotated[str, typer.Option(help="oldest or newest window first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-Number = Annotated[int, typer.Argument(help="The number of the backfill: see highwater backfill list.")]
+Number = Annotated[int, typer.Argument(help=f"The number of the backfill: see {commands.typed('backfill list')}.")]
 By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
 
 
@@ -85,7 +85,7 @@ def run(
     on_failure: Annotated[str, typer.Option(help="stop after the first window that fails, or continue.")] = "continue",
     by: By = "",
     shown: Annotated[
-        Path | None, typer.Option("--plan", help="What highwater backfill plan --json said: nothing else is run.")
+        Path | None, typer.Option("--plan", help="A plan that `backfill plan --json` printed: nothing else is run.")
     ] = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay until it has ended; then the exit code tells.")
@@ -109,7 +109,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(_progress(number) | {"start": said}, default=str, indent=2))
     else:
-        out.print(f"backfill {number}: {said}; highwater backfill watch {number}", soft_wrap=True)
+        out.print(f"backfill {number}: {said}; {commands.typed(f'backfill watch {number}')}", soft_wrap=True)
     if watching:
         watch(number, as_json=as_json)
 
@@ -282,10 +282,9 @@ def _read_plan(file: Path) -> Plan:
             for w in held["windows"]
         ]
         return Plan(windows, held["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"--plan {file} holds no plan ({error!r}): make one by highwater backfill plan … --json > {file}"
-        ) from None
+    except (ValueError, KeyError, TypeError):
+        made = commands.typed("backfill plan … --json")
+        raise ConfigurationError(f"--plan {file} holds no plan: expected what {made} prints") from None
 
 
 def _ask(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bool) -> int | None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import cli_recovery, clock, outages
+from highwater import cli_recovery, clock, commands, outages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ def start(
 ) -> None:
     """Refuse the source's login from now on and end its sessions."""
     until = outages.start(source, clock.now(), hours, reason, _who(by))
-    end = f"until {_shown(until)} UTC" if until else f"until `highwater outage stop {source}`"
+    end = f"until {_shown(until)} UTC" if until else f"until {commands.typed(f'outage stop {source}')}"
     _say(f"outage: {source} is away {end}")
 
 

@@ -15,7 +15,7 @@ from psycopg2.extensions import cursor as Cursor
 from rich.console import Console
 from rich.table import Table
 
-from highwater import catchup_control, policy_file, warehouse
+from highwater import catchup_control, commands, driver_errors, policy_file, warehouse
 from highwater.errors import ConfigurationError
 from highwater.windows import Window
 
@@ -25,7 +25,7 @@ out = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
-Dataset = Annotated[str, typer.Argument(help="As highwater status names it.")]
+Dataset = Annotated[str, typer.Argument(help=f"As {commands.typed('status')} names it.")]
 NONE = "none"
 
 
@@ -182,9 +182,7 @@ def _operator(by: str, *, dry_run: bool) -> Iterator[Cursor]:
             if dry_run:
                 cursor.connection.rollback()
     except (psycopg2.errors.CheckViolation, psycopg2.errors.RaiseException) as error:
-        rule = error.diag.constraint_name
-        said = f"it breaks the rule {rule}" if rule else error.diag.message_primary
-        raise ConfigurationError(f"the policy is refused: {said}") from None
+        raise ConfigurationError(f"the policy is refused: {driver_errors.said(error)}") from None
 
 
 def _value(name: str, given: Any) -> Any:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import alerts
+from highwater import alerts, commands
 from highwater import rollback as rollbacks
 from highwater.errors import ConfigurationError
 from highwater.rollback import Done, Plan
@@ -50,7 +50,7 @@ def rollback(
     else:
         out.print(
             f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; highwater incidents list",
+            f" {done.as_version}, by {who}; {commands.typed('incidents list')}",
             markup=False,
             highlight=False,
             soft_wrap=True,

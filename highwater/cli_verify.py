@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from highwater import alerts
+from highwater import alerts, commands
 from highwater import verify as verifying
 from highwater.cli_backfill import moment
 from highwater.errors import ConfigurationError
@@ -54,7 +54,8 @@ def verify(
             highlight=False,
         )
         if different:
-            out.print("load them again: highwater backfill run DATASET --which all --from … --to … --reason …")
+            again = commands.typed("backfill run DATASET --which all --from … --to … --reason …")
+            out.print(f"load them again: {again}", soft_wrap=True)
     if different or unaccounted:
         raise typer.Exit(DIFFERENT)
 

@@ -10,7 +10,7 @@ from airflow.api_fastapi.app import API_ROOT_PATH
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request
 
-from highwater import backfill
+from highwater import backfill, sentences
 from highwater.page import reading
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,6 @@ def start(request: Request, number: int) -> bool:
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
     except (httpx.HTTPError, OSError) as error:
-        log.warning("backfill %s is not started from here: %s", number, error)
+        log.warning("backfill %s is not started from here: %s", number, sentences.of(error))
         return False
     return True

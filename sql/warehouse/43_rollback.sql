@@ -7,7 +7,7 @@ AS $$
 BEGIN
     IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark') THEN
         RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it anew: '
-            'highwater checkpoint reset % --reason …', p_dataset, p_dataset USING ERRCODE = 'HW002';
+            'scripts/highwater checkpoint reset % --reason …', p_dataset, p_dataset USING ERRCODE = 'HW002';
     END IF;
 END;
 $$;

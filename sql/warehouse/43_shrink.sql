@@ -25,7 +25,8 @@ DROP CONSTRAINT IF EXISTS max_shrink_is_between_0_and_1,
 ADD CONSTRAINT max_shrink_is_between_0_and_1 CHECK (max_shrink BETWEEN 0 AND 1);
 
 COMMENT ON COLUMN control.datasets.on_shrink IS
-'What a reload does that would lose more than max_shrink of the published rows: stop until highwater accept, or accept';
+'What a reload does that would lose more than max_shrink of the published rows: accept, or stop until '
+'scripts/highwater accept';
 COMMENT ON COLUMN control.datasets.max_shrink IS
 'The share of the published rows of a window that a reload may lose without being asked: 0.5 is half of them';
 

@@ -44,7 +44,7 @@ VALUES
 ),
 (
     'freshness exceeded', '2 hours', FALSE,
-    'See highwater status for what is missing, and that the DAG is neither paused nor without runs.'
+    'See scripts/highwater status for what is missing, and that the DAG is neither paused nor without runs.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -253,9 +253,9 @@ AS $$
             || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id)
             || ' attempts so far.',
             CASE WHEN p_event <> 'closed' AND k.needs_person
-                THEN 'It stays open until a person has acknowledged it: highwater incidents acknowledge '
+                THEN 'It stays open until a person has acknowledged it: scripts/highwater incidents acknowledge '
                 || incident.incident_id END,
-            'Look: highwater incidents list; highwater status.',
+            'Look: scripts/highwater incidents list; scripts/highwater status.',
             'Incident ' || incident.incident_id || ', ' || p_event || ' at ' || to_char(ops.clock(), 'YYYY-MM-DD HH24:MI:SS')
             || ' UTC.'
         ),

@@ -31,8 +31,8 @@ BEGIN
     END IF;
     IF known.grid <> 'fixed' THEN
         RAISE EXCEPTION 'dataset "%" is loaded from watermark to watermark and has no windows to load again: '
-            'highwater checkpoint reset % lets its next run read everything; backfills are for: %', p_dataset, p_dataset,
-            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'fixed')
+            'scripts/highwater checkpoint reset % lets its next run read everything; backfills are for: %', p_dataset,
+            p_dataset, (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'fixed')
             USING ERRCODE = 'HW030';
     END IF;
     due := control.due_until(known, ops.clock());
@@ -365,8 +365,8 @@ BEGIN
     LIMIT 1;
     IF found THEN
         RAISE EXCEPTION 'backfill % (%) is to load % of these windows of % already, the first from %: wait for it, '
-            'cancel it (highwater backfill cancel %), or ask for others', other.backfill_id, other.state, other.windows,
-            p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id USING ERRCODE = 'HW031';
+            'cancel it (scripts/highwater backfill cancel %), or ask for others', other.backfill_id, other.state,
+            other.windows, p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id USING ERRCODE = 'HW031';
     END IF;
 END;
 $$;

@@ -250,9 +250,10 @@ BEGIN
             state = CASE WHEN to_do > 0 THEN 'stopped' WHEN failures > 0 THEN 'failed' ELSE 'done' END,
             ended_at = CASE WHEN to_do = 0 THEN ops.clock() END,
             note = CASE
-                WHEN to_do > 0 THEN 'its run ended before its windows did: highwater backfill resume ' || p_backfill
+                WHEN to_do > 0 THEN 'its run ended before its windows did: scripts/highwater backfill resume ' || p_backfill
                 WHEN failures > 0
-                    THEN failures || ' windows failed: highwater backfill resume ' || p_backfill || ' tries them again'
+                    THEN failures || ' windows failed: scripts/highwater backfill resume ' || p_backfill
+                        || ' tries them again'
             END
         WHERE b.backfill_id = p_backfill
         RETURNING b.* INTO held;
