@@ -106,4 +106,4 @@ def _play(struck: Platform, plan: schedule.Schedule, kept: Kept) -> report.Seed:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/chaos")

@@ -13,8 +13,8 @@ that the policy wants filled and that Airflow has gone past?
 
 The predicates are in `sql/catchup_control/conditions/`; one that fails or hangs counts as it did before. Airflow goes
 past windows when catch-up was off, and when a native backfill ran ahead of the schedule: it makes no run for the dates
-between any more. `highwater policy explain` shows what the policy says of each window, `highwater policy history` who
-changed it.
+between any more. `scripts/highwater policy explain` shows what the policy says of each window,
+`scripts/highwater policy history` who changed it.
 """
 
 from datetime import timedelta

@@ -2,8 +2,8 @@
 ### Is what landed still there?
 
 Every night a seventh of all that landed is counted and hashed again and compared with the ledger, what was compared
-longest ago first: a difference is an incident within a week. `highwater verify` compares at once. What was found is in
-`ops.content_checks`.
+longest ago first: a difference is an incident within a week. `scripts/highwater verify` compares at once.
+What was found is in `ops.content_checks`.
 """
 
 from datetime import timedelta

@@ -17,8 +17,9 @@ A run takes all that changed up to its start: after an outage the first one catc
 hours end at once. *Trigger DAG* asks for `mode: full`, and for `accept`, which loads what a rule stopped.
 
 How the source is read, and what stops a run, is a row of `control.sources`; where it stands is in `ops.checkpoints`,
-every move of it in `ops.checkpoint_history`. `highwater checkpoint show` prints it, `highwater checkpoint reset` leads
-to a full run. The statements are in `sql/incremental_data_processing/`, the suites in `expectations/`.
+every move of it in `ops.checkpoint_history`. `scripts/highwater checkpoint show` prints it,
+`scripts/highwater checkpoint reset` leads to a full run.
+The statements are in `sql/incremental_data_processing/`, the suites in `expectations/`.
 """
 
 from datetime import timedelta

@@ -19,8 +19,8 @@ reason, *unless* the partner has been reliable. Then it lands that one, and what
 
 How far each is trusted is a row of `control.sources` and holds from the next run on: `catch_up` (`all`, `reliable`,
 `none`), `reliability_threshold` over the last `reliability_checks`, `catch_up_limit`, `statement_timeout`.
-`highwater sources` prints how they are; `highwater outage start partner` takes one away. A source that hangs costs its
-timeout once a run; the loads share the pool `loading`, and nothing waits in it.
+`scripts/highwater sources` prints how they are; `scripts/highwater outage start partner` takes one away. A source that
+hangs costs its timeout once a run; the loads share the pool `loading`, and nothing waits in it.
 
 A day that comes short, empty, late or in another shape is never published; what each of these gets is in the README.
 """

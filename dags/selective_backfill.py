@@ -2,7 +2,7 @@
 ### Only the windows you want, and you know which before
 
 *Trigger* opens a form: a dataset, the first and the last day, what to leave out, and why. Nothing else is needed.
-`highwater backfill plan` shows what the same would do, window by window, and changes nothing.
+`scripts/highwater backfill plan` shows what the same would do, window by window, and changes nothing.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
@@ -11,8 +11,9 @@
 | `load_windows` | a lane: one window after the other through all stages | retried; its window is taken again |
 | `end` | how it ended | fails if a window failed: its error is in the table below |
 
-How far it is: `highwater backfill watch`, or `SELECT * FROM ops.backfill_progress`; each window with what became of it
-and why is in `control.backfill_windows`. `highwater backfill pause`, `resume` and `cancel` let windows in work finish.
+How far it is: `scripts/highwater backfill watch`, or `SELECT * FROM ops.backfill_progress`; each window with what
+became of it and why is in `control.backfill_windows`. `scripts/highwater backfill pause`, `resume` and `cancel` let
+windows in work finish.
 
 A backfill has slots of its own (pool `backfill`) and low priority: scheduled runs do not wait for it, and none moves.
 """

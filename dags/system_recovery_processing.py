@@ -16,7 +16,7 @@ holes. Payments come first: all of the backlog, before the first window of page 
 
 A source that is away is waited for with growing, jittered pauses; a busy table is tried again soon; refused data and
 wrong configuration are not tried again. The first run after an outage does the work; those behind it find none left.
-`highwater recovery` shows how far it is, `ops.recovery_progress` too; `ops.incidents` what people were told.
+`scripts/highwater recovery` shows how far it is, `ops.recovery_progress` too; `ops.incidents` what people were told.
 """
 
 from datetime import timedelta

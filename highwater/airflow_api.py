@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from highwater import credentials, identity, settings
+from highwater import credentials, identity, sentences, settings
 from highwater.errors import ConfigurationError, HighwaterError
 from highwater.identity import NotProven
 
@@ -58,14 +58,8 @@ def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
             if answer.status_code == httpx.codes.CONFLICT:
                 return False
             answer.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise ApiAway(
-            f"Airflow at {_address()} refuses: {error.response.status_code} {error.response.text[:200]}"
-        ) from None
-    except (NotProven, ConfigurationError) as error:
-        raise ApiAway(str(error)) from None
-    except httpx.HTTPError as error:
-        raise ApiAway(f"Airflow at {_address()} does not answer: {error or type(error).__name__}") from None
+    except (NotProven, ConfigurationError, httpx.HTTPError) as error:
+        raise ApiAway(sentences.of(error)) from None
     return True
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from highwater import credentials, settings
+from highwater import commands, credentials, settings
 from highwater.errors import ConfigurationError
 
 
@@ -52,7 +52,7 @@ def connections() -> dict[str, dict[str, Any]]:
     try:
         known: dict[str, dict[str, Any]] = json.loads(file.read_text())
     except OSError:
-        raise ConfigurationError(f"{file} is missing: `highwater bootstrap` makes it") from None
+        raise ConfigurationError(f"{file} is missing: {commands.typed('bootstrap')} makes it") from None
     return known
 
 

@@ -20,7 +20,7 @@ import psycopg2
 import tenacity
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import credentials, settings, warehouse
+from highwater import credentials, driver_errors, settings, warehouse
 from highwater.errors import ConfigurationError, RefusedData
 
 log = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ def acknowledge(incident: int, by: str, note: str) -> None:
             cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (incident, by, note))
     except psycopg2.Error as error:
         if (error.pgcode or "").startswith("HW"):
-            raise RefusedData(error.diag.message_primary or str(error)) from error
+            raise RefusedData(driver_errors.said(error)) from error
         raise
 
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import driver_errors, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 DAG = "selective_backfill"
 LOAD, SKIP = "load", "skip"
+WHICH = ("missing", "failed", "all")
+CLOSED_DAYS = (SKIP, LOAD)
+DIRECTIONS = ("oldest", "newest")
+ON_FAILURE = ("continue", "stop")
+MOST_ACTIVE = 8
+"""What a backfill may say, for the form to offer. The warehouse is who refuses, and a test holds the two together."""
 OVER = ("done", "failed", "cancelled")
 """The states in which nothing more happens by itself."""
 
@@ -87,16 +93,6 @@ class Plan:
                 changed.append((former, window))
         gone = [window._replace(action=SKIP, rule="gone", reason="no window of it") for window in before.values()]
         return changed + [(before[window.start], window) for window in gone]
-
-
-def day_start(day: date) -> datetime:
-    """Midnight UTC of a day."""
-    return datetime.combine(day, time(), tzinfo=UTC)
-
-
-def day_end(day: date) -> datetime:
-    """The midnight that ends a day."""
-    return day_start(day) + timedelta(days=1)
 
 
 def plan(cursor: Cursor, request: Request) -> Plan:
@@ -227,6 +223,11 @@ def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
         cursor.execute(statement, (backfill, by))
 
 
+def note_not_started(cursor: Cursor, backfill: int, why: str) -> None:
+    """Write beside a backfill why Airflow has not started a run for it. The caller commits."""
+    cursor.execute("SELECT control.note_not_started(%s, %s)", (backfill, why))
+
+
 def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:
     """What starts a run of Airflow for a backfill: the run's id, the same for the same start, and its conf."""
     cursor.execute("SELECT * FROM control.backfills WHERE backfill_id = %s", (backfill,))
@@ -257,9 +258,9 @@ def in_words() -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         if error.pgcode == "HW032":
-            raise PlanChanged(str(error.diag.message_primary)) from error
+            raise PlanChanged(driver_errors.said(error)) from error
         if (error.pgcode or "").startswith("HW03"):
-            raise ConfigurationError(str(error.diag.message_primary)) from error
+            raise ConfigurationError(driver_errors.said(error)) from error
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-            raise ConfigurationError(f"this login may not do that: {error.diag.message_primary}") from error
+            raise ConfigurationError(f"this login may not do that: {driver_errors.said(error)}") from error
         raise

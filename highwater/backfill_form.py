@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
 from airflow.sdk import Param
 
-from highwater import backfill, weekdays
+from highwater import backfill, moments, weekdays
 from highwater.backfill import Request
-from highwater.errors import ConfigurationError
 
 LEFT_OUT, HOW, PROGRAMS = "What to leave out", "How", "For programs"
 DATASETS = (
@@ -50,7 +48,7 @@ def params() -> dict[str, Param]:
         "which": Param(
             "missing",
             type="string",
-            enum=["missing", "failed", "all"],
+            enum=list(backfill.WHICH),
             values_display={
                 "missing": "Missing: what has not landed",
                 "failed": "Failed: of that, only what was tried and failed",
@@ -61,7 +59,8 @@ def params() -> dict[str, Param]:
         ),
         "reason": Param(
             type="string",
-            minLength=3,
+            # Never more than control.words asks: a backfill of the command line comes through this form too.
+            minLength=1,
             title="Reason",
             description="Why, for those who read it later. Kept with your name.",
         ),
@@ -84,7 +83,7 @@ def params() -> dict[str, Param]:
         "closed_days": Param(
             "skip",
             type="string",
-            enum=["skip", "load"],
+            enum=list(backfill.CLOSED_DAYS),
             values_display={"skip": "Leave them out", "load": "Load them as any other day"},
             title="Closed days",
             description="What to do with the days of control.closed_days.",
@@ -94,7 +93,7 @@ def params() -> dict[str, Param]:
             3,
             type="integer",
             minimum=1,
-            maximum=8,
+            maximum=backfill.MOST_ACTIVE,
             title="Windows at once",
             description="At most so many are in work; scheduled runs keep slots of their own.",
             section=HOW,
@@ -102,7 +101,7 @@ def params() -> dict[str, Param]:
         "direction": Param(
             "oldest",
             type="string",
-            enum=["oldest", "newest"],
+            enum=list(backfill.DIRECTIONS),
             values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
             title="Order",
             description="Newest first brings what people look at most back soonest.",
@@ -111,7 +110,7 @@ def params() -> dict[str, Param]:
         "on_failure": Param(
             "continue",
             type="string",
-            enum=["continue", "stop"],
+            enum=list(backfill.ON_FAILURE),
             values_display={
                 "continue": "Go on with the others",
                 "stop": "Stop; resume goes on at the window that failed",
@@ -136,11 +135,11 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
     Raises:
         ConfigurationError: a date or a weekday is none; names it and what it may be.
     """
-    days = [day_of(text) for text in filled["excluded_dates"] or [] if text.strip()]
+    days = [moments.day(text, "excluded date") for text in filled["excluded_dates"] or [] if text.strip()]
     return Request(
         dataset=filled["dataset"].strip(),
-        from_time=backfill.day_start(day_of(filled["first_day"])),
-        to_time=backfill.day_end(day_of(filled["last_day"])),
+        from_time=moments.moment(filled["first_day"], "first day"),
+        to_time=moments.moment(filled["last_day"], "last day", end=True),
         which=filled["which"],
         excluded_dates=days,
         weekdays=weekdays.weekdays_of(filled["weekdays"]),
@@ -152,15 +151,3 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
         max_active=filled["max_active"],
         on_failure=filled["on_failure"],
     )
-
-
-def day_of(text: str) -> date:
-    """A day from its ISO form.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"date {text!r} is none: a day looks like 2026-10-24") from None

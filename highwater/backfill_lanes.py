@@ -13,7 +13,7 @@ import psycopg2
 import tenacity
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, backfill, ledger, stages, synchronise, warehouse
+from highwater import alerts, backfill, ledger, sentences, stages, synchronise, warehouse
 from highwater.errors import Busy, ConfigurationError, HighwaterError, NotOver, NotReady, SourceAway
 from highwater.ledger import Run
 from highwater.publish import Landed
@@ -123,7 +123,7 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
     except (psycopg2.OperationalError, psycopg2.InterfaceError):
         raise
     except Exception as error:
-        state, said = "failed", str(error).strip() or type(error).__name__
+        state, said = "failed", sentences.of(error)
         # What we can name needs no stack trace.
         log.log(
             logging.WARNING, "backfill %s: %s %s failed: %s", number, pipeline.dataset, window, said,

@@ -19,8 +19,10 @@ from highwater import (
     batch_simulation,
     channel_simulation,
     clock,
+    commands,
     conditions,
     credentials,
+    driver_errors,
     local_environment,
     policy_file,
     policy_reader,
@@ -30,6 +32,7 @@ from highwater import (
     simulation,
     warehouse,
 )
+from highwater.commands import Place
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -80,12 +83,14 @@ def _admin(database: str) -> Connection:
     try:
         return warehouse.connect("postgres", database)
     except psycopg2.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
+        said = driver_errors.said(error, of_named_server=True)
         admin = f"HIGHWATER_WAREHOUSE_ADMIN={config.warehouse_admin}"
         if "authentication failed" in said or "no password supplied" in said:
             way_out = f"put the password of {admin} into the file HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE names"
             if config.warehouse_admin_password_file is None:
                 way_out += "; if the warehouse is Highwater's own, bring back the secrets it was made with"
+        elif commands.place() in (Place.DEMO, Place.NOWHERE):
+            way_out = commands.how_to_start()
         else:
             way_out = (
                 f"check HIGHWATER_WAREHOUSE_HOST, HIGHWATER_WAREHOUSE_PORT, HIGHWATER_WAREHOUSE_SSLMODE and {admin}"
@@ -102,7 +107,7 @@ def _admin_of_metadata() -> Connection:
     try:
         return warehouse.connect_metadata("postgres", "postgres")
     except psycopg2.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
+        said = driver_errors.said(error)
         raise ConfigurationError(
             f"HIGHWATER_METADATA_HOST={config.metadata_host} refuses: {said}: bring back the secrets it was made with"
         ) from None
@@ -205,7 +210,7 @@ def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> It
     try:
         yield
     except psycopg2.Error as error:
-        said = error.diag.message_primary
+        said = driver_errors.said(error)
         if error.pgcode == "HW011":
             given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
             raise ConfigurationError(

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import psycopg2
 import typer
 from rich.console import Console
@@ -25,19 +26,24 @@ from highwater import (
     cli_rollback,
     cli_sources,
     cli_verify,
+    commands,
     credentials,
-    driver_errors,
     metadata,
     secret_folders,
+    sentences,
     settings,
     warehouse,
 )
 from highwater import bootstrap as bootstrapping
 from highwater import status as statuses
-from highwater.driver_errors import Kind
 from highwater.errors import ConfigurationError, HighwaterError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What a person or a program asks of the platform from a shell.",
+)
 app.add_typer(cli_checkpoint.app, name="checkpoint")
 app.add_typer(cli_outage.app, name="outage")
 app.add_typer(cli_policy.app, name="policy")
@@ -131,19 +137,9 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        app()
-    except HighwaterError as error:
-        _refuse(str(error))
-    except psycopg2.Error as error:
-        where = f"the warehouse at {settings.get().warehouse_host}:{settings.get().warehouse_port}"
-        _refuse(f"{where} {_what_it_does(error)}: {driver_errors.said(error)}")
-
-
-def _what_it_does(error: psycopg2.Error) -> str:
-    kind = driver_errors.kind_of(error)
-    return {Kind.BUSY: "is busy", Kind.NO_ROOM: "has no room", Kind.SLOW: "takes too long"}.get(
-        kind, "does not answer" if kind is Kind.AWAY else "refuses this"
-    )
+        app(prog_name=commands.PROGRAM)
+    except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError) as error:
+        _refuse(sentences.of(error))
 
 
 def _refuse(sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -10,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from highwater import shrink
-from highwater.errors import ConfigurationError
+from highwater import commands, moments, reasons, shrink
 from highwater.shrink import Accepted, Plan
 
 out = Console()
@@ -19,7 +17,7 @@ out = Console()
 
 def accept(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help="The window, by when it begins: 2026-10-24 or 2026-10-24T06:00.")],
+    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
@@ -28,11 +26,9 @@ def accept(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
-    who = by.strip() or getpass.getuser()
-    if not dry_run and not reason.strip():
-        raise ConfigurationError(
-            "this needs a reason that others understand: --reason 'the source has purged that day'"
-        )
+    who = reasons.who(by)
+    if not dry_run:
+        reason = reasons.said("reason", reason)
     plan = shrink.plan(dataset, window)
     if not as_json:
         _say(_sentence(plan))
@@ -40,14 +36,15 @@ def accept(
     if not dry_run:
         if not yes:
             typer.confirm(f"Let the next load of {dataset} {plan.window} through?", abort=True, err=as_json)
-        done = shrink.accept(plan, who, reason.strip())
+        done = shrink.accept(plan, who, reason)
     if as_json:
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}
         typer.echo(json.dumps(answer, default=str, indent=2))
     elif done:
+        again = commands.typed(f"backfill run {dataset} --from … --to … --which all --reason …")
         _say(
             f"{done.accepted_by} accepted it at {done.accepted_at:%Y-%m-%d %H:%M} UTC ({done.reason}); load the window"
-            f" again: clear its run in Airflow, or highwater backfill run {dataset} --from … --to … --which all"
+            f" again: clear its run in Airflow, or {again}"
         )
 
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from highwater import airflow_api, backfill, cli_backfill_drawing, documents, warehouse
+from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, moments, reasons, warehouse
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
 from highwater.errors import ConfigurationError
 from highwater.weekdays import weekdays_of
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, help="Load just the windows that you want: plan, run, watch, pause.")
 # Lines in a file or a pipe are as long as they are.
 out = Console(width=None if sys.stdout.isatty() else 240)
 
@@ -33,15 +32,22 @@ LARGEST_PLAN = 64 * 1024 * 1024
 """Bytes of a plan that was kept: one of a hundred thousand windows takes a fifth."""
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")]
-From = Annotated[str, typer.Option("--from", help="The first day, 2026-10-01, or moment, 2026-10-01T06:00, in UTC.")]
-To = Annotated[str, typer.Option("--to", help="The last day, which is included, or the moment to stop before.")]
+From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before; as --from."
+    ),
+]
 Which = Annotated[str, typer.Option(help="missing, failed, or all: then landed windows are loaded again.")]
-Exclude = Annotated[list[str], typer.Option("--exclude", help="A day to leave out; may be given again.")]
+Exclude = Annotated[
+    list[str], typer.Option("--exclude", metavar="DAY", help=f"A day to leave out, {moments.DAYS}; may be given again.")
+]
 Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
 ClosedDays = Annotated[str, typer.Option(help="skip or load the days of control.closed_days.")]
 Direction = Annotated[str, typer.Option(help="oldest or newest window first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-Number = Annotated[int, typer.Argument(help="The number of the backfill: see highwater backfill list.")]
+Number = Annotated[int, typer.Argument(help=f"The number of the backfill: see {commands.typed('backfill list')}.")]
 By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
 
 
@@ -85,7 +91,7 @@ def run(
     on_failure: Annotated[str, typer.Option(help="stop after the first window that fails, or continue.")] = "continue",
     by: By = "",
     shown: Annotated[
-        Path | None, typer.Option("--plan", help="What highwater backfill plan --json said: nothing else is run.")
+        Path | None, typer.Option("--plan", help="A plan that `backfill plan --json` printed: nothing else is run.")
     ] = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay until it has ended; then the exit code tells.")
@@ -99,8 +105,11 @@ def run(
     """
     wanted = replace(
         _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction),
-        reason=reason, requested_by=by.strip() or getpass.getuser(), max_active=max_active, on_failure=on_failure,
-    )  # fmt: skip
+        reason=reasons.said("reason", reason),
+        requested_by=reasons.who(by),
+        max_active=max_active,
+        on_failure=on_failure,
+    )
     known, now = (_read_plan(shown), _plan(wanted)) if shown else (None, _plan(wanted))
     number = _ask(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
@@ -109,7 +118,7 @@ def run(
     if as_json:
         typer.echo(json.dumps(_progress(number) | {"start": said}, default=str, indent=2))
     else:
-        out.print(f"backfill {number}: {said}; highwater backfill watch {number}", soft_wrap=True)
+        out.print(f"backfill {number}: {said}; {commands.typed(f'backfill watch {number}')}", soft_wrap=True)
     if watching:
         watch(number, as_json=as_json)
 
@@ -200,7 +209,7 @@ def recover(
 
     What was refused waits for a person and is left out; so is what another backfill is to load.
     """
-    who = by.strip() or getpass.getuser()
+    who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
         requests = backfill.missing(cursor, datasets, reason, who)
         plans = [(wanted, found) for wanted in requests if (found := backfill.plan(cursor, wanted)).to_load]
@@ -227,40 +236,14 @@ def _request(  # noqa: PLR0917 - as typer gives them
     given = [name for name in weekdays.replace(",", " ").split() if name]
     return Request(
         dataset=dataset,
-        from_time=moment(from_, "--from", end=False),
-        to_time=moment(to, "--to", end=True),
+        from_time=moments.moment(from_, "--from"),
+        to_time=moments.moment(to, "--to", end=True),
         which=which,
-        excluded_dates=[_day(text, "--exclude") for each in exclude for text in each.split(",")],
+        excluded_dates=[moments.day(text, "--exclude") for each in exclude for text in each.split(",")],
         weekdays=weekdays_of(given) if weekdays else None,
         closed_days=closed_days,
         direction=direction,
     )
-
-
-def moment(text: str, option: str, *, end: bool) -> datetime:
-    """A day is its start, or its end where the last one is meant; a moment is what it is; in UTC.
-
-    Raises:
-        ConfigurationError: it is neither, or beyond the calendar.
-    """
-    try:
-        try:
-            day = date.fromisoformat(text)
-        except ValueError:
-            given = datetime.fromisoformat(text)
-            return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-        return backfill.day_end(day) if end else backfill.day_start(day)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(
-            f"{option} {text!r} is none: a day looks like 2026-10-24, a moment like 2026-10-24T06:00 (UTC)"
-        ) from None
-
-
-def _day(text: str, option: str) -> date:
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"{option} {text!r} is none: a day looks like 2026-10-24") from None
 
 
 def _plan(wanted: Request) -> Plan:
@@ -282,10 +265,9 @@ def _read_plan(file: Path) -> Plan:
             for w in held["windows"]
         ]
         return Plan(windows, held["fingerprint"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"--plan {file} holds no plan ({error!r}): make one by highwater backfill plan … --json > {file}"
-        ) from None
+    except (ValueError, KeyError, TypeError):
+        made = commands.typed("backfill plan … --json")
+        raise ConfigurationError(f"--plan {file} holds no plan: expected what {made} prints") from None
 
 
 def _ask(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bool) -> int | None:
@@ -319,13 +301,15 @@ def _start(number: int) -> str:
     try:
         airflow_api.start(backfill.DAG, run_id, conf)
     except ApiAway as away:
+        with warehouse.session("operator") as cursor:
+            backfill.note_not_started(cursor, number, str(away))
         return f"it waits for catchup_control, which starts it within five minutes ({away})"
     return "started"
 
 
 def _change(verb: str, number: int, by: str) -> dict[str, Any]:
     with warehouse.session("operator") as cursor:
-        backfill.change(cursor, verb, number, by.strip() or getpass.getuser())
+        backfill.change(cursor, verb, number, reasons.who(by))
         return backfill.progress(cursor, number)
 
 

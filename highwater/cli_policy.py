@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from rich.console import Console
 from rich.table import Table
 
-from highwater import catchup_control, policy_file, warehouse
+from highwater import catchup_control, commands, driver_errors, policy_file, reasons, warehouse
 from highwater.errors import ConfigurationError
 from highwater.windows import Window
 
@@ -25,7 +24,7 @@ out = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
-Dataset = Annotated[str, typer.Argument(help="As highwater status names it.")]
+Dataset = Annotated[str, typer.Argument(help=f"As {commands.typed('status')} names it.")]
 NONE = "none"
 
 
@@ -93,8 +92,7 @@ def set_(
     as_json: Json = False,
 ) -> None:
     """Change the policy of a dataset; what is not named stays as it is. It holds within seconds."""
-    if not reason.strip():
-        raise ConfigurationError("a change needs a reason that others understand: --reason 'the source moves'")
+    reason = reasons.said("reason", reason)
     given: dict[str, Any] = {
         "enabled": enabled,
         "max_age": max_age,
@@ -177,14 +175,12 @@ def _operator(by: str, *, dry_run: bool) -> Iterator[Cursor]:
     """
     try:
         with warehouse.session("operator") as cursor:
-            cursor.execute("SELECT set_config('highwater.by', %s, true)", (by.strip() or getpass.getuser(),))
+            cursor.execute("SELECT set_config('highwater.by', %s, true)", (reasons.who(by),))
             yield cursor
             if dry_run:
                 cursor.connection.rollback()
     except (psycopg2.errors.CheckViolation, psycopg2.errors.RaiseException) as error:
-        rule = error.diag.constraint_name
-        said = f"it breaks the rule {rule}" if rule else error.diag.message_primary
-        raise ConfigurationError(f"the policy is refused: {said}") from None
+        raise ConfigurationError(f"the policy is refused: {driver_errors.said(error)}") from None
 
 
 def _value(name: str, given: Any) -> Any:

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from highwater import cli_backfill, clock, recovery, recovery_drill, warehouse
+from highwater import cli_backfill, clock, commands, recovery, recovery_drill, warehouse
 from highwater.recovery import Progress
 
 POLL = 1.0
@@ -66,7 +66,8 @@ def simulate(
             abort=True,
         )
     forgotten = recovery_drill.simulate(since)
-    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; highwater recovery --watch")
+    watch = commands.typed("recovery --watch")
+    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; {watch}")
 
 
 def draw(now: Progress) -> RenderableType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -11,9 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import alerts
+from highwater import alerts, commands, moments, reasons
 from highwater import rollback as rollbacks
-from highwater.errors import ConfigurationError
 from highwater.rollback import Done, Plan
 
 out = Console()
@@ -21,7 +19,7 @@ out = Console()
 
 def rollback(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help="The window, by when it begins: 2026-10-24 or 2026-10-24T06:00.")],
+    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
@@ -31,9 +29,9 @@ def rollback(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Put the former version of a window back, with its quarantined rows, until the window is loaded again."""
-    who = by.strip() or getpass.getuser()
-    if not dry_run and not reason.strip():
-        raise ConfigurationError("a rollback needs a reason that others understand: --reason 'the till was set wrong'")
+    who = reasons.who(by)
+    if not dry_run:
+        reason = reasons.said("reason", reason)
     plan = rollbacks.plan(dataset, window, to)
     if not as_json:
         out.print(draw(plan))
@@ -50,7 +48,7 @@ def rollback(
     else:
         out.print(
             f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; highwater incidents list",
+            f" {done.as_version}, by {who}; {commands.typed('incidents list')}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import driver_errors, warehouse
+from highwater import sentences, warehouse
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def evaluate() -> Iterator[Look]:
             answer, error = ask(condition, dataset), None
         except Exception as failure:
             # Whatever a person's SQL brings about, the other conditions are still looked at.
-            answer, error = None, driver_errors.first_line(failure)
+            answer, error = None, sentences.of(failure)
         with warehouse.session("loader") as cursor:
             cursor.execute(
                 "SELECT flipped, holds FROM control.record_condition(%s, %s, %s, %s)",

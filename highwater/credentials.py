@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from highwater import settings
+from highwater import commands, settings
 from highwater.errors import ConfigurationError
 
 SOURCE_READERS = (
@@ -33,7 +33,7 @@ def secret(name: str) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        raise ConfigurationError(f"secret {path} is missing: `highwater bootstrap` makes it") from None
+        raise ConfigurationError(f"secret {path} is missing: {commands.how_secrets_are_made()}") from None
     except PermissionError:
         raise ConfigurationError(f"secret {path} is not readable by uid {os.getuid()}") from None
 

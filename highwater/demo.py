@@ -15,7 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from highwater import bootstrap, credentials, local_environment, local_server, progress, settings, status, warehouse
+from highwater import (
+    bootstrap,
+    commands,
+    credentials,
+    local_environment,
+    local_server,
+    progress,
+    sentences,
+    settings,
+    status,
+    warehouse,
+)
 from highwater.errors import ConfigurationError, HighwaterError
 from highwater.local_platform import LocalAirflow, claim
 from highwater.progress import Progress
@@ -52,8 +63,8 @@ def demo(
     except HighwaterError as error:
         err.print(f"demo: {error}", markup=False, highlight=False)
         raise SystemExit(NOT_WHOLE) from None
-    except psycopg2.OperationalError as error:
-        err.print(f"demo: the warehouse does not answer: {str(error).strip()}", markup=False, highlight=False)
+    except psycopg2.Error as error:
+        err.print(f"demo: {sentences.of(error)}", markup=False, highlight=False)
         raise SystemExit(NOT_WHOLE) from None
     except KeyboardInterrupt:
         out.print("stopped; another start goes on from here")
@@ -152,7 +163,7 @@ def _what_next(once: bool) -> None:
     out.print("\nscripts/demo brings it up again; then:" if once else "\nwhile this is up:", highlight=False)
     for name, value in (
         ("Airflow", f"{settings.get().ui_address}   user admin, password {credentials.secret('admin_password')}"),
-        ("status", "scripts/highwater status"),
+        ("status", commands.typed("status")),
         ("psql", login),
         ("change", f"{local_environment.psql_command('operator')}   # may change what is wanted"),
         ("try", f'{login} -c "{query}"'),
@@ -168,4 +179,4 @@ def _stay(airflow: LocalAirflow) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/demo")

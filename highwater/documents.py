@@ -66,7 +66,8 @@ def read_yaml(path: Path) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ConfigurationError(f"{path}: line {mark.line + 1 if mark else 1} is no YAML: {error.problem}") from None
+        number = mark.line if mark else 0
+        raise ConfigurationError(f"{path}: line {number + 1} is no YAML: {_of_yaml(text, number, error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigurationError(
@@ -92,12 +93,55 @@ def read_json(path: Path, *, name: str = "", largest: int = LARGEST) -> Any:
             return _NamingLines(shown).decode(text)
     except json.JSONDecodeError as error:
         raise ConfigurationError(
-            f"{shown}: line {error.lineno}, column {error.colno} is no JSON: {error.msg}"
+            f"{shown}: line {error.lineno}, column {error.colno} is no JSON: {of_json(error)}"
         ) from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is refused: it has more levels within each other than can be read") from None
     except _NoNumber as error:
         raise ConfigurationError(f"{shown} is no JSON: {error} is no number of it") from None
+
+
+_YAML = {
+    "mapping values are not allowed": "expected `name: value`, indented as its neighbours; text with a colon in quotes",
+    "could not find expected ':'": "expected a name, a colon and a space, then the value",
+    "but found '-'": "an item of a list stands where a name is expected: indent it",
+    "expected <block end>": "its indentation does not fit the lines before",
+    "cannot start any token": "text that begins with this character belongs in quotes",
+    "while scanning a quoted": "a quote is not closed",
+    "unexpected end of stream": "a quote is not closed",
+    "expected the node content": "a value is missing",
+    "expected ',' or": "a bracket is not closed",
+    "expected a single document": "expected one document: take out the line ---",
+    "expected <document start>": "expected one document that begins at the margin",
+}
+"""What a parser of YAML says, and what is to be done."""
+
+_JSON = {
+    "Expecting value": "expected a value",
+    "Expecting property name": "expected a name in double quotes",
+    "Expecting ':'": "expected a colon after the name",
+    "Expecting ','": "expected a comma or the closing bracket",
+    "Extra data": "something stands behind the end",
+    "Unterminated string": "a quote is not closed",
+    "Illegal trailing comma": "a comma stands before the closing bracket",
+    "Invalid control character": "a line break or control character stands in a text: write \\n for it",
+    "Invalid \\": "a backslash in a text is written twice",
+}
+
+
+def _of_yaml(text: str, line: int, error: yaml.MarkedYAMLError) -> str:
+    """The line, and what was expected of it."""
+    said = " ".join(filter(None, (error.problem, error.context)))
+    given = [*text.splitlines(), ""][line]
+    if given.startswith("\t"):
+        return "it is indented by a tab: expected spaces"
+    words = next((plain for part, plain in _YAML.items() if part in said), "expected `name: value` or `- item`")
+    return f"{given.strip()[:60]!r}: {words}"
+
+
+def of_json(error: json.JSONDecodeError) -> str:
+    """What was expected where JSON ends to be JSON."""
+    return next((plain for part, plain in _JSON.items() if error.msg.startswith(part)), error.msg)
 
 
 def _text(path: Path, largest: int = LARGEST) -> str:
@@ -164,8 +208,10 @@ def _scalar(path: Path, node: yaml.Node, *, is_key: bool = False) -> Any:
         if kind.fullmatch(text):
             try:
                 return make(text)
-            except ValueError as error:
-                raise ConfigurationError(f"{where}: {text} is no day: {error}") from None
+            except ValueError:
+                raise ConfigurationError(
+                    f"{where}: {text} is no day of the calendar: expected one such as 2026-10-24"
+                ) from None
     return text
 
 

@@ -106,17 +106,81 @@ def kind_of(error: psycopg2.Error) -> Kind:
     return Kind.AWAY
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its name where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def said(error: psycopg2.Error, *, of_named_server: bool = False) -> str:
+    """What is wrong, in one clause of plain words: no prefix of libpq's, no row of data, no advice about TCP.
 
-
-def said(error: psycopg2.Error) -> str:
-    """What the server says, with its detail and hint, or else the driver; one line."""
+    With ``of_named_server`` the sentence around it says where the server is.
+    """
+    if error.diag.message_primary is None:
+        return _said_at_login(str(error).strip() or type(error).__name__, of_named_server)
+    if (plain := _said_of_a_rule(error)) is not None:
+        return plain
     told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
-    if told[0] is None:
-        return first_line(error)
-    return ". ".join(part.rstrip(".") for part in told if part).replace("\n", " ")
+    parts = [part.strip().rstrip(".") for part in told if part and not part.startswith("Failing row contains")]
+    return _plainly(". ".join(parts).replace("\n", " "))
+
+
+_PREFIX = re.compile(
+    r"""^(?:connection\ to\ server\ (?:at\ "(?P<host>[^"]*)"(?:\ \([^)]*\))?,\ port\ (?P<port>\d+)
+    | on\ socket\ "(?P<socket>[^"]*)")\ failed:\ )? (?:(?:FATAL|ERROR|PANIC):\s+)?""",
+    re.VERBOSE,
+)
+
+_PLAIN = (
+    ("statement timeout", "a statement took longer than it may (statement timeout)"),
+    ("lock timeout", "another session holds what is needed (lock timeout)"),
+    ("deadlock detected", "two sessions waited for each other (deadlock)"),
+    ("timeout expired", "no answer came in the time that a login may take (timeout expired)"),
+    ("the database system is starting up", "it is starting up"),
+    ("the database system is shutting down", "it is shutting down"),
+    ("the database system is in recovery mode", "it recovers from a crash"),
+    ("too many clients already", "all connections that it has are taken"),
+    ("remaining connection slots are reserved", "all connections that it has are taken"),
+    ("terminating connection due to administrator command", "an administrator ended the session"),
+    ("server closed the connection unexpectedly", "the server closed the connection"),
+    ("SSL connection has been closed unexpectedly", "the server closed the connection"),
+    ("SSL SYSCALL error: EOF detected", "the server closed the connection"),
+    ("connection already closed", "the server closed the connection"),
+    ("Network is unreachable", "no network leads there"),
+    ("No route to host", "no network leads there"),
+)
+"""Parts of messages of Postgres and libpq, and what they come to."""
+
+
+def _plainly(text: str) -> str:
+    return next((plain for part, plain in _PLAIN if part in text), text)
+
+
+def _said_at_login(text: str, of_named_server: bool) -> str:
+    """What libpq says; of several addresses that were tried, of the last one."""
+    lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+    line = (lines or [text.strip()])[-1].strip()
+    found = _PREFIX.match(line)
+    assert found is not None
+    rest = line[found.end() :]
+    if "Connection refused" in rest:
+        where = found["host"] and f"on port {found['port']} of {found['host']}"
+        return f"nothing listens {where if where and not of_named_server else 'there'}"
+    if rest.startswith("No such file or directory") and found["socket"]:
+        return f"no server has its socket at {found['socket']}"
+    if unknown := re.search(r'could not translate host name "([^"]*)"', line):
+        return f'the host "{unknown[1]}" is not known'
+    return _plainly(rest)
+
+
+def _said_of_a_rule(error: psycopg2.Error) -> str | None:
+    """A row that breaks a rule of its table; the row itself is not repeated."""
+    told = error.diag
+    match error.pgcode:
+        case "23502":
+            return f'column "{told.column_name}" of {told.table_name} is empty, expected a value'
+        case "23514" if told.constraint_name:
+            return f'a row of {told.table_name} breaks the rule "{told.constraint_name}"'
+        case "23503":
+            missing = re.search(r"\((.*)\)=\((.*)\) is not present in", told.message_detail or "")
+            if missing:
+                return f'{missing[1]} "{missing[2]}" is not known, by the foreign key "{told.constraint_name}"'
+    return None
 
 
 def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> HighwaterError | None:
@@ -126,19 +190,19 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
         error: what the driver raised.
         what: what was asked, to begin the sentence with.
     """
-    kind, text = kind_of(error), first_line(error)
+    kind, text = kind_of(error), said(error)
     # What Highwater's own functions refuse, they say in a sentence.
     own = (error.pgcode or "").startswith("HW")
     if error.pgcode == "HW014":
-        return NotOver(said(error))
+        return NotOver(text)
     if kind is Kind.BUSY:
         return Busy(f"{what} is busy: {text}")
     if kind is Kind.NO_ROOM:
         return NoRoom(f"{what} has no room: {text}")
     if kind is Kind.DATA:
-        return RefusedData(said(error) if own else f"{what} refuses the data: {said(error)}")
+        return RefusedData(text if own else f"{what} refuses the data: {text}")
     if kind is Kind.CONFIGURATION:
-        return ConfigurationError(said(error) if own else f"{what} refuses this: {said(error)}")
+        return ConfigurationError(text if own else f"{what} refuses this: {text}")
     return None
 
 

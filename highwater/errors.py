@@ -58,6 +58,10 @@ class SourceSlow(SourceAway):
     is_final = True
 
 
+class WarehouseAway(HighwaterError):
+    """The warehouse cannot be asked, or refuses what nobody foresaw: try again later."""
+
+
 class Busy(HighwaterError):
     """The warehouse holds a lock this needs: try again soon."""
 

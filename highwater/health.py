@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from highwater import driver_errors, settings, sources, warehouse
+from highwater import sentences, settings, sources, warehouse
 from highwater.errors import Unhealthy
 
 PATIENCE = 15.0
@@ -87,7 +87,7 @@ def _bounded(name: str, look: Callable[[], str | None]) -> Verdict:
         try:
             found.append(look())
         except Exception as error:
-            found.append(driver_errors.first_line(error))
+            found.append(sentences.of(error))
 
     begun = perf_counter()
     thread = threading.Thread(target=run, name=f"health {name}", daemon=True)

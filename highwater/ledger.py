@@ -15,7 +15,7 @@ from time import perf_counter
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import DateTimeTZRange
 
-from highwater import warehouse
+from highwater import sentences, warehouse
 from highwater.errors import ConfigurationError
 from highwater.windows import Grid, Window
 
@@ -141,7 +141,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
             yield mine
         except BaseException as failure:
             hopeless = run.last_try or getattr(failure, "is_final", False)
-            state, error = ("failed" if hopeless else "retrying"), str(failure).strip()
+            state, error = ("failed" if hopeless else "retrying"), sentences.of(failure)
             kind, source = type(failure).__name__, getattr(failure, "source", None)
             raise
         finally:

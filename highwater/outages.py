@@ -11,7 +11,7 @@ from typing import Any
 from psycopg2.errors import LockNotAvailable
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import settings, warehouse
+from highwater import commands, settings, warehouse
 from highwater.errors import Busy, ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def start(source: str, now: datetime, hours: float | None, reason: str, by: str)
         if running := warehouse.fetch(cursor):
             raise ConfigurationError(
                 f"source {source!r} has an outage since {running.started_at:%Y-%m-%d %H:%M} UTC, begun by"
-                f" {running.started_by}: end it first, with `highwater outage stop {source}`"
+                f" {running.started_by}: end it first: {commands.typed(f'outage stop {source}')}"
             )
         cursor.execute(
             "INSERT INTO simulation.outages (source, started_at, ended_at, reason, started_by)"

@@ -114,8 +114,12 @@ def read_each(text: str) -> tuple[dict[str, Policy], dict[str, str]]:
         try:
             known[row["dataset"]] = _policy(row)
         except (KeyError, TypeError, ValueError, OverflowError, ConfigurationError) as error:
-            problems[row["dataset"]] = f"{type(error).__name__}: {error}"
+            problems[row["dataset"]] = _problem(error)
     return known, problems
+
+
+def _problem(error: Exception) -> str:
+    return f"{error} is not there" if isinstance(error, KeyError) else str(error)
 
 
 def _policy(row: dict[str, Any]) -> Policy:

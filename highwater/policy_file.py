@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from highwater import documents, policy, settings, warehouse
+from highwater import documents, expected, policy, settings, warehouse
 from highwater.errors import ConfigurationError
 
 DEFAULT = settings.ROOT / "config/catchup.yaml"
@@ -238,8 +238,10 @@ def _sentence(problem: Any) -> str:
         return f"unknown key {place[-1]!r} in {'.'.join(place[:-1]) or 'the file'}; valid are " + ", ".join(
             model.model_fields
         )
-    said = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{'.'.join(place) or 'the file'} {problem['input']!r}: {said}"
+    where = ".".join(place) or "the file"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} {expected.shown(problem['input'])}: {expected.expected(problem)}"
 
 
 def shown(value: Any) -> str:

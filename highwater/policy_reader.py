@@ -14,7 +14,7 @@ from contextlib import closing
 
 import psycopg2
 
-from highwater import airflow_files, policy, settings, warehouse
+from highwater import airflow_files, policy, sentences, settings, warehouse
 from highwater.errors import ConfigurationError
 from highwater.policy import Policy
 
@@ -61,12 +61,12 @@ class PolicyReader:
         try:
             text, recorded = _read()
         except (psycopg2.Error, ConfigurationError, LookupError, ValueError) as error:
-            self._say(f"policies cannot be read, the last known stay in force: {str(error).strip().splitlines()[-1]}")
+            self._say(f"policies cannot be read, the last known stay in force: {sentences.of(error)}")
             return
         try:
             known, unread = policy.read_each(text)
         except ValueError as error:
-            known, unread = {}, {"": str(error)}
+            known, unread = {}, {"": sentences.of(error)}
         self._known = {name: kept for name, kept in self._known.items() if name in unread or "" in unread} | known
         problems = {f"policy of {dataset}" if dataset else "the policies": said for dataset, said in unread.items()}
         if not unread:
@@ -129,7 +129,7 @@ def _record(problems: dict[str, str]) -> None:
         with closing(warehouse.connect("loader", patience=PATIENCE)) as link, link, link.cursor() as cursor:
             cursor.execute("SELECT ops.record_unread_policies(%s::jsonb)", (json.dumps(problems),))
     except (psycopg2.Error, ConfigurationError) as error:
-        log.warning("that policies cannot be read could not be written down: %s", error)
+        log.warning("that policies cannot be read could not be written down: %s", sentences.of(error))
 
 
 def _remembered() -> dict[str, Policy]:
@@ -148,7 +148,7 @@ def _kept() -> tuple[dict[str, Policy], dict[str, str]]:
     except FileNotFoundError:
         return {}, {}
     except (OSError, ValueError) as error:
-        return {}, {f"file {file.name}": f"{file} cannot be read: {error}"}
+        return {}, {f"file {file.name}": f"{file} cannot be read: {sentences.of(error)}"}
     return known, {f"file {file.name}": f"{file}: the policy of {name}: {said}" for name, said in unread.items()}
 
 
@@ -161,7 +161,7 @@ def _remember(text: str) -> dict[str, str]:
     try:
         airflow_files.replace(file, text)
     except OSError as error:
-        return {f"file {file.name}": f"{file} cannot be written: {error}"}
+        return {f"file {file.name}": f"{file} cannot be written: {sentences.of(error)}"}
     return {}
 
 

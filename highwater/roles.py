@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater import credentials, settings, warehouse
+from highwater import credentials, driver_errors, settings, warehouse
 from highwater.errors import ConfigurationError
 from highwater.warehouse import Login
 
@@ -234,7 +234,7 @@ def session_of_publisher(admin: Connection) -> Iterator[Connection]:
                 sslmode=config.warehouse_sslmode,
             )
         except psycopg2.OperationalError as error:
-            said = str(error).strip().splitlines()[-1]
+            said = driver_errors.said(error)
             raise ConfigurationError(
                 f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {said}: "
                 "allow it in pg_hba.conf as you allow loader"

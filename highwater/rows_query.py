@@ -11,7 +11,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import row_conditions
+from highwater import driver_errors, row_conditions
 from highwater.errors import ConfigurationError
 from highwater.suites import BATCH, Rule, Suite
 
@@ -62,7 +62,7 @@ class RowsQueries:
             try:
                 self._cursor.execute(sql.SQL("EXPLAIN {}").format(sql.SQL(query)))
             except psycopg2.ProgrammingError as error:
-                reason = " ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
+                reason = driver_errors.said(error)
                 raise ConfigurationError(f"{suite.file}: {rule.label} is refused: {reason}: {query}") from None
 
     def _authors(self, rule: Rule) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from highwater import clock
+from highwater import clock, expected
 from highwater.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,4 +128,4 @@ def _sentence(problem: object) -> str:
     name = str(problem["loc"][0])
     if name.islower():
         name = f"HIGHWATER_{name.upper()}"
-    return f"setting {name}={problem['input']!r} is refused: {problem['msg']}"
+    return f"setting {name}={expected.shown(problem['input'])} is refused: {expected.expected(problem)}"

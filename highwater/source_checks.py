@@ -9,7 +9,7 @@ from time import perf_counter
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, sources, stages, warehouse
+from highwater import commands, ledger, sources, stages, warehouse
 from highwater.catch_up import Trust
 from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
 from highwater.ledger import Run
@@ -67,7 +67,7 @@ def _without_a_rule(cursor: Cursor, source: str) -> ConfigurationError:
     cursor.execute("SELECT string_agg(source, ', ' ORDER BY source) FROM ops.source_reliability")
     return ConfigurationError(
         f"source {source!r} has no row of strategy windows in control.sources; these have: "
-        f"{warehouse.fetch_value(cursor)}; `highwater sources trust {source} --dataset …` makes one"
+        f"{warehouse.fetch_value(cursor)}; {commands.typed(f'sources trust {source} --dataset …')} makes one"
     )
 
 

@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import libpq_version, parse_dsn
 from psycopg2.extras import NamedTupleCursor
 
+from highwater import documents
 from highwater.errors import ConfigurationError
 
 OF_THE_CONNECTION = {"host": "Host", "port": "Port", "dbname": "Database", "user": "Login", "password": "Password"}
@@ -145,7 +146,7 @@ def _extras(connection_id: str, given: Any) -> dict[str, str]:
         try:
             given = json.loads(given or "{}")
         except json.JSONDecodeError as error:
-            _refuse(connection_id, f"its extra is no JSON: {error.msg} in line {error.lineno}")
+            _refuse(connection_id, f"its extra is no JSON: {documents.of_json(error)} in line {error.lineno}")
     if not isinstance(given, Mapping | None):
         _refuse(connection_id, f"its extra is a {type(given).__name__}, expected an object of libpq's parameters")
     return {
@@ -176,8 +177,8 @@ def _settings(connection_id: str, options: str) -> dict[str, str]:
     """The settings of ``-c name=value`` and ``--name=value``."""
     try:
         words = iter(shlex.split(options))
-    except ValueError as error:
-        _refuse(connection_id, f"extra 'options' {options!r} cannot be read: {error}")
+    except ValueError:
+        _refuse(connection_id, f"extra 'options' {options!r}: expected -c name=value, but a quote is not closed")
     found = {}
     for word in words:
         text = next(words, "") if word == "-c" else word.removeprefix("-c").removeprefix("--")

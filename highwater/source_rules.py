@@ -10,7 +10,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import policy_file, warehouse
+from highwater import commands, driver_errors, policy_file, warehouse
 from highwater.errors import ConfigurationError
 
 
@@ -69,7 +69,7 @@ def refuse_unknown(cursor: Cursor, source: str) -> None:
     if source not in known:
         raise ConfigurationError(
             f"unknown source {source!r}; known: {', '.join(known)}; a new one is first added, by"
-            f" `highwater sources add {source}`"
+            f" {commands.typed(f'sources add {source} --holds …')}"
         )
 
 
@@ -82,9 +82,5 @@ def _in_words() -> Iterator[None]:
     """
     try:
         yield
-    except psycopg2.IntegrityError as error:
-        rule, detail = error.diag.constraint_name, error.diag.message_detail
-        said = f"it breaks the rule {rule}" + (f": {detail}" if detail else "")
-        raise ConfigurationError(f"the rule of the source is refused: {said}") from None
-    except psycopg2.DataError as error:
-        raise ConfigurationError(f"the rule of the source is refused: {error.diag.message_primary}") from None
+    except (psycopg2.IntegrityError, psycopg2.DataError) as error:
+        raise ConfigurationError(f"the rule of the source is refused: {driver_errors.said(error)}") from None

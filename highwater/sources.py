@@ -133,7 +133,7 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
         if not cursor.connection.closed or error.pgcode is not None:
             raise
         raise SourceAway(
-            f"source {known.connection_id!r} is away: {driver_errors.first_line(error)} as a transaction began; a"
+            f"source {known.connection_id!r} is away: {driver_errors.said(error)} as a transaction began; a"
             " pooler between must pool by transaction or by session, not by statement",
             known.connection_id,
         ) from error
@@ -205,7 +205,7 @@ def _is_the_sources(error: psycopg2.Error, link: Connection | None) -> bool:
 
 
 def _of_the_source(error: psycopg2.Error, source: str, limit: timedelta | None, *, at_login: bool) -> HighwaterError:
-    kind, said = driver_errors.kind_of(error), driver_errors.first_line(error)
+    kind, said = driver_errors.kind_of(error), driver_errors.said(error)
     if limit is not None and driver_errors.was_cut_off(error):
         return SourceSlow(f"source {source!r} is too slow: {said}", source)
     if kind is Kind.CONFIGURATION and at_login:

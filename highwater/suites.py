@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from highwater import documents, row_conditions, settings
+from highwater import documents, expected, row_conditions, settings
 from highwater.errors import ConfigurationError
 
 FOLDER = settings.ROOT / "expectations"
@@ -189,8 +189,19 @@ def _rule(suite: str, position: int, entry: Any) -> Rule:
     try:
         rule.build()
     except ValueError as error:
-        _refuse(suite, f"{rule.label} is refused by Great Expectations: {' '.join(str(error).split())}")
+        _refuse(suite, f"{rule.label} is refused by Great Expectations: {_why(rule, error)}")
     return rule
+
+
+def _why(rule: Rule, error: ValueError) -> str:
+    """What Great Expectations says of the kwargs of a rule: which, the value, what was expected."""
+    problems = error.errors() if hasattr(error, "errors") else []
+    said = []
+    for problem in problems:
+        name = str(problem["loc"][0])
+        value = f" {expected.shown(rule.kwargs[name])}" if name in rule.kwargs else ""
+        said.append(f"{name}{value}: {expected.expected_by_version_one(problem)}")
+    return "; ".join(said) or " ".join(str(error).split())
 
 
 def _known(suite: str, what: str, values: Collection[Any], valid: Collection[str]) -> None:

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import psycopg2
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from highwater import alerts, ledger, sources, stages, warehouse
-from highwater.errors import HighwaterError
+from highwater import alerts, ledger, sentences, sources, stages, warehouse
+from highwater.errors import HighwaterError, WarehouseAway
 from highwater.ledger import Attempt, Run
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
@@ -101,7 +102,7 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 
 @contextmanager
 def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
-    """An error that a retry cannot mend is not retried; however it ends, incidents are looked for.
+    """Not to retry what a retry cannot mend, to say the driver's errors as ours, and to look for incidents at the end.
 
     Where a success begins no incident (a check that finds something does), that look is cut short on a calm platform.
     """
@@ -115,6 +116,8 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
             if error.is_final:
                 raise AirflowFailException(str(error)) from error
             raise
+        except psycopg2.Error as error:
+            raise WarehouseAway(sentences.of(error)) from error
         finally:
             look()
 

@@ -178,7 +178,7 @@ def session(role: str, database: str | None = None) -> Iterator[Cursor]:
         except errors.DiskFull as error:
             if error.cursor is not None and error.cursor.connection is not link:
                 raise
-            raise NoRoom(f"the warehouse has no room: {driver_errors.first_line(error)}") from error
+            raise NoRoom(f"the warehouse has no room: {driver_errors.said(error)}") from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from highwater import expected
 from highwater.page import actions, views
 from highwater.page.problems import Problem
 from highwater.page.rendering import problem_response
@@ -50,10 +52,16 @@ def make_app() -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> Response:
-        said = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors()[:5])
-        return problem_response(request, 400, said)
+        return problem_response(request, 400, "; ".join(_sentence(problem) for problem in error.errors()[:5]))
 
     return app
+
+
+def _sentence(problem: Any) -> str:
+    name = str(problem["loc"][-1])
+    if problem["type"] == "missing":
+        return f"{name} is missing"
+    return f"{name}={expected.shown(problem['input'])} is refused: {expected.expected(problem)}"
 
 
 def _nowhere(path: str) -> None:

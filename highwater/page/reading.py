@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import sentences, warehouse
 from highwater.errors import HighwaterError
 from highwater.page.problems import Problem
 
@@ -47,14 +47,13 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
     except psycopg2.Error as error:
         # A code of the warehouse's own stands before words for a person.
         if (error.pgcode or "").startswith("HW"):
-            raise Problem(409, error.diag.message_primary or str(error)) from None
+            raise Problem(409, sentences.of(error)) from None
         if not isinstance(error, psycopg2.OperationalError):
             raise
-        log.warning("the warehouse is away: %s", error)
-        raise Problem(
-            503, "the warehouse is away; the ledger is in it, so there is nothing to show until it is back"
-        ) from None
+        said = sentences.of(error)
+        log.warning("%s", said)
+        raise Problem(503, f"{said}; there is nothing to show until it answers") from None
     except HighwaterError as refusal:
-        raise Problem(409, str(refusal)) from None
+        raise Problem(409, sentences.of(refusal)) from None
     finally:
         _turns.release()

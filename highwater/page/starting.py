@@ -10,7 +10,7 @@ from airflow.api_fastapi.app import API_ROOT_PATH
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request
 
-from highwater import backfill
+from highwater import backfill, sentences
 from highwater.page import reading
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ def start(request: Request, number: int) -> bool:
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
     except (httpx.HTTPError, OSError) as error:
-        log.warning("backfill %s is not started from here: %s", number, error)
+        said = sentences.of(error)
+        log.warning("backfill %s is not started from here: %s", number, said)
+        with reading.session("operator") as cursor:
+            backfill.note_not_started(cursor, number, said)
         return False
     return True

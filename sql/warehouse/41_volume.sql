@@ -36,7 +36,7 @@ BEGIN
         RAISE EXCEPTION '% % is not published: %', p_wanted.dataset, p_window, problem
             USING
                 ERRCODE = 'HW007',
-                HINT = format('If that is right: highwater accept %s %s --reason …', p_wanted.dataset, to_char(
+                HINT = format('If that is right: scripts/highwater accept %s %s --reason …', p_wanted.dataset, to_char(
                     lower(p_window) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI'
                 ));
     END IF;

@@ -25,7 +25,8 @@ DROP CONSTRAINT IF EXISTS max_shrink_is_between_0_and_1,
 ADD CONSTRAINT max_shrink_is_between_0_and_1 CHECK (max_shrink BETWEEN 0 AND 1);
 
 COMMENT ON COLUMN control.datasets.on_shrink IS
-'What a reload does that would lose more than max_shrink of the published rows: stop until highwater accept, or accept';
+'What a reload does that would lose more than max_shrink of the published rows: accept, or stop until '
+'scripts/highwater accept';
 COMMENT ON COLUMN control.datasets.max_shrink IS
 'The share of the published rows of a window that a reload may lose without being asked: 0.5 is half of them';
 
@@ -64,10 +65,9 @@ DECLARE
     wanted control.datasets := ops.dataset_with_window(p_dataset, p_window);
     standing control.accepted_reloads;
 BEGIN
-    IF coalesce(p_by, '') !~ '\S' OR coalesce(p_reason, '') !~ '\S' THEN
-        RAISE EXCEPTION 'who accepts it ("%") and why ("%") must both be said', coalesce(p_by, ''), coalesce(p_reason, '')
-            USING ERRCODE = 'HW008';
-    ELSIF upper(p_window) > ops.clock() THEN
+    p_by := control.words('by', p_by, 'HW008');
+    p_reason := control.words('reason', p_reason, 'HW008');
+    IF upper(p_window) > ops.clock() THEN
         RAISE EXCEPTION '% % has not ended yet: only a load that can come is accepted', p_dataset, p_window
             USING ERRCODE = 'HW008';
     END IF;

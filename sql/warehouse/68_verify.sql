@@ -153,7 +153,7 @@ VALUES
 (
     'content differs', '1 hour', FALSE,
     'What is published is not what landed: ops.content_checks says what differs. Load the windows again: '
-    'highwater backfill run.'
+    'scripts/highwater backfill run.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

@@ -106,12 +106,12 @@ VALUES
 (
     'outage found', '6 hours', FALSE,
     'Windows that are due are missing; system_recovery_processing loads them, payments first. '
-    'highwater recovery shows how far it is.'
+    'scripts/highwater recovery shows how far it is.'
 ),
 (
     'backlog growing', '12 hours', FALSE,
-    'More becomes due than lands. See highwater recovery and the incidents beside this one; the pools of the sources '
-    '(Airflow, Admin, Pools) bound how many windows are in work.'
+    'More becomes due than lands. See scripts/highwater recovery and the incidents beside this one; the pools of the '
+    'sources (Airflow, Admin, Pools) bound how many windows are in work.'
 ),
 (
     'data lost', '24 hours', TRUE,

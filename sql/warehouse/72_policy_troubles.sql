@@ -4,8 +4,8 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'catch-up off while windows are missing', '24 hours', FALSE,
-    'Nothing loads these windows by itself. highwater policy history says who switched it off and why; '
-    'highwater policy set DATASET --enabled lets them land, highwater backfill loads some of them.'
+    'Nothing loads these windows by itself. scripts/highwater policy history says who switched it off and why; '
+    'scripts/highwater policy set DATASET --enabled lets them land, scripts/highwater backfill loads some of them.'
 ),
 (
     'condition cannot be looked at', '2 hours', FALSE,
@@ -14,8 +14,8 @@ VALUES
 ),
 (
     'policy cannot be read', '2 hours', FALSE,
-    'What cannot be read is left out, and what was known of it before stays in force. highwater policy show says what '
-    'is wrong; correct the row or the file that it names.'
+    'What cannot be read is left out, and what was known of it before stays in force. scripts/highwater policy show '
+    'says what is wrong; correct the row or the file that it names.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

@@ -31,8 +31,8 @@ BEGIN
     END IF;
     IF known.grid <> 'fixed' THEN
         RAISE EXCEPTION 'dataset "%" is loaded from watermark to watermark and has no windows to load again: '
-            'highwater checkpoint reset % lets its next run read everything; backfills are for: %', p_dataset, p_dataset,
-            (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'fixed')
+            'scripts/highwater checkpoint reset % lets its next run read everything; backfills are for: %', p_dataset,
+            p_dataset, (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'fixed')
             USING ERRCODE = 'HW030';
     END IF;
     due := control.due_until(known, ops.clock());
@@ -288,12 +288,9 @@ BEGIN
     PERFORM control.check_backfill(
         new.dataset, new.from_time, new.to_time, new.which, new.excluded_dates, new.weekdays, new.closed_days, new.direction
     );
-    IF coalesce(new.reason, '') !~ '[^[:space:]]' THEN
-        RAISE EXCEPTION 'reason "%" is blank: say why, so that others understand it later', coalesce(new.reason, '')
-            USING ERRCODE = 'HW030';
-    ELSIF coalesce(new.requested_by, '') !~ '[^[:space:]]' THEN
-        RAISE EXCEPTION 'requested_by "%" is blank: say who', coalesce(new.requested_by, '') USING ERRCODE = 'HW030';
-    ELSIF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
+    new.reason := control.words('reason', new.reason);
+    new.requested_by := control.words('requested_by', new.requested_by);
+    IF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
         RAISE EXCEPTION 'max_active % is refused: 1 to 8', coalesce(new.max_active::text, 'null') USING ERRCODE = 'HW030';
     ELSIF new.on_failure IS NULL OR new.on_failure NOT IN ('stop', 'continue') THEN
         RAISE EXCEPTION 'on_failure "%" is none: stop or continue', coalesce(new.on_failure, '') USING ERRCODE = 'HW030';
@@ -302,6 +299,7 @@ BEGIN
     END IF;
     new.state := 'requested';
     new.requested_at := ops.clock();
+    new.waits_since := new.requested_at;
     -- Two at once over the same windows take turns, so that the second sees the first.
     PERFORM ops.take_turn('backfills of ' || new.dataset);
     RETURN new;
@@ -365,8 +363,8 @@ BEGIN
     LIMIT 1;
     IF found THEN
         RAISE EXCEPTION 'backfill % (%) is to load % of these windows of % already, the first from %: wait for it, '
-            'cancel it (highwater backfill cancel %), or ask for others', other.backfill_id, other.state, other.windows,
-            p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id USING ERRCODE = 'HW031';
+            'cancel it (scripts/highwater backfill cancel %), or ask for others', other.backfill_id, other.state,
+            other.windows, p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id USING ERRCODE = 'HW031';
     END IF;
 END;
 $$;

@@ -159,7 +159,7 @@ def test_a_second_start_names_the_first_and_a_stop_needs_an_outage(now: datetime
         outages.stop("store", now, "bob")
     outages.start("store", now, 2, "to see", "ada")
     said = (
-        "'store' has an outage since 2026-10-31 12:00 UTC, begun by ada: end it first, with `highwater outage stop st"
+        "'store' has an outage since 2026-10-31 12:00 UTC, begun by ada: end it first: scripts/highwater outage stop st"
     )
     with pytest.raises(ConfigurationError, match=said):
         outages.start("store", now + HOUR, 2, "to see", "bob")

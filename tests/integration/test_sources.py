@@ -252,7 +252,7 @@ def test_a_source_without_a_row_is_named(platform: object) -> None:
     with (
         warehouse.session("loader") as cursor,
         pytest.raises(
-            ConfigurationError, match=r"source 'depot' has no row .*; these have: partner, store, supplier; `highwater"
+            ConfigurationError, match=r"source 'depot' has no row .*; these have: partner, store, supplier; scripts"
         ),
     ):
         source_checks.trust(cursor, "depot")

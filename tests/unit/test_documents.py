@@ -72,7 +72,7 @@ def test_values_are_what_they_look_like(tmp_path: Path) -> None:
 
 
 BAD_POLICIES = {
-    "policies:\n  a:\n    max_windows: true\n": "line 3: policies.a.max_windows True: Input should be a valid integer",
+    "policies:\n  a:\n    max_windows: true\n": "line 3: policies.a.max_windows True: expected a whole number",
     "policies:\n  a:\n    max_windows: 1.0\n": "line 3: policies.a.max_windows 1.0",
     "policies:\n  a:\n    max_windows: '3'\n": "line 3: policies.a.max_windows '3'",
     "policies:\n  a:\n    enabled: 1\n": "line 3: policies.a.enabled 1",

@@ -22,13 +22,13 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("HIGHWATER_ANCHOR", "yesterday", "valid date"),
-        ("HIGHWATER_HISTORY_DAYS", "0", "greater than or equal to 1"),
+        ("HIGHWATER_ANCHOR", "yesterday", "expected a date such as 2026-10-24"),
+        ("HIGHWATER_HISTORY_DAYS", "0", "expected at least 1"),
         ("HIGHWATER_WAREHOUSE_SSLMODE", "on", "'disable', 'allow', 'prefer', 'require'"),
-        ("HIGHWATER_WAREHOUSE_PORT", "70000", "less than or equal to 65535"),
-        ("SIMULATION_ROWS_PER_DAY", "many", "valid integer"),
-        ("HIGHWATER_CHANNEL_DAYS", "3661", "less than or equal to 3660"),
-        ("SIMULATION_CHANNEL_SALES", "-1", "greater than or equal to 0"),
+        ("HIGHWATER_WAREHOUSE_PORT", "70000", "expected at most 65535"),
+        ("SIMULATION_ROWS_PER_DAY", "many", "expected a whole number"),
+        ("HIGHWATER_CHANNEL_DAYS", "3661", "expected at most 3660"),
+        ("SIMULATION_CHANNEL_SALES", "-1", "expected at least 0"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_value_and_what_it_may_be(

@@ -1,0 +1,97 @@
+"""One sentence for an error wherever it is shown: command line, page, a task and ops.attempts; no row of data in it."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg2
+import pytest
+from loading import day, run
+from typer.testing import CliRunner
+
+from highwater import ledger, sentences, settings, source_rules, warehouse
+from highwater.cli import app
+from highwater.errors import ConfigurationError, WarehouseAway
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+
+DAY = day("2026-10-24")
+
+
+def kept() -> str:
+    """What ops.attempts says of the only attempt."""
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT error FROM ops.attempts ORDER BY attempt_id DESC LIMIT 1")
+        return str(warehouse.fetch_value(cursor))
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TEMP TABLE t (a integer NOT NULL, b text); INSERT INTO t VALUES (NULL, 'their name')",
+         'column "a" of t is empty, expected a value'),
+        ("CREATE TEMP TABLE t (a int CONSTRAINT small CHECK (a < 9), b text); INSERT INTO t VALUES (9, 'their name')",
+         'a row of t breaks the rule "small"'),
+        ("SELECT nothing FROM control.datasets", 'column "nothing" does not exist'),
+    ],
+)  # fmt: skip
+def test_ops_attempts_says_what_the_command_line_says_and_repeats_no_row(statement: str, said: str) -> None:
+    with (
+        pytest.raises(psycopg2.Error) as raised,
+        ledger.attempt("daily_sales", DAY, "load", run()),
+        warehouse.session("postgres") as cursor,
+    ):
+        cursor.execute(statement)
+    config = settings.get()
+    assert kept() == sentences.of(raised.value)
+    assert kept().startswith(f"the warehouse at {config.warehouse_host}:{config.warehouse_port} refuses this: {said}")
+    assert "Failing row" not in kept() and "their name" not in kept()
+
+
+def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
+    from highwater import tasks
+
+    with (
+        pytest.raises(WarehouseAway) as raised,
+        tasks.final_errors_end_the_task(),
+        ledger.attempt("daily_sales", DAY, "load", run()),
+        warehouse.session("analyst") as cursor,
+    ):
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert str(raised.value) == kept()
+    assert re.search("does not answer: (an administrator ended the session|the server closed the connection); ", kept())
+    assert not raised.value.is_final
+
+
+def test_the_page_says_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from highwater.page import reading
+    from highwater.page.problems import Problem
+
+    monkeypatch.setenv("HIGHWATER_WAREHOUSE_PORT", "1")
+    settings.get.cache_clear()
+    try:
+        with pytest.raises(psycopg2.OperationalError) as away:
+            warehouse.connect("analyst")
+        said = sentences.of(away.value)
+        with pytest.raises(Problem) as problem, reading.session():
+            pass
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    assert said.startswith("the warehouse at 127.0.0.1:1 does not answer: nothing listens there; ")
+    assert problem.value.sentence == f"{said}; there is nothing to show until it answers"
+
+
+def test_a_rule_of_a_source_that_is_broken_is_named_without_the_row() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        source_rules.trust("partner", None, {"reliability_threshold": 7})
+    assert str(refused.value) == (
+        'the rule of the source is refused: a row of sources breaks the rule "reliability_threshold_is_between_0_and_1"'
+    )
+
+
+def test_what_a_backfill_is_refused_for_names_commands_as_they_are_typed() -> None:
+    shown = CliRunner().invoke(
+        app, ["backfill", "plan", "orders", "--from", "2026-10-01", "--to", "2026-10-02"], catch_exceptions=True
+    )
+    assert "scripts/highwater checkpoint reset orders" in str(shown.exception)

@@ -1,0 +1,145 @@
+"""Errors of the driver, of Airflow's API, of models and of the system come to one plain sentence."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from pathlib import Path
+
+import httpx
+import psycopg2
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+from typer.testing import CliRunner
+
+from highwater import commands, driver_errors, sentences, settings
+from highwater.cli import app
+from highwater.errors import RefusedData
+
+REFUSED = (
+    'connection to server at "localhost" (::1), port 5432 failed: Connection refused\n'
+    "\tIs the server running on that host and accepting TCP/IP connections?\n"
+    'connection to server at "localhost" (127.0.0.1), port 5432 failed: Connection refused\n'
+    "\tIs the server running on that host and accepting TCP/IP connections?\n"
+)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home in which nothing was started, of a process that knows nothing else."""
+    for name in ("HIGHWATER_PLACE", "HIGHWATER_WAREHOUSE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HIGHWATER_HOME", str(tmp_path))
+    settings.get.cache_clear()
+    yield tmp_path
+    settings.get.cache_clear()
+
+
+AT = 'connection to server at "h" (10.0.0.1), port 1 failed: '
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        (REFUSED, "nothing listens on port 5432 of localhost"),
+        (f'{AT}FATAL:  password authentication failed for user "x"\n', 'password authentication failed for user "x"'),
+        ('connection to server on socket "/run/.s" failed: No such file or directory\n\tIs the server running\n',
+         "no server has its socket at /run/.s"),
+        ('could not translate host name "nix" to address: Name or service not known\n', 'the host "nix" is not known'),
+        (f"{AT}timeout expired\n", "no answer came in the time that a login may take"),
+        ("server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n"
+         "\tbefore or while processing the request.\n", "the server closed the connection"),
+        (f"{AT}FATAL:  the database system is starting up\n", "it is starting up"),
+        (f"{AT}FATAL:  sorry, too many clients already\n", "all connections that it has are taken"),
+    ],
+)  # fmt: skip
+def test_what_libpq_says_is_one_plain_clause(raw: str, plain: str) -> None:
+    said = driver_errors.said(psycopg2.OperationalError(raw))
+    assert said.startswith(plain)
+    assert not re.search(r"Is the server|probably|FATAL|failed: |\n|\t", said)
+
+
+def test_a_warehouse_that_is_away_says_what_starts_it_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = psycopg2.OperationalError(REFUSED)
+    assert sentences.of(away) == (
+        "the warehouse at 127.0.0.1:5432 does not answer: nothing listens there; nothing was started from this checkout"
+        " yet: scripts/demo starts it on this machine, docker compose up --detach --wait in containers"
+    )
+    (home / "platform.env").write_text("HIGHWATER_WAREHOUSE_PORT=15432\n")
+    settings.get.cache_clear()
+    assert sentences.of(away) == (
+        "the warehouse at 127.0.0.1:15432 does not answer: nothing listens there; scripts/demo starts it"
+    )
+    with (home / "platform.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sentences.of(away).endswith(f"scripts/demo runs, its logs are in {home}/logs")
+    monkeypatch.setenv("HIGHWATER_PLACE", "compose")
+    monkeypatch.setenv("HIGHWATER_WAREHOUSE_HOST", "warehouse")
+    settings.get.cache_clear()
+    assert sentences.of(away).endswith("docker compose up --detach --wait starts what does not")
+    monkeypatch.setenv("HIGHWATER_WAREHOUSE_HOST", "db.example")
+    settings.get.cache_clear()
+    assert sentences.of(away).endswith("HIGHWATER_WAREHOUSE_HOST and HIGHWATER_WAREHOUSE_PORT say where it is")
+
+
+class Form(BaseModel):
+    many: int = Field(3, ge=1, le=8)
+    name: str = Field("", max_length=4)
+
+
+def test_a_value_that_a_model_refuses_is_named_with_what_was_expected() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Form.model_validate({"many": 9, "name": "a" * 200})
+    said = sentences.of(refused.value)
+    assert said.startswith("many 9 is refused: expected at most 8; name 'aaa")
+    assert said.endswith("…  is refused: expected at most 4 characters".replace("  ", " "))
+    assert len(said) < 200
+
+
+REQUEST = httpx.Request("POST", "http://127.0.0.1:8080/api/v2/dags/x/dagRuns")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused", request=REQUEST),
+         "Airflow at http://127.0.0.1:8080 does not answer: nothing listens there; "),
+        (httpx.ReadTimeout("", request=REQUEST), "Airflow at http://127.0.0.1:8080 gives no answer in the time"),
+        (httpx.HTTPStatusError("404", request=REQUEST, response=httpx.Response(404, json={"detail": "no DAG x"})),
+         "Airflow at http://127.0.0.1:8080 refuses: no DAG x (status 404)"),
+        (httpx.HTTPStatusError("502", request=REQUEST, response=httpx.Response(502, text="<html>")),
+         "Airflow at http://127.0.0.1:8080 refuses: status 502"),
+        (FileNotFoundError(2, "No such file or directory", "/x/y"), "/x/y: No such file or directory"),
+        (RefusedData("the day is short"), "the day is short"),
+        (KeyError("conf"), "KeyError: 'conf'"),
+        (ValueError(), "ValueError"),
+    ],
+)  # fmt: skip
+def test_any_error_is_a_sentence(home: Path, error: Exception, said: str) -> None:
+    assert sentences.of(error).startswith(said)
+
+
+def test_help_and_mistakes_name_the_command_that_people_type() -> None:
+    for words in ([], ["--help"], ["backfill", "--help"], ["backfill", "run", "--help"], ["statsu"]):
+        shown = CliRunner().invoke(app, words, prog_name=commands.PROGRAM)
+        assert "highwater.cli" not in shown.output
+        assert "python -m" not in shown.output
+        assert "scripts/highwater" in shown.output
+
+
+COMMAND = re.compile(
+    r"(?<![\w/`])highwater (?:backfill|policy|status|login|rollback|checkpoint|recovery|incidents|accept|verify|sources"
+    r"|outage|bootstrap)\b"
+)
+
+
+def test_no_message_names_a_command_as_nobody_types_it() -> None:
+    folders = ("sql/**/*.sql", "highwater/**/*.py", "dags/*.py")
+    files = [file for folder in folders for file in settings.ROOT.glob(folder)]
+    found = [
+        f"{file.name}: {line.strip()}"
+        for file in files
+        for line in file.read_text().splitlines()
+        if COMMAND.search(line) and "hashtext" not in line
+    ]
+    assert not found
