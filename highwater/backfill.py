@@ -103,7 +103,8 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     """Every window the request reaches and what would happen to it. Changes nothing.
 
     Raises:
-        ConfigurationError: what was asked for cannot be meant; names the value and the valid ones.
+        ConfigurationError: what was asked for cannot be meant, or another backfill has some of it: what asking for it
+            would say.
     """
     same: dict[str | None, str | None] = {LOAD: LOAD, SKIP: SKIP}
     windows = []
@@ -111,13 +112,28 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     with in_words(), cursor.connection.cursor("plan", cursor_factory=Cursor) as stream:
         stream.itersize = 5000
         warehouse.run_file(stream, "ops/plan_backfill.sql", request.values())
-        _, step, fingerprint, _, _ = stream.fetchone() or ()
+        _, step, fingerprint, _, refusal = stream.fetchone() or ()
+        if refusal is not None:
+            raise ConfigurationError(refusal)
         length = timedelta(microseconds=step)
         for _, start, action, rule, reason in stream:
             begins = _EPOCH + timedelta(microseconds=start)
             texts = (same.setdefault(text, text) for text in (action, rule, reason))
             windows.append(Planned(begins, begins + length, *texts))  # type: ignore[arg-type]
     return Plan(windows, fingerprint)
+
+
+def check(cursor: Cursor, wanted: Request) -> None:
+    """See whether who, why and how are said as they must be, before a plan is shown.
+
+    Raises:
+        ConfigurationError: they are not; what asking for it would say.
+    """
+    with in_words():
+        cursor.execute(
+            "SELECT control.check_order(%(reason)s, %(requested_by)s, %(max_active)s, %(on_failure)s, %(via)s)",
+            wanted.values(),
+        )
 
 
 def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_id: str | None = None) -> int:

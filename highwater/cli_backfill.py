@@ -101,6 +101,8 @@ def run(
         _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction),
         reason=reason, requested_by=by.strip() or getpass.getuser(), max_active=max_active, on_failure=on_failure,
     )  # fmt: skip
+    with warehouse.session("analyst") as cursor:
+        backfill.check(cursor, wanted)
     known, now = (_read_plan(shown), _plan(wanted)) if shown else (None, _plan(wanted))
     number = _ask(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
@@ -203,11 +205,20 @@ def recover(
     who = by.strip() or getpass.getuser()
     with warehouse.session("analyst") as cursor:
         requests = backfill.missing(cursor, datasets, reason, who)
-        plans = [(wanted, found) for wanted in requests if (found := backfill.plan(cursor, wanted)).to_load]
-    for wanted, found in plans:
-        out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")
+        for wanted in requests:
+            backfill.check(cursor, wanted)
+    plans = []
+    for wanted in requests:
+        try:
+            found = _plan(wanted)
+        except ConfigurationError as refused:
+            out.print(f"{wanted.dataset}: {refused}", soft_wrap=True)
+            continue
+        if found.to_load:
+            out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")
+            plans.append((wanted, found))
     if not plans:
-        out.print("nothing is missing")
+        out.print("nothing is left to ask for" if requests else "nothing is missing")
         return
     if not yes:
         typer.confirm("Load them?", abort=True)

@@ -52,6 +52,7 @@ def reset(
         raise ConfigurationError("a reset needs a reason that others understand: --reason 'restored the shop's server'")
     with warehouse.session("analyst") as cursor:
         status = checkpoints.status(cursor, dataset)
+        checkpoints.assert_resettable(cursor, dataset)
     if not yes:
         stands = status["watermark"] or "nowhere"
         typer.confirm(f"{dataset} stands at {stands}. Forget that, and read everything at the next run?", abort=True)

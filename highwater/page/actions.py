@@ -99,6 +99,7 @@ def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | Non
         try:
             with reading.session() as cursor:
                 facts["plan"] = backfills.plan(cursor, facts["wish"])
+            facts["refusal"] = facts["plan"][0].refusal if facts["plan"] else None
         except Problem as problem:
             refusal = problem
             facts["refusal"] = problem.sentence

@@ -317,6 +317,11 @@ class TestWhatIsAskedFor:
         said = str(refused.value)
         assert f"backfill {first} (requested) is to load 5 of these windows of daily_sales already" in said
         assert "the first from 2026-10-05 00:00" in said and f"highwater backfill cancel {first}" in said
+        # Who only looks at the plan is told the same.
+        with pytest.raises(ConfigurationError) as looked:
+            plan(october(5, 20))
+        assert str(looked.value) == said
+        assert plan(october(1, 20, excluded_dates=[date(2026, 10, n) for n in range(1, 10)])).to_load == 11
         ask(october(10, 20))
         change("SELECT control.cancel_backfill(%s)", first, role="operator")
         ask(october(1, 9))
@@ -407,6 +412,28 @@ class TestTheCommandLine:
         assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1 ORDER BY 1") == [
             ("planned", 8), ("skipped", 1)
         ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--reason", " "], 'reason " " is blank'),
+            (["--reason", "why", "--max-active", "9"], "max_active 9 is refused: 1 to 8"),
+            (["--reason", "why", "--on-failure", "perhaps"], 'on_failure "perhaps" is none: stop or continue'),
+        ],
+    )
+    def test_what_would_be_refused_is_refused_before_anybody_is_asked(self, options: list[str], said: str) -> None:
+        days = [DATASET, "--from", "2026-10-01", "--to", "2026-10-09"]
+        asked = CliRunner().invoke(app, ["backfill", "run", *days, *options], input="y\n")
+        assert said in str(asked.exception)
+        assert asked.output == ""
+
+    def test_a_recovery_leaves_out_what_another_backfill_has_and_says_so(self) -> None:
+        first = ask(october(1, 9))
+        asked = CliRunner().invoke(app, ["recovery", "request", DATASET], input="y\n")
+        assert f"daily_sales: backfill {first} (requested) is to load 9 of these windows" in " ".join(
+            asked.output.split()
+        )
+        assert "Load them?" not in asked.output
 
     def test_list_and_show_tell_what_is_asked_for_and_for_a_program_too(self) -> None:
         number = ask(october(1, 3, excluded_dates=[date(2026, 10, 2)], reason="month end"))

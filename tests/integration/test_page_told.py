@@ -357,6 +357,9 @@ class TestDone:
         page = admin_client.get(f"/backfills/{number}").text
         assert SCRIPT not in page
         assert html.escape(SCRIPT) in page
+        same = admin_client.get("/backfills/new?dataset=daily_sales&chosen=2026-10-06,2026-10-08").text
+        assert f"backfill {number} (requested) is to load 2 of these windows of daily_sales already" in same
+        assert "Start the backfill" not in same
         for act, state in (("pause", "paused"), ("resume", "requested"), ("cancel", "cancelled")):
             token = form_of(admin_client, f"/backfills/{number}")["token"]
             assert admin_client.post(f"/backfills/{number}/{act}", data={"token": token}).status_code == 303
