@@ -243,6 +243,31 @@ def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
         cursor.execute(statement, (backfill, by))
 
 
+def cancelling(cursor: Cursor, backfill: int) -> str:
+    """What cancelling it does, and what it does not undo: for a person who is asked whether to.
+
+    Raises:
+        ConfigurationError: there is none of that number, or its state forbids it: what `change` would say.
+    """
+    now = progress(cursor, backfill)
+    with in_words():
+        cursor.execute(
+            "SELECT control.refuse_state(b, 'cancelled') FROM control.backfills AS b WHERE b.backfill_id = %s",
+            (backfill,),
+        )
+    in_work = f" {now['running']:,} in work finish first." if now["running"] else ""
+    landed = (
+        f" It undoes nothing: what has landed so far ({now['landed']:,}) stays"
+        " (highwater rollback puts the former version of a window back)."
+        if now["landed"]
+        else " Nothing of it has landed so far."
+    )
+    return (
+        f"Cancelling backfill {backfill} of {now['dataset']} is final: {now['planned']:,} of its"
+        f" {now['windows_total']:,} windows are not begun, and it cannot be resumed; a paused one can.{in_work}{landed}"
+    )
+
+
 def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:
     """What starts a run of Airflow for a backfill: the run's id, the same for the same start, and its conf."""
     cursor.execute("SELECT * FROM control.backfills WHERE backfill_id = %s", (backfill,))

@@ -170,8 +170,15 @@ def show(number: Number, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(number: Number, by: By = "") -> None:
-    """Begin no more windows of a backfill, for good. Those in work finish; no run stays behind."""
+def cancel(
+    number: Number, by: By = "", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Begin no more windows of a backfill, for good; asks first. Those in work finish; what has landed stays."""
+    with warehouse.session("analyst") as cursor:
+        meant = backfill.cancelling(cursor, number)
+    out.print(meant, soft_wrap=True)
+    if not yes:
+        typer.confirm("Cancel it for good?", abort=True)
     now = _change("cancel", number, by)
     out.print(f"backfill {number} is cancelled: {now['cancelled']} windows are not begun, {now['running']} finish")
 

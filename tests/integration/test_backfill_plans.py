@@ -444,6 +444,22 @@ class TestTheCommandLine:
         assert "excluded date: this backfill leaves the day out" in shown
         assert f"backfill {number} of daily_sales is requested" in shown
 
+    def test_cancel_says_what_it_does_not_undo_and_asks(self) -> None:
+        number = ask(october(1, 3))
+        change(
+            "UPDATE control.backfill_windows SET state = 'landed', version = 1 WHERE backfill_id = %s AND place = 1",
+            number,
+        )
+        asked = CliRunner().invoke(app, ["backfill", "cancel", str(number)], input="n\n")
+        said = " ".join(asked.output.split())
+        assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in said
+        assert "It undoes nothing: what has landed so far (1) stays (highwater rollback puts" in said
+        assert "Cancel it for good?" in said
+        assert (asked.exit_code, rows("SELECT state FROM control.backfills")) == (1, [("requested",)])
+        agreed = CliRunner().invoke(app, ["backfill", "cancel", str(number), "--by", "ada"], input="y\n")
+        assert f"backfill {number} is cancelled: 2 windows are not begun, 0 finish" in agreed.output
+        assert rows("SELECT state, note FROM control.backfills") == [("cancelled", "cancelled by ada")]
+
     @pytest.mark.parametrize(
         ("verb", "states", "said"),
         [
@@ -454,7 +470,7 @@ class TestTheCommandLine:
     )
     def test_what_its_state_forbids_is_refused(self, verb: str, states: str, said: str) -> None:
         number = ask(october(1, 3))
-        assert CliRunner().invoke(app, ["backfill", "cancel", str(number)]).exit_code == 0
+        assert CliRunner().invoke(app, ["backfill", "cancel", str(number), "--yes"]).exit_code == 0
         refused = CliRunner().invoke(app, ["backfill", verb, str(number)])
         assert f"backfill {number} is {states}: {said}" == str(refused.exception)
         unknown = CliRunner().invoke(app, ["backfill", verb, "999999"])
