@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import driver_errors, warehouse
+from highwater import commands, driver_errors, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 DAG = "selective_backfill"
@@ -99,7 +99,8 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     """Every window the request reaches and what would happen to it. Changes nothing.
 
     Raises:
-        ConfigurationError: what was asked for cannot be meant; names the value and the valid ones.
+        ConfigurationError: what was asked for cannot be meant, or another backfill has some of it: what asking for it
+            would say.
     """
     same: dict[str | None, str | None] = {LOAD: LOAD, SKIP: SKIP}
     windows = []
@@ -107,13 +108,28 @@ def plan(cursor: Cursor, request: Request) -> Plan:
     with in_words(), cursor.connection.cursor("plan", cursor_factory=Cursor) as stream:
         stream.itersize = 5000
         warehouse.run_file(stream, "ops/plan_backfill.sql", request.values())
-        _, step, fingerprint, _, _ = stream.fetchone() or ()
+        _, step, fingerprint, _, refusal = stream.fetchone() or ()
+        if refusal is not None:
+            raise ConfigurationError(refusal)
         length = timedelta(microseconds=step)
         for _, start, action, rule, reason in stream:
             begins = _EPOCH + timedelta(microseconds=start)
             texts = (same.setdefault(text, text) for text in (action, rule, reason))
             windows.append(Planned(begins, begins + length, *texts))  # type: ignore[arg-type]
     return Plan(windows, fingerprint)
+
+
+def check(cursor: Cursor, wanted: Request) -> None:
+    """See whether who, why and how are said as they must be, before a plan is shown.
+
+    Raises:
+        ConfigurationError: they are not; what asking for it would say.
+    """
+    with in_words():
+        cursor.execute(
+            "SELECT control.check_order(%(reason)s, %(requested_by)s, %(max_active)s, %(on_failure)s, %(via)s)",
+            wanted.values(),
+        )
 
 
 def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_id: str | None = None) -> int:
@@ -226,6 +242,31 @@ def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
 def note_not_started(cursor: Cursor, backfill: int, why: str) -> None:
     """Write beside a backfill why Airflow has not started a run for it. The caller commits."""
     cursor.execute("SELECT control.note_not_started(%s, %s)", (backfill, why))
+
+
+def cancelling(cursor: Cursor, backfill: int) -> str:
+    """What cancelling it does, and what it does not undo: for a person who is asked whether to.
+
+    Raises:
+        ConfigurationError: there is none of that number, or its state forbids it: what `change` would say.
+    """
+    now = progress(cursor, backfill)
+    with in_words():
+        cursor.execute(
+            "SELECT control.refuse_state(b, 'cancelled') FROM control.backfills AS b WHERE b.backfill_id = %s",
+            (backfill,),
+        )
+    in_work = f" {now['running']:,} in work finish first." if now["running"] else ""
+    landed = (
+        f" It undoes nothing: what has landed so far ({now['landed']:,}) stays"
+        f" ({commands.typed('rollback')} puts the former version of a window back)."
+        if now["landed"]
+        else " Nothing of it has landed so far."
+    )
+    return (
+        f"Cancelling backfill {backfill} of {now['dataset']} is final: {now['planned']:,} of its"
+        f" {now['windows_total']:,} windows are not begun, and it cannot be resumed; a paused one can.{in_work}{landed}"
+    )
 
 
 def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:

@@ -241,6 +241,16 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
         )
 
 
+def assert_resettable(cursor: Cursor, dataset: str) -> None:
+    """See whether `reset` would be refused, before a person is asked whether to.
+
+    Raises:
+        RefusedData: there is no checkpoint; what `reset` would say.
+    """
+    with in_words():
+        cursor.execute("SELECT ops.assert_resettable(%s)", (dataset,))
+
+
 def reset(dataset: str, by: str, reason: str) -> int:
     """Forget how far a dataset has come, so that its next run is a full one; returns the checkpoint's new revision.
 

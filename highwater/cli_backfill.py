@@ -110,6 +110,8 @@ def run(
         max_active=max_active,
         on_failure=on_failure,
     )
+    with warehouse.session("analyst") as cursor:
+        backfill.check(cursor, wanted)
     known, now = (_read_plan(shown), _plan(wanted)) if shown else (None, _plan(wanted))
     number = _ask(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
@@ -177,8 +179,15 @@ def show(number: Number, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(number: Number, by: By = "") -> None:
-    """Begin no more windows of a backfill, for good. Those in work finish; no run stays behind."""
+def cancel(
+    number: Number, by: By = "", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Begin no more windows of a backfill, for good; asks first. Those in work finish; what has landed stays."""
+    with warehouse.session("analyst") as cursor:
+        meant = backfill.cancelling(cursor, number)
+    out.print(meant, soft_wrap=True)
+    if not yes:
+        typer.confirm("Cancel it for good?", abort=True)
     now = _change("cancel", number, by)
     out.print(f"backfill {number} is cancelled: {now['cancelled']} windows are not begun, {now['running']} finish")
 
@@ -212,11 +221,20 @@ def recover(
     who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
         requests = backfill.missing(cursor, datasets, reason, who)
-        plans = [(wanted, found) for wanted in requests if (found := backfill.plan(cursor, wanted)).to_load]
-    for wanted, found in plans:
-        out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")
+        for wanted in requests:
+            backfill.check(cursor, wanted)
+    plans = []
+    for wanted in requests:
+        try:
+            found = _plan(wanted)
+        except ConfigurationError as refused:
+            out.print(f"{wanted.dataset}: {refused}", soft_wrap=True)
+            continue
+        if found.to_load:
+            out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")
+            plans.append((wanted, found))
     if not plans:
-        out.print("nothing is missing")
+        out.print("nothing is left to ask for" if requests else "nothing is missing")
         return
     if not yes:
         typer.confirm("Load them?", abort=True)

@@ -48,6 +48,7 @@ def reset(
     who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
         status = checkpoints.status(cursor, dataset)
+        checkpoints.assert_resettable(cursor, dataset)
     if not yes:
         stands = status["watermark"] or "nowhere"
         typer.confirm(f"{dataset} stands at {stands}. Forget that, and read everything at the next run?", abort=True)

@@ -43,10 +43,12 @@ def plan(dataset: str, name: str) -> Plan:
 
     Raises:
         ConfigurationError: there is no such dataset, or the name is none of a window.
+        RefusedData: no load of it can come; what `accept` would say.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
         known = {"dataset": dataset, "window": ledger.as_range(window)}
+        cursor.execute("SELECT (ops.acceptable(%(dataset)s, %(window)s)).dataset", known)
         cursor.execute(
             "SELECT l.version, l.rows_published, d.on_shrink, d.max_shrink FROM control.datasets AS d"
             " LEFT JOIN ops.window_ledger AS l ON l.dataset = d.dataset AND l.window_range = %(window)s"

@@ -18,6 +18,7 @@ router = APIRouter()
 
 NoteForm = Annotated[str, Form()]
 TokenForm = Annotated[str, Form(max_length=500)]
+SureForm = Annotated[str, Form(max_length=10)]
 
 WRITER = "operator"
 """The role that may change what is wanted; it writes by the warehouse's functions and checks alone."""
@@ -47,15 +48,30 @@ def ask_for_backfill(request: Request, visitor: VisitorDep, order: Annotated[Ord
     return _see(f"backfills/{number}")
 
 
+@router.get("/backfills/{number}/cancel")
+def ask_to_cancel(request: Request, visitor: VisitorDep, number: int) -> Response:
+    """What cancelling a backfill does and does not undo, and the form that does it: there is no way back."""
+    with reading.session() as cursor:
+        found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
+    visitor.require_change({found.dag_id, backfill.DAG})
+    with reading.session() as cursor:
+        facts = {"backfill": found, "meant": backfill.cancelling(cursor, number), "token": visitor.form_token()}
+    return rendering.page(request, "backfill_cancel.html", facts)
+
+
 @router.post("/backfills/{number}/{act}")
-def change_backfill(request: Request, visitor: VisitorDep, number: int, act: str, token: TokenForm = "") -> Response:
-    """Pause, resume or cancel a backfill."""
+def change_backfill(  # noqa: PLR0917 - as the form gives them
+    request: Request, visitor: VisitorDep, number: int, act: str, token: TokenForm = "", sure: SureForm = ""
+) -> Response:
+    """Pause, resume or cancel a backfill. Who has not said to be sure of cancelling is asked."""
     if act not in ("pause", "resume", "cancel"):
         raise Problem(404, f"a backfill can be paused, resumed or cancelled, not {act[:40]!r}")
     visitor.require_own_form(request, token)
     with reading.session() as cursor:
         found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
     visitor.require_change({found.dag_id, backfill.DAG})
+    if act == "cancel" and sure != "yes":
+        return _see(f"backfills/{number}/cancel")
     with reading.session(WRITER) as cursor:
         backfill.change(cursor, act, number, visitor.name)
     if act == "resume":
@@ -97,6 +113,7 @@ def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | Non
         try:
             with reading.session() as cursor:
                 facts["plan"] = backfills.plan(cursor, facts["wish"])
+            facts["refusal"] = facts["plan"][0].refusal if facts["plan"] else None
         except Problem as problem:
             refusal = problem
             facts["refusal"] = problem.sentence

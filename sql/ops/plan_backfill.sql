@@ -1,6 +1,6 @@
 -- One row per window that a backfill would reach, in the order of loading: its start in microseconds since 1970, what
 -- happens to it, by which rule and why. Before them one row without a place: the length of a window, in microseconds
--- too, and the fingerprint of the plan.
+-- too, the fingerprint of the plan, and as a reason why it would be refused, if it would.
 WITH planned AS MATERIALIZED (
     SELECT * FROM control.plan_backfill(
         %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
@@ -21,6 +21,6 @@ SELECT
     max(extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000)::bigint AS microseconds,
     md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS action,
     NULL AS rule,
-    NULL AS reason
+    control.overlap_of(%(dataset)s, array_agg(window_range) FILTER (WHERE action = 'load')) AS reason
 FROM planned
 ORDER BY place NULLS FIRST;

@@ -1,4 +1,5 @@
--- What a backfill would do: its first windows, each with the sums and the fingerprint of the whole plan.
+-- What a backfill would do: its first windows, each with the sums and the fingerprint of the whole plan, and why
+-- it would be refused, if it would.
 WITH plan AS MATERIALIZED (
     SELECT
         place,
@@ -16,7 +17,8 @@ sums AS (
     SELECT
         count(*) AS windows,
         count(*) FILTER (WHERE action = 'load') AS to_load,
-        md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS fingerprint
+        md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS fingerprint,
+        control.overlap_of(%(dataset)s, array_agg(window_range) FILTER (WHERE action = 'load')) AS refusal
     FROM plan
 )
 
@@ -29,7 +31,8 @@ SELECT
     p.reason,
     s.windows,
     s.to_load,
-    s.fingerprint
+    s.fingerprint,
+    s.refusal
 FROM plan AS p
 CROSS JOIN sums AS s
 ORDER BY p.place ASC

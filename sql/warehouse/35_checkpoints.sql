@@ -178,6 +178,18 @@ COMMENT ON COLUMN ops.consistency_checks.oldest_pending IS 'By the clock of the 
 COMMENT ON COLUMN ops.consistency_checks.differing_keys IS
 'Not counting those that are in quarantine; the first 100. A key of several columns is a JSON array';
 
+-- Refuses a dataset that has no checkpoint to reset. Who is only asked whether to is refused as who does it.
+CREATE OR REPLACE FUNCTION ops.assert_resettable(p_dataset text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ops.checkpoints AS c WHERE c.dataset = p_dataset) THEN
+        RAISE EXCEPTION 'dataset "%" has no checkpoint to reset: its next run reads everything anyway', p_dataset
+            USING ERRCODE = 'HW001';
+    END IF;
+END;
+$$;
+
 -- Forget how far a dataset has come, so that the next run is a full one; published data and ledger stay.
 CREATE OR REPLACE FUNCTION ops.reset_checkpoint(p_dataset text, p_by text, p_reason text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -187,15 +199,13 @@ DECLARE
 BEGIN
     p_by := control.words('by', p_by, 'HW001');
     p_reason := control.words('reason', p_reason, 'HW001');
+    PERFORM ops.assert_resettable(p_dataset);
     UPDATE ops.checkpoints AS c
     SET
         watermark = NULL, source_snapshot = NULL, source_identity = NULL, mode = 'reset', reason = p_reason,
         dag_id = NULL, run_id = NULL, updated_by = p_by, updated_at = ops.clock()
     WHERE c.dataset = p_dataset
     RETURNING c.revision INTO new_revision;
-    IF new_revision IS NULL THEN
-        RAISE EXCEPTION 'dataset "%" has no checkpoint to reset', p_dataset USING ERRCODE = 'HW001';
-    END IF;
     RETURN new_revision;
 END;
 $$;

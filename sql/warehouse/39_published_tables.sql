@@ -147,41 +147,11 @@ BEGIN
 END;
 $$;
 
--- Gives a table of former rows the checks and NOT NULLs that the published one has got since; refuses rows that break
--- one.
-CREATE OR REPLACE FUNCTION ops.take_constraints(p_table regclass, p_published regclass) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    wanted record;
-    broken text;
-BEGIN
-    FOR wanted IN
-        SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) AS change
-        FROM pg_constraint AS k
-        WHERE
-            k.conrelid = p_published AND k.contype = 'c'
-            AND NOT EXISTS (
-                SELECT FROM pg_constraint AS mine
-                WHERE mine.conrelid = p_table AND mine.contype = 'c' AND mine.conname = k.conname
-            )
-        UNION ALL
-        SELECT format('ALTER COLUMN %I SET NOT NULL', a.attname) AS change
-        FROM pg_attribute AS a JOIN pg_attribute AS mine ON mine.attrelid = p_table AND mine.attname = a.attname
-        WHERE a.attrelid = p_published AND a.attnum > 0 AND a.attnotnull AND NOT mine.attnotnull
-    LOOP
-        EXECUTE format('ALTER TABLE %s %s', p_table, wanted.change);
-    END LOOP;
-EXCEPTION WHEN check_violation OR not_null_violation THEN
-    GET STACKED DIAGNOSTICS broken = MESSAGE_TEXT;
-    RAISE EXCEPTION '% does not fit % any more: %: load the window again', p_table, p_published, broken
-        USING ERRCODE = 'HW008';
-END;
-$$;
-
 -- Why a table is not wholly the publisher's own, or null: another owner, a way to lose its rows, a right of somebody
--- else's, an option, or anything in the catalogue that depends on it but its own columns, keys, indexes and types.
-CREATE OR REPLACE FUNCTION ops.table_flaw(p_table regclass) RETURNS text
+-- else's (than the reader's that is named), an option, or anything in the catalogue that depends on it but its own
+-- columns, keys, indexes and types.
+DROP FUNCTION IF EXISTS ops.table_flaw(regclass);
+CREATE OR REPLACE FUNCTION ops.table_flaw(p_table regclass, p_reader regrole DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE
@@ -192,7 +162,8 @@ AS $$
         WHEN c.relrowsecurity THEN 'it has row security'
         WHEN c.relhasrules THEN 'it has a rule'
         WHEN EXISTS (
-            SELECT FROM aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner
+            SELECT FROM aclexplode(c.relacl) AS a
+            WHERE a.grantee <> c.relowner AND a.grantee IS DISTINCT FROM p_reader
             UNION ALL
             SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL
         ) THEN 'somebody else has rights on it'
@@ -277,6 +248,6 @@ END;
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.withdraw_reading, ops.add_keys_and_indexes, ops.take_constraints, ops.let_analyst_read
+ops.withdraw_reading, ops.add_keys_and_indexes, ops.let_analyst_read
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.assert_publishable TO loader, analyst;

@@ -13,7 +13,8 @@ END;
 $$;
 
 -- What a rollback of a window would do: the version that is published, and the one that would take its place, which is
--- the newest that is kept unless another is asked for. Refuses what cannot be rolled back.
+-- the newest that is kept unless another is asked for. Refuses what cannot be rolled back; whether that version still
+-- fits what is published, ops.assert_fits says.
 CREATE OR REPLACE FUNCTION ops.rollback_target(
     p_dataset text,
     p_window tstzrange,
@@ -28,8 +29,6 @@ DECLARE
     earlier ops.rollbacks;
     kept text;
     days integer;
-    held_in regclass;
-    changed text;
 BEGIN
     PERFORM ops.assert_keeps_versions(p_dataset);
     wanted := ops.dataset_with_window(p_dataset, p_window);
@@ -71,22 +70,9 @@ BEGIN
             ) THEN ', which was rolled back' ELSE '' END,
             present.version, kept USING ERRCODE = 'HW008';
     END IF;
-    held_in := to_regclass(format('former.%I', target.table_name));
-    IF held_in IS NULL THEN
+    IF to_regclass(format('former.%I', target.table_name)) IS NULL THEN
         RAISE EXCEPTION '% % has lost its version %: former.% is not there: load it again', p_dataset, p_window,
             target.version, target.table_name USING ERRCODE = 'HW008';
-    END IF;
-    SELECT string_agg(c.attname, ', ' ORDER BY c.attname) INTO changed
-    FROM (
-        SELECT a.attname
-        FROM pg_attribute AS a
-        WHERE a.attrelid IN (held_in, wanted.published_table::regclass) AND a.attnum > 0 AND NOT a.attisdropped
-        GROUP BY a.attname
-        HAVING count(*) <> 2 OR count(DISTINCT format_type(a.atttypid, a.atttypmod)) <> 1
-    ) AS c;
-    IF changed IS NOT NULL THEN
-        RAISE EXCEPTION '% %: version % does not fit % any more, whose columns changed since (%): load it again',
-            p_dataset, p_window, target.version, wanted.published_table, changed USING ERRCODE = 'HW008';
     END IF;
 END;
 $$;
@@ -109,7 +95,6 @@ DECLARE
     plan record;
     back ops.former_versions;
     incoming regclass;
-    held record;
 BEGIN
     p_by := control.words('by', p_by, 'HW008');
     p_reason := control.words('reason', p_reason, 'HW008');
@@ -129,17 +114,9 @@ BEGIN
             back.version USING ERRCODE = 'HW008';
     END IF;
     PERFORM ops.lock_tables(ARRAY[incoming]);
+    PERFORM ops.assert_fits(plan.wanted, back);
     EXECUTE format('REVOKE ALL ON %s FROM analyst', incoming);
-    PERFORM ops.assert_own_table(incoming);
-    SELECT c.row_count, c.content_hash INTO held
-    FROM ops.content_by_shape(incoming, back.shape_id) AS c;
-    IF (held.row_count, held.content_hash) IS DISTINCT FROM (back.rows_published, back.content_hash) THEN
-        RAISE EXCEPTION '% %: former.% does not hold what was version % (% rows, not %, or others): load it again',
-            p_dataset, p_window, back.table_name, back.version, coalesce(held.row_count, 0), back.rows_published
-            USING ERRCODE = 'HW008';
-    END IF;
-
-    PERFORM ops.take_constraints(incoming, ((plan.wanted).published_table)::regclass);
+    PERFORM ops.make_fit(incoming, ((plan.wanted).published_table)::regclass);
     PERFORM ops.replace_partition(plan.wanted, p_window, incoming, plan.present, 'rolled back');
     INSERT INTO ops.rollbacks AS r (
         dataset, window_range, from_version, from_run_id, from_content_hash, to_version, to_run_id, content_hash,
@@ -168,6 +145,7 @@ END;
 $$;
 
 -- How many rows a rollback would take away and how many it would bring, copies counted; a row that changes does both.
+-- Refuses what ops.rollback_window would refuse, in the same words.
 CREATE OR REPLACE FUNCTION ops.rollback_difference(
     p_dataset text, p_window tstzrange, p_to integer DEFAULT NULL, OUT rows_going bigint, OUT rows_coming bigint
 )
@@ -179,17 +157,18 @@ DECLARE
     standing CONSTANT text := coalesce(
         ops.partition_of(published, p_window)::text, format('(SELECT * FROM %s WHERE FALSE)', published)
     );
-    held_in CONSTANT text := format('former.%I', (plan.target).table_name);
+    held_in CONSTANT regclass := to_regclass(format('former.%I', (plan.target).table_name));
     -- As they are hashed: a json cannot be compared.
     compared CONSTANT text := ops.row_of(ops.columns_of(published)) || '::text';
 BEGIN
+    PERFORM ops.assert_fits(plan.wanted, plan.target);
     EXECUTE format(
         $query$
             WITH now_there AS (SELECT %1$s AS r FROM %2$s AS t), then_there AS (SELECT %1$s AS r FROM %3$s AS t)
             SELECT
                 (SELECT count(*) FROM (SELECT r FROM now_there EXCEPT ALL SELECT r FROM then_there) AS going),
                 (SELECT count(*) FROM (SELECT r FROM then_there EXCEPT ALL SELECT r FROM now_there) AS coming)
-        $query$, compared, standing, held_in
+        $query$, compared, standing, ops.rows_as_published(held_in, published)
     ) INTO rows_going, rows_coming;
 END;
 $$;

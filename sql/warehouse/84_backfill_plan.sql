@@ -290,13 +290,7 @@ BEGIN
     );
     new.reason := control.words('reason', new.reason);
     new.requested_by := control.words('requested_by', new.requested_by);
-    IF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
-        RAISE EXCEPTION 'max_active % is refused: 1 to 8', coalesce(new.max_active::text, 'null') USING ERRCODE = 'HW030';
-    ELSIF new.on_failure IS NULL OR new.on_failure NOT IN ('stop', 'continue') THEN
-        RAISE EXCEPTION 'on_failure "%" is none: stop or continue', coalesce(new.on_failure, '') USING ERRCODE = 'HW030';
-    ELSIF new.via IS NULL OR new.via NOT IN ('cli', 'form', 'sql', 'policy', 'recovery') THEN
-        RAISE EXCEPTION 'via "%" is none: cli, form, sql, policy or recovery', coalesce(new.via, '') USING ERRCODE = 'HW030';
-    END IF;
+    PERFORM control.check_order(new.reason, new.requested_by, new.max_active, new.on_failure, new.via);
     new.state := 'requested';
     new.requested_at := ops.clock();
     new.waits_since := new.requested_at;
@@ -339,41 +333,11 @@ BEGIN
 END;
 $$;
 
--- A window is in one backfill at a time.
-CREATE OR REPLACE FUNCTION control.refuse_overlap(p_backfill integer, p_dataset text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET enable_nestloop = OFF
-AS $$
-DECLARE
-    other record;
-BEGIN
-    SELECT b.backfill_id, b.state, count(*) AS windows, min(lower(theirs.window_range)) AS first
-    INTO other
-    FROM control.backfills AS b
-    INNER JOIN control.backfill_windows AS theirs ON b.backfill_id = theirs.backfill_id
-    INNER JOIN control.backfill_windows AS mine ON theirs.window_range = mine.window_range
-    WHERE
-        b.dataset = p_dataset AND b.backfill_id <> p_backfill AND theirs.backfill_id <> p_backfill
-        AND mine.backfill_id = p_backfill AND mine.state = 'planned'
-        AND (
-            theirs.state = 'running'
-            OR (theirs.state = 'planned' AND b.state IN ('requested', 'running', 'paused', 'stopped'))
-        )
-    GROUP BY b.backfill_id, b.state
-    ORDER BY b.backfill_id
-    LIMIT 1;
-    IF found THEN
-        RAISE EXCEPTION 'backfill % (%) is to load % of these windows of % already, the first from %: wait for it, '
-            'cancel it (scripts/highwater backfill cancel %), or ask for others', other.backfill_id, other.state,
-            other.windows, p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id USING ERRCODE = 'HW031';
-    END IF;
-END;
-$$;
-
 CREATE OR REPLACE TRIGGER take_backfill BEFORE INSERT ON control.backfills
 FOR EACH ROW EXECUTE FUNCTION control.take_backfill();
 CREATE OR REPLACE TRIGGER write_backfill_windows AFTER INSERT ON control.backfills
 FOR EACH ROW EXECUTE FUNCTION control.write_backfill_windows();
 
-REVOKE EXECUTE ON FUNCTION control.take_backfill, control.write_backfill_windows, control.refuse_overlap FROM public;
+REVOKE EXECUTE ON FUNCTION control.take_backfill, control.write_backfill_windows FROM public;
 REVOKE EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill FROM public;
 GRANT EXECUTE ON FUNCTION control.check_backfill, control.plan_backfill TO loader, analyst;

@@ -19,15 +19,22 @@ BEGIN
 END;
 $$;
 
--- Says what may be done to a backfill in the state it is in.
-CREATE OR REPLACE FUNCTION control.refuse_state(held control.backfills, p_verb text, p_valid text[])
-RETURNS void
+-- Refuses what may not be done to a backfill in the state it is in; asked by who does it, and by who is about to ask a
+-- person whether to.
+DROP FUNCTION IF EXISTS control.refuse_state(control.backfills, text, text[]);
+CREATE OR REPLACE FUNCTION control.refuse_state(held control.backfills, p_verb text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    valid CONSTANT text[] := CASE p_verb
+        WHEN 'cancelled' THEN '{requested,running,paused,stopped,failed}'::text[]
+        WHEN 'paused' THEN '{requested,running}'::text[]
+        WHEN 'resumed' THEN '{paused,stopped,failed}'::text[]
+    END;
 BEGIN
-    IF NOT held.state = ANY(p_valid) THEN
+    IF NOT held.state = ANY(valid) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
-            array_to_string(p_valid, ', '), p_verb USING ERRCODE = 'HW033';
+            array_to_string(valid, ', '), p_verb USING ERRCODE = 'HW033';
     END IF;
 END;
 $$;
@@ -39,7 +46,7 @@ AS $$
 DECLARE
     held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'cancelled', ARRAY['requested', 'running', 'paused', 'stopped', 'failed']);
+    PERFORM control.refuse_state(held, 'cancelled');
     UPDATE control.backfills AS b
     SET state = 'cancelled', ended_at = ops.clock(), held_by = NULL, note = 'cancelled by ' || p_by
     WHERE b.backfill_id = p_backfill;
@@ -61,7 +68,7 @@ AS $$
 DECLARE
     held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'paused', ARRAY['requested', 'running']);
+    PERFORM control.refuse_state(held, 'paused');
     UPDATE control.backfills AS b
     SET state = 'paused', held_by = 'person', note = 'paused by ' || p_by
     WHERE b.backfill_id = p_backfill;
@@ -75,7 +82,7 @@ AS $$
 DECLARE
     held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'resumed', ARRAY['paused', 'stopped', 'failed']);
+    PERFORM control.refuse_state(held, 'resumed');
     PERFORM ops.take_turn('backfills of ' || held.dataset);
     UPDATE control.backfill_windows AS w
     SET state = 'planned', error = NULL, ended_at = NULL

@@ -360,7 +360,7 @@ def test_cancel_lets_windows_in_work_finish_and_leaves_nothing_behind(backfills:
     mine.trigger("starter")
     mine.live.wait("three windows", lambda: mine.now(number)["landed"] >= 3)
     in_work = {w["start"] for w in mine.windows(number) if w["state"] == "running"}
-    mine.highwater("backfill", "cancel", str(number))
+    mine.highwater("backfill", "cancel", str(number), "--yes")
     ended = {w["start"] for w in mine.windows(number) if w["state"] == "cancelled"}
     assert len(ended) >= 30
     now = mine.until(number, "cancelled")

@@ -330,6 +330,11 @@ class TestWhatIsAskedFor:
         said = str(refused.value)
         assert f"backfill {first} (requested) is to load 5 of these windows of daily_sales already" in said
         assert "the first from 2026-10-05 00:00" in said and f"highwater backfill cancel {first}" in said
+        # Who only looks at the plan is told the same.
+        with pytest.raises(ConfigurationError) as looked:
+            plan(october(5, 20))
+        assert str(looked.value) == said
+        assert plan(october(1, 20, excluded_dates=[date(2026, 10, n) for n in range(1, 10)])).to_load == 11
         ask(october(10, 20))
         change("SELECT control.cancel_backfill(%s)", first, role="operator")
         ask(october(1, 9))
@@ -421,6 +426,28 @@ class TestTheCommandLine:
             ("planned", 8), ("skipped", 1)
         ]  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--reason", " "], 'reason " " is blank'),
+            (["--reason", "why", "--max-active", "9"], "max_active 9 is refused: 1 to 8"),
+            (["--reason", "why", "--on-failure", "perhaps"], 'on_failure "perhaps" is none: stop or continue'),
+        ],
+    )
+    def test_what_would_be_refused_is_refused_before_anybody_is_asked(self, options: list[str], said: str) -> None:
+        days = [DATASET, "--from", "2026-10-01", "--to", "2026-10-09"]
+        asked = CliRunner().invoke(app, ["backfill", "run", *days, *options], input="y\n")
+        assert said in str(asked.exception)
+        assert asked.output == ""
+
+    def test_a_recovery_leaves_out_what_another_backfill_has_and_says_so(self) -> None:
+        first = ask(october(1, 9))
+        asked = CliRunner().invoke(app, ["recovery", "request", DATASET], input="y\n")
+        assert f"daily_sales: backfill {first} (requested) is to load 9 of these windows" in " ".join(
+            asked.output.split()
+        )
+        assert "Load them?" not in asked.output
+
     def test_list_and_show_tell_what_is_asked_for_and_for_a_program_too(self) -> None:
         number = ask(october(1, 3, excluded_dates=[date(2026, 10, 2)], reason="month end"))
         (listed,) = json.loads(CliRunner().invoke(app, ["backfill", "list", "--json"]).output)
@@ -429,6 +456,22 @@ class TestTheCommandLine:
         shown = CliRunner().invoke(app, ["backfill", "show", str(number)]).output
         assert "excluded date: this backfill leaves the day out" in shown
         assert f"backfill {number} of daily_sales is requested" in shown
+
+    def test_cancel_says_what_it_does_not_undo_and_asks(self) -> None:
+        number = ask(october(1, 3))
+        change(
+            "UPDATE control.backfill_windows SET state = 'landed', version = 1 WHERE backfill_id = %s AND place = 1",
+            number,
+        )
+        asked = CliRunner().invoke(app, ["backfill", "cancel", str(number)], input="n\n")
+        said = " ".join(asked.output.split())
+        assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in said
+        assert "It undoes nothing: what has landed so far (1) stays (highwater rollback puts" in said
+        assert "Cancel it for good?" in said
+        assert (asked.exit_code, rows("SELECT state FROM control.backfills")) == (1, [("requested",)])
+        agreed = CliRunner().invoke(app, ["backfill", "cancel", str(number), "--by", "ada"], input="y\n")
+        assert f"backfill {number} is cancelled: 2 windows are not begun, 0 finish" in agreed.output
+        assert rows("SELECT state, note FROM control.backfills") == [("cancelled", "cancelled by ada")]
 
     @pytest.mark.parametrize(
         ("verb", "states", "said"),
@@ -440,7 +483,7 @@ class TestTheCommandLine:
     )
     def test_what_its_state_forbids_is_refused(self, verb: str, states: str, said: str) -> None:
         number = ask(october(1, 3))
-        assert CliRunner().invoke(app, ["backfill", "cancel", str(number)]).exit_code == 0
+        assert CliRunner().invoke(app, ["backfill", "cancel", str(number), "--yes"]).exit_code == 0
         refused = CliRunner().invoke(app, ["backfill", verb, str(number)])
         assert f"backfill {number} is {states}: {said}" == str(refused.exception)
         unknown = CliRunner().invoke(app, ["backfill", verb, "999999"])

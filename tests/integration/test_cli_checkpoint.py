@@ -102,3 +102,11 @@ def test_status_shows_checkpoint_lag_and_mode_and_the_weaker_promise_of_updated_
 
 def test_status_says_so_where_there_is_no_checkpoint_yet(small_shop: Change) -> None:
     assert "no checkpoint yet" in highwater("status").stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",)], ids=["asked", "not asked"])
+def test_what_cannot_be_reset_is_refused_before_anybody_is_asked(small_shop: Change, options: tuple[str, ...]) -> None:
+    refused = highwater("checkpoint", "reset", "orders", "--reason", "why", *options)
+    assert refused.returncode == 2
+    assert 'dataset "orders" has no checkpoint to reset: its next run reads everything anyway' in refused.stderr
+    assert "Forget that" not in refused.stdout

@@ -80,7 +80,7 @@ def counted(client: httpx.Client, kind: str) -> int:
 
 
 class TestLogin:
-    @pytest.mark.parametrize("path", [*VIEWS, "/nowhere", "/backfills/1", "/backfills/1.json"])
+    @pytest.mark.parametrize("path", [*VIEWS, "/nowhere", "/backfills/1", "/backfills/1.json", "/backfills/1/cancel"])
     def test_a_request_without_a_login_is_refused(self, server: PageServer, path: str) -> None:
         with server.client(None) as nobody:
             answer = nobody.get(path)
@@ -102,7 +102,15 @@ class TestLogin:
         ).stdout.splitlines()
         listed = [line for line in listed if line.startswith("/")]
         tried = {re.sub(r"(?<=/)(payments|daily_sales|20[\d-]+|[\w-]+\.(css|svg))", "*", path) for path in VIEWS}
-        tried |= {"/backfills/*", "/backfills/*.json", "/backfills", "/backfills/*/*", "/incidents/*/acknowledge", "/*"}
+        tried |= {
+            "/backfills/*",
+            "/backfills/*.json",
+            "/backfills",
+            "/backfills/*/*",
+            "/backfills/*/cancel",
+            "/incidents/*/acknowledge",
+            "/*",
+        }
         assert {re.sub(r"\{[^}]+\}", "*", path) for path in listed} == tried
 
     @pytest.mark.parametrize("path", ["/backfills", "/backfills/1/cancel", "/incidents/1/acknowledge"])
@@ -357,14 +365,30 @@ class TestDone:
         page = admin_client.get(f"/backfills/{number}").text
         assert SCRIPT not in page
         assert html.escape(SCRIPT) in page
-        for act, state in (("pause", "paused"), ("resume", "requested"), ("cancel", "cancelled")):
+        same = admin_client.get("/backfills/new?dataset=daily_sales&chosen=2026-10-06,2026-10-08").text
+        assert f"backfill {number} (requested) is to load 2 of these windows of daily_sales already" in same
+        assert "Start the backfill" not in same
+        for act, state in (("pause", "paused"), ("resume", "requested")):
             token = form_of(admin_client, f"/backfills/{number}")["token"]
             assert admin_client.post(f"/backfills/{number}/{act}", data={"token": token}).status_code == 303
             assert admin_client.get(f"/backfills/{number}.json").json()["backfill"]["state"] == state
+        # A form that does not say so is led to the one that asks.
+        unsure = admin_client.post(f"/backfills/{number}/cancel", data={"token": token})
+        assert (unsure.status_code, unsure.headers["location"][-len("/cancel") :]) == (303, "/cancel")
+        assert admin_client.get(f"/backfills/{number}.json").json()["backfill"]["state"] == "requested"
+        asked = admin_client.get(f"/backfills/{number}/cancel").text
+        assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in asked
+        assert f'href="/highwater/backfills/{number}/cancel"' in admin_client.get(f"/backfills/{number}").text
+        sure = form_of(admin_client, f"/backfills/{number}/cancel")
+        assert admin_client.post(f"/backfills/{number}/cancel", data=sure).status_code == 303
+        assert admin_client.get(f"/backfills/{number}.json").json()["backfill"]["state"] == "cancelled"
         assert admin_client.get(f"/backfills/{number}.json").json()["backfill"]["note"] == "cancelled by admin"
-        again = admin_client.post(f"/backfills/{number}/cancel", data={"token": token})
-        assert again.status_code == 409
-        assert "can be cancelled" in again.text
+        for again in (
+            admin_client.post(f"/backfills/{number}/cancel", data=sure),
+            admin_client.get(f"/backfills/{number}/cancel"),
+        ):
+            assert again.status_code == 409
+            assert "can be cancelled" in again.text
 
     def test_a_plan_that_changed_since_it_was_shown_is_shown_again(
         self, admin_client: httpx.Client, two_days: dict[str, str], analyst: Cursor
