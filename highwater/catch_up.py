@@ -30,7 +30,7 @@ class Situation:
     """What a run knows: its day, the clock, the dataset's grid, what landed and what the source offers.
 
     ``landed`` gives what each landed window was made from; ``offered`` what the source says of a window now, and is
-    None for a source that does not correct itself.
+    None for a source that does not correct itself. With ``by_hand`` a person asked for the day: it is loaded again.
     """
 
     day: Window
@@ -40,6 +40,12 @@ class Situation:
     trust: Trust
     landed: Mapping[Window, str]
     offered: Mapping[Window, str] | None = None
+    by_hand: bool = True
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the day of the run has landed, and nobody asks for it again."""
+        return not self.by_hand and self.day in self.landed
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def _all(known: Situation) -> Decision:
         elif known.offered is not None and window not in known.offered:
             if window not in known.landed:
                 decision.late.append(window)
-        elif window == known.day:
+        elif window == known.day and not known.is_covered:
             decision.load[window] = "the window of this run"
         elif window not in known.landed:
             decision.load[window] = "it has not landed yet"
@@ -123,7 +129,9 @@ def _current(known: Situation) -> Decision:
     if current is None or own > current:
         decision.early[own] = own.end + known.due_after
         return decision
-    if own == current:
+    if known.is_covered:
+        pass
+    elif own == current:
         decision.load[own] = "the current window"
     elif not trust.catches_up:
         reason = f"the current window is {current}, and past ones are not caught up on: {trust.reason}"

@@ -24,12 +24,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """The Airflow run and try that work is done for."""
+    """The Airflow run and try that work is done for; ``by_hand`` where a person asked for it, not the schedule."""
 
     dag_id: str
     run_id: str
     try_number: int = 1
     last_try: bool = True
+    by_hand: bool = True
 
 
 @dataclass
@@ -110,6 +111,25 @@ def version(cursor: Cursor, dataset: str, window: Window) -> int:
     )
     row = warehouse.fetch(cursor)
     return row[0] if row else 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Why a window is not loaded unless somebody asks for it: a verdict, and a sentence for people."""
+
+    verdict: str
+    sentence: str
+
+
+LANDED, SKIPPED = "landed", "skipped"
+"""The verdicts of a `Standing`."""
+
+
+def standing(cursor: Cursor, dataset: str, window: Window) -> Standing | None:
+    """Why nobody but a person has to load the window again; None where it is to be loaded."""
+    warehouse.run_file(cursor, "ops/window_stands.sql", {"dataset": dataset, "window_range": as_range(window)})
+    row = warehouse.fetch(cursor)
+    return Standing(row.verdict, row.sentence) if row else None
 
 
 @contextmanager

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def check(pipeline: Pipeline, day: Window, run: Run) -> Check:
     """Look at the source once, for its newest window that is due by the end of the run's day; keep what it found."""
     with warehouse.session("loader") as cursor:
-        known = _situation(cursor, pipeline, day)
+        known = _situation(cursor, pipeline, day, run)
         limit = source_checks.statement_timeout(cursor, pipeline.connection)
     due = catch_up.newest_due(known, day.end)
     asked = due or window_of(known.grid.first, known.grid)
@@ -42,7 +42,7 @@ def pass_over(pipeline: Pipeline, day: Window, seen: Check, run: Run) -> bool:
     if seen.found not in (AWAY, SLOW):
         return False
     with warehouse.session("loader") as cursor:
-        known = _situation(cursor, pipeline, day)
+        known = _situation(cursor, pipeline, day, run)
     decision = _decide(pipeline, known)
     _skip(pipeline, decision, run)
     if known.trust.catch_up == ALL:
@@ -68,7 +68,7 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
     try:
         offered = _offered(pipeline, limit)
         with warehouse.session("loader") as cursor:
-            known = _situation(cursor, pipeline, day, offered)
+            known = _situation(cursor, pipeline, day, run, offered)
         decision = _decide(pipeline, known)
         _skip(pipeline, decision, run)
         for window in decision.late:
@@ -116,7 +116,9 @@ def _decide(pipeline: Pipeline, known: Situation) -> Decision:
     return within_policy(catch_up.decide(known), known.day, unwanted, is_on=is_on)
 
 
-def _situation(cursor: Cursor, pipeline: Pipeline, day: Window, offered: dict[Window, str] | None = None) -> Situation:
+def _situation(
+    cursor: Cursor, pipeline: Pipeline, day: Window, run: Run, offered: dict[Window, str] | None = None
+) -> Situation:
     return Situation(
         day,
         clock.now(),
@@ -125,6 +127,7 @@ def _situation(cursor: Cursor, pipeline: Pipeline, day: Window, offered: dict[Wi
         source_checks.trust(cursor, pipeline.connection),
         ledger.landed(cursor, pipeline.dataset),
         offered,
+        by_hand=run.by_hand,
     )
 
 

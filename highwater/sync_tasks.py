@@ -51,11 +51,15 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
         run, day = _run_and_day()
         made: list[dict[str, Any]] = []
         with synchronise.snapshot() as published:
-            days = synchronise.days(published, day)
+            days = synchronise.days(published, day, again=run.by_hand)
             for window, basis in days.items():
                 staged = synchronise.make(published, pipeline, window, basis, run)
                 made.append({"day": window.bounds(), "staged": asdict(staged)})
-        log.info("made %d days: %s", len(made), ", ".join(sorted(map(str, days))) or "none has an order yet")
+        log.info(
+            "made %d days: %s",
+            len(made),
+            ", ".join(sorted(map(str, days))) or "each has landed of the same, or has no order yet",
+        )
         return made
 
 

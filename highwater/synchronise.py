@@ -34,12 +34,13 @@ def snapshot() -> Iterator[Cursor]:
             yield cursor
 
 
-def days(cursor: Cursor, day: Window) -> dict[Window, str]:
+def days(cursor: Cursor, day: Window, *, again: bool = True) -> dict[Window, str]:
     """The day of a run, and those up to it whose sources' landed content is not what they were made from.
 
-    Each with what it is to be made from; a day without any order yet is left out.
+    Each with what it is to be made from; a day without any order yet is left out, and so is that of the run where it
+    has landed of the same, unless it is wanted ``again``.
     """
-    rows = statements.ask(cursor, f"{FOLDER}/days.sql", sources.bounds(day))
+    rows = statements.ask(cursor, f"{FOLDER}/days.sql", sources.bounds(day) | {"again": again})
     return {Window(row.window_start, row.window_end): row.basis for row in rows}
 
 

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from highwater import alerts, ledger, sentences, sources, stages, warehouse
 from highwater.errors import HighwaterError, WarehouseAway
-from highwater.ledger import Attempt, Run
+from highwater.ledger import Attempt, Run, Standing
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
 from highwater.stages import Pipeline
@@ -25,11 +25,29 @@ __all__ = ["Pipeline", "audit", "extract", "load", "stage", "summarise", "transf
 
 log = logging.getLogger(__name__)
 
+UNASKED = {"scheduled", "asset_triggered", "asset_materialization"}
+"""The types of runs that nobody asked for; a native backfill, and a run that was cleared, somebody did."""
 
-@task
+
+NOTHING_TO_DO: dict[str, Any] = {}
+"""What makes Airflow skip the tasks that follow."""
+
+
+@task.short_circuit
 def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
-    """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves."""
+    """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves.
+
+    A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
+    """
+    stands = what_stands(pipeline.dataset)
+    if stands and stands.verdict == ledger.SKIPPED:
+        # Without an attempt: one that went well would say that the next stage follows.
+        log.info("%s: %s", pipeline.dataset, stands.sentence)
+        return NOTHING_TO_DO
     with stage(pipeline.dataset, "validate_availability") as attempt:
+        if stands:
+            attempt.note = stands.sentence
+            return NOTHING_TO_DO
         stages.refuse_bad_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
             stages.check_statements(pipeline, attempt.window, source)
@@ -77,6 +95,16 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
         stages.summarise(pipeline.dataset, attempt, Landed(**landed))
 
 
+def what_stands(dataset: str) -> Standing | None:
+    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it."""
+    with final_errors_end_the_task(success_opens_nothing=True):
+        run, moment = this_run()
+        if run.by_hand:
+            return None
+        with warehouse.session("loader") as cursor:
+            return ledger.standing(cursor, dataset, window_of(moment, ledger.grid(cursor, dataset)))
+
+
 @contextmanager
 def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
     """One try of a stage on a window, else on that of the run's logical date.
@@ -96,7 +124,13 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
     """The run and try this task belongs to, and its logical date; with ``any_time`` else when it was triggered."""
     context = get_current_context()
     ti, dag_run = context["ti"], context["dag_run"]
-    run = Run(dag_run.dag_id, dag_run.run_id, ti.try_number, last_try=ti.try_number > ti.max_tries)
+    run = Run(
+        dag_run.dag_id,
+        dag_run.run_id,
+        ti.try_number,
+        last_try=ti.try_number > ti.max_tries,
+        by_hand=dag_run.run_type not in UNASKED or bool(dag_run.clear_number),
+    )
     return run, dag_run.logical_date or (dag_run.run_after if any_time else None)
 
 

@@ -466,7 +466,7 @@ class TestTheCommandLine:
         asked = CliRunner().invoke(app, ["backfill", "cancel", str(number)], input="n\n")
         said = " ".join(asked.output.split())
         assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in said
-        assert "It undoes nothing: what has landed so far (1) stays (highwater rollback puts" in said
+        assert "It undoes nothing: what has landed so far (1) stays (scripts/highwater rollback puts" in said
         assert "Cancel it for good?" in said
         assert (asked.exit_code, rows("SELECT state FROM control.backfills")) == (1, [("requested",)])
         agreed = CliRunner().invoke(app, ["backfill", "cancel", str(number), "--by", "ada"], input="y\n")

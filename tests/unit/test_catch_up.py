@@ -55,6 +55,15 @@ def test_the_day_of_the_run_is_loaded_again_when_it_has_landed() -> None:
     assert decide(store(3, landed=(1, 2, 3))).load == {day(3): "the window of this run"}
 
 
+def test_a_run_that_nobody_asked_for_loads_no_window_again() -> None:
+    unasked = replace(store(3, landed=(1, 3)), by_hand=False)
+    assert list(decide(unasked).load) == [day(2)]
+    assert list(decide(replace(unasked, landed={})).load) == [day(1), day(2), day(3)]
+    for trust, caught_up in ((PARTNER, []), (RELIABLE, [day(8)])):
+        covered = decide(replace(partner(9, trust, landed=(7, 9)), by_hand=False))
+        assert (list(covered.load), covered.skip, covered.early) == (caught_up, [], {})
+
+
 def test_the_current_window_is_loaded_and_nothing_else_while_the_source_is_not_reliable() -> None:
     decision = decide(partner(9))
     assert (list(decision.load), decision.skip) == ([day(9)], [])

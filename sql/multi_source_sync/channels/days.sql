@@ -1,5 +1,5 @@
--- One row a day to be made: the one that is asked for, and every one before it whose sources do not hold what it was
--- made from. A day that the policy does not want, or that is missing while catch-up is off, is made by its own run
+-- One row a day to be made: the one of the run (if it has landed only where a person asked for it, %(again)s), and every
+-- one up to it whose sources do not hold what it was made from. A day that the policy does not want, or that is missing while catch-up is off, is made by its own run
 -- alone, if there is one. The basis names the content of each source by the start of its hash, so that a reload that
 -- changed nothing is no reason to make the day again.
 WITH days AS (
@@ -34,7 +34,10 @@ LEFT JOIN ops.window_ledger AS c ON b.window_range = c.window_range AND c.datase
 CROSS JOIN control.catchup_is_on('channel_sales') AS catchup
 WHERE
     b.has_orders
-    AND (lower(b.window_range) = %(window_start)s OR b.basis IS DISTINCT FROM c.source_snapshot)
+    AND (
+        (lower(b.window_range) = %(window_start)s AND (%(again)s OR c.version IS NULL))
+        OR b.basis IS DISTINCT FROM c.source_snapshot
+    )
     AND (
         lower(b.window_range) = %(window_start)s OR c.version IS NOT NULL
         OR (catchup.is_on AND NOT control.unwanted('channel_sales', ops.clock()) @> b.window_range)
