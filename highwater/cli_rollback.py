@@ -30,7 +30,7 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Put the former version of a window back, with its quarantined rows, until the window is loaded again."""
+    """Put the former version of a window back, with its quarantined rows, and hold it until it is released."""
     who = by.strip() or getpass.getuser()
     if not dry_run and not reason.strip():
         raise ConfigurationError("a rollback needs a reason that others understand: --reason 'the till was set wrong'")
@@ -50,7 +50,7 @@ def rollback(
     else:
         out.print(
             f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; highwater incidents list",
+            f" {done.as_version}, by {who}; it is held until highwater release; highwater incidents list",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -24,6 +24,10 @@ class AuditFailed(RefusedData):
     """The set broke an expectation of its suite: nothing of it was published."""
 
 
+class Held(RefusedData):
+    """A person put a former version of the window back: it stands until somebody releases it."""
+
+
 class IntegrityBroken(RefusedData):
     """Source and warehouse, or two published tables, do not agree."""
 

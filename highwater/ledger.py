@@ -121,7 +121,7 @@ class Standing:
     sentence: str
 
 
-LANDED, SKIPPED = "landed", "skipped"
+LANDED, HELD, SKIPPED = "landed", "held", "skipped"
 """The verdicts of a `Standing`."""
 
 

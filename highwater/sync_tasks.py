@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from highwater import ledger, stages, synchronise, warehouse
+from highwater import holds, ledger, stages, synchronise, warehouse
 from highwater import sync as syncing
 from highwater.errors import RefusedData
 from highwater.ledger import Run
@@ -51,6 +51,8 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
         run, day = _run_and_day()
         made: list[dict[str, Any]] = []
         with synchronise.snapshot() as published:
+            for hold in holds.held(published, pipeline.dataset, until=day.end):
+                log.info("%s %s is held by %s: it is not made again", hold.dataset, hold.window, hold.held_by)
             days = synchronise.days(published, day, again=run.by_hand)
             for window, basis in days.items():
                 staged = synchronise.make(published, pipeline, window, basis, run)

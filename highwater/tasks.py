@@ -12,7 +12,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from highwater import alerts, ledger, sources, stages, warehouse
+from highwater import alerts, ledger, publish, sources, stages, warehouse
 from highwater.errors import HighwaterError
 from highwater.ledger import Attempt, Run, Standing
 from highwater.publish import Landed, Staged
@@ -95,13 +95,19 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
 
 
 def what_stands(dataset: str) -> Standing | None:
-    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it."""
+    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it.
+
+    Raises:
+        AirflowFailException: a person asked for a window that another one holds.
+    """
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
-        if run.by_hand:
-            return None
         with warehouse.session("loader") as cursor:
-            return ledger.standing(cursor, dataset, window_of(moment, ledger.grid(cursor, dataset)))
+            window = window_of(moment, ledger.grid(cursor, dataset))
+            stands = ledger.standing(cursor, dataset, window)
+        if run.by_hand and stands and stands.verdict == ledger.HELD:
+            publish.refuse_held(dataset, window)
+        return None if run.by_hand else stands
 
 
 @contextmanager

@@ -197,12 +197,16 @@ BEGIN
             t.stage AS failed_stage,
             t.error,
             t.error_kind,
+            h.sentence AS held,
             s.rule AS skip_rule,
             s.reason AS skip_reason
         FROM windows AS w
         LEFT JOIN (
             SELECT l.window_range, l.version, l.run_id FROM ops.window_ledger AS l WHERE l.dataset = p_dataset
         ) AS l ON w.window_range = l.window_range
+        LEFT JOIN (
+            SELECT h.window_range, h.sentence FROM ops.held_windows AS h WHERE h.dataset = p_dataset
+        ) AS h ON w.window_range = h.window_range
         LEFT JOIN in_work AS i ON w.window_range = i.window_range
         LEFT JOIN troubled AS t ON w.window_range = t.window_range
         LEFT JOIN (
@@ -229,6 +233,7 @@ BEGIN
                     )]
                 WHEN k.live_stage IS NOT NULL
                     THEN ARRAY['in work', k.live_stage || ' by ' || k.live_run || ' is running']
+                WHEN k.held IS NOT NULL THEN ARRAY['held', k.held || '; see highwater release']
                 WHEN k.version IS NOT NULL AND p_which <> 'all'
                     THEN ARRAY['landed', 'version ' || k.version || ' by ' || k.landed_by]
                 WHEN k.skip_rule IS NOT NULL AND k.version IS NULL AND p_which <> 'all'

@@ -157,6 +157,12 @@ BEGIN
             UPDATE control.backfill_windows AS w
             SET state = 'landed', version = landed.version, ended_at = landed.landed_at
             WHERE w.window_no = candidate.window_no;
+        ELSIF ops.held_because(held.dataset, candidate.window_range) IS NOT NULL THEN
+            UPDATE control.backfill_windows AS w
+            SET
+                state = 'skipped', rule = 'held', ended_at = ops.clock(),
+                reason = ops.held_because(held.dataset, candidate.window_range)
+            WHERE w.window_no = candidate.window_no;
         ELSIF landed.version IS NOT NULL AND held.which <> 'all' THEN
             UPDATE control.backfill_windows AS w
             SET
