@@ -35,6 +35,20 @@ def announce_changes() -> None:
 
 
 @task
+def resume_stopped() -> None:
+    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
+    for resumed in catchup_control.let_go_on():
+        try:
+            with warehouse.session("loader") as cursor:
+                number = catchup_control.resume(cursor, resumed)
+        except HighwaterError as refused:
+            log.warning("%s goes on, but its windows are not asked for yet: %s", resumed.dataset, refused)
+            continue
+        log.info("%s goes on%s", resumed.dataset, f": backfill {number}" if number else "")
+    alerts.look()
+
+
+@task
 def fill_gaps() -> None:
     """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
     live: dict[str, set[Window]] = {}

@@ -14,6 +14,10 @@ class ConfigurationError(HighwaterError):
     is_final = True
 
 
+class NotRegistered(ConfigurationError):
+    """A dataset has no row in control.datasets: its runs wait until it has."""
+
+
 class RefusedData(HighwaterError):
     """The data broke a rule (failed audit, wrong counts, stale attempt): trying again changes nothing."""
 

@@ -12,8 +12,8 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from highwater import alerts, ledger, publish, sources, stages, warehouse
-from highwater.errors import HighwaterError
+from highwater import alerts, breakers, ledger, publish, sources, stages, warehouse
+from highwater.errors import HighwaterError, NotRegistered
 from highwater.ledger import Attempt, Run, Standing
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
@@ -39,7 +39,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
     """
     stands = what_stands(pipeline.dataset)
-    if stands and stands.verdict == ledger.SKIPPED:
+    if stands and stands.verdict in (ledger.SKIPPED, ledger.STOPPED):
         # Without an attempt: one that went well would say that the next stage follows.
         log.info("%s: %s", pipeline.dataset, stands.sentence)
         return NOTHING_TO_DO
@@ -103,11 +103,22 @@ def what_stands(dataset: str) -> Standing | None:
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
         with warehouse.session("loader") as cursor:
-            window = window_of(moment, ledger.grid(cursor, dataset))
+            try:
+                grid = ledger.grid(cursor, dataset)
+            except NotRegistered as waits:
+                if run.by_hand:
+                    raise
+                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
+                return Standing(ledger.STOPPED, f"it waits: {waits}")
+            window = window_of(moment, grid)
             stands = ledger.standing(cursor, dataset, window)
-        if run.by_hand and stands and stands.verdict == ledger.HELD:
-            publish.refuse_held(dataset, window)
-        return None if run.by_hand else stands
+        if run.by_hand:
+            if stands and stands.verdict == ledger.HELD:
+                publish.refuse_held(dataset, window)
+            return None
+        if stands is None and (why := breakers.stopped(dataset)):
+            return Standing(ledger.STOPPED, why)
+        return stands
 
 
 @contextmanager

@@ -160,13 +160,15 @@ BEGIN
     ),
 
     troubled AS (
-        SELECT t.window_range, latest.stage, latest.error, latest.error_kind
+        SELECT t.window_range, latest.stage, latest.error, latest.waits
         FROM (
             SELECT DISTINCT a.window_range FROM ops.attempts AS a
             WHERE a.dataset = p_dataset AND a.state <> 'succeeded'
         ) AS t
         CROSS JOIN LATERAL (
-            SELECT a.stage, a.state, coalesce(a.error, 'the process died') AS error, a.error_kind, a.attempt_id
+            SELECT
+                a.stage, a.state, coalesce(a.error, 'the process died') AS error, a.attempt_id,
+                ops.waits_for_person(a) AS waits
             FROM ops.attempts AS a
             WHERE
                 a.dataset = p_dataset AND lower(a.window_range) = lower(t.window_range)
@@ -196,7 +198,7 @@ BEGIN
             i.run_id AS live_run,
             t.stage AS failed_stage,
             t.error,
-            t.error_kind,
+            t.waits,
             h.sentence AS held,
             s.rule AS skip_rule,
             s.reason AS skip_reason
@@ -242,8 +244,7 @@ BEGIN
                     THEN ARRAY['not failed', 'it is missing, but no attempt at it has failed']
                 WHEN
                     p_via IN ('policy', 'recovery')
-                    AND k.version IS NULL
-                    AND k.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+                    AND k.version IS NULL AND k.waits
                     THEN ARRAY['refused', 'it waits for a person: ' || k.failed_stage || ': ' || k.error]
             END AS skip
         FROM known_of AS k

@@ -126,7 +126,10 @@ BEGIN
         why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has taken it on' END;
         RETURN;
     END IF;
-    SELECT * INTO switch FROM control.conditions_hold(held.dataset);
+    SELECT s IS NULL AS hold, s AS reason INTO switch FROM ops.stopped_because(held.dataset) AS s;
+    IF switch.hold THEN
+        SELECT * INTO switch FROM control.conditions_hold(held.dataset);
+    END IF;
     IF switch.hold AND held.via = 'policy' THEN
         SELECT c.is_on AS hold, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
     END IF;
@@ -279,7 +282,7 @@ BEGIN
     CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
     WHERE
         b.backfill_id = held.backfill_id AND held.state = 'paused' AND held.held_by = 'policy'
-        AND c.hold AND (o.is_on OR held.via <> 'policy');
+        AND c.hold AND (o.is_on OR held.via <> 'policy') AND ops.stopped_because(held.dataset) IS NULL;
     RETURN QUERY SELECT * FROM control.backfills AS b WHERE b.state = 'requested';
 END;
 $$;
