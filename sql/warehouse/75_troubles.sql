@@ -50,6 +50,15 @@ FROM (
     SELECT
         kind,
         subject,
+        subject AS dataset,
+        since,
+        '{}'::tstzmultirange AS window_ranges,
+        NULL AS attempt_id
+    FROM ops.platform_troubles
+    UNION ALL
+    SELECT
+        kind,
+        subject,
         dataset,
         since,
         window_ranges,
