@@ -8,6 +8,7 @@ that the policy wants filled and that Airflow has gone past?
 | --- | --- | --- |
 | `look_at_conditions` | asks the predicates of `conditions/` that policies name | the next run asks |
 | `announce_changes` | a log line a change: who, when, old, new, why; incidents for risky ones | the next run tells |
+| `resume_stopped` | lets a stopped dataset go on once something changed, with a backfill | the next run does |
 | `fill_gaps` | a backfill row for windows that no run of Airflow will be made for any more | the next run fills |
 | `start_waiting` | starts the backfills that wait: of this DAG, of `psql`, of whoever | the next run starts |
 
@@ -36,9 +37,10 @@ from highwater import backfill_tasks, catchup_tasks, settings
 def catchup_control() -> None:
     looked = catchup_tasks.look_at_conditions()
     announced = catchup_tasks.announce_changes()
+    resumed = catchup_tasks.resume_stopped()
     filled = catchup_tasks.fill_gaps()
     started = backfill_tasks.start_waiting()
-    looked >> announced >> filled >> [*started.upstream_list]
+    looked >> announced >> resumed >> filled >> [*started.upstream_list]
 
 
 catchup_control()

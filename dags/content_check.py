@@ -11,11 +11,13 @@ from datetime import timedelta
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
 from highwater import settings
+from highwater.watching import watched
 
 AT_MOST = timedelta(minutes=30)
 
 
 @task
+@watched
 def compare_a_share() -> None:
     """Compare this night's share with the ledger, for half an hour at most, and tell of what differs."""
     from highwater import alerts, verify

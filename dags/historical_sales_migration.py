@@ -22,6 +22,7 @@ from datetime import timedelta
 from airflow.sdk import dag
 
 from highwater import alerts, settings, tasks
+from highwater.metadata import SALES as POOL
 from highwater.tasks import Pipeline
 from highwater.timetable import PolicyTimetable
 
@@ -39,6 +40,9 @@ SALES = Pipeline(
     catchup=True,
     max_active_runs=3,
     default_args={
+        "pool": POOL,
+        # What has begun goes on before something else begins.
+        "weight_rule": "upstream",
         "retries": 6,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,

@@ -12,9 +12,11 @@ from datetime import timedelta
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
 from highwater import settings
+from highwater.watching import watched
 
 
 @task
+@watched
 def look() -> None:
     """Finish what was killed behind its load; open, escalate and close incidents, and send what is waiting."""
     from highwater import alerts, stages
@@ -26,6 +28,7 @@ def look() -> None:
 
 
 @task
+@watched
 def prune_versions() -> None:
     """Let go of former versions that were kept for HIGHWATER_KEEP_VERSIONS_DAYS."""
     from highwater import rollback

@@ -28,6 +28,7 @@ from airflow.sdk import Param, dag
 
 from highwater import alerts, increment_tasks, settings
 from highwater.increments import Increment
+from highwater.metadata import ORDERS as POOL
 from highwater.timetable import PolicyTimetable
 
 ORDERS = Increment(
@@ -45,6 +46,7 @@ ORDERS = Increment(
     catchup=True,
     max_active_runs=1,
     default_args={
+        "pool": POOL,
         "retries": 6,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,

@@ -30,6 +30,7 @@ from datetime import timedelta
 from airflow.sdk import dag
 
 from highwater import settings, sync_tasks
+from highwater.metadata import CHANNELS as POOL
 from highwater.metadata import LOADING
 from highwater.stages import Pipeline
 from highwater.timetable import PolicyTimetable
@@ -48,6 +49,7 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
     catchup=True,
     max_active_runs=1,
     default_args={
+        "pool": POOL,
         "retries": 3,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,

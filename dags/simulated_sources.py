@@ -12,9 +12,11 @@ from datetime import timedelta
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
 from highwater import settings
+from highwater.watching import watched
 
 
 @task
+@watched
 def legacy() -> None:
     """Make the days that are missing."""
     from highwater import clock, simulation
@@ -23,6 +25,7 @@ def legacy() -> None:
 
 
 @task
+@watched
 def shop() -> None:
     """Play the ticks that are missing; the late transaction of the newest stays open for a while."""
     from highwater import clock, settings, shop_simulation
@@ -31,6 +34,7 @@ def shop() -> None:
 
 
 @task
+@watched
 def channels() -> None:
     """Make what store, partner and supplier miss; begin and end outages."""
     from highwater import channel_simulation, clock
@@ -39,6 +43,7 @@ def channels() -> None:
 
 
 @task
+@watched
 def batches() -> None:
     """Make the batches of payments and page views that are missing."""
     from highwater import batch_simulation, clock

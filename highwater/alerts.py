@@ -82,7 +82,7 @@ def look_if_troubled() -> None:
 def _look(*, only_if_troubled: bool, send: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
-            if not only_if_troubled or _troubled(cursor):
+            if _troubled(cursor) or not only_if_troubled:
                 cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
                 seen = warehouse.fetch(cursor)
                 if any(seen):

@@ -13,7 +13,7 @@ import psycopg2
 import tenacity
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, backfill, ledger, sentences, stages, synchronise, warehouse
+from highwater import alerts, backfill, breakers, ledger, sentences, stages, synchronise, warehouse
 from highwater.errors import Busy, ConfigurationError, HighwaterError, NotOver, NotReady, SourceAway
 from highwater.ledger import Run
 from highwater.publish import Landed
@@ -84,6 +84,7 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     """
     if pipeline.connection:
         stages.refuse_bad_configuration(pipeline)
+    breakers.stopped(pipeline.dataset)
     ends = time.monotonic() + SHIFT
     with warehouse.autocommitting("loader") as cursor:
         while True:

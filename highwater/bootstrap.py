@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
+from functools import wraps
+from typing import Any, TypeVar
 
 import psycopg2
+import tenacity
 from psycopg2 import sql
-from psycopg2.errors import DuplicateSchema, DuplicateTable, LockNotAvailable, UniqueViolation
+from psycopg2.errors import DeadlockDetected, DuplicateSchema, DuplicateTable, LockNotAvailable, UniqueViolation
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -37,6 +40,8 @@ from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 def run() -> None:
     """Make what is missing and change what is old; run twice it changes nothing. It never drops data.
@@ -59,7 +64,8 @@ def run() -> None:
         link.autocommit = True
         with link.cursor() as cursor:
             # In the admin's own database, until there is a warehouse to take turns in.
-            cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
+            with _turn_comes(cursor):
+                cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
             roles.prepare_database(cursor, config.warehouse_database)
             with _one_at_a_time():
                 _roles(cursor)
@@ -147,16 +153,45 @@ def _warehouse(admin: Connection) -> date:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public")
         _take_from_loader(cursor)
     with roles.session_of_publisher(admin) as link:
-        with link, link.cursor() as cursor:
-            stored = _stored_anchor(cursor)
-            anchor = settings.get().anchor or stored or settings.get().anchor_date()
-            _say_settings(cursor, anchor)
-            with _refusals_of_the_start(settings.get(), stored):
-                _run_folder(cursor, "warehouse")
+        anchor = _apply(link)
         for notice in link.notices:
             if notice.startswith("WARNING"):
                 log.warning(notice.removeprefix("WARNING:").strip())
         _policies(link)
+    return anchor
+
+
+def _patient(function: Callable[..., T]) -> Callable[..., T]:
+    """Do it again from its beginning where Postgres ended it for a deadlock: it is one transaction of its own.
+
+    Beside a running platform that is usual: its sessions read tables in another order than they are changed in here.
+    """
+
+    @wraps(function)
+    def again(*arguments: Any) -> T:
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(DeadlockDetected),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            stop=tenacity.stop_after_attempt(DEADLOCKS),
+            before_sleep=lambda _state: log.info("the running platform was in the way of the start, which tries again"),
+            reraise=True,
+        ):
+            with attempt:
+                return function(*arguments)
+        raise AssertionError("tenacity raises what is left")
+
+    return again
+
+
+@_patient
+def _apply(link: Connection) -> date:
+    """Everything of sql/warehouse/ in one transaction; returns the anchor it was done for."""
+    with link, link.cursor() as cursor:
+        stored = _stored_anchor(cursor)
+        anchor = settings.get().anchor or stored or settings.get().anchor_date()
+        _say_settings(cursor, anchor)
+        with _refusals_of_the_start(settings.get(), stored):
+            _run_folder(cursor, "warehouse")
     return anchor
 
 
@@ -239,6 +274,7 @@ def _held_up(database: str) -> ConfigurationError:
     )
 
 
+@_patient
 def _policies(link: Connection) -> None:
     """Which conditions there are; and, at the first start, what config/catchup.yaml wants."""
     with link, link.cursor() as cursor:
@@ -253,6 +289,7 @@ def _policies(link: Connection) -> None:
                 log.info("policy %s", line)
 
 
+@_patient
 def _sources(admin: Connection) -> None:
     """Everything of sql/gate/, as the admin, and then of sql/sources/, as the simulator, each in one transaction."""
     with admin, admin.cursor() as cursor:
@@ -285,17 +322,33 @@ def _one_at_a_time() -> Iterator[None]:
                 if is_last:
                     raise
         with link, link.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", (TURN_COMES_WITHIN,))
-            try:
+            with _turn_comes(cursor):
                 cursor.execute("SELECT FROM setup.turn FOR UPDATE")
-            except LockNotAvailable:
-                raise ConfigurationError(
-                    f"another start has been at work for {TURN_COMES_WITHIN}: try again when it is done"
-                ) from None
             yield
 
 
+@contextmanager
+def _turn_comes(cursor: Cursor) -> Iterator[None]:
+    """Wait for another start in the block, within bounds.
+
+    Raises:
+        ConfigurationError: it has been at work for too long.
+    """
+    cursor.execute("SELECT pg_catalog.current_setting('lock_timeout')")
+    before = warehouse.fetch_value(cursor)
+    cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (TURN_COMES_WITHIN,))
+    try:
+        yield
+        cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (before,))
+    except LockNotAvailable:
+        raise ConfigurationError(
+            f"another start has been at work for {TURN_COMES_WITHIN}: try again when it is done"
+        ) from None
+
+
 TURN_COMES_WITHIN = "5min"
+DEADLOCKS = 5
+"""So often a start that Postgres ended for a deadlock is tried from its beginning; it has changed nothing."""
 
 
 def _run_folder(cursor: Cursor, folder: str) -> None:

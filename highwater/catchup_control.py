@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import backfill, policy_file, warehouse
+from highwater import backfill, breakers, policy_file, warehouse
 from highwater.backfill import Request
 from highwater.windows import Grid, Window, window_of
 
@@ -112,6 +112,47 @@ def fill(cursor: Cursor, gap: Gap) -> int:
     reason = _why(cursor, gap)
     wanted = Request(gap.dataset, gap.from_time, gap.to_time, via="policy", reason=reason, requested_by=WHO)
     return backfill.request(cursor, wanted)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A dataset that was stopped and goes on: what it had not tried is asked for from ``from_time`` on."""
+
+    breaker_id: int
+    dataset: str
+    reason: str
+    from_time: datetime
+    to_time: datetime
+
+
+def let_go_on() -> list[Resumed]:
+    """The stopped datasets that something changed for, by now; each until `resume` has asked for its windows."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT dataset FROM ops.breakers WHERE closed_at IS NULL ORDER BY dataset")
+        open_ones = [row.dataset for row in warehouse.fetch_all(cursor)]
+    for dataset in open_ones:
+        if why := breakers.stopped(dataset):
+            log.warning("%s", why)
+    with warehouse.session("loader") as cursor:
+        warehouse.run_file(cursor, "catchup_control/resumed.sql")
+        return [Resumed(*row) for row in cursor.fetchall()]
+
+
+def resume(cursor: Cursor, resumed: Resumed) -> int | None:
+    """Ask for a backfill of what was not tried; returns its number, or None where there is nothing to ask for.
+
+    Raises:
+        ConfigurationError: it is refused now; says why.
+    """
+    number = None
+    if resumed.from_time < resumed.to_time:
+        reason = f"something changed: {resumed.reason}"[:1000]
+        wanted = Request(
+            resumed.dataset, resumed.from_time, resumed.to_time, via="policy", reason=reason, requested_by=WHO
+        )
+        number = backfill.request(cursor, wanted)
+    cursor.execute("SELECT ops.breaker_resumed(%s)", (resumed.breaker_id,))
+    return number
 
 
 def _why(cursor: Cursor, gap: Gap) -> str:

@@ -10,6 +10,7 @@ from airflow.sdk import task
 
 from highwater import alerts, catchup_control, conditions, ledger, warehouse
 from highwater.errors import HighwaterError
+from highwater.watching import watched
 from highwater.windows import Window
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ UNFINISHED = ["queued", "running"]
 
 
 @task
+@watched
 def look_at_conditions() -> None:
     """Ask each condition that a policy names; one that cannot answer counts as before."""
     for look in conditions.evaluate():
@@ -26,6 +28,7 @@ def look_at_conditions() -> None:
 
 
 @task
+@watched
 def announce_changes() -> None:
     """Say of every change of what is wanted who made it, when and why; a risky one becomes an incident."""
     with warehouse.session("loader") as cursor:
@@ -35,6 +38,22 @@ def announce_changes() -> None:
 
 
 @task
+@watched
+def resume_stopped() -> None:
+    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
+    for resumed in catchup_control.let_go_on():
+        try:
+            with warehouse.session("loader") as cursor:
+                number = catchup_control.resume(cursor, resumed)
+        except HighwaterError as refused:
+            log.warning("%s goes on, but its windows are not asked for yet: %s", resumed.dataset, refused)
+            continue
+        log.info("%s goes on%s", resumed.dataset, f": backfill {number}" if number else "")
+    alerts.look()
+
+
+@task
+@watched
 def fill_gaps() -> None:
     """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
     live: dict[str, set[Window]] = {}

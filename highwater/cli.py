@@ -23,6 +23,7 @@ from highwater import (
     cli_outage,
     cli_policy,
     cli_recovery,
+    cli_release,
     cli_rollback,
     cli_sources,
     cli_verify,
@@ -52,6 +53,7 @@ app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
 app.command()(cli_rollback.rollback)
+app.command()(cli_release.release)
 app.command()(cli_verify.verify)
 app.command()(cli_accept.accept)
 out = Console()

@@ -28,7 +28,7 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Put the former version of a window back, with its quarantined rows, until the window is loaded again."""
+    """Put the former version of a window back, with its quarantined rows, and hold it until it is released."""
     who = reasons.who(by)
     if not dry_run:
         reason = reasons.said("reason", reason)
@@ -48,7 +48,8 @@ def rollback(
     else:
         out.print(
             f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; {commands.typed('incidents list')}",
+            f" {done.as_version}, by {who}; it is held until {commands.typed('release')};"
+            f" {commands.typed('incidents list')}",
             markup=False,
             highlight=False,
             soft_wrap=True,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import psycopg2
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -38,6 +38,8 @@ POLL = 1.0
 """Seconds between two looks at the ledger."""
 GIVE_UP = 3
 """So many windows that fail after the start are no bad day but a broken platform: waiting on brings nothing."""
+
+T = TypeVar("T")
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
@@ -103,14 +105,14 @@ def _watch(airflow: LocalAirflow) -> Progress:
     """Show how far the windows are until all have landed, the rest cannot, or too many could not."""
     columns = (TextColumn("landed"), BarColumn(16), MofNCompleteColumn(), TextColumn("{task.description}, ETA"))
     seen: Progress | None = None
-    failed_before = progress.read(DATASET, DAG).failed
+    failed_before = _ask(lambda: progress.read(DATASET, DAG)).failed
     with Bar(
         *columns, TimeRemainingColumn(), console=out, speed_estimate_period=300, disable=not out.is_terminal
     ) as bar:
         shown = bar.add_task("", total=None)
         while True:
             _still_up(airflow)
-            now = progress.read(DATASET, DAG)
+            now = _ask(lambda: progress.read(DATASET, DAG))
             line = f"{now.runs_active} runs active, {now.rows_quarantined:,} quarantined"
             line += f", {now.failed} failed" if now.failed else ""
             bar.update(shown, total=now.due, completed=now.landed + now.skipped, description=line)
@@ -123,6 +125,11 @@ def _watch(airflow: LocalAirflow) -> Progress:
             time.sleep(POLL)
 
 
+def _ask(ask: Callable[[], T]) -> T:
+    """What the warehouse answers; one that is busy for a while is no reason to stop the platform."""
+    return progress.patiently(ask, lambda said: out.print(said, markup=False, highlight=False, soft_wrap=True))
+
+
 def _eta(bar: Bar, shown: TaskID) -> str:
     seconds = bar.tasks[shown].time_remaining
     return "unknown" if seconds is None else f"{seconds:.0f} s"
@@ -132,7 +139,7 @@ def _still_up(airflow: LocalAirflow) -> None:
     """Raise what happened if a component died or Airflow cannot read the DAG: its runs would never come."""
     if dead := airflow.dead():
         raise HighwaterError(f"Airflow's {dead[0]} died; its log ends:\n{airflow.tail(dead[0])}")
-    if error := progress.import_error(f"{DAG}.py"):
+    if error := _ask(lambda: progress.import_error(f"{DAG}.py")):
         raise HighwaterError(f"Airflow cannot read dags/{DAG}.py:\n{error}")
 
 
@@ -151,9 +158,13 @@ def _summarise(end: Progress) -> None:
     ):
         table.add_row(name, value)
     out.print(table)
+    out.print(_ask(_status), soft_wrap=True)
+
+
+def _status() -> RenderableType:
     with warehouse.session("analyst") as cursor:
         found = status.read(cursor)
-        out.print(status.draw(found, status.troubles(cursor, found)), soft_wrap=True)
+        return status.draw(found, status.troubles(cursor, found))
 
 
 def _what_next(once: bool) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 import psycopg2
 from psycopg2 import errors
 
-from highwater.errors import Busy, ConfigurationError, HighwaterError, NoRoom, NotOver, RefusedData
+from highwater.errors import Busy, ConfigurationError, Held, HighwaterError, NoRoom, NotOver, RefusedData
 
 
 class Kind(Enum):
@@ -68,6 +68,9 @@ _KINDS = {
     "XX": Kind.AWAY,
 }
 """Kinds by SQLSTATE: the longest beginning that is listed decides. HW is what Highwater's own functions raise."""
+
+_NAMED: dict[str, type[HighwaterError]] = {"HW014": NotOver, "HW015": Held}
+"""What Highwater's own functions refuse and has an error of its own."""
 
 # What libpq and poolers refuse before there is a SQLSTATE, and what a server says of a parameter at the login.
 _MISCONFIGURED = re.compile(
@@ -193,8 +196,8 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
     kind, text = kind_of(error), said(error)
     # What Highwater's own functions refuse, they say in a sentence.
     own = (error.pgcode or "").startswith("HW")
-    if error.pgcode == "HW014":
-        return NotOver(text)
+    if (named := _NAMED.get(error.pgcode or "")) is not None:
+        return named(text)
     if kind is Kind.BUSY:
         return Busy(f"{what} is busy: {text}")
     if kind is Kind.NO_ROOM:

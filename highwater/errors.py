@@ -14,6 +14,10 @@ class ConfigurationError(HighwaterError):
     is_final = True
 
 
+class NotRegistered(ConfigurationError):
+    """A dataset has no row in control.datasets: its runs wait until it has."""
+
+
 class RefusedData(HighwaterError):
     """The data broke a rule (failed audit, wrong counts, stale attempt): trying again changes nothing."""
 
@@ -22,6 +26,10 @@ class RefusedData(HighwaterError):
 
 class AuditFailed(RefusedData):
     """The set broke an expectation of its suite: nothing of it was published."""
+
+
+class Held(RefusedData):
+    """A person put a former version of the window back: it stands until somebody releases it."""
 
 
 class IntegrityBroken(RefusedData):

@@ -15,8 +15,8 @@ from time import perf_counter
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import DateTimeTZRange
 
-from highwater import sentences, warehouse
-from highwater.errors import ConfigurationError
+from highwater import breakers, sentences, warehouse
+from highwater.errors import ConfigurationError, NotRegistered
 from highwater.windows import Grid, Window
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def grid(cursor: Cursor, dataset: str) -> Grid:
     if row is None:
         cursor.execute("SELECT coalesce(string_agg(dataset, ', ' ORDER BY dataset), 'none') FROM control.datasets")
         known = warehouse.fetch_value(cursor)
-        raise ConfigurationError(f"dataset {dataset!r} has no row in control.datasets; known: {known}")
+        raise NotRegistered(f"dataset {dataset!r} has no row in control.datasets; known: {known}")
     return Grid(row.first_window, timedelta(seconds=row.step))
 
 
@@ -121,7 +121,7 @@ class Standing:
     sentence: str
 
 
-LANDED, SKIPPED = "landed", "skipped"
+LANDED, HELD, SKIPPED, STOPPED = "landed", "held", "skipped", "stopped"
 """The verdicts of a `Standing`."""
 
 
@@ -169,6 +169,8 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 "SELECT ops.finish_attempt(%s, %s, %s, %s, %s, %s, %s, %s)",
                 (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
             )
+            if state == "failed":
+                breakers.consider(cursor, dataset)
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
 

@@ -16,14 +16,19 @@ from highwater.errors import ConfigurationError, HighwaterError
 
 LOADING = "loading"
 BACKFILL = "backfill"
+SALES, ORDERS, CHANNELS = "sales", "orders", "channels"
 POOLS = {
+    SALES: (3, "Tasks of historical_sales_migration at once, those of native backfills too"),
+    ORDERS: (1, "Tasks of incremental_data_processing at once: one run merges at a time"),
+    CHANNELS: (3, "Tasks of multi_source_sync at once, but for its loads"),
     LOADING: (3, "Tasks that load from store, partner and supplier at once"),
     BACKFILL: (
         4,
         "Windows of all backfills that are in work at once: half of the slots, the rest is for scheduled runs",
     ),
 } | {source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")}
-"""The pools and their slots: so much is loaded from sources at once. Change a size in Airflow's UI."""
+"""The pools and their slots: so much is in work at once, whoever made the runs, since a native backfill does not keep
+to max_active_runs of a DAG. Change a size in Airflow's UI."""
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 

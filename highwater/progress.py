@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
+import psycopg2
+import tenacity
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import settings, warehouse
+from highwater import driver_errors, settings, warehouse
+
+T = TypeVar("T")
+
+PATIENCE = 120.0
+"""Seconds that a warehouse which does not answer is asked again; then it is said to be away."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,36 @@ def import_error(filename: str) -> str | None:
         cursor.execute("SELECT stacktrace FROM import_error WHERE filename = %s", (filename,))
         row = cursor.fetchone()
     return row[0].strip() if row else None
+
+
+def patiently(ask: Callable[[], T], say: Callable[[str], None]) -> T:
+    """The answer of ``ask``: where a server is busy or away for a while, that is said once and it is asked again.
+
+    Who looks on must not end what it looks at for that: a start beside a running platform holds tables for seconds,
+    and of two that wait for each other Postgres ends one.
+
+    Raises:
+        psycopg2.OperationalError: it has been so for `PATIENCE` seconds.
+    """
+
+    def told(state: tenacity.RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            say(f"the warehouse cannot be asked now, it is asked again: {_first_line(state.outcome.exception())}")
+
+    for attempt in tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((psycopg2.OperationalError, psycopg2.InterfaceError)),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        before_sleep=told,
+        reraise=True,
+    ):
+        with attempt:
+            return ask()
+    raise AssertionError("tenacity raises what is left")
+
+
+def _first_line(error: BaseException | None) -> str:
+    return driver_errors.said(error) if error else ""
 
 
 @contextmanager

@@ -94,6 +94,16 @@ def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) 
         return warehouse.fetch(cursor) is not None
 
 
+def refuse_held(dataset: str, window: Window) -> None:
+    """Refuse to load a window that a person holds; does nothing where nobody does.
+
+    Raises:
+        Held: somebody does; says who, why and how it is released.
+    """
+    with in_words(), warehouse.session("loader") as cursor:
+        cursor.execute("SELECT ops.assert_not_held(%s, %s)", (dataset, ledger.as_range(window)))
+
+
 def forget_skip(dataset: str, window: Window) -> None:
     """No rule says any more to skip this window: until it lands it is missing. Does nothing when none said so."""
     with in_words(), warehouse.session("loader") as cursor:

@@ -7,7 +7,7 @@ import logging
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from highwater import alerts, health, ledger, recovery, settings, sources, stages, tasks, warehouse
+from highwater import alerts, breakers, health, ledger, recovery, settings, sources, stages, tasks, warehouse
 from highwater.tasks import Pipeline
 from highwater.windows import Window
 
@@ -66,6 +66,8 @@ def process_window(pipeline: Pipeline, window: list[str]) -> None:
             with tasks.final_errors_end_the_task():
                 stages.finish_cut_short(pipeline.dataset, wanted)
             return
+        if why := breakers.stopped(pipeline.dataset):
+            raise AirflowSkipException(why)
         with tasks.final_errors_end_the_task():
             stages.land_window(pipeline, wanted, run)
         with warehouse.session("loader") as cursor:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import catch_up, clock, ledger, publish, source_checks, sources, stages, statements, warehouse
+from highwater import catch_up, clock, holds, ledger, publish, source_checks, sources, stages, statements, warehouse
 from highwater.catch_up import ALL, Decision, Situation, within_policy
 from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway
 from highwater.ledger import Run
@@ -73,9 +73,11 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         _skip(pipeline, decision, run)
         for window in decision.late:
             log.warning("%s %s is due, but the source has not delivered it", pipeline.dataset, window)
+        held = _take_held(pipeline, decision)
         for window in [*decision.late, *decision.load]:
             publish.forget_skip(pipeline.dataset, window)
-        unready, refused = [], []
+        unready: list[NotReady] = []
+        refused = [held[day]] if run.by_hand and day in held else []
         for window, why in decision.load.items():
             log.info("%s %s: %s", pipeline.dataset, window, why)
             try:
@@ -114,6 +116,21 @@ def _decide(pipeline: Pipeline, known: Situation) -> Decision:
         )
         unwanted = [Window(*row) for row in warehouse.fetch_all(cursor)]
     return within_policy(catch_up.decide(known), known.day, unwanted, is_on=is_on)
+
+
+def _take_held(pipeline: Pipeline, decision: Decision) -> dict[Window, str]:
+    """Take those out of what is to be loaded that a person holds; returns why, by window."""
+    with warehouse.session("loader") as cursor:
+        held = {hold.window: hold for hold in holds.held(cursor, pipeline.dataset)}
+    found = {}
+    for window in decision.load.keys() & held.keys():
+        del decision.load[window]
+        found[window] = (
+            f"{pipeline.dataset} {window} is held by {held[window].held_by}: {held[window].reason};"
+            " scripts/highwater release lets it be loaded again"
+        )
+        log.warning("%s", found[window])
+    return found
 
 
 def _situation(

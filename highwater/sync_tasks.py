@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from highwater import ledger, stages, synchronise, warehouse
+from highwater import breakers, holds, ledger, stages, synchronise, warehouse
 from highwater import sync as syncing
 from highwater.errors import RefusedData
 from highwater.ledger import Run
@@ -39,6 +39,8 @@ def sync(pipeline: Pipeline, checked: dict[str, Any], days: str = DAYS) -> None:
     with final_errors_end_the_task():
         run, day = _run_and_day(days)
         seen = Check(**checked)
+        if not run.by_hand and (why := breakers.stopped(pipeline.dataset)):
+            raise AirflowSkipException(why)
         if syncing.pass_over(pipeline, day, seen, run):
             raise AirflowSkipException(f"{pipeline.dataset} is not loaded: {seen.error}")
         syncing.load(pipeline, day, run)
@@ -51,6 +53,8 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
         run, day = _run_and_day()
         made: list[dict[str, Any]] = []
         with synchronise.snapshot() as published:
+            for hold in holds.held(published, pipeline.dataset, until=day.end):
+                log.info("%s %s is held by %s: it is not made again", hold.dataset, hold.window, hold.held_by)
             days = synchronise.days(published, day, again=run.by_hand)
             for window, basis in days.items():
                 staged = synchronise.make(published, pipeline, window, basis, run)

@@ -13,8 +13,8 @@ import psycopg2
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from highwater import alerts, ledger, sentences, sources, stages, warehouse
-from highwater.errors import HighwaterError, WarehouseAway
+from highwater import alerts, breakers, ledger, publish, sentences, sources, stages, warehouse
+from highwater.errors import HighwaterError, NotRegistered, WarehouseAway
 from highwater.ledger import Attempt, Run, Standing
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
@@ -40,7 +40,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
     """
     stands = what_stands(pipeline.dataset)
-    if stands and stands.verdict == ledger.SKIPPED:
+    if stands and stands.verdict in (ledger.SKIPPED, ledger.STOPPED):
         # Without an attempt: one that went well would say that the next stage follows.
         log.info("%s: %s", pipeline.dataset, stands.sentence)
         return NOTHING_TO_DO
@@ -96,13 +96,30 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
 
 
 def what_stands(dataset: str) -> Standing | None:
-    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it."""
+    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it.
+
+    Raises:
+        AirflowFailException: a person asked for a window that another one holds.
+    """
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
-        if run.by_hand:
-            return None
         with warehouse.session("loader") as cursor:
-            return ledger.standing(cursor, dataset, window_of(moment, ledger.grid(cursor, dataset)))
+            try:
+                grid = ledger.grid(cursor, dataset)
+            except NotRegistered as waits:
+                if run.by_hand:
+                    raise
+                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
+                return Standing(ledger.STOPPED, f"it waits: {waits}")
+            window = window_of(moment, grid)
+            stands = ledger.standing(cursor, dataset, window)
+        if run.by_hand:
+            if stands and stands.verdict == ledger.HELD:
+                publish.refuse_held(dataset, window)
+            return None
+        if stands is None and (why := breakers.stopped(dataset)):
+            return Standing(ledger.STOPPED, why)
+        return stands
 
 
 @contextmanager

@@ -1,7 +1,8 @@
--- One row: is there an open incident, an attempt that died, or one that failed within the last hour? Each of the three
--- is found by an index, where the whole list of troubles takes ten times as long.
+-- One row: was the server started once too often, is there an open incident, an attempt that died, or one that failed
+-- within the last hour? Each is found by an index, where the whole list of troubles takes ten times as long.
 SELECT
-    EXISTS (
+    ops.note_start()
+    OR EXISTS (
         SELECT FROM ops.incidents AS i
         WHERE i.closed_at IS NULL
     )

@@ -1,9 +1,11 @@
--- One row where there is a reason not to load a window unasked, none where there is none: it has landed, or a rule says
--- to skip it. Looked up by the keys of both tables.
+-- One row where there is a reason not to load a window unasked, none where there is none: a person holds it, it has
+-- landed, or a rule says to skip it. Looked up by the keys of the tables.
 SELECT
-    'landed' AS verdict,
-    'covered: landed version ' || l.version || ' by run ' || l.run_id AS sentence
+    CASE WHEN held.because IS NULL THEN 'landed' ELSE 'held' END AS verdict,
+    'covered: landed version ' || l.version || ' by run ' || l.run_id || coalesce('; held, ' || held.because, '')
+        AS sentence
 FROM ops.window_ledger AS l
+CROSS JOIN LATERAL ops.held_because(l.dataset, l.window_range) AS held (because)
 WHERE l.dataset = %(dataset)s AND l.window_range = %(window_range)s
 UNION ALL
 SELECT

@@ -211,6 +211,9 @@ BEGIN
     END IF;
     IF former.version IS NULL THEN
         PERFORM ops.forget_versions(p_dataset, p_window);
+    ELSIF p_base_version = former.version THEN
+        -- What was extracted before the rollback is stale, and told so below.
+        PERFORM ops.assert_not_held(p_dataset, p_window);
     END IF;
 
     SELECT * INTO staged FROM ops.take_set(p_set, p_dataset, p_window);

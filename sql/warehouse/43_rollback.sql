@@ -141,6 +141,7 @@ BEGIN
     SELECT p_dataset, p_window, f.reason, f.source_row, f.run_id, f.quarantined_at
     FROM quarantine.former_rejected_rows AS f WHERE f.former_id = back.former_id;
     DELETE FROM ops.former_versions AS v WHERE v.former_id = back.former_id;
+    PERFORM ops.hold_window(done.rollback_id);
 END;
 $$;
 

@@ -139,6 +139,7 @@ FROM ops.attempts AS a
 INNER JOIN datasets AS d ON a.dataset = d.dataset
 WHERE
     (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'SourceAway'))
+    AND a.error_kind IS DISTINCT FROM 'Held'
     AND NOT d.unwanted @> a.window_range
     -- OFFSET is a fence: what there is of one window is looked up, never all that succeeded.
     AND NOT EXISTS (

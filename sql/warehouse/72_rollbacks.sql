@@ -1,11 +1,11 @@
--- A rollback is told to everybody, and stays an incident until a person has acknowledged it: the next load of the
--- window brings the same content again unless somebody mends its cause. Run as publisher; again is harmless.
+-- A rollback is told to everybody, and stays an incident until a person has acknowledged it. Run as publisher; again is
+-- harmless.
 INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'rolled back', '24 hours', TRUE,
-    'A former version was put back; ops.rollbacks says by whom and why. It stands until the window is loaded again: '
-    'mend the source, clean.sql or the suite first.'
+    'A former version was put back; ops.rollbacks says by whom and why. It is held until '
+    'somebody releases it: mend the source, clean.sql or the suite, then scripts/highwater release, and load the window again.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

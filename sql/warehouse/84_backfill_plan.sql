@@ -160,13 +160,15 @@ BEGIN
     ),
 
     troubled AS (
-        SELECT t.window_range, latest.stage, latest.error, latest.error_kind
+        SELECT t.window_range, latest.stage, latest.error, latest.waits
         FROM (
             SELECT DISTINCT a.window_range FROM ops.attempts AS a
             WHERE a.dataset = p_dataset AND a.state <> 'succeeded'
         ) AS t
         CROSS JOIN LATERAL (
-            SELECT a.stage, a.state, coalesce(a.error, 'the process died') AS error, a.error_kind, a.attempt_id
+            SELECT
+                a.stage, a.state, coalesce(a.error, 'the process died') AS error, a.attempt_id,
+                ops.waits_for_person(a) AS waits
             FROM ops.attempts AS a
             WHERE
                 a.dataset = p_dataset AND lower(a.window_range) = lower(t.window_range)
@@ -196,13 +198,17 @@ BEGIN
             i.run_id AS live_run,
             t.stage AS failed_stage,
             t.error,
-            t.error_kind,
+            t.waits,
+            h.sentence AS held,
             s.rule AS skip_rule,
             s.reason AS skip_reason
         FROM windows AS w
         LEFT JOIN (
             SELECT l.window_range, l.version, l.run_id FROM ops.window_ledger AS l WHERE l.dataset = p_dataset
         ) AS l ON w.window_range = l.window_range
+        LEFT JOIN (
+            SELECT h.window_range, h.sentence FROM ops.held_windows AS h WHERE h.dataset = p_dataset
+        ) AS h ON w.window_range = h.window_range
         LEFT JOIN in_work AS i ON w.window_range = i.window_range
         LEFT JOIN troubled AS t ON w.window_range = t.window_range
         LEFT JOIN (
@@ -229,6 +235,7 @@ BEGIN
                     )]
                 WHEN k.live_stage IS NOT NULL
                     THEN ARRAY['in work', k.live_stage || ' by ' || k.live_run || ' is running']
+                WHEN k.held IS NOT NULL THEN ARRAY['held', k.held || '; see scripts/highwater release']
                 WHEN k.version IS NOT NULL AND p_which <> 'all'
                     THEN ARRAY['landed', 'version ' || k.version || ' by ' || k.landed_by]
                 WHEN k.skip_rule IS NOT NULL AND k.version IS NULL AND p_which <> 'all'
@@ -237,8 +244,7 @@ BEGIN
                     THEN ARRAY['not failed', 'it is missing, but no attempt at it has failed']
                 WHEN
                     p_via IN ('policy', 'recovery')
-                    AND k.version IS NULL
-                    AND k.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+                    AND k.version IS NULL AND k.waits
                     THEN ARRAY['refused', 'it waits for a person: ' || k.failed_stage || ': ' || k.error]
             END AS skip
         FROM known_of AS k

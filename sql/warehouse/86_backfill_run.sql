@@ -133,7 +133,10 @@ BEGIN
         why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has taken it on' END;
         RETURN;
     END IF;
-    SELECT * INTO switch FROM control.conditions_hold(held.dataset);
+    SELECT s IS NULL AS hold, s AS reason INTO switch FROM ops.stopped_because(held.dataset) AS s;
+    IF switch.hold THEN
+        SELECT * INTO switch FROM control.conditions_hold(held.dataset);
+    END IF;
     IF switch.hold AND held.via = 'policy' THEN
         SELECT c.is_on AS hold, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
     END IF;
@@ -163,6 +166,12 @@ BEGIN
         IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
             UPDATE control.backfill_windows AS w
             SET state = 'landed', version = landed.version, ended_at = landed.landed_at
+            WHERE w.window_no = candidate.window_no;
+        ELSIF ops.held_because(held.dataset, candidate.window_range) IS NOT NULL THEN
+            UPDATE control.backfill_windows AS w
+            SET
+                state = 'skipped', rule = 'held', ended_at = ops.clock(),
+                reason = ops.held_because(held.dataset, candidate.window_range)
             WHERE w.window_no = candidate.window_no;
         ELSIF landed.version IS NOT NULL AND held.which <> 'all' THEN
             UPDATE control.backfill_windows AS w
@@ -283,7 +292,7 @@ BEGIN
     CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
     WHERE
         b.backfill_id = held.backfill_id AND held.state = 'paused' AND held.held_by = 'policy'
-        AND c.hold AND (o.is_on OR held.via <> 'policy');
+        AND c.hold AND (o.is_on OR held.via <> 'policy') AND ops.stopped_because(held.dataset) IS NULL;
     RETURN QUERY SELECT * FROM control.backfills AS b WHERE b.state = 'requested';
 END;
 $$;

@@ -45,6 +45,24 @@ FROM (
         since,
         window_ranges,
         NULL AS attempt_id
+    FROM ops.breaker_troubles
+    UNION ALL
+    SELECT
+        kind,
+        subject,
+        subject AS dataset,
+        since,
+        '{}'::tstzmultirange AS window_ranges,
+        NULL AS attempt_id
+    FROM ops.platform_troubles
+    UNION ALL
+    SELECT
+        kind,
+        subject,
+        dataset,
+        since,
+        window_ranges,
+        NULL AS attempt_id
     FROM ops.content_troubles
     UNION ALL
     SELECT

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import stat
 import subprocess
+import threading
+from contextlib import closing
 
 import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
+from waiting import wait_until
 
 from highwater import bootstrap, credentials, local_environment, local_placement, settings, warehouse
 
@@ -79,6 +83,46 @@ def test_a_lost_function_a_changed_password_and_a_missing_role_are_put_right(adm
         cursor.execute("SELECT count(*) FROM control.datasets")
         assert warehouse.fetch_value(cursor) >= 1
     warehouse.connect("legacy_reader", settings.get().sources_database).close()
+
+
+def test_a_start_that_meets_a_session_the_other_way_round_tries_again(caplog: pytest.LogCaptureFixture) -> None:
+    """As those of a running platform are: they read what the start is to change last, and then what it has changed."""
+    config = settings.get()
+    with (
+        closing(warehouse.connect("postgres", config.warehouse_database)) as link,
+        closing(warehouse.connect("postgres")) as look,
+        link.cursor() as cursor,
+        look.cursor() as eye,
+    ):
+        look.autocommit = True
+        cursor.execute("SET deadlock_timeout = '60s'")
+        cursor.execute("SET lock_timeout = '60s'")
+        link.commit()
+        cursor.execute("SELECT count(*) FROM ops.attempts")
+        failed: list[BaseException] = []
+
+        def start() -> None:
+            try:
+                bootstrap.run()
+            except BaseException as error:
+                failed.append(error)
+
+        def waits() -> object:
+            eye.execute(
+                "SELECT FROM pg_locks WHERE relation = 'ops.attempts'::regclass AND NOT granted"
+                " AND mode = 'AccessExclusiveLock'"
+            )
+            return eye.fetchone() is not None or failed
+
+        starting = threading.Thread(target=start)
+        with caplog.at_level(logging.INFO):
+            starting.start()
+            wait_until("the start waits for the session", waits, 60)
+            cursor.execute("SELECT count(*) FROM control.platform")
+            link.rollback()
+            starting.join()
+    assert failed == []
+    assert "was in the way of the start, which tries again" in caplog.text
 
 
 def test_nobody_but_the_admin_is_a_superuser_and_the_publisher_does_not_log_in(admin: Cursor) -> None:

@@ -14,7 +14,7 @@ from psycopg2.errors import CheckViolation
 from tables import RUN, defined
 from typer.testing import CliRunner
 
-from highwater import publish, rollback, warehouse
+from highwater import holds, publish, rollback, warehouse
 from highwater.cli import app
 from highwater.errors import ConfigurationError, RefusedData
 from highwater.publish import Staged
@@ -90,6 +90,11 @@ class Windows(RuleBasedStateMachine):
         rollback.carry_out(plan, "ada", "why")
         self.expected[number].append(plan.former.rows_published)
 
+    @rule(number=WINDOWS)
+    def release(self, number: int) -> None:
+        window = self.window(number)
+        holds.release(holds.plan(self.dataset, window.start, window.end), "ada", "mended")
+
     @rule(number=WINDOWS, length=st.integers(1, 3))
     def skip(self, number: int, length: int) -> None:
         wanted = Window(self.window(number).start, self.window(number + length - 1).end)
@@ -119,6 +124,7 @@ class Windows(RuleBasedStateMachine):
                 (self.window(number).start, self.window(number).end, self.dataset),
             )
             cursor.execute(f"DROP TABLE {warehouse.fetch_value(cursor)}")
+        self.release(number)
         count = self.expected[number][-1]
         assert tables.land(self.dataset, self.window(number), count).outcome == "published"
         self.expected[number].append(count)

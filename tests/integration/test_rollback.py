@@ -24,6 +24,7 @@ from highwater import (
     alerts,
     bootstrap,
     credentials,
+    holds,
     local_placement,
     publish,
     recovery_drill,
@@ -71,6 +72,11 @@ def content() -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], tuple[Any, 
 def roll_back(to: int | None = None, by: str = "ada", reason: str = "the till was set wrong") -> Done:
     """Plan and carry out a rollback of the day."""
     return rollback.carry_out(rollback.plan(DATASET, NAME, to), by, reason)
+
+
+def release() -> None:
+    """Let the day be loaded again, if it is held."""
+    holds.release(holds.plan(DATASET, DAY.start, DAY.end), "bob", "the till is mended")
 
 
 def versions() -> list[tuple[int, str]]:
@@ -136,6 +142,7 @@ class TestWhatComesBack:
 
     def test_a_reload_goes_on_from_there(self, twice_landed: Change) -> None:
         roll_back()
+        release()
         assert land(DAY, by="mended").version == 4
         assert versions() == [(2, "rolled back"), (3, "kept"), (4, "published")]
         assert roll_back().to_version == 3
@@ -215,6 +222,7 @@ class TestOnceAndNoFurther:
             assert len(refused) == len(done) == 1
             assert value("SELECT dag_id = 'rollback' FROM ops.window_ledger") == (done == ["rollback"])
             assert whole() == []
+            release()
             land(DAY, by=f"next {number}")
 
     def test_of_two_rollbacks_at_once_one_is_done(self, twice_landed: Change) -> None:
@@ -289,6 +297,7 @@ class TestReaders:
                 (good,) = rows(query)
                 mark = len(seen)
                 wait_until("it to be read", lambda good=good, mark=mark: good in seen[mark:] or failed, 60)  # type: ignore[misc]
+                release()
                 land(DAY, by=f"bad again {number}")
         finally:
             stop.set()
@@ -478,6 +487,7 @@ class TestIncidents:
         alerts.look()
         assert told(hook)[1:] == ["over: daily_sales: rolled back since 2026-10-31 12:00 UTC"]
         later(timedelta(hours=1))
+        release()
         land(DAY, by="bad again")
         roll_back()
         alerts.look()
@@ -517,6 +527,8 @@ class TestOtherThingsGoOn:
     def test_a_bootstrap_brings_an_older_warehouse_to_it(self, source_day: Change, admin: Cursor) -> None:
         land(DAY, by="before the upgrade")
         admin.execute("DROP SCHEMA former CASCADE")
+        admin.execute("DROP VIEW ops.held_windows CASCADE")
+        admin.execute("DROP TABLE ops.holds CASCADE")
         admin.execute("DROP VIEW ops.current_troubles, ops.rollback_troubles")
         admin.execute("DROP FUNCTION ops.rollback_window, ops.rollback_target, ops.assert_fits, ops.keep_version")
         admin.execute("DROP VIEW ops.versions")

@@ -45,7 +45,7 @@ from highwater import (
 )
 from highwater.backfill import Request
 from highwater.cli import app
-from highwater.errors import AuditFailed, IntegrityBroken, RefusedData
+from highwater.errors import AuditFailed, ConfigurationError, IntegrityBroken, RefusedData
 from highwater.source_checks import Check
 from highwater.windows import Window
 
@@ -135,6 +135,13 @@ def audit_failed(stack: ExitStack) -> None:
     with suppress(AuditFailed), ledger.attempt("daily_sales", DAY, "audit", run()) as tried:
         stages.audit(SALES, tried, publish.Staged(**vars(staged) | {"expected_rows": staged.rows + 1}))
     assert count("SELECT count(*) FROM ops.attempts WHERE error_kind = 'AuditFailed'")
+
+
+def stopped(stack: ExitStack) -> None:
+    for number in (24, 25, 26):
+        window = day(f"2026-10-{number}")
+        with suppress(ConfigurationError), ledger.attempt("daily_sales", window, "transform", run()):
+            raise ConfigurationError("clean.sql is missing")
 
 
 def landed(stack: ExitStack) -> None:
@@ -276,6 +283,7 @@ BROUGHT_ABOUT: dict[str, Callable[[ExitStack], None]] = {
     "A window is skipped, or a run is not made": skipped,
     "A change of a policy does nothing": nothing,
     "An audit failed": audit_failed,
+    "A dataset is stopped": stopped,
     "A day must be loaded again": landed,
     "A day was loaded again and is worse than before": landed_twice,
     "The data looks wrong: ledger against table": rows_lost,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import psycopg2
 import pytest
+from psycopg2.errors import DeadlockDetected, LockNotAvailable
 
+from highwater import progress
 from highwater.progress import Progress
 
 ALL_LANDED = Progress(
@@ -37,5 +40,41 @@ ALL_LANDED = Progress(
     ],
 )
 def test_over_and_whole(change: dict[str, int], over: bool, whole: bool) -> None:
-    progress = replace(ALL_LANDED, **change)  # type: ignore[arg-type]
-    assert (progress.is_over, progress.is_whole) == (over, whole)
+    changed = replace(ALL_LANDED, **change)  # type: ignore[arg-type]
+    assert (changed.is_over, changed.is_whole) == (over, whole)
+
+
+def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once() -> None:
+    answers: list[Exception] = [
+        DeadlockDetected("deadlock detected\nDETAIL"),
+        LockNotAvailable("held"),
+        LockNotAvailable(),
+    ]
+    said: list[str] = []
+
+    def ask() -> int:
+        if answers:
+            raise answers.pop(0)
+        return 7
+
+    assert progress.patiently(ask, said.append) == 7
+    assert said == ["the warehouse cannot be asked now, it is asked again: deadlock detected"]
+
+
+def test_one_that_stays_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0)
+    tries = 0
+
+    def ask() -> None:
+        nonlocal tries
+        tries += 1
+        raise psycopg2.OperationalError("away")
+
+    with pytest.raises(psycopg2.OperationalError, match="away"):
+        progress.patiently(ask, lambda _said: None)
+    assert tries == 1
+
+
+def test_what_is_no_trouble_of_the_server_is_raised_at_once() -> None:
+    with pytest.raises(ZeroDivisionError):
+        progress.patiently(lambda: 1 // 0, lambda _said: None)

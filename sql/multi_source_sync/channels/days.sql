@@ -1,7 +1,8 @@
--- One row a day to be made: the one of the run (if it has landed only where a person asked for it, %(again)s), and every
--- one up to it whose sources do not hold what it was made from. A day that the policy does not want, or that is missing while catch-up is off, is made by its own run
--- alone, if there is one. The basis names the content of each source by the start of its hash, so that a reload that
--- changed nothing is no reason to make the day again.
+-- One row a day to be made: the one of the run (one that has landed only if it is wanted again), and every one up to
+-- it whose sources do not hold what it was made from. A day that the policy does not want, or that is missing while
+-- catch-up is off, is made by its own run alone, if there is one; one that a person holds by none. The basis names the
+-- content of each source by the start of its hash, so that a reload that changed nothing is no reason to make the day
+-- again.
 WITH days AS (
     SELECT tstzrange(edge.moment, edge.moment + d.step, '[)') AS window_range
     FROM control.datasets AS d
@@ -34,6 +35,10 @@ LEFT JOIN ops.window_ledger AS c ON b.window_range = c.window_range AND c.datase
 CROSS JOIN control.catchup_is_on('channel_sales') AS catchup
 WHERE
     b.has_orders
+    AND NOT EXISTS (
+        SELECT FROM ops.held_windows AS h
+        WHERE h.dataset = 'channel_sales' AND h.window_range = b.window_range
+    )
     AND (
         (lower(b.window_range) = %(window_start)s AND (%(again)s OR c.version IS NULL))
         OR b.basis IS DISTINCT FROM c.source_snapshot

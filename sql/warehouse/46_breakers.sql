@@ -1,0 +1,183 @@
+-- The circuit breaker of a dataset: after some windows failed in a row for one and the same reason that trying again
+-- does not mend, no more are tried until something changed. Run as publisher; again is harmless.
+
+-- One row a time that a dataset was stopped; one that has a DAG and no row in control.datasets yet is stopped too.
+CREATE TABLE IF NOT EXISTS ops.breakers (
+    breaker_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    dataset text NOT NULL,
+    error_kind text NOT NULL,
+    reason text NOT NULL,
+    window_ranges tstzmultirange NOT NULL,
+    fingerprint text NOT NULL,
+    opened_at timestamptz NOT NULL DEFAULT ops.clock(),
+    closed_at timestamptz,
+    resumed_at timestamptz,
+    CONSTRAINT dataset_is_a_short_lower_case_name CHECK (dataset ~ '^[a-z][a-z0-9_]{0,29}$')
+);
+
+CREATE UNIQUE INDEX IF NOT EXISTS a_dataset_is_stopped_once ON ops.breakers (dataset) WHERE closed_at IS NULL;
+CREATE INDEX IF NOT EXISTS breakers_closed ON ops.breakers (dataset, closed_at);
+CREATE INDEX IF NOT EXISTS breakers_not_resumed ON ops.breakers (breaker_id) WHERE resumed_at IS NULL;
+
+COMMENT ON TABLE ops.breakers IS 'When and why no more windows of a dataset were tried, and since when they are again';
+COMMENT ON COLUMN ops.breakers.window_ranges IS
+'The windows that had failed; of a dataset that is not registered, the dates of its runs';
+COMMENT ON COLUMN ops.breakers.fingerprint IS
+'Of all that a change of may mend it: files, rows of control, the published table';
+COMMENT ON COLUMN ops.breakers.resumed_at IS 'When a backfill was asked for of what was not tried';
+
+-- What a failure is about, without the numbers that differ from window to window.
+CREATE OR REPLACE FUNCTION ops.failure_reason(failed ops.attempts) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN failed.error_kind || ' in ' || failed.stage || ': '
+|| left(regexp_replace(split_part(failed.error, 'SELECT', 1), '[0-9]+', '#', 'g'), 300);
+
+-- Whether a failed attempt waits for a person: trying again does not mend it, and nothing changed since.
+CREATE OR REPLACE FUNCTION ops.waits_for_person(failed ops.attempts) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN failed.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError') AND NOT EXISTS (
+        SELECT FROM ops.breakers AS b WHERE b.dataset = failed.dataset AND b.closed_at >= failed.started_at
+    );
+END;
+$$;
+
+-- All that a change of may mend a dataset, as one value; p_files is the part that lies in files.
+CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text, p_files text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT md5(concat_ws(
+        '|', p_files,
+        (SELECT d::text FROM control.datasets AS d WHERE d.dataset = p_dataset),
+        (SELECT string_agg(s::text, ';' ORDER BY s::text) FROM control.sources AS s WHERE s.dataset = p_dataset),
+        (SELECT count(*)::text FROM control.accepted_reloads AS a WHERE a.dataset = p_dataset),
+        (
+            SELECT string_agg(c.attname || ' ' || format_type(c.atttypid, c.atttypmod), ',' ORDER BY c.attnum)
+            FROM control.datasets AS d
+            INNER JOIN pg_attribute AS c ON c.attrelid = to_regclass(d.published_table)
+            WHERE d.dataset = p_dataset AND c.attnum > 0 AND NOT c.attisdropped
+        )
+    ))
+$$;
+
+-- Why a dataset is stopped, as a sentence; null where it is not. Found by its key.
+CREATE OR REPLACE FUNCTION ops.stopped_because(p_dataset text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+    SELECT
+        p_dataset || ' is stopped since ' || to_char(b.opened_at, 'YYYY-MM-DD HH24:MI') || ' UTC: ' || b.reason
+        || '; it goes on by itself once that is mended'
+    FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL
+$$;
+
+-- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good.
+CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_files text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    in_a_row CONSTANT integer := 3;
+    newest ops.attempts;
+    since integer;
+    alike record;
+BEGIN
+    SELECT greatest(
+        (
+            SELECT max(a.attempt_id) FROM ops.attempts AS a
+            WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
+        ),
+        0
+    ) INTO since;
+    SELECT a.* INTO newest FROM ops.attempts AS a
+    WHERE a.dataset = p_dataset AND a.state = 'failed' AND a.attempt_id > since
+    ORDER BY a.attempt_id DESC LIMIT 1;
+    -- A load that another one was faster than says nothing of the others.
+    IF newest.attempt_id IS NULL OR NOT ops.waits_for_person(newest) OR newest.error ~ '^stale attempt' THEN
+        RETURN;
+    END IF;
+    SELECT count(DISTINCT a.window_range) AS windows, range_agg(a.window_range) AS window_ranges INTO alike
+    FROM ops.attempts AS a
+    WHERE
+        a.dataset = p_dataset AND a.state = 'failed' AND ops.waits_for_person(a)
+        AND a.attempt_id > greatest(since, (
+            SELECT max(o.attempt_id) FROM ops.attempts AS o
+            WHERE
+                o.dataset = p_dataset AND o.state = 'failed' AND o.attempt_id > since
+                AND ops.failure_reason(o) IS DISTINCT FROM ops.failure_reason(newest)
+        ));
+    IF alike.windows >= in_a_row THEN
+        INSERT INTO ops.breakers (dataset, error_kind, reason, window_ranges, fingerprint)
+        VALUES (
+            p_dataset, newest.error_kind,
+            alike.windows || ' windows failed in a row, ' || newest.error_kind || ' in ' || newest.stage || ': '
+            || left(newest.error, 500),
+            alike.window_ranges, ops.breaker_fingerprint(p_dataset, p_files)
+        )
+        ON CONFLICT (dataset) WHERE closed_at IS NULL DO NOTHING;
+    END IF;
+END;
+$$;
+
+-- A run of a dataset that nobody has registered yet: it waits, and the date is kept.
+CREATE OR REPLACE FUNCTION ops.wait_for_dataset(p_dataset text, p_dag_id text, p_moment timestamptz) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.breakers AS b (dataset, error_kind, reason, window_ranges, fingerprint)
+    SELECT
+        p_dataset, 'NotRegistered', 'the runs of ' || p_dag_id || ' wait until it has a row in control.datasets',
+        tstzmultirange(tstzrange(p_moment, p_moment, '[]')), ''
+    WHERE NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
+    ON CONFLICT (dataset) WHERE closed_at IS NULL DO UPDATE
+    SET window_ranges = b.window_ranges + excluded.window_ranges
+$$;
+
+-- Lets a stopped dataset go on where something changed, and where refused data may have been mended at its source: once
+-- an hour. Windows of backfills that wait for it are to be loaded again. Returns why it is stopped still, else null.
+CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_files text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ops.breakers AS b
+    SET closed_at = ops.clock()
+    WHERE
+        b.dataset = p_dataset AND b.closed_at IS NULL
+        AND CASE b.error_kind
+            WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
+            ELSE
+                b.fingerprint <> ops.breaker_fingerprint(p_dataset, p_files)
+                OR (b.error_kind <> 'ConfigurationError' AND b.opened_at <= ops.clock() - '1 hour'::interval)
+                -- One that somebody loaded by hand shows that it is mended.
+                OR b.opened_at <= (
+                    SELECT a.started_at FROM ops.attempts AS a
+                    WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
+                    ORDER BY a.attempt_id DESC
+                    LIMIT 1
+                )
+        END;
+    IF NOT found THEN
+        RETURN ops.stopped_because(p_dataset);
+    END IF;
+    UPDATE control.backfill_windows AS w
+    SET state = 'planned', error = NULL, ended_at = NULL
+    FROM control.backfills AS k
+    WHERE
+        w.backfill_id = k.backfill_id AND k.dataset = p_dataset AND k.state = 'paused' AND k.held_by = 'policy'
+        AND w.state = 'failed';
+    RETURN NULL;
+END;
+$$;
+
+-- Writes down that a backfill was asked for of what a breaker had kept from being tried.
+CREATE OR REPLACE FUNCTION ops.breaker_resumed(p_breaker bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ops.breakers AS b SET resumed_at = ops.clock() WHERE b.breaker_id = p_breaker AND b.closed_at IS NOT NULL
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+ops.failure_reason, ops.waits_for_person, ops.breaker_fingerprint, ops.stopped_because, ops.consider_breaker,
+ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+FROM public;
+GRANT EXECUTE ON FUNCTION ops.stopped_because TO loader, analyst, operator;
+GRANT EXECUTE ON FUNCTION ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed TO loader;
+GRANT SELECT ON ops.breakers TO loader, analyst;

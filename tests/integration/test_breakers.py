@@ -1,0 +1,241 @@
+"""The circuit breaker: one typo does not burn a month, one incident says why, and what was not tried comes back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loading import day, land
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import alerts, backfill, backfill_lanes, breakers, catchup_control, ledger, warehouse
+from highwater.backfill import Request
+from highwater.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
+from highwater.ledger import Run
+from highwater.stages import Pipeline
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
+TYPO = "SQL file sql/historical_sales_migration/clean.sql is missing"
+
+
+def rows(query: str) -> list[tuple[Any, ...]]:
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of ``sql/`` that a test may change."""
+    copy = Path(shutil.copytree(warehouse.SQL, tmp_path / "sql"))
+    monkeypatch.setattr(warehouse, "SQL", copy)
+    return copy / SALES.folder
+
+
+@pytest.fixture(autouse=True)
+def no_backfills(platform: Path) -> Iterator[None]:
+    yield
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("TRUNCATE control.backfills CASCADE")
+
+
+def fail(number: int, error: HighwaterError, stage: str = "transform") -> None:
+    """A window of October fails for good."""
+    window = day(f"2026-10-{number:02}")
+    with pytest.raises(type(error)), ledger.attempt("daily_sales", window, stage, Run("dag", f"scheduled__{number}")):
+        raise error
+
+
+def test_a_dataset_is_stopped_after_three_windows_failed_in_a_row_for_one_reason(statements: Path) -> None:
+    for number in (1, 2):
+        fail(number, ConfigurationError(f"{TYPO} ({number} looked for it)"))
+        assert breakers.stopped("daily_sales") is None
+    fail(3, ConfigurationError(f"{TYPO} (3 looked for it)"))
+    assert breakers.stopped("daily_sales") == (
+        "daily_sales is stopped since 2026-10-31 12:00 UTC: 3 windows failed in a row, ConfigurationError in transform:"
+        f" {TYPO} (3 looked for it); it goes on by itself once that is mended"
+    )
+    assert breakers.stopped("payments") is None
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        pytest.param([ConfigurationError(TYPO), RefusedData("x"), ConfigurationError(TYPO)], id="two reasons"),
+        pytest.param([SourceAway("away", "legacy")] * 3, id="trying again may mend it"),
+        pytest.param([RefusedData("stale attempt: x")] * 3, id="somebody else was faster"),
+        pytest.param([ConfigurationError(TYPO)] * 2, id="two are no row"),
+    ],
+)
+def test_what_does_not_stop_it(errors: list[HighwaterError]) -> None:
+    for number, error in enumerate(errors, 1):
+        fail(number, error)
+    assert breakers.stopped("daily_sales") is None
+
+
+def test_one_window_that_fails_again_and_again_is_one_and_a_load_between_begins_the_row_anew() -> None:
+    for _ in range(4):
+        fail(1, ConfigurationError(TYPO))
+    fail(2, ConfigurationError(TYPO))
+    with ledger.attempt("daily_sales", day("2026-10-09"), "load", Run("dag", "scheduled__9")):
+        land(day("2026-10-09"))
+    fail(3, ConfigurationError(TYPO))
+    assert breakers.stopped("daily_sales") is None
+
+
+def stop(error: HighwaterError | None = None) -> None:
+    for number in (1, 2, 3):
+        fail(number, error or ConfigurationError(TYPO))
+    assert breakers.stopped("daily_sales") is not None
+
+
+CHANGES: dict[str, str] = {
+    "its row": "UPDATE control.datasets SET max_lag = max_lag + '1 second' WHERE dataset = 'daily_sales'",
+    "its table": "ALTER TABLE sales.daily_sales ADD COLUMN note text",
+    "what a person accepted": (
+        "INSERT INTO control.accepted_reloads (dataset, window_range, accepted_by, reason, accepted_at)"
+        " VALUES ('daily_sales', '[2026-10-05, 2026-10-06)', 'ada', 'why', now())"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_goes_on_once_something_in_the_warehouse_changed(admin: Cursor, change: str) -> None:
+    stop()
+    admin.execute(CHANGES[change])
+    admin.connection.commit()
+    try:
+        assert breakers.stopped("daily_sales") is None
+    finally:
+        admin.execute(
+            "ALTER TABLE sales.daily_sales DROP COLUMN IF EXISTS note; TRUNCATE control.accepted_reloads;"
+            " UPDATE control.datasets SET max_lag = max_lag - '1 second'"
+            f" WHERE dataset = 'daily_sales' AND {change == 'its row'}"
+        )
+        admin.connection.commit()
+
+
+def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_comes_back(statements: Path) -> None:
+    stop()
+    alerts.look()
+    assert ("dataset stopped", "daily_sales") in rows("SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
+    assert catchup_control.let_go_on() == []
+    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
+    (resumed,) = catchup_control.let_go_on()
+    assert (resumed.dataset, resumed.from_time, resumed.to_time) == (
+        "daily_sales",
+        datetime(2026, 10, 1, tzinfo=UTC),
+        datetime(2026, 10, 31, tzinfo=UTC),
+    )
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is not None
+    assert catchup_control.let_go_on() == []
+    assert rows("SELECT count(*) FROM control.backfill_windows WHERE action = 'load'") == [(30,)]
+    alerts.look()
+    assert ("dataset stopped",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
+
+
+def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:
+    stop()
+    with ledger.attempt("daily_sales", day("2026-10-09"), "load", Run("dag", "manual__9")):
+        land(day("2026-10-09"))
+    assert breakers.stopped("daily_sales") is None
+
+
+def test_refused_data_is_tried_again_every_hour_and_a_wrong_file_is_not(
+    statements: Path, later: Callable[[timedelta], None]
+) -> None:
+    stop(AuditFailed("daily_sales is not published: 1 failed"))
+    later(timedelta(minutes=59))
+    assert breakers.stopped("daily_sales") is not None
+    later(timedelta(hours=1))
+    assert breakers.stopped("daily_sales") is None
+    later(timedelta(hours=2))
+    stop(ConfigurationError(TYPO))
+    later(timedelta(hours=9))
+    assert breakers.stopped("daily_sales") is not None
+
+
+def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
+    airflow: Callable[..., Any], statements: Path
+) -> None:
+    clean = (statements / "clean.sql").read_text()
+    with warehouse.session("operator") as cursor:
+        wanted = Request(
+            "daily_sales", day("2026-10-01").start, day("2026-10-08").end, reason="why", requested_by="ada"
+        )
+        number = backfill.request(cursor, wanted)
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT control.begin_backfill(%s, 'a run')", (number,))
+    (statements / "clean.sql").write_text(clean.replace("FROM copies AS c;", "FROM nowhere AS c;"))
+    backfill_lanes.work(number, SALES, Run("selective_backfill", "a run"))
+    assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1 ORDER BY 1") == [
+        ("failed", 3),
+        ("planned", 5),
+    ]
+    ((state, note),) = rows("SELECT state, note FROM control.backfills")
+    assert (state, note.startswith("paused: daily_sales is stopped since")) == ("paused", True)
+    with warehouse.session("loader") as cursor:
+        assert backfill.waiting(cursor) == []
+    (statements / "clean.sql").write_text(clean)
+    catchup_control.let_go_on()
+    assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("planned", 8)]
+    with warehouse.session("loader") as cursor:
+        assert len(backfill.waiting(cursor)) == 1
+        cursor.execute("SELECT control.begin_backfill(%s, 'another run')", (number,))
+    backfill_lanes.work(number, SALES, Run("selective_backfill", "another run"))
+    assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("landed", 8)]
+
+
+@pytest.fixture
+def nobody_asked(airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test are as the schedule makes them."""
+    from highwater import tasks
+
+    monkeypatch.setattr(tasks, "UNASKED", {"scheduled", "manual"})
+
+
+def test_a_scheduled_run_of_a_stopped_dataset_ends_at_once_and_leaves_its_window_to_come(
+    airflow: Callable[..., Any], nobody_asked: None
+) -> None:
+    stop()
+    done = airflow("historical_sales_migration", datetime(2026, 10, 5, 2, tzinfo=UTC))
+    assert str(done.state) == "success"
+    assert rows("SELECT count(*) FROM ops.attempts WHERE lower(window_range) = '2026-10-05'") == [(0,)]
+    assert rows("SELECT state FROM ops.window_status WHERE window_start = '2026-10-05'") == [("missing",)]
+
+
+def test_a_dag_that_is_there_before_its_dataset_waits_visibly_and_its_windows_come_once_it_is(
+    airflow: Callable[..., Any], nobody_asked: None, admin: Cursor
+) -> None:
+    admin.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM control.datasets WHERE dataset = 'daily_sales'")
+    admin.execute(
+        "CREATE TEMPORARY TABLE wanted AS SELECT * FROM control.catchup_policies WHERE dataset = 'daily_sales'"
+    )
+    admin.execute("DELETE FROM control.datasets WHERE dataset = 'daily_sales'")
+    admin.connection.commit()
+    try:
+        for number in (6, 5):
+            done = airflow("historical_sales_migration", datetime(2026, 10, number, 2, tzinfo=UTC))
+            assert str(done.state) == "success"
+        alerts.look()
+        assert rows("SELECT kind, subject FROM ops.incidents WHERE subject = 'daily_sales'") == [
+            ("dataset stopped", "daily_sales")
+        ]
+        assert catchup_control.let_go_on() == []
+    finally:
+        admin.execute("INSERT INTO control.datasets SELECT * FROM kept")
+        admin.execute("DELETE FROM control.catchup_policies WHERE dataset = 'daily_sales'")
+        admin.execute("INSERT INTO control.catchup_policies SELECT * FROM wanted")
+        admin.connection.commit()
+    (resumed,) = catchup_control.let_go_on()
+    assert (resumed.dataset, resumed.from_time) == ("daily_sales", datetime(2026, 10, 5, tzinfo=UTC))
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is not None
+    alerts.look()
+    assert rows("SELECT closed_at IS NULL FROM ops.incidents WHERE subject = 'daily_sales'") == [(False,)]

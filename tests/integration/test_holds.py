@@ -1,0 +1,172 @@
+"""A window that a person put back is held: nothing replaces it, whoever would says so, until somebody releases it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from loading import OTHER_QUANTITY, day, land, run, stage
+from psycopg2 import errors
+from psycopg2.extensions import cursor as Cursor
+from typer.testing import CliRunner
+
+from highwater import alerts, backfill, backfill_lanes, bootstrap, ledger, publish, rollback, warehouse
+from highwater.backfill import Request
+from highwater.cli import app
+from highwater.errors import ConfigurationError, Held
+from highwater.ledger import Run
+from highwater.stages import Pipeline
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+NAME = "2026-10-05"
+DAY = day(NAME)
+SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
+NIGHT = datetime(2026, 10, 5, 2, tzinfo=UTC)
+
+
+def rows(query: str) -> list[tuple[Any, ...]]:
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(query)
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+@pytest.fixture
+def held(source_day: Callable[[str], int]) -> None:
+    """The day landed twice, and was rolled back by ada."""
+    land(DAY, by="good")
+    source_day(OTHER_QUANTITY)
+    land(DAY, by="bad")
+    rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
+
+
+WHY = "rolled back to version 3 by ada at 2026-10-31 12:00 UTC: the till was set wrong"
+
+
+def command(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["release", "daily_sales", *arguments], env={"COLUMNS": "240"})
+
+
+def planned(which: str = "all") -> list[tuple[str, str | None, str]]:
+    wanted = Request("daily_sales", DAY.start, day("2026-10-06").end, which, reason="again", requested_by="kim")
+    with warehouse.session("analyst") as cursor:
+        return [(each.action, each.rule, each.reason) for each in backfill.plan(cursor, wanted).windows]
+
+
+def test_nothing_is_published_into_it_and_who_tries_is_told_who_holds_it(held: None) -> None:
+    with pytest.raises(
+        Held, match=f"is held, {WHY}. To load it again: scripts/highwater release daily_sales --from 2026-10-0"
+    ):
+        publish.publish_window("daily_sales", DAY, stage(DAY), run("again"))
+    assert rows("SELECT version FROM ops.window_ledger") == [(3,)]
+
+
+def test_a_plan_leaves_it_out_and_says_so(held: None) -> None:
+    assert planned()[0] == ("skip", "held", f"{WHY}; see scripts/highwater release")
+    assert planned("missing")[0][1] == "held"
+    assert planned()[1][0] == "load"
+
+
+def test_a_backfill_that_was_asked_for_before_leaves_it_alone(source_day: Callable[[str], int]) -> None:
+    land(DAY, by="good")
+    source_day(OTHER_QUANTITY)
+    land(DAY, by="bad")
+    with warehouse.session("operator") as cursor:
+        asked = Request("daily_sales", DAY.start, DAY.end, "all", reason="again", requested_by="kim")
+        number = backfill.request(cursor, asked)
+    rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT control.begin_backfill(%s, 'run of it')", (number,))
+    backfill_lanes.work(number, SALES, Run("selective_backfill", "run of it"))
+    assert rows("SELECT state, rule, reason FROM control.backfill_windows") == [("skipped", "held", WHY)]
+    assert rows("SELECT version FROM ops.window_ledger") == [(3,)]
+
+
+def test_a_run_that_a_person_starts_fails_at_once_and_is_no_trouble_of_the_dataset(
+    airflow: Callable[..., Any], held: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = airflow("historical_sales_migration", NIGHT)
+    assert str(done.state) == "failed"
+    assert f"is held, {WHY}" in capsys.readouterr().out
+    assert rows("SELECT stage FROM ops.attempts") == []
+    alerts.look()
+    assert ("load failed",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
+
+
+def test_what_stands_of_it_names_the_hold(held: None, loader: Cursor) -> None:
+    stands = ledger.standing(loader, "daily_sales", DAY)
+    assert stands is not None
+    assert (stands.verdict, stands.sentence.endswith(f"; held, {WHY}")) == ("held", True)
+
+
+def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> None:
+    shown = command("--from", NAME, "--to", "2026-10-07", "--dry-run")
+    assert "daily_sales 2026-10-05 is held at version 3 by ada since 2026-10-31 12:00 UTC: the till was" in shown.output
+    assert rows("SELECT released_at FROM ops.holds") == [(None,)]
+    asked = CliRunner().invoke(
+        app, ["release", "daily_sales", "--from", NAME, "--to", NAME, "--reason", "mended"], input="n\n"
+    )
+    assert (asked.exit_code, rows("SELECT released_at FROM ops.holds")) == (1, [(None,)])
+    done = command("--from", NAME, "--to", NAME, "--reason", "mended", "--by", "bob", "--yes", "--json")
+    assert (done.exit_code, json.loads(done.output)["released"]) == (0, 1)
+    assert rows("SELECT held_by, reason, released_by, released_login, release_reason FROM ops.holds") == [
+        ("ada", "the till was set wrong", "bob", "operator", "mended")
+    ]
+    assert planned()[0][0] == "load"
+    assert land(DAY, by="mended").version == 4
+    again = command("--from", NAME, "--to", NAME, "--reason", "mended", "--yes")
+    assert f"daily_sales has no held window from {NAME} to {NAME}" in again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--from", NAME, "--to", NAME, "--yes"), "a release needs a reason"),
+        (("--from", "x", "--to", NAME, "--dry-run"), "--from 'x' is none"),
+    ],
+)
+def test_a_mistake_is_named(held: None, arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        CliRunner().invoke(app, ["release", "daily_sales", *arguments], catch_exceptions=False)
+
+
+def test_a_second_rollback_holds_it_anew_and_the_first_hold_says_so(
+    held: None, source_day: Callable[[str], int]
+) -> None:
+    command("--from", NAME, "--to", NAME, "--reason", "mended", "--yes")
+    source_day(OTHER_QUANTITY)
+    land(DAY, by="worse")
+    rollback.carry_out(rollback.plan("daily_sales", NAME), "kim", "worse than before")
+    assert rows("SELECT held_by, released_at IS NULL FROM ops.holds ORDER BY hold_id") == [
+        ("ada", False),
+        ("kim", True),
+    ]
+
+
+def test_one_that_is_taken_out_of_the_record_is_held_no_more(held: None) -> None:
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("DELETE FROM quarantine.rejected_rows")
+        cursor.execute("DELETE FROM ops.window_ledger")
+    assert rows("SELECT * FROM ops.held_windows") == []
+    assert planned("missing")[0][0] == "load"
+
+
+def test_what_an_older_warehouse_rolled_back_is_held_from_the_next_start_on(held: None, admin: Cursor) -> None:
+    admin.execute("DELETE FROM ops.holds")
+    admin.connection.commit()
+    for _start in range(2):
+        bootstrap.run()
+    assert rows("SELECT held_by, reason FROM ops.held_windows") == [("ada", "the till was set wrong")]
+
+
+def test_only_the_operator_releases(held: None, loader: Cursor, analyst: Cursor, operator: Cursor) -> None:
+    for cursor in (loader, analyst):
+        with pytest.raises(errors.InsufficientPrivilege):
+            cursor.execute("SELECT ops.release_windows('daily_sales', '-infinity', 'infinity', 'eve', 'why')")
+        cursor.connection.rollback()
+    for cursor in (loader, analyst, operator):
+        with pytest.raises(errors.InsufficientPrivilege):
+            cursor.execute("UPDATE ops.holds SET released_at = now()")
+        cursor.connection.rollback()

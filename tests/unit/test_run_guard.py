@@ -1,0 +1,47 @@
+"""Which runs of Airflow are refused as they are made, and what is said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from highwater import clock, run_guard
+
+NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
+FIRST = datetime(2026, 10, 1, tzinfo=UTC)
+DAG = "historical_sales_migration"
+
+
+@pytest.fixture(autouse=True)
+def at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(clock.SETTING, NOON.isoformat())
+
+
+def refused(moment: datetime, *, start: datetime | None = FIRST, first: datetime | None = FIRST) -> str | None:
+    return run_guard.refusal(moment, DAG, start, first, "daily_sales")
+
+
+@pytest.mark.parametrize("moment", [FIRST, datetime(2026, 10, 5, 2, tzinfo=UTC), NOON, NOON + timedelta(seconds=30)])
+def test_a_run_for_a_window_that_has_begun_may_be(moment: datetime) -> None:
+    assert refused(moment) is None
+
+
+def test_one_for_a_date_to_come_is_refused_and_says_what_it_would_do() -> None:
+    assert refused(datetime(2027, 6, 1, tzinfo=UTC)) == (
+        f"logical date 2027-06-01 00:00 UTC of {DAG} is in the future, it is 2026-10-31 12:00 UTC: the run would stay"
+        " running until then and hold up those of the DAG; trigger one for a window that has ended"
+    )
+
+
+def test_one_before_the_first_window_is_refused_and_says_where_that_is_set() -> None:
+    said = refused(FIRST - timedelta(seconds=1))
+    assert said is not None
+    assert "is before the first window of daily_sales, 2026-10-01 00:00 UTC: nothing would be loaded" in said
+    assert "HIGHWATER_HISTORY_DAYS" in said
+
+
+def test_of_a_dag_without_windows_its_own_start_counts() -> None:
+    said = refused(datetime(2026, 9, 1, tzinfo=UTC), first=None)
+    assert said is not None and said.endswith("is before its start, 2026-10-01 00:00 UTC: no task would run")
+    assert refused(datetime(2026, 9, 1, tzinfo=UTC), start=None, first=None) is None
