@@ -166,8 +166,9 @@ def sentence(now: dict[str, Any]) -> str:
     """How far a backfill is, in one line."""
     eta = "" if now["eta"] is None else f", {timedelta(seconds=round(now['eta'].total_seconds()))} left"
     note = f"; {now['note']}" if now["note"] else ""
+    ended = f" since {now['ended_at']:%Y-%m-%d %H:%M}, counted then" if now["ended_at"] and not now["running"] else ""
     return (
-        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}: {now['landed']:,} landed, "
+        f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}{ended}: {now['landed']:,} landed, "
         f"{now['failed']:,} failed, {now['skipped']:,} skipped, {now['running']:,} running, {now['planned']:,} planned "
         f"of {now['windows_total']:,}; {now['windows_per_minute'] or 0:g} windows a minute{eta}{note}"
     )

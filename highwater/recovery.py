@@ -25,7 +25,7 @@ LOST = "lost"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a recovery is."""
+    """How far a recovery is; with ``recovered_at``, what it had come to then."""
 
     incident_id: int
     outage_from: datetime
@@ -45,7 +45,7 @@ class Progress:
     def __str__(self) -> str:
         """One line: what is done, how fast, and when the rest may be."""
         eta = "unknown" if self.eta is None else str(timedelta(seconds=round(self.eta.total_seconds())))
-        end = f"recovered at {self.recovered_at:%Y-%m-%d %H:%M:%S}" if self.recovered_at else f"ETA {eta}"
+        end = f"recovered at {self.recovered_at:%Y-%m-%d %H:%M:%S}, counted then" if self.recovered_at else f"ETA {eta}"
         lost = f", {self.lost} lost" if self.lost else ""
         return (
             f"outage {self.outage_from:%Y-%m-%d %H:%M} to {self.outage_to:%Y-%m-%d %H:%M}: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -364,6 +364,21 @@ class TestWhatIsAskedFor:
         with warehouse.session("analyst") as cursor:
             now = backfill.progress(cursor, number)
         assert (now["state"], now["percent"], now["note"]) == ("done", 100, "there was nothing to load")
+
+    def test_one_that_is_over_keeps_what_it_came_to(self, later: Callable[[timedelta], None]) -> None:
+        number = ask(october(1, 3))
+        change(
+            "UPDATE control.backfill_windows SET state = 'landed', version = 1, started_at = ops.clock(),"
+            " ended_at = ops.clock()"
+        )
+        change("UPDATE control.backfills SET state = 'done', running_since = ops.clock(), ended_at = ops.clock()")
+        before = rows("SELECT p::text FROM ops.backfill_progress AS p")
+        with warehouse.session("analyst") as cursor:
+            said = backfill.sentence(backfill.progress(cursor, number))
+        assert f"backfill {number} of daily_sales is done since 2026-10-31 12:00, counted then: 3 landed" in said
+        later(timedelta(hours=3))
+        land(day("2026-10-02"))
+        assert rows("SELECT p::text FROM ops.backfill_progress AS p") == before
 
     def test_nobody_writes_windows_or_states_past_the_functions(self) -> None:
         ask(october(1, 9))

@@ -16,7 +16,19 @@ from loading import known_source, partition
 from receiver import Receiver
 from typer.testing import CliRunner
 
-from highwater import alerts, batch_simulation, clock, health, ledger, recovery, settings, source_links, warehouse
+from highwater import (
+    alerts,
+    batch_simulation,
+    bootstrap,
+    clock,
+    health,
+    ledger,
+    recovery,
+    recovery_drill,
+    settings,
+    source_links,
+    warehouse,
+)
 from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.ledger import Run
 
@@ -172,6 +184,28 @@ class TestOutages:
         land_all(13)
         assert outages(hook) == [FOUND, f"over: {FOUND}"]
         assert rows("SELECT critical_done, critical_total, non_critical_done FROM ops.recovery_progress") == [(4, 4, 4)]
+
+    def test_one_that_is_over_keeps_what_it_came_to(self, hook: Receiver, later: Clock) -> None:
+        alerts.look()
+        land_all(10, 11, 12)
+        before = rows("SELECT * FROM ops.recovery_progress")
+        with warehouse.session("analyst") as cursor:
+            said = str(recovery.progress(cursor))
+        assert "critical 3/3, non-critical 3/3" in said and "recovered at 2026-10-31 12:00:00, counted then" in said
+        later(timedelta(minutes=30))
+        recovery_drill.simulate(window(11).start)
+        change("DELETE FROM ops.attempts")
+        # The second outage is another row; the first is as it was.
+        assert rows("SELECT * FROM ops.recovery_progress ORDER BY incident_id")[:1] == before
+        assert rows("SELECT critical_done FROM ops.recovery_now ORDER BY incident_id LIMIT 1") == [(1,)]
+
+    def test_what_closed_before_results_were_kept_is_counted_once(self, hook: Receiver) -> None:
+        alerts.look()
+        land_all(10, 11, 12)
+        before = rows("SELECT * FROM ops.recovery_progress")
+        change("DROP VIEW ops.recovery_progress; DROP TABLE ops.recovery_results")
+        bootstrap.run()
+        assert rows("SELECT * FROM ops.recovery_progress") == before
 
     def test_a_backlog_that_grows_is_told(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
