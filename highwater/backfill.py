@@ -16,6 +16,12 @@ from highwater.errors import ConfigurationError, HighwaterError
 
 DAG = "selective_backfill"
 LOAD, SKIP = "load", "skip"
+WHICH = ("missing", "failed", "all")
+CLOSED_DAYS = (SKIP, LOAD)
+DIRECTIONS = ("oldest", "newest")
+ON_FAILURE = ("continue", "stop")
+MOST_ACTIVE = 8
+"""What a backfill may say, for the form to offer. The warehouse is who refuses, and a test holds the two together."""
 OVER = ("done", "failed", "cancelled")
 """The states in which nothing more happens by itself."""
 
@@ -225,6 +231,11 @@ def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
     }[verb]
     with in_words():
         cursor.execute(statement, (backfill, by))
+
+
+def note_not_started(cursor: Cursor, backfill: int, why: str) -> None:
+    """Write beside a backfill why Airflow has not started a run for it. The caller commits."""
+    cursor.execute("SELECT control.note_not_started(%s, %s)", (backfill, why))
 
 
 def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:

@@ -50,7 +50,7 @@ def params() -> dict[str, Param]:
         "which": Param(
             "missing",
             type="string",
-            enum=["missing", "failed", "all"],
+            enum=list(backfill.WHICH),
             values_display={
                 "missing": "Missing: what has not landed",
                 "failed": "Failed: of that, only what was tried and failed",
@@ -61,7 +61,8 @@ def params() -> dict[str, Param]:
         ),
         "reason": Param(
             type="string",
-            minLength=3,
+            # Never more than control.words asks: a backfill of the command line comes through this form too.
+            minLength=1,
             title="Reason",
             description="Why, for those who read it later. Kept with your name.",
         ),
@@ -84,7 +85,7 @@ def params() -> dict[str, Param]:
         "closed_days": Param(
             "skip",
             type="string",
-            enum=["skip", "load"],
+            enum=list(backfill.CLOSED_DAYS),
             values_display={"skip": "Leave them out", "load": "Load them as any other day"},
             title="Closed days",
             description="What to do with the days of control.closed_days.",
@@ -94,7 +95,7 @@ def params() -> dict[str, Param]:
             3,
             type="integer",
             minimum=1,
-            maximum=8,
+            maximum=backfill.MOST_ACTIVE,
             title="Windows at once",
             description="At most so many are in work; scheduled runs keep slots of their own.",
             section=HOW,
@@ -102,7 +103,7 @@ def params() -> dict[str, Param]:
         "direction": Param(
             "oldest",
             type="string",
-            enum=["oldest", "newest"],
+            enum=list(backfill.DIRECTIONS),
             values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
             title="Order",
             description="Newest first brings what people look at most back soonest.",
@@ -111,7 +112,7 @@ def params() -> dict[str, Param]:
         "on_failure": Param(
             "continue",
             type="string",
-            enum=["continue", "stop"],
+            enum=list(backfill.ON_FAILURE),
             values_display={
                 "continue": "Go on with the others",
                 "stop": "Stop; resume goes on at the window that failed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -10,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from highwater import commands, shrink
-from highwater.errors import ConfigurationError
+from highwater import commands, reasons, shrink
 from highwater.shrink import Accepted, Plan
 
 out = Console()
@@ -28,11 +26,9 @@ def accept(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
-    who = by.strip() or getpass.getuser()
-    if not dry_run and not reason.strip():
-        raise ConfigurationError(
-            "this needs a reason that others understand: --reason 'the source has purged that day'"
-        )
+    who = reasons.who(by)
+    if not dry_run:
+        reason = reasons.said("reason", reason)
     plan = shrink.plan(dataset, window)
     if not as_json:
         _say(_sentence(plan))
@@ -40,7 +36,7 @@ def accept(
     if not dry_run:
         if not yes:
             typer.confirm(f"Let the next load of {dataset} {plan.window} through?", abort=True, err=as_json)
-        done = shrink.accept(plan, who, reason.strip())
+        done = shrink.accept(plan, who, reason)
     if as_json:
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}
         typer.echo(json.dumps(answer, default=str, indent=2))

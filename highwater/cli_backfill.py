@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, warehouse
+from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, reasons, warehouse
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
@@ -99,8 +98,11 @@ def run(
     """
     wanted = replace(
         _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction),
-        reason=reason, requested_by=by.strip() or getpass.getuser(), max_active=max_active, on_failure=on_failure,
-    )  # fmt: skip
+        reason=reasons.said("reason", reason),
+        requested_by=reasons.who(by),
+        max_active=max_active,
+        on_failure=on_failure,
+    )
     known, now = (_read_plan(shown), _plan(wanted)) if shown else (None, _plan(wanted))
     number = _ask(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
@@ -200,7 +202,7 @@ def recover(
 
     What was refused waits for a person and is left out; so is what another backfill is to load.
     """
-    who = by.strip() or getpass.getuser()
+    who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
         requests = backfill.missing(cursor, datasets, reason, who)
         plans = [(wanted, found) for wanted in requests if (found := backfill.plan(cursor, wanted)).to_load]
@@ -318,13 +320,15 @@ def _start(number: int) -> str:
     try:
         airflow_api.start(backfill.DAG, run_id, conf)
     except ApiAway as away:
+        with warehouse.session("operator") as cursor:
+            backfill.note_not_started(cursor, number, str(away))
         return f"it waits for catchup_control, which starts it within five minutes ({away})"
     return "started"
 
 
 def _change(verb: str, number: int, by: str) -> dict[str, Any]:
     with warehouse.session("operator") as cursor:
-        backfill.change(cursor, verb, number, by.strip() or getpass.getuser())
+        backfill.change(cursor, verb, number, reasons.who(by))
         return backfill.progress(cursor, number)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from typing import Annotated, Any
 
@@ -10,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import checkpoints, warehouse
-from highwater.errors import ConfigurationError
+from highwater import checkpoints, reasons, warehouse
 
 app = typer.Typer(no_args_is_help=True, help="Show or reset how far a dataset that is loaded by its changes has come.")
 out = Console()
@@ -47,9 +45,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Forget how far a dataset has come: its next run reads everything. Published data stays as it is."""
-    who = by.strip() or getpass.getuser()
-    if not reason.strip():
-        raise ConfigurationError("a reset needs a reason that others understand: --reason 'restored the shop's server'")
+    who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
         status = checkpoints.status(cursor, dataset)
     if not yes:

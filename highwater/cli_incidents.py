@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -11,9 +10,8 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from highwater import alerts, warehouse
+from highwater import alerts, reasons, warehouse
 from highwater.alerts import Incident
-from highwater.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, help="Show the open incidents, or say that you have seen one.")
 out = Console()
@@ -39,10 +37,8 @@ def acknowledge(
     by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
 ) -> None:
     """Say that you have seen an incident: it is not escalated any more, and one that waits for a person may close."""
-    if not note.strip():
-        raise ConfigurationError("an acknowledgement needs a note that others understand: --note 'called the provider'")
-    who = by.strip() or getpass.getuser()
-    alerts.acknowledge(incident, who, note.strip())
+    who = reasons.who(by)
+    alerts.acknowledge(incident, who, reasons.said("note", note))
     alerts.look()
     out.print(f"incident {incident}: acknowledged by {who}")
 

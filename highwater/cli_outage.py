@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from datetime import datetime
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import cli_recovery, clock, commands, outages
+from highwater import cli_recovery, clock, commands, outages, reasons
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +31,7 @@ def start(
     by: By = "",
 ) -> None:
     """Refuse the source's login from now on and end its sessions."""
-    until = outages.start(source, clock.now(), hours, reason, _who(by))
+    until = outages.start(source, clock.now(), hours, reason, reasons.who(by))
     end = f"until {_shown(until)} UTC" if until else f"until {commands.typed(f'outage stop {source}')}"
     _say(f"outage: {source} is away {end}")
 
@@ -40,7 +39,7 @@ def start(
 @app.command()
 def stop(source: Source, by: By = "") -> None:
     """End the source's outage, a scheduled one too: its login is taken again."""
-    outages.stop(source, clock.now(), _who(by))
+    outages.stop(source, clock.now(), reasons.who(by))
     _say(f"outage: {source} is back")
 
 
@@ -66,10 +65,6 @@ def show(
             outage["source"], began, ended, outage["started_by"], outage["reason"], outage["stopped_by"] or ""
         )
     out.print(table, markup=False)
-
-
-def _who(by: str) -> str:
-    return by.strip() or getpass.getuser()
 
 
 def _shown(moment: datetime | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from rich.console import Console
 from rich.table import Table
 
-from highwater import catchup_control, commands, driver_errors, policy_file, warehouse
+from highwater import catchup_control, commands, driver_errors, policy_file, reasons, warehouse
 from highwater.errors import ConfigurationError
 from highwater.windows import Window
 
@@ -93,8 +92,7 @@ def set_(
     as_json: Json = False,
 ) -> None:
     """Change the policy of a dataset; what is not named stays as it is. It holds within seconds."""
-    if not reason.strip():
-        raise ConfigurationError("a change needs a reason that others understand: --reason 'the source moves'")
+    reason = reasons.said("reason", reason)
     given: dict[str, Any] = {
         "enabled": enabled,
         "max_age": max_age,
@@ -177,7 +175,7 @@ def _operator(by: str, *, dry_run: bool) -> Iterator[Cursor]:
     """
     try:
         with warehouse.session("operator") as cursor:
-            cursor.execute("SELECT set_config('highwater.by', %s, true)", (by.strip() or getpass.getuser(),))
+            cursor.execute("SELECT set_config('highwater.by', %s, true)", (reasons.who(by),))
             yield cursor
             if dry_run:
                 cursor.connection.rollback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -11,9 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import alerts, commands
+from highwater import alerts, commands, reasons
 from highwater import rollback as rollbacks
-from highwater.errors import ConfigurationError
 from highwater.rollback import Done, Plan
 
 out = Console()
@@ -31,9 +29,9 @@ def rollback(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
     """Put the former version of a window back, with its quarantined rows, until the window is loaded again."""
-    who = by.strip() or getpass.getuser()
-    if not dry_run and not reason.strip():
-        raise ConfigurationError("a rollback needs a reason that others understand: --reason 'the till was set wrong'")
+    who = reasons.who(by)
+    if not dry_run:
+        reason = reasons.said("reason", reason)
     plan = rollbacks.plan(dataset, window, to)
     if not as_json:
         out.print(draw(plan))

@@ -16,7 +16,7 @@ from highwater.page.problems import Problem
 
 router = APIRouter()
 
-NoteForm = Annotated[str, Form(max_length=500)]
+NoteForm = Annotated[str, Form()]
 TokenForm = Annotated[str, Form(max_length=500)]
 
 WRITER = "operator"
@@ -69,8 +69,6 @@ def acknowledge(
 ) -> Response:
     """Say that a person has seen an incident, and what is being done."""
     visitor.require_own_form(request, token)
-    if not note.strip():
-        raise Problem(400, "an acknowledgement needs a note that others understand, such as: called the provider")
     if not 0 < number < 2**63:
         raise Problem(404, f"there is no incident {number}")
     with reading.session() as cursor:
@@ -82,7 +80,7 @@ def acknowledge(
         raise Problem(404, f"there is no incident {number}")
     visitor.require_change({dag_of.get(dataset, dataset) for dataset in about[0]})
     with reading.session(WRITER) as cursor:
-        cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (number, visitor.name, note.strip()))
+        cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (number, visitor.name, note))
     return _see("", "now")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,10 @@ MOST_CHOSEN = 1_000
 DAY = timedelta(days=1)
 
 
+Word = Annotated[str, Field(max_length=100)]
+"""Which words these may be is for the warehouse to say."""
+
+
 class Wish(BaseModel):
     """What a backfill is to do, as its form says it; moments and dates are as they were typed."""
 
@@ -28,13 +32,13 @@ class Wish(BaseModel):
     dataset: str = Field("", max_length=100)
     since: str = Field("", max_length=40)
     until: str = Field("", max_length=40)
-    which: Literal["missing", "failed", "all"] = "missing"
+    which: Word = "missing"
     excluded: str = Field("", max_length=12_000)
     weekdays: list[Annotated[int, Field(ge=1, le=7)]] = Field([], max_length=7)
-    closed_days: Literal["skip", "load"] = "skip"
-    direction: Literal["oldest", "newest"] = "oldest"
-    on_failure: Literal["continue", "stop"] = "continue"
-    max_active: int = Field(3, ge=1, le=8)
+    closed_days: Word = "skip"
+    direction: Word = "oldest"
+    on_failure: Word = "continue"
+    max_active: int = Field(3, ge=1, le=backfill.MOST_ACTIVE)
 
     def parameters(self) -> dict[str, Any]:
         """As the warehouse takes it.
@@ -61,7 +65,7 @@ class Order(Wish):
     """The same, to be carried out: ``shown`` is the fingerprint of the plan that the person saw."""
 
     token: str = Field("", max_length=500)
-    why: str = Field("", max_length=500)
+    why: str = ""
     shown: str = Field("", max_length=64)
 
 

@@ -37,6 +37,9 @@ def start(request: Request, number: int) -> bool:
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
     except (httpx.HTTPError, OSError) as error:
-        log.warning("backfill %s is not started from here: %s", number, sentences.of(error))
+        said = sentences.of(error)
+        log.warning("backfill %s is not started from here: %s", number, said)
+        with reading.session("operator") as cursor:
+            backfill.note_not_started(cursor, number, said)
         return False
     return True

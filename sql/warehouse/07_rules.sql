@@ -16,6 +16,29 @@ CREATE OR REPLACE FUNCTION control.is_usual_span(span interval) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 RETURN isfinite(span) AND abs(extract(EPOCH FROM span)) <= 36600 * 86400::numeric;
 
+-- The words with which a person says who asks or why, without the blanks around them. The one rule for all of them:
+-- command line, form, page and SQL come through here. A refusal has the SQLSTATE that the caller names.
+CREATE OR REPLACE FUNCTION control.words(p_name text, p_text text, p_state text DEFAULT 'HW030') RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    longest CONSTANT integer := 500;
+    blanks CONSTANT text := E' \t\r\n';
+BEGIN
+    IF coalesce(p_text, '') !~ '[^[:space:]]' THEN
+        RAISE EXCEPTION '% "%" is blank: expected words that others understand later', p_name, coalesce(p_text, '')
+            USING ERRCODE = p_state;
+    ELSIF length(p_text) > longest THEN
+        RAISE EXCEPTION '% "%…" has % characters: expected at most %', p_name, left(p_text, 40), length(p_text), longest
+            USING ERRCODE = p_state;
+    END IF;
+    RETURN btrim(p_text, blanks);
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.words FROM public;
+GRANT EXECUTE ON FUNCTION control.words TO loader, operator, analyst;
+
 -- Adds a rule to a table: from now on it is refused to write a row that breaks it. One that is there already stays, and
 -- the rule is not valid, until somebody has corrected it.
 CREATE OR REPLACE FUNCTION control.add_rule(p_table regclass, p_rule text, p_check text) RETURNS void

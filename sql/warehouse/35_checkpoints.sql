@@ -185,10 +185,12 @@ AS $$
 DECLARE
     new_revision integer;
 BEGIN
+    p_by := control.words('by', p_by, 'HW001');
+    p_reason := control.words('reason', p_reason, 'HW001');
     UPDATE ops.checkpoints AS c
     SET
-        watermark = NULL, source_snapshot = NULL, source_identity = NULL, mode = 'reset', reason = trim(p_reason),
-        dag_id = NULL, run_id = NULL, updated_by = trim(p_by), updated_at = ops.clock()
+        watermark = NULL, source_snapshot = NULL, source_identity = NULL, mode = 'reset', reason = p_reason,
+        dag_id = NULL, run_id = NULL, updated_by = p_by, updated_at = ops.clock()
     WHERE c.dataset = p_dataset
     RETURNING c.revision INTO new_revision;
     IF new_revision IS NULL THEN

@@ -111,10 +111,8 @@ DECLARE
     incoming regclass;
     held record;
 BEGIN
-    IF trim(coalesce(p_by, '')) = '' OR trim(coalesce(p_reason, '')) = '' THEN
-        RAISE EXCEPTION 'a rollback needs somebody who asks for it and a reason that others understand, but got "%" and "%"',
-            coalesce(p_by, ''), coalesce(p_reason, '') USING ERRCODE = 'HW008';
-    END IF;
+    p_by := control.words('by', p_by, 'HW008');
+    p_reason := control.words('reason', p_reason, 'HW008');
     PERFORM ops.assert_read_committed();
     PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO plan FROM ops.rollback_target(p_dataset, p_window, p_to);
@@ -149,7 +147,7 @@ BEGIN
     )
     VALUES (
         p_dataset, p_window, (plan.present).version, (plan.present).run_id, (plan.present).content_hash, back.version,
-        back.run_id, back.content_hash, (plan.present).version + 1, trim(p_by), trim(p_reason)
+        back.run_id, back.content_hash, (plan.present).version + 1, p_by, p_reason
     )
     RETURNING r.* INTO done;
     -- The snapshot stays that of the version that goes: whoever makes a window again when its source holds something

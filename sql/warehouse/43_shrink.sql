@@ -65,10 +65,9 @@ DECLARE
     wanted control.datasets := ops.dataset_with_window(p_dataset, p_window);
     standing control.accepted_reloads;
 BEGIN
-    IF coalesce(p_by, '') !~ '\S' OR coalesce(p_reason, '') !~ '\S' THEN
-        RAISE EXCEPTION 'who accepts it ("%") and why ("%") must both be said', coalesce(p_by, ''), coalesce(p_reason, '')
-            USING ERRCODE = 'HW008';
-    ELSIF upper(p_window) > ops.clock() THEN
+    p_by := control.words('by', p_by, 'HW008');
+    p_reason := control.words('reason', p_reason, 'HW008');
+    IF upper(p_window) > ops.clock() THEN
         RAISE EXCEPTION '% % has not ended yet: only a load that can come is accepted', p_dataset, p_window
             USING ERRCODE = 'HW008';
     END IF;

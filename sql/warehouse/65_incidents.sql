@@ -95,7 +95,7 @@ CREATE INDEX IF NOT EXISTS alerts_not_addressed ON ops.alerts (alert_no) WHERE N
 COMMENT ON COLUMN ops.alerts.alert_id IS 'Stands in the message: who gets one twice can tell';
 COMMENT ON COLUMN ops.alerts.addressed IS 'Its deliveries are made: one an address that was set at that time';
 
--- One row an alert and address. The address itself is a secret; here it has a name made from it.
+-- One row an alert and address, by a name made from it: an address is a secret.
 CREATE TABLE IF NOT EXISTS ops.alert_deliveries (
     alert_no bigint NOT NULL REFERENCES ops.alerts,
     destination text NOT NULL,
@@ -225,13 +225,12 @@ WHERE
             AND l.landed_at > ops.clock() - '1 hour'::interval AND l.landed_at <= ops.clock()
     );
 
--- What an incident is called, the same in each of its messages: a title says what and since when.
+-- What an incident is called in each of its messages: what, and since when.
 CREATE OR REPLACE FUNCTION ops.incident_title(incident ops.incidents) RETURNS text
 LANGUAGE sql STABLE SET timezone = 'UTC'
 RETURN incident.subject || ': ' || incident.kind || to_char(incident.since, '" since "YYYY-MM-DD HH24:MI" UTC"');
 
--- Tells people of an event once. The text is made of names, counts and moments: an error may quote a row, so it stays
--- where it is.
+-- Tells people of an event once, by names, counts and moments: an error may quote a row.
 CREATE OR REPLACE FUNCTION ops.tell(incident ops.incidents, p_event text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -273,7 +272,7 @@ AS $$
 $$;
 
 -- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
--- is to be told into the outbox. Anyone may look at any time; two take turns. Returns what it did.
+-- is to be told into the outbox. Two take turns. Returns what it did.
 CREATE OR REPLACE FUNCTION ops.look_for_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -357,11 +356,13 @@ BEGIN
 END;
 $$;
 
--- A person has seen an incident: it is not escalated any more, and one that waits for a person may close.
+-- A person has seen an incident: it is escalated no more, and may close.
 CREATE OR REPLACE FUNCTION ops.acknowledge_incident(p_incident bigint, p_by text, p_note text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    p_by := control.words('by', p_by, 'HW007');
+    p_note := control.words('note', p_note, 'HW007');
     UPDATE ops.incidents AS i
     SET acknowledged_at = ops.clock(), acknowledged_by = p_by, note = p_note
     WHERE i.incident_id = p_incident AND i.closed_at IS NULL;

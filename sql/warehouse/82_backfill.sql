@@ -35,7 +35,11 @@ CREATE TABLE IF NOT EXISTS control.backfills (
 
 ALTER TABLE control.backfills
 ADD COLUMN IF NOT EXISTS login text,
-ALTER COLUMN login SET DEFAULT session_user;
+ALTER COLUMN login SET DEFAULT session_user,
+ADD COLUMN IF NOT EXISTS waits_since timestamptz;
+
+COMMENT ON COLUMN control.backfills.waits_since IS
+'Since when a run of Airflow is to begin it, the latest time that it was asked for; null: before that was kept';
 
 COMMENT ON COLUMN control.backfills.requested_by IS 'As whoever asked for it says';
 COMMENT ON COLUMN control.backfills.login IS 'The role of the warehouse that asked; null: before that was kept';

@@ -288,12 +288,9 @@ BEGIN
     PERFORM control.check_backfill(
         new.dataset, new.from_time, new.to_time, new.which, new.excluded_dates, new.weekdays, new.closed_days, new.direction
     );
-    IF coalesce(new.reason, '') !~ '[^[:space:]]' THEN
-        RAISE EXCEPTION 'reason "%" is blank: say why, so that others understand it later', coalesce(new.reason, '')
-            USING ERRCODE = 'HW030';
-    ELSIF coalesce(new.requested_by, '') !~ '[^[:space:]]' THEN
-        RAISE EXCEPTION 'requested_by "%" is blank: say who', coalesce(new.requested_by, '') USING ERRCODE = 'HW030';
-    ELSIF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
+    new.reason := control.words('reason', new.reason);
+    new.requested_by := control.words('requested_by', new.requested_by);
+    IF new.max_active IS NULL OR new.max_active NOT BETWEEN 1 AND 8 THEN
         RAISE EXCEPTION 'max_active % is refused: 1 to 8', coalesce(new.max_active::text, 'null') USING ERRCODE = 'HW030';
     ELSIF new.on_failure IS NULL OR new.on_failure NOT IN ('stop', 'continue') THEN
         RAISE EXCEPTION 'on_failure "%" is none: stop or continue', coalesce(new.on_failure, '') USING ERRCODE = 'HW030';
@@ -302,6 +299,7 @@ BEGIN
     END IF;
     new.state := 'requested';
     new.requested_at := ops.clock();
+    new.waits_since := new.requested_at;
     -- Two at once over the same windows take turns, so that the second sees the first.
     PERFORM ops.take_turn('backfills of ' || new.dataset);
     RETURN new;

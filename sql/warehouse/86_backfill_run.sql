@@ -84,7 +84,7 @@ BEGIN
     UPDATE control.backfills AS b
     SET
         state = 'requested', starts = b.starts + 1, dag_run_id = NULL, ended_at = NULL, held_by = NULL,
-        note = 'resumed by ' || p_by
+        waits_since = ops.clock(), note = 'resumed by ' || p_by
     WHERE b.backfill_id = p_backfill;
 END;
 $$;
@@ -268,7 +268,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE control.backfills AS b
-    SET state = 'requested', starts = b.starts + 1, dag_run_id = NULL, held_by = NULL, note = 'the policy wants it again'
+    SET
+        state = 'requested', starts = b.starts + 1, dag_run_id = NULL, held_by = NULL, waits_since = ops.clock(),
+        note = 'the policy wants it again'
     FROM control.backfills AS held
     CROSS JOIN LATERAL control.conditions_hold(held.dataset) AS c
     CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
@@ -278,6 +280,46 @@ BEGIN
     RETURN QUERY SELECT * FROM control.backfills AS b WHERE b.state = 'requested';
 END;
 $$;
+
+-- Why Airflow has not started a run for it: it stands beside the backfill until one begins.
+CREATE OR REPLACE FUNCTION control.note_not_started(p_backfill integer, p_why text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE control.backfills AS b SET note = 'not started: ' || left(p_why, 500)
+    WHERE b.backfill_id = p_backfill AND b.state = 'requested'
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.note_not_started FROM public;
+GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
+
+INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
+VALUES
+(
+    'backfill not started', '2 hours', FALSE,
+    'No run of selective_backfill has begun it. See that the DAGs selective_backfill and catchup_control are not '
+    'paused and that their runs do not fail; scripts/highwater backfill list shows what Airflow said. '
+    'scripts/highwater backfill cancel takes it back.'
+)
+ON CONFLICT (kind) DO UPDATE
+    SET needs_person = excluded.needs_person, advice = excluded.advice
+    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
+
+-- One row a backfill that no run of Airflow has begun though catchup_control, which starts it within five minutes, must
+-- have looked twice.
+CREATE OR REPLACE VIEW ops.backfill_troubles AS
+SELECT
+    'backfill not started' AS kind,
+    'backfill ' || b.backfill_id || ' of ' || b.dataset AS subject,
+    b.dataset,
+    coalesce(b.waits_since, b.requested_at) AS since,
+    (
+        SELECT coalesce(range_agg(w.window_range), '{}'::tstzmultirange) FROM control.backfill_windows AS w
+        WHERE w.backfill_id = b.backfill_id AND w.state = 'planned'
+    ) AS window_ranges
+FROM control.backfills AS b
+WHERE b.state = 'requested' AND coalesce(b.waits_since, b.requested_at) <= ops.clock() - '10 minutes'::interval;
+
+GRANT SELECT ON ops.backfill_troubles TO loader, analyst;
 
 REVOKE EXECUTE ON FUNCTION
 control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,

@@ -71,8 +71,8 @@ def test_it_is_kept_with_who_and_why_until_a_load_uses_it() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("daily_sales", DAY, "--yes"), "needs a reason"),
-        (("daily_sales", DAY, "--reason", " ", "--yes"), "needs a reason"),
+        (("daily_sales", DAY, "--yes"), "is blank"),
+        (("daily_sales", DAY, "--reason", " ", "--yes"), "is blank"),
         (("nobody", DAY, "--reason", "x", "--yes"), "dataset 'nobody' has no row in control.datasets"),
         (("payments", "2026-10-28", "--reason", "x", "--yes"), "holds several windows of payments"),
         (("payments", "2026-10-28T03:00", "--reason", "x", "--yes"), "is no window of payments"),

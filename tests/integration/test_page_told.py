@@ -426,7 +426,7 @@ class TestDone:
         bearer = {"Authorization": f"Bearer {server.token('vera')}"}
         assert vera.post(path, data={"note": "mine"}, headers=bearer).status_code == 403
         token = form_of(admin_client, "/")["token"]
-        assert admin_client.post(path, data={"note": " ", "token": token}).status_code == 400
+        assert admin_client.post(path, data={"note": " ", "token": token}).status_code == 409
         assert admin_client.post(path, data={"note": SCRIPT, "token": token}).status_code == 303
         analyst.execute("SELECT acknowledged_by, note FROM ops.incidents WHERE incident_id = %s", (number,))
         assert analyst.fetchone() == ("admin", SCRIPT)

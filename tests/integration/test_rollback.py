@@ -348,9 +348,9 @@ class TestWhatCannotBe:
 
     @pytest.mark.parametrize("reason", ["", "  "])
     def test_nobody_may_leave_out_why(self, twice_landed: Change, reason: str) -> None:
-        with pytest.raises(Exception, match="a rollback needs a reason that others understand"):
+        with pytest.raises(Exception, match=r"reason .* is blank"):
             CliRunner().invoke(app, ["rollback", DATASET, NAME, "--yes", "--reason", reason], catch_exceptions=False)
-        with pytest.raises(RefusedData, match="a rollback needs somebody who asks for it and a reason"):
+        with pytest.raises(RefusedData, match=r"(by|reason) .* is blank"):
             roll_back(reason=reason)
 
     def test_a_version_that_somebody_changed_by_hand_is_not_believed(self, twice_landed: Change, admin: Cursor) -> None:

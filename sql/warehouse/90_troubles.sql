@@ -57,6 +57,15 @@ FROM (
     FROM ops.policy_troubles
     UNION ALL
     SELECT
+        kind,
+        subject,
+        dataset,
+        since,
+        window_ranges,
+        NULL AS attempt_id
+    FROM ops.backfill_troubles
+    UNION ALL
+    SELECT
         'source away' AS kind,
         s.source AS subject,
         s.dataset,
