@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import psycopg2
@@ -93,16 +93,6 @@ class Plan:
                 changed.append((former, window))
         gone = [window._replace(action=SKIP, rule="gone", reason="no window of it") for window in before.values()]
         return changed + [(before[window.start], window) for window in gone]
-
-
-def day_start(day: date) -> datetime:
-    """Midnight UTC of a day."""
-    return datetime.combine(day, time(), tzinfo=UTC)
-
-
-def day_end(day: date) -> datetime:
-    """The midnight that ends a day."""
-    return day_start(day) + timedelta(days=1)
 
 
 def plan(cursor: Cursor, request: Request) -> Plan:

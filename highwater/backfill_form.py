@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
 from airflow.sdk import Param
 
-from highwater import backfill, weekdays
+from highwater import backfill, moments, weekdays
 from highwater.backfill import Request
-from highwater.errors import ConfigurationError
 
 LEFT_OUT, HOW, PROGRAMS = "What to leave out", "How", "For programs"
 DATASETS = (
@@ -137,11 +135,11 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
     Raises:
         ConfigurationError: a date or a weekday is none; names it and what it may be.
     """
-    days = [day_of(text) for text in filled["excluded_dates"] or [] if text.strip()]
+    days = [moments.day(text, "excluded date") for text in filled["excluded_dates"] or [] if text.strip()]
     return Request(
         dataset=filled["dataset"].strip(),
-        from_time=backfill.day_start(day_of(filled["first_day"])),
-        to_time=backfill.day_end(day_of(filled["last_day"])),
+        from_time=moments.moment(filled["first_day"], "first day"),
+        to_time=moments.moment(filled["last_day"], "last day", end=True),
         which=filled["which"],
         excluded_dates=days,
         weekdays=weekdays.weekdays_of(filled["weekdays"]),
@@ -153,15 +151,3 @@ def request(filled: Mapping[str, Any], by: str) -> Request:
         max_active=filled["max_active"],
         on_failure=filled["on_failure"],
     )
-
-
-def day_of(text: str) -> date:
-    """A day from its ISO form.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"date {text!r} is none: a day looks like 2026-10-24") from None

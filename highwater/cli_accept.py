@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from highwater import commands, reasons, shrink
+from highwater import commands, moments, reasons, shrink
 from highwater.shrink import Accepted, Plan
 
 out = Console()
@@ -17,7 +17,7 @@ out = Console()
 
 def accept(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help="The window, by when it begins: 2026-10-24 or 2026-10-24T06:00.")],
+    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",

@@ -7,14 +7,14 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, reasons, warehouse
+from highwater import airflow_api, backfill, cli_backfill_drawing, commands, documents, moments, reasons, warehouse
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
@@ -32,10 +32,17 @@ LARGEST_PLAN = 64 * 1024 * 1024
 """Bytes of a plan that was kept: one of a hundred thousand windows takes a fifth."""
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")]
-From = Annotated[str, typer.Option("--from", help="The first day, 2026-10-01, or moment, 2026-10-01T06:00, in UTC.")]
-To = Annotated[str, typer.Option("--to", help="The last day, which is included, or the moment to stop before.")]
+From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")]
+To = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before; as --from."
+    ),
+]
 Which = Annotated[str, typer.Option(help="missing, failed, or all: then landed windows are loaded again.")]
-Exclude = Annotated[list[str], typer.Option("--exclude", help="A day to leave out; may be given again.")]
+Exclude = Annotated[
+    list[str], typer.Option("--exclude", metavar="DAY", help=f"A day to leave out, {moments.DAYS}; may be given again.")
+]
 Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
 ClosedDays = Annotated[str, typer.Option(help="skip or load the days of control.closed_days.")]
 Direction = Annotated[str, typer.Option(help="oldest or newest window first.")]
@@ -229,40 +236,14 @@ def _request(  # noqa: PLR0917 - as typer gives them
     given = [name for name in weekdays.replace(",", " ").split() if name]
     return Request(
         dataset=dataset,
-        from_time=moment(from_, "--from", end=False),
-        to_time=moment(to, "--to", end=True),
+        from_time=moments.moment(from_, "--from"),
+        to_time=moments.moment(to, "--to", end=True),
         which=which,
-        excluded_dates=[_day(text, "--exclude") for each in exclude for text in each.split(",")],
+        excluded_dates=[moments.day(text, "--exclude") for each in exclude for text in each.split(",")],
         weekdays=weekdays_of(given) if weekdays else None,
         closed_days=closed_days,
         direction=direction,
     )
-
-
-def moment(text: str, option: str, *, end: bool) -> datetime:
-    """A day is its start, or its end where the last one is meant; a moment is what it is; in UTC.
-
-    Raises:
-        ConfigurationError: it is neither, or beyond the calendar.
-    """
-    try:
-        try:
-            day = date.fromisoformat(text)
-        except ValueError:
-            given = datetime.fromisoformat(text)
-            return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-        return backfill.day_end(day) if end else backfill.day_start(day)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(
-            f"{option} {text!r} is none: a day looks like 2026-10-24, a moment like 2026-10-24T06:00 (UTC)"
-        ) from None
-
-
-def _day(text: str, option: str) -> date:
-    try:
-        return date.fromisoformat(text.strip())
-    except ValueError:
-        raise ConfigurationError(f"{option} {text!r} is none: a day looks like 2026-10-24") from None
 
 
 def _plan(wanted: Request) -> Plan:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater import alerts, commands, reasons
+from highwater import alerts, commands, moments, reasons
 from highwater import rollback as rollbacks
 from highwater.rollback import Done, Plan
 
@@ -19,7 +19,7 @@ out = Console()
 
 def rollback(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help="The window, by when it begins: 2026-10-24 or 2026-10-24T06:00.")],
+    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = "",
     by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",

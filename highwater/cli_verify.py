@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from highwater import alerts, commands
+from highwater import alerts, commands, moments
 from highwater import verify as verifying
-from highwater.cli_backfill import moment
 from highwater.errors import ConfigurationError
 from highwater.verify import Looked
 
@@ -23,9 +22,9 @@ DIFFERENT = 1
 
 def verify(
     dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; all if not given.")] = None,
-    from_: Annotated[str, typer.Option("--from", help="The first day, or moment (UTC), of the windows.")] = "",
+    from_: Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")] = "",
     to: Annotated[
-        str, typer.Option("--to", help="The last day, which is included, or the moment to stop before.")
+        str, typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
@@ -33,9 +32,12 @@ def verify(
 
     A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
     """
-    start, end = (moment(from_, "--from", end=False) if from_ else None), (moment(to, "--to", end=True) if to else None)
+    start, end = (
+        moments.moment(from_, "--from") if from_ else None,
+        moments.moment(to, "--to", end=True) if to else None,
+    )
     if start is not None and end is not None and end <= start:
-        raise ConfigurationError(f"invalid --to {to!r}: expected a day that is not before --from {from_!r}")
+        raise ConfigurationError(f"invalid --to {to!r}: expected one that is not before --from {from_!r}")
     windows = verifying.landed(dataset, start, end)
     comparing = verifying.look("analyst", windows)
     looked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))

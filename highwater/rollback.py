@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 
-from highwater import ledger, warehouse
+from highwater import ledger, moments, warehouse
 from highwater.errors import ConfigurationError
 from highwater.publish import in_words, patiently
 from highwater.windows import Grid, Window
@@ -130,35 +130,20 @@ def window_named(name: str, dataset: str, grid: Grid) -> Window:
     """
     start, slash, end = name.strip().partition("/")
     try:
-        moments = [_moment(text) for text in ([start, end] if slash else [start])]
-    except ValueError:
+        begins = moments.moment(start, "window")
+        ends = moments.moment(end, "window") if slash else None
+    except ConfigurationError:
         raise ConfigurationError(
-            f"{name!r} names no window of {dataset}: say when it begins, e.g. {_example(grid)}"
+            f"{name!r} names no window of {dataset}: say when it begins, e.g. {_example(grid)}, yesterday or 10d"
         ) from None
-    if not slash and grid.step % DAY and _is_a_day(start):
+    if ends is None and grid.step % DAY and moments.is_day(start):
         raise ConfigurationError(
             f"{name!r} holds several windows of {dataset}: say when the one begins, e.g. {_example(grid)}"
         )
     try:
-        return Window(moments[0], moments[1] if slash else moments[0] + grid.step)
+        return Window(begins, begins + grid.step if ends is None else ends)
     except OverflowError:
         raise ConfigurationError(f"{name!r} names no window of {dataset}: its end is beyond the calendar") from None
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(text) from None
-
-
-def _is_a_day(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _example(grid: Grid) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, warehouse
+from highwater import clock, moments, warehouse
+from highwater.errors import ConfigurationError
 from highwater.page.problems import Problem
 
 if TYPE_CHECKING:
@@ -108,10 +109,9 @@ def moment(name: str, text: str) -> datetime:
         Problem: it is no moment.
     """
     try:
-        found = datetime.fromisoformat(text.strip())
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise Problem(400, f"{name}={text[:40]!r} is no moment such as 2026-10-24 or 2026-10-24T06:00") from None
+        return moments.moment(text[:40], name)
+    except ConfigurationError as refusal:
+        raise Problem(400, str(refusal)) from None
 
 
 def date_of(name: str, text: str) -> date:
@@ -121,14 +121,12 @@ def date_of(name: str, text: str) -> date:
         Problem: it is none, or none of our times.
     """
     try:
-        found = date.fromisoformat(text)
-    except ValueError:
-        raise Problem(400, f"{name}={text[:40]!r} is no date such as 2026-10-24") from None
+        found = moments.day(text[:40], name)
+    except ConfigurationError as refusal:
+        raise Problem(400, str(refusal)) from None
     if not 1971 <= found.year <= 9000:
-        raise Problem(400, f"{name}={text[:40]} is no date of ours")
+        raise Problem(400, f"invalid {name} {text[:40]!r}: expected a day from 1971 to 9000")
     return found
 
 
-def midnight(of: date) -> datetime:
-    """With which a day begins."""
-    return datetime.combine(of, time(), tzinfo=UTC)
+midnight = moments.midnight

@@ -15,7 +15,7 @@ import live
 import pytest
 from live import Live
 
-from highwater import airflow_api, backfill, settings, warehouse
+from highwater import airflow_api, backfill, moments, settings, warehouse
 from highwater.backfill import LOAD, Plan, Request
 
 DATASET, DAYS = "daily_sales", 92
@@ -81,7 +81,7 @@ class Backfills:
 
     def plan(self, first: int, last: int, **asked: Any) -> Plan:
         """The plan for days by their places, the last included."""
-        request = Request(DATASET, backfill.day_start(self.day(first)), backfill.day_end(self.day(last)), **asked)
+        request = Request(DATASET, moments.midnight(self.day(first)), moments.midnight(self.day(last + 1)), **asked)
         with warehouse.session("analyst") as cursor:
             return backfill.plan(cursor, request)
 

@@ -126,18 +126,31 @@ def test_a_row_that_cannot_be_meant_is_refused_with_its_value_and_the_valid_ones
     assert rows("SELECT count(*) FROM control.backfills") == [(0,)]
 
 
+def test_a_relative_range_is_that_of_its_days() -> None:
+    with_days = CliRunner().invoke(app, ["backfill", "plan", DATASET, "--from", "10d", "--to", "yesterday", "--json"])
+    by_date = CliRunner().invoke(
+        app, ["backfill", "plan", DATASET, "--from", "2026-10-21", "--to", "2026-10-30", "--json"]
+    )
+    assert with_days.exit_code == 0, with_days.exception
+    assert with_days.stdout == by_date.stdout
+    assert json.loads(with_days.stdout)["windows"][0]["start"].startswith("2026-10-21")
+
+
 BY_COMMAND: dict[str, tuple[list[str], str]] = {
     "reversed": (["--from", "2026-10-20", "--to", "2026-10-10"], "2026-10-20 00:00 is not before"),
     "future": (
         ["--from", "2026-10-20", "--to", "2026-12-10"],
         "is in the future; valid for daily_sales: from 2026-10-01",
     ),
-    "no date": (["--from", "20th", "--to", "2026-10-10"], "--from '20th' is none: a day looks like 2026-10-24"),
+    "no date": (["--from", "20th", "--to", "2026-10-10"], "invalid --from '20th': expected a day (2026-10-24, today"),
     "weekday": (
         ["--from", "2026-10-01", "--to", "2026-10-10", "--weekdays", "mon,funday"],
         "weekday 'funday' does not exist: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday",
     ),
-    "excluded": (["--from", "2026-10-01", "--to", "2026-10-10", "--exclude", "x"], "--exclude 'x' is none"),
+    "excluded": (
+        ["--from", "2026-10-01", "--to", "2026-10-10", "--exclude", "x"],
+        "invalid --exclude 'x': expected a day: 2026-10-24",
+    ),
     "blank": (["--from", "2026-10-01", "--to", "2026-10-10", "--reason", " "], 'reason " " is blank'),
 }
 
@@ -175,7 +188,7 @@ def test_the_form_asks_for_what_is_filled_in() -> None:
     [
         ({"weekdays": ["Funday"]}, "weekday 'Funday' does not exist: Monday, "),
         ({"weekdays": []}, "no weekday is given: Monday, "),
-        ({"excluded_dates": ["2026-13-01"]}, "date '2026-13-01' is none"),
+        ({"excluded_dates": ["2026-13-01"]}, "invalid excluded date '2026-13-01'"),
     ],
 )
 @pytest.mark.usefixtures("airflow")
