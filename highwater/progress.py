@@ -85,7 +85,7 @@ def patiently(ask: Callable[[], T], say: Callable[[str], None]) -> T:
 
     def told(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            say(f"the warehouse cannot be asked now, it is asked again: {_first_line(state.outcome.exception())}")
+            say(f"the warehouse cannot be asked now, it is asked again: {_said(state.outcome.exception())}")
 
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((psycopg2.OperationalError, psycopg2.InterfaceError)),
@@ -99,8 +99,8 @@ def patiently(ask: Callable[[], T], say: Callable[[str], None]) -> T:
     raise AssertionError("tenacity raises what is left")
 
 
-def _first_line(error: BaseException | None) -> str:
-    return driver_errors.said(error) if error else ""
+def _said(error: BaseException | None) -> str:
+    return driver_errors.said(error) if isinstance(error, psycopg2.Error) else str(error)
 
 
 @contextmanager

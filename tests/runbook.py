@@ -27,7 +27,7 @@ class Command:
     @property
     def words(self) -> list[str]:
         """The arguments of a line of a shell, without what is set for it."""
-        return shlex.split(re.sub(r"^[A-Z]+=\$\(.*?\) ", "", self.text))
+        return shlex.split(re.sub(r"^[A-Z_]+=(\$\(.*?\)|\S+) ", "", self.text))
 
 
 @dataclass(frozen=True)

@@ -490,7 +490,7 @@ class TestTheCommands:
                 "unknown condition 'at_night'; known:",
             ),
             (("set", "daily_sales", "--reason", "x"), "nothing to set: name one of --enabled"),
-            (("set", "daily_sales", "--enabled", "--reason", " "), "a change needs a reason"),
+            (("set", "daily_sales", "--enabled", "--reason", " "), 'reason " " is blank'),
             (("explain", "nothing"), "unknown dataset 'nothing'; known: channel_sales, daily_sales"),
             (("apply", "nowhere.yaml"), "nowhere.yaml cannot be read"),
         ],
