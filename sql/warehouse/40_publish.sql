@@ -30,15 +30,18 @@ BEGIN
 END;
 $$;
 
--- Holds a dataset until the transaction ends, so that one publishes into its table at a time: by a lock that nobody who
--- loads or reads can take.
+-- Holds a dataset and the rules of its source until the transaction ends, so that one publishes into its table at a
+-- time: by locks that nobody who loads or reads can take. Rules are read after it, since somebody may be changing them.
 CREATE OR REPLACE FUNCTION ops.hold_dataset(p_dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+    PERFORM FROM control.sources AS s WHERE s.dataset = p_dataset FOR NO KEY UPDATE;
 EXCEPTION WHEN lock_not_available THEN
-    PERFORM ops.refuse_held('dataset ' || p_dataset, ARRAY['control.datasets'::regclass], TRUE);
+    PERFORM ops.refuse_held(
+        'dataset ' || p_dataset, ARRAY['control.datasets'::regclass, 'control.sources'::regclass], TRUE
+    );
 END;
 $$;
 
@@ -191,6 +194,7 @@ DECLARE
     is_same boolean;
 BEGIN
     PERFORM ops.assert_read_committed();
+    PERFORM ops.hold_dataset(p_dataset);
     wanted := ops.dataset_with_window(p_dataset, p_window);
     IF upper(p_window) > ops.clock() THEN
         -- A clock that was put back comes right again, so the window is tried again.
@@ -198,7 +202,6 @@ BEGIN
             USING ERRCODE = 'HW014';
     END IF;
     published := wanted.published_table::regclass;
-    PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF former.staged_as = p_set THEN
         IF NOT ops.stands_as_landed(published, former) THEN
