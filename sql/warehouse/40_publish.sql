@@ -45,8 +45,12 @@ EXCEPTION WHEN lock_not_available THEN
 END;
 $$;
 
--- The partition of a published table with exactly the bounds of a window; null where there is none.
-CREATE OR REPLACE FUNCTION ops.partition_of(p_published regclass, p_window tstzrange) RETURNS regclass
+-- The partition of a published table with exactly the bounds of a window; null where there is none. One that is being
+-- detached concurrently is none, since nobody reads it any more; only who asks for such a one is given it.
+DROP FUNCTION IF EXISTS ops.partition_of(regclass, tstzrange);
+CREATE OR REPLACE FUNCTION ops.partition_of(
+    p_published regclass, p_window tstzrange, p_being_detached boolean DEFAULT FALSE
+) RETURNS regclass
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
@@ -62,7 +66,9 @@ BEGIN
     RETURN (
         SELECT i.inhrelid
         FROM pg_inherits AS i JOIN pg_class AS c ON i.inhrelid = c.oid
-        WHERE i.inhparent = p_published AND pg_get_expr(c.relpartbound, c.oid) = bounds
+        WHERE
+            i.inhparent = p_published AND i.inhdetachpending = p_being_detached
+            AND pg_get_expr(c.relpartbound, c.oid) = bounds
     );
 END;
 $$;
@@ -84,8 +90,9 @@ END;
 $$;
 
 -- Makes a table of the publisher's, which nobody reads yet, the partition of a window. What stands there is set aside
--- as a version of that state where versions are kept, else dropped. All that takes time comes before the first lock on
--- the published table, which lasts until the transaction ends.
+-- as a version of that state where versions are kept, else dropped. Other rows that no load has put there are
+-- somebody's, and refused. All else that takes time comes before the first lock on the published table, which lasts
+-- until the transaction ends.
 CREATE OR REPLACE FUNCTION ops.replace_partition(
     p_wanted control.datasets, p_window tstzrange, p_incoming regclass, p_standing ops.window_ledger, p_state text
 ) RETURNS void
@@ -96,10 +103,30 @@ DECLARE
     schema_name CONSTANT text := split_part(p_wanted.published_table, '.', 1);
     partition_name CONSTANT text := ops.new_partition_name(schema_name, split_part(p_wanted.published_table, '.', 2));
     standing CONSTANT regclass := ops.partition_of(published, p_window);
+    being_detached CONSTANT regclass := ops.partition_of(published, p_window, TRUE);
     key_column text;
     outermost record;
     in_the_way text;
+    loses_rows boolean;
 BEGIN
+    SELECT CASE
+        WHEN c.oid = being_detached THEN format(
+            'it is being detached, and nobody reads it: ALTER TABLE %s DETACH PARTITION %s FINALIZE, then load the window'
+            ' again', published, being_detached
+        )
+        WHEN c.relkind <> 'r' THEN format(
+            'it is no plain table: ALTER TABLE %s DETACH PARTITION %s, then load the window again', published, standing
+        )
+        WHEN c.relowner <> 'publisher'::regrole THEN format(
+            'it belongs to %s: ALTER TABLE %s OWNER TO publisher, then load the window again', c.relowner::regrole,
+            standing
+        )
+    END INTO in_the_way
+    FROM pg_class AS c WHERE c.oid = coalesce(being_detached, standing);
+    IF in_the_way IS NOT NULL THEN
+        RAISE EXCEPTION '% % is not published, since % stands in its place: %', p_wanted.dataset, p_window,
+            coalesce(being_detached, standing), in_the_way USING ERRCODE = 'HW011';
+    END IF;
     SELECT a.attname INTO STRICT key_column
     FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
     WHERE p.partrelid = published;
@@ -116,6 +143,16 @@ BEGIN
     END;
     IF standing IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', published, standing);
+        IF p_standing.version IS NULL THEN
+            SELECT t.row_count > 0 AND t IS DISTINCT FROM i INTO loses_rows
+            FROM ops.table_content(standing, ops.columns_of(published)) AS t,
+                ops.table_content(p_incoming, ops.columns_of(published)) AS i;
+        END IF;
+        IF loses_rows THEN
+            RAISE EXCEPTION '% % is not published, since % stands in its place: it holds rows that no load has put there; '
+                'to keep them: ALTER TABLE % DETACH PARTITION %, then load the window again', p_wanted.dataset, p_window,
+                standing, published, standing USING ERRCODE = 'HW011';
+        END IF;
         IF p_standing.version IS NOT NULL AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
             PERFORM ops.keep_version(p_standing, standing, p_state);
         ELSE
