@@ -6,7 +6,7 @@ WITH partitions AS (
         count(i.inhrelid) AS partitions
     FROM control.datasets AS d
     INNER JOIN pg_catalog.pg_partitioned_table AS p ON to_regclass(d.published_table) = p.partrelid
-    LEFT JOIN pg_catalog.pg_inherits AS i ON p.partrelid = i.inhparent
+    LEFT JOIN pg_catalog.pg_inherits AS i ON p.partrelid = i.inhparent AND NOT i.inhdetachpending
     GROUP BY d.dataset
 ),
 

@@ -4,7 +4,7 @@ SELECT
     i.inhrelid::regclass::text AS partition_name
 FROM ops.window_ledger AS l
 INNER JOIN control.datasets AS d ON l.dataset = d.dataset
-INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = d.published_table::regclass
+INNER JOIN pg_catalog.pg_inherits AS i ON i.inhparent = d.published_table::regclass AND NOT i.inhdetachpending
 INNER JOIN pg_catalog.pg_class AS c ON i.inhrelid = c.oid
 WHERE
     l.dataset = %(dataset)s AND upper(l.window_range) > %(since)s

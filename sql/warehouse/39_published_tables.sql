@@ -22,6 +22,13 @@ BEGIN
     SELECT CASE
         WHEN about.relowner <> 'publisher'::regrole
             THEN format('it belongs to %s: ALTER TABLE %s OWNER TO publisher', about.relowner::regrole, published)
+        WHEN about.relispartition THEN (
+            SELECT format(
+                'it is a partition of %1$s, with which it would go: ALTER TABLE %1$s DETACH PARTITION %2$s',
+                i.inhparent::regclass, published
+            )
+            FROM pg_inherits AS i WHERE i.inhrelid = published
+        )
         WHEN about.relpersistence <> 'p' THEN 'it does not survive a crash: make it a logged table'
         WHEN about.relhasrules THEN 'it has a rule, which rows published aside would not pass: drop the rule'
         WHEN EXISTS (

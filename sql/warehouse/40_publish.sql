@@ -30,20 +30,27 @@ BEGIN
 END;
 $$;
 
--- Holds a dataset until the transaction ends, so that one publishes into its table at a time: by a lock that nobody who
--- loads or reads can take.
+-- Holds a dataset and the rules of its source until the transaction ends, so that one publishes into its table at a
+-- time: by locks that nobody who loads or reads can take. Rules are read after it, since somebody may be changing them.
 CREATE OR REPLACE FUNCTION ops.hold_dataset(p_dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR NO KEY UPDATE;
+    PERFORM FROM control.sources AS s WHERE s.dataset = p_dataset FOR NO KEY UPDATE;
 EXCEPTION WHEN lock_not_available THEN
-    PERFORM ops.refuse_held('dataset ' || p_dataset, ARRAY['control.datasets'::regclass], TRUE);
+    PERFORM ops.refuse_held(
+        'dataset ' || p_dataset, ARRAY['control.datasets'::regclass, 'control.sources'::regclass], TRUE
+    );
 END;
 $$;
 
--- The partition of a published table with exactly the bounds of a window; null where there is none.
-CREATE OR REPLACE FUNCTION ops.partition_of(p_published regclass, p_window tstzrange) RETURNS regclass
+-- The partition of a published table with exactly the bounds of a window; null where there is none. One that is being
+-- detached concurrently is none, since nobody reads it any more; only who asks for such a one is given it.
+DROP FUNCTION IF EXISTS ops.partition_of(regclass, tstzrange);
+CREATE OR REPLACE FUNCTION ops.partition_of(
+    p_published regclass, p_window tstzrange, p_being_detached boolean DEFAULT FALSE
+) RETURNS regclass
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 AS $$
 DECLARE
@@ -59,7 +66,9 @@ BEGIN
     RETURN (
         SELECT i.inhrelid
         FROM pg_inherits AS i JOIN pg_class AS c ON i.inhrelid = c.oid
-        WHERE i.inhparent = p_published AND pg_get_expr(c.relpartbound, c.oid) = bounds
+        WHERE
+            i.inhparent = p_published AND i.inhdetachpending = p_being_detached
+            AND pg_get_expr(c.relpartbound, c.oid) = bounds
     );
 END;
 $$;
@@ -81,8 +90,9 @@ END;
 $$;
 
 -- Makes a table of the publisher's, which nobody reads yet, the partition of a window. What stands there is set aside
--- as a version of that state where versions are kept, else dropped. All that takes time comes before the first lock on
--- the published table, which lasts until the transaction ends.
+-- as a version of that state where versions are kept, else dropped. Other rows that no load has put there are
+-- somebody's, and refused. All else that takes time comes before the first lock on the published table, which lasts
+-- until the transaction ends.
 CREATE OR REPLACE FUNCTION ops.replace_partition(
     p_wanted control.datasets, p_window tstzrange, p_incoming regclass, p_standing ops.window_ledger, p_state text
 ) RETURNS void
@@ -93,10 +103,30 @@ DECLARE
     schema_name CONSTANT text := split_part(p_wanted.published_table, '.', 1);
     partition_name CONSTANT text := ops.new_partition_name(schema_name, split_part(p_wanted.published_table, '.', 2));
     standing CONSTANT regclass := ops.partition_of(published, p_window);
+    being_detached CONSTANT regclass := ops.partition_of(published, p_window, TRUE);
     key_column text;
     outermost record;
     in_the_way text;
+    loses_rows boolean;
 BEGIN
+    SELECT CASE
+        WHEN c.oid = being_detached THEN format(
+            'it is being detached, and nobody reads it: ALTER TABLE %s DETACH PARTITION %s FINALIZE, then load the window'
+            ' again', published, being_detached
+        )
+        WHEN c.relkind <> 'r' THEN format(
+            'it is no plain table: ALTER TABLE %s DETACH PARTITION %s, then load the window again', published, standing
+        )
+        WHEN c.relowner <> 'publisher'::regrole THEN format(
+            'it belongs to %s: ALTER TABLE %s OWNER TO publisher, then load the window again', c.relowner::regrole,
+            standing
+        )
+    END INTO in_the_way
+    FROM pg_class AS c WHERE c.oid = coalesce(being_detached, standing);
+    IF in_the_way IS NOT NULL THEN
+        RAISE EXCEPTION '% % is not published, since % stands in its place: %', p_wanted.dataset, p_window,
+            coalesce(being_detached, standing), in_the_way USING ERRCODE = 'HW011';
+    END IF;
     SELECT a.attname INTO STRICT key_column
     FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON p.partrelid = a.attrelid AND a.attnum = p.partattrs[0]
     WHERE p.partrelid = published;
@@ -113,6 +143,16 @@ BEGIN
     END;
     IF standing IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', published, standing);
+        IF p_standing.version IS NULL THEN
+            SELECT t.row_count > 0 AND t IS DISTINCT FROM i INTO loses_rows
+            FROM ops.table_content(standing, ops.columns_of(published)) AS t,
+                ops.table_content(p_incoming, ops.columns_of(published)) AS i;
+        END IF;
+        IF loses_rows THEN
+            RAISE EXCEPTION '% % is not published, since % stands in its place: it holds rows that no load has put there; '
+                'to keep them: ALTER TABLE % DETACH PARTITION %, then load the window again', p_wanted.dataset, p_window,
+                standing, published, standing USING ERRCODE = 'HW011';
+        END IF;
         IF p_standing.version IS NOT NULL AND (SELECT keep_versions_days > 0 FROM control.platform) THEN
             PERFORM ops.keep_version(p_standing, standing, p_state);
         ELSE
@@ -191,6 +231,7 @@ DECLARE
     is_same boolean;
 BEGIN
     PERFORM ops.assert_read_committed();
+    PERFORM ops.hold_dataset(p_dataset);
     wanted := ops.dataset_with_window(p_dataset, p_window);
     IF upper(p_window) > ops.clock() THEN
         -- A clock that was put back comes right again, so the window is tried again.
@@ -198,7 +239,6 @@ BEGIN
             USING ERRCODE = 'HW014';
     END IF;
     published := wanted.published_table::regclass;
-    PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO former FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.window_range = p_window;
     IF former.staged_as = p_set THEN
         IF NOT ops.stands_as_landed(published, former) THEN

@@ -59,6 +59,7 @@ DECLARE
     live_before bigint;
 BEGIN
     PERFORM ops.assert_read_committed();
+    PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO wanted FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
     SELECT * INTO source FROM control.sources AS s WHERE s.dataset = p_dataset;
     IF wanted IS NULL OR source IS NULL THEN
@@ -66,7 +67,6 @@ BEGIN
             (SELECT string_agg(s.dataset, ', ' ORDER BY s.dataset) FROM control.sources AS s) USING ERRCODE = 'HW001';
     END IF;
 
-    PERFORM ops.hold_dataset(p_dataset);
     SELECT l.* INTO landed FROM ops.window_ledger AS l WHERE l.dataset = p_dataset AND l.staged_as = p_set;
     IF found THEN
         outcome := 'already landed';

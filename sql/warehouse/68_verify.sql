@@ -31,6 +31,13 @@ BEGIN
         RETURN flaw;
     END IF;
     SELECT to_regclass(d.published_table) INTO published FROM control.datasets AS d WHERE d.dataset = p_landed.dataset;
+    standing := ops.partition_of(published, p_landed.window_range, TRUE);
+    IF standing IS NOT NULL THEN
+        RETURN format(
+            '%1$s is being detached, and nobody reads it: ALTER TABLE %2$s DETACH PARTITION %1$s FINALIZE, then load the'
+            ' window again', standing, published
+        );
+    END IF;
     standing := ops.partition_of(published, p_landed.window_range);
     IF standing IS NULL THEN
         RETURN format('%s rows have landed, but their partition is gone', p_landed.rows_published);
@@ -115,7 +122,7 @@ BEGIN
 END;
 $$;
 
--- Partitions of a dataset's table that no landed window accounts for.
+-- Partitions of a dataset's table that no landed window accounts for; one that is being detached is of none any more.
 CREATE OR REPLACE FUNCTION ops.unaccounted_partitions(p_dataset text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
@@ -134,13 +141,13 @@ BEGIN
             $query$
                 SELECT c.oid::regclass::text
                 FROM pg_inherits AS i JOIN pg_class AS c ON i.inhrelid = c.oid
-                WHERE i.inhparent = %1$s::regclass AND NOT EXISTS (
+                WHERE i.inhparent = %1$s::regclass AND (i.inhdetachpending OR NOT EXISTS (
                     SELECT FROM ops.window_ledger AS l
                     WHERE l.dataset = %2$L AND pg_get_expr(c.relpartbound, c.oid) = format(
                         'FOR VALUES FROM (%%L) TO (%%L)', lower(l.window_range)::%3$s::text,
                         upper(l.window_range)::%3$s::text
                     )
-                )
+                ))
                 ORDER BY 1
             $query$, published::oid, p_dataset, key_type
         );
