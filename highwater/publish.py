@@ -82,14 +82,17 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
 def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
     """Record that a rule says not to load this window; returns False when it has landed, which stands.
 
+    A longer reason, as the answer of a source may be, is cut at 1000 characters.
+
     Raises:
-        RefusedData: it is no window of the dataset's grid, or lies partly over one that has landed.
+        RefusedData: rule or reason is blank; it is no window of the dataset's grid, or lies partly over one that has
+            landed.
         Busy: a window of the dataset was being published for too long.
     """
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT WHERE ops.skip_window(%s, %s, %s, %s, %s, %s)",
-            (dataset, ledger.as_range(window), rule, reason, run.dag_id, run.run_id),
+            (dataset, ledger.as_range(window), rule, reason[:1000], run.dag_id, run.run_id),
         )
         return warehouse.fetch(cursor) is not None
 

@@ -99,6 +99,10 @@ BEGIN
         RAISE EXCEPTION 'staging set % does not exist or is finished: extract the window again', p_set
             USING ERRCODE = 'HW003';
     END IF;
+    IF p_part = 'raw' AND ops.set_table(p_set, 'clean') IS NOT NULL THEN
+        RAISE EXCEPTION 'staging set % is being cleaned, so that its raw table stays as it came: extract the window again',
+            p_set USING ERRCODE = 'HW003';
+    END IF;
     IF p_part NOT IN ('raw', 'compared', 'together') THEN
         RAISE EXCEPTION 'invalid part "%" of a staging set: expected raw, compared or together', p_part
             USING ERRCODE = 'HW003';
@@ -245,8 +249,8 @@ BEGIN
     END IF;
     SELECT d.published_table INTO STRICT published_table FROM control.datasets AS d WHERE d.dataset = cleaning.dataset;
     keys := ops.primary_key_of(published_table);
-    PERFORM ops.close_table(clean), ops.close_table(ops.set_table(p_set, 'rejected')),
-        ops.close_table(ops.set_table(p_set, 'copies'));
+    PERFORM ops.close_table(ops.set_table(p_set, 'raw')), ops.close_table(clean),
+        ops.close_table(ops.set_table(p_set, 'rejected')), ops.close_table(ops.set_table(p_set, 'copies'));
     EXECUTE format('REVOKE ALL ON staging.%I FROM loader', p_set || '_copies');
     PERFORM ops.add_keys_and_indexes(clean, published_table::regclass);
     EXECUTE format('ANALYZE %s', clean);
@@ -309,7 +313,7 @@ BEGIN
         RAISE EXCEPTION 'staging set % of % % is not finished: clean it first', p_set, p_dataset, p_window
             USING ERRCODE = 'HW003';
     END IF;
-    PERFORM ops.lock_tables(ARRAY[clean_table, rejected_table]);
+    PERFORM ops.lock_tables(ARRAY[ops.set_table(p_set, 'raw'), clean_table, rejected_table]);
     EXECUTE format('REVOKE ALL ON %s FROM loader, analyst', clean_table);
     PERFORM ops.assert_own_table(clean_table);
 END;

@@ -192,14 +192,18 @@ EXCEPTION WHEN dependent_objects_still_exist THEN
 END;
 $$;
 
--- Whether a window's partition holds what the ledger says of it.
+-- Whether a window's partition holds what the ledger says of it, and is safe.
 CREATE OR REPLACE FUNCTION ops.stands_as_landed(p_published regclass, p_landed ops.window_ledger) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     standing CONSTANT regclass := ops.partition_of(p_published, p_landed.window_range);
 BEGIN
-    RETURN standing IS NOT NULL AND coalesce((
+    -- One that is another's might not be read at all.
+    IF standing IS NULL OR ops.table_flaw(standing) IS NOT NULL THEN
+        RETURN FALSE;
+    END IF;
+    RETURN coalesce((
         SELECT (c.row_count, c.content_hash) = (p_landed.rows_published, p_landed.content_hash)
         FROM ops.content_by_shape(standing, p_landed.shape_id) AS c
     ), FALSE);

@@ -1,8 +1,8 @@
 -- The guard on volume: a reload that would lose most of a window, or an empty window that the source says is not, stops
 -- until a person accepts it. Run as publisher; again is harmless.
 
--- Refuses a set that would lose more than the dataset allows, unless somebody has accepted it for this window; that is
--- used up.
+-- Refuses a set that would lose more than the dataset allows, unless somebody has accepted it for this window. What was
+-- accepted is used up by the next load, whether that needs it or not.
 CREATE OR REPLACE FUNCTION ops.assert_volume(
     p_wanted control.datasets,
     p_window tstzrange,
@@ -26,13 +26,10 @@ BEGIN
         WHEN p_set.rows_extracted = 0 AND p_expected_rows > 0
             THEN format('no row was extracted, but the source says that it has %s', p_expected_rows)
     END;
-    IF problem IS NULL THEN
-        RETURN;
-    END IF;
     UPDATE control.accepted_reloads AS a
     SET used_at = ops.clock(), used_by_run = p_run_id
     WHERE a.dataset = p_wanted.dataset AND a.window_range = p_window AND a.used_at IS NULL;
-    IF NOT found THEN
+    IF problem IS NOT NULL AND NOT found THEN
         RAISE EXCEPTION '% % is not published: %', p_wanted.dataset, p_window, problem
             USING
                 ERRCODE = 'HW007',

@@ -170,6 +170,8 @@ BEGIN
         kept_as, p_state, ops.clock()
     );
     PERFORM ops.move_to_former(p_table, kept_as);
+    -- Rights that somebody gave to the partition by its name do not live on in the version.
+    EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, loader, operator, analyst', p_table);
     PERFORM ops.let_analyst_read(p_table, p_version.dataset);
     WITH moved AS (
         DELETE FROM quarantine.rejected_rows AS q

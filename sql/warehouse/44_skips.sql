@@ -10,6 +10,10 @@ DECLARE
     wanted control.datasets;
     landed tstzrange;
 BEGIN
+    IF coalesce(p_rule, '') !~ '\S' OR coalesce(p_reason, '') !~ '\S' OR greatest(length(p_rule), length(p_reason)) > 1000 THEN
+        RAISE EXCEPTION 'a skip of % needs a rule and a reason of 1 to 1000 characters, but got "%" and "%"', p_dataset,
+            left(coalesce(p_rule, ''), 100), left(coalesce(p_reason, ''), 100) USING ERRCODE = 'HW008';
+    END IF;
     -- Who publishes holds the row, so that a window cannot land between the look and the remark.
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR SHARE;
     wanted := ops.dataset_with_window(p_dataset, p_window);

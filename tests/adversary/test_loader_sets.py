@@ -343,6 +343,29 @@ def test_no_statement_goes_on_writing_after_its_own_set_is_finished(columns: str
         assert value("SELECT finished_at FROM ops.staging_sets") is None
 
 
+def test_the_raw_table_of_a_set_is_not_made_anew_once_it_is_cleaned() -> None:
+    """Who could write to it again would decide, for a full run, what counts as gone."""
+    with defined("shaped"):
+        name = being_cleaned(1)
+        with pytest.raises(errors.DatabaseError, match="is being cleaned, so that its raw table stays as it came"):
+            attempt(f"SELECT ops.new_set_table('{name}', 'raw', '{{id,at}}', '{{bigint,timestamptz}}')")
+        attempt(f"INSERT INTO staging.{name}_clean SELECT * FROM staging.{name}_raw")
+        attempt(f"SELECT ops.finish_cleaning('{name}')")
+        with pytest.raises(errors.InsufficientPrivilege):
+            attempt(f"INSERT INTO staging.{name}_raw VALUES (2, '2026-10-01')")
+
+
+def test_a_raw_table_that_a_set_of_an_older_warehouse_left_open_is_closed_with_it() -> None:
+    with defined("shaped"):
+        name = being_cleaned(1)
+        with warehouse.session("postgres") as cursor:
+            cursor.execute(f"GRANT INSERT ON staging.{name}_raw TO loader")
+        attempt(f"INSERT INTO staging.{name}_clean SELECT * FROM staging.{name}_raw")
+        attempt(f"SELECT ops.finish_cleaning('{name}')")
+        with pytest.raises(errors.InsufficientPrivilege):
+            attempt(f"INSERT INTO staging.{name}_raw VALUES (2, '2026-10-01')")
+
+
 @pytest.mark.parametrize("part", ["raw", "compared", "together"])
 def test_a_table_of_no_set_is_not_made(part: str) -> None:
     with pytest.raises(errors.DatabaseError, match="staging set my own does not exist"):

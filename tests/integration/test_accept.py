@@ -9,11 +9,13 @@ from typing import Any
 
 import psycopg2
 import pytest
+import tables
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
 from highwater import warehouse
+from highwater.errors import RefusedData
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "nothing_accepted")
 DAY = "2026-10-05"
@@ -66,6 +68,17 @@ def test_it_is_kept_with_who_and_why_until_a_load_uses_it() -> None:
         cursor.execute("UPDATE control.accepted_reloads SET used_at = ops.clock(), used_by_run = 'run'")
     assert command("daily_sales", DAY, "--reason", "once more", "--by", "kim", "--yes").exit_code == 0
     assert [row[2] for row in rows(f"{ACCEPTED} ORDER BY accepted_id")] == ["ada", "kim"]
+
+
+def test_a_load_that_does_not_need_it_uses_it_up_too() -> None:
+    """What was accepted of the next load is not the excuse of a broken one months later."""
+    with tables.defined("shaped"):
+        tables.land("shaped", tables.window(), 100)
+        assert command("shaped", "2026-10-01", "--reason", "purged", "--by", "ada", "--yes").exit_code == 0
+        tables.land("shaped", tables.window(), 101)
+        assert rows("SELECT used_by_run FROM control.accepted_reloads") == [("run a",)]
+        with pytest.raises(RefusedData, match="101 rows have landed, 1 would take their place"):
+            tables.land("shaped", tables.window(), 1)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,21 @@ SKIP = "SELECT ops.skip_window(%s, %s, 'a rule', 'a reason', 'd', 'r')"
 MISSING = "SELECT windows_missing, windows_skipped FROM ops.window_totals WHERE dataset = %s"
 
 
+@pytest.mark.parametrize(("rule", "reason"), [("", "r"), (" ", "r"), ("r", " "), ("r", "x" * 1001), ("x" * 1001, "r")])
+def test_a_skip_says_by_which_rule_and_why(loader: Cursor, rule: str, reason: str) -> None:
+    with pytest.raises(psycopg2.DatabaseError, match="needs a rule and a reason of 1 to 1000 characters"):
+        loader.execute(
+            "SELECT ops.skip_window('daily_sales', '[2026-10-05 00:00+00, 2026-10-06 00:00+00)', %s, %s, 'd', 'r')",
+            (rule, reason),
+        )
+
+
+def test_the_answer_of_a_source_is_cut(analyst: Cursor) -> None:
+    assert publish.skip_window("daily_sales", day("2026-10-05"), "a rule", "x" * 5000, run())
+    analyst.execute("SELECT reason FROM ops.skipped_windows")
+    assert warehouse.fetch_value(analyst) == "x" * 1000
+
+
 @pytest.mark.parametrize(
     ("dataset", "window", "code"),
     [

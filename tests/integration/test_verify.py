@@ -112,6 +112,40 @@ def test_a_reload_of_the_same_content_replaces_a_partition_that_is_gone(table: s
     assert shell("checked").exit_code == 0
 
 
+UNSAFE = [
+    "a crash would empty it",
+    "others may write",
+    "one column may be read",
+    "it is never cleaned",
+    "its statistics run code",
+    "a view reads it",
+]
+
+
+@pytest.mark.parametrize("damage", UNSAFE)
+def test_a_reload_of_the_same_content_replaces_a_partition_that_is_not_safe(table: str, damage: str) -> None:
+    change(DAMAGE[damage][0].format(t=partition("checked", window(1)), parent=table))
+    assert open_incidents() == []
+    assert shell("checked").exit_code == 1
+    assert open_incidents() == [("content differs", "checked")]
+    assert land("checked", window(1)).version == 2
+    assert shell("checked").exit_code == 0
+    assert open_incidents() == []
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "SELECT array_agg(a.grantee::regrole || ' ' || a.privilege_type)"
+            " FROM pg_class AS c, aclexplode(c.relacl) AS a"
+            " WHERE c.relnamespace = 'former'::regnamespace AND c.relkind = 'r' AND a.grantee <> c.relowner"
+        )
+        assert set(warehouse.fetch_value(cursor) or []) <= {"analyst SELECT"}, "the version that it was kept as"
+
+
+def test_a_partition_that_is_anothers_is_not_replaced_but_told(table: str) -> None:
+    change(f"ALTER TABLE {partition('checked', window(1))} OWNER TO postgres")
+    with pytest.raises(ConfigurationError, match=r"belongs to postgres: ALTER TABLE .* OWNER TO publisher"):
+        land("checked", window(1))
+
+
 def test_a_partition_of_no_landed_window_is_named(table: str) -> None:
     admin(f"CREATE TABLE sales.by_hand PARTITION OF {table} FOR VALUES FROM ('2026-11-05') TO ('2026-11-06')")
     answer = shell("checked")
