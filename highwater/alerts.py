@@ -21,6 +21,7 @@ import tenacity
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import credentials, driver_errors, settings, warehouse
+from highwater.driver_errors import Kind
 from highwater.errors import ConfigurationError, RefusedData
 
 log = logging.getLogger(__name__)
@@ -83,14 +84,29 @@ def _look(*, only_if_troubled: bool, send: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
             if _troubled(cursor) or not only_if_troubled:
-                cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
-                seen = warehouse.fetch(cursor)
-                if any(seen):
-                    log.info("incidents: %s opened, %s escalated, %s closed", *seen)
+                _see(cursor)
             if send:
                 _send(cursor)
     except Exception:
         log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
+
+
+def _see(cursor: Cursor) -> None:
+    """The look itself. One that fails by what it found fails again: it is written down, so that somebody mends it."""
+    try:
+        cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
+    except psycopg2.Error as error:
+        if driver_errors.kind_of(error) not in (Kind.CONFIGURATION, Kind.DATA):
+            raise
+        log.exception("the look for incidents failed")
+        cursor.execute(
+            "SELECT ops.record_health_check('incidents', 'unwell', %s, 0, 'the look for incidents')",
+            (driver_errors.said(error),),
+        )
+        return
+    seen = warehouse.fetch(cursor)
+    if any(seen):
+        log.info("incidents: %s opened, %s escalated, %s closed", *seen)
 
 
 def _troubled(cursor: Cursor) -> bool:

@@ -61,4 +61,65 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION control.add_rule FROM public;
+-- Whether a window is one that people mean: half-open, from one usual moment to a later one.
+CREATE OR REPLACE FUNCTION control.is_usual_window(p_window tstzrange) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN coalesce(
+    lower_inc(p_window) AND NOT upper_inc(p_window) AND NOT isempty(p_window)
+    AND control.is_usual_moment(lower(p_window)) AND control.is_usual_moment(upper(p_window)),
+    FALSE
+);
+
+-- Those of many stretches that are usual windows.
+CREATE OR REPLACE FUNCTION control.usual_windows(p_windows tstzmultirange) RETURNS tstzmultirange
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN (
+    SELECT coalesce(range_agg(w), '{}'::tstzmultirange) FROM unnest(p_windows) AS w
+    WHERE control.is_usual_window(w)
+);
+
+-- Whether these can be names in a record: each is missing, or of at most 500 characters.
+CREATE OR REPLACE FUNCTION control.are_names(VARIADIC p_names text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN NOT EXISTS (
+    SELECT FROM unnest(p_names) AS n
+    WHERE char_length(n) > 500
+);
+
+-- Whether these can be counts, or seconds, in a record: each is missing, or a number from 0 to 10^18. "Not a number" is
+-- greater than all of them.
+CREATE OR REPLACE FUNCTION control.are_counts(VARIADIC p_counts numeric[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN NOT EXISTS (
+    SELECT FROM unnest(p_counts) AS n
+    WHERE n NOT BETWEEN 0 AND 1e18
+);
+
+-- What is kept of a text that says what happened: it may be an error of any length.
+CREATE OR REPLACE FUNCTION control.cut(p_text text) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN left(p_text, 10000);
+
+-- Adds a rule to a table of records, which only the programs of the platform write. A row that breaks it was written by
+-- nobody who meant it, and whoever reads it may fail for ever: it goes, and the start says so.
+CREATE OR REPLACE FUNCTION control.add_rule_of_records(p_table regclass, p_rule text, p_check text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_constraint AS c WHERE c.conrelid = p_table AND c.conname = p_rule AND c.convalidated
+    ) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('DELETE FROM %s WHERE NOT (%s)', p_table, p_check);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF gone > 0 THEN
+        RAISE WARNING '% rows of % were no records of anything (%): they are deleted', gone, p_table, p_rule;
+    END IF;
+    PERFORM control.add_rule(p_table, p_rule, p_check);
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.add_rule, control.add_rule_of_records FROM public;

@@ -78,6 +78,16 @@ CREATE TABLE IF NOT EXISTS ops.processing_summary (
     PRIMARY KEY (dataset, window_range, version)
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.processing_summary', 'counts_are_usual',
+        'control.are_counts(seconds, rows_per_second, peak_memory_bytes, rows_published)'
+    );
+    PERFORM control.add_rule('ops.skipped_windows', 'names_are_short', 'control.are_names(rule, dag_id, run_id)');
+END;
+$$;
+
 COMMENT ON COLUMN ops.processing_summary.seconds IS 'Work: the stages that succeeded, without the waits between';
 
 GRANT SELECT ON ops.window_ledger, ops.skipped_windows, quarantine.rejected_rows TO loader, analyst;

@@ -24,6 +24,27 @@ ADD COLUMN IF NOT EXISTS source text,
 ADD COLUMN IF NOT EXISTS claim integer,
 ADD COLUMN IF NOT EXISTS backend_pid integer;
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.attempts', 'window_is_usual',
+        'control.is_usual_window(window_range)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.attempts', 'names_are_short',
+        'control.are_names(stage, dag_id, run_id, host, error_kind)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.attempts', 'counts_are_usual',
+        'control.are_counts(seconds, row_count, peak_memory_bytes)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.attempts', 'source_is_the_id_of_a_connection',
+        'source ~ ''^[A-Za-z0-9_.-]{1,200}$'''
+    );
+END;
+$$;
+
 CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(window_range));
 CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
 CREATE INDEX IF NOT EXISTS attempts_of_schedule ON ops.attempts (dataset, dag_id, lower(window_range))
@@ -84,7 +105,7 @@ AS $$
 BEGIN
     UPDATE ops.attempts AS a
     SET
-        state = p_state, error = p_error, ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
+        state = p_state, error = control.cut(p_error), ended_at = ops.clock(), seconds = p_seconds, row_count = p_rows,
         peak_memory_bytes = p_peak, error_kind = p_error_kind, source = p_source
     FROM ops.live_sessions AS s
     WHERE

@@ -23,6 +23,23 @@ CREATE TABLE IF NOT EXISTS ops.validation_results (
     validated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.validation_results', 'window_is_usual',
+        'control.is_usual_window(window_range)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.validation_results', 'names_are_short',
+        'control.are_names(dag_id, run_id, suite, audited_table, expectation, column_name)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.validation_results', 'counts_are_usual',
+        'control.are_counts(rule_number, unexpected_count)'
+    );
+END;
+$$;
+
 CREATE INDEX IF NOT EXISTS validation_results_of_window
 ON ops.validation_results (dataset, lower(window_range), validated_at);
 
@@ -60,7 +77,8 @@ BEGIN
     )
     SELECT
         p_dataset, p_window, p_dag_id, p_run_id, p_try, p_suite, p_audited_table, f.rule_number, f.expectation,
-        f.column_name, f.severity, f.description, f.verdict, f.observed, f.unexpected_count, f.rows_query, f.details
+        f.column_name, f.severity, control.cut(f.description), f.verdict, f.observed, f.unexpected_count,
+        control.cut(f.rows_query), f.details
     FROM jsonb_to_recordset(p_findings) AS f (
         rule_number smallint, expectation text, column_name text, severity text, description text, verdict text,
         observed jsonb, unexpected_count bigint, rows_query text, details jsonb

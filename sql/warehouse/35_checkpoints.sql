@@ -170,6 +170,27 @@ DROP COLUMN IF EXISTS differing_buckets,
 ADD COLUMN IF NOT EXISTS next_after_source text,
 ADD COLUMN IF NOT EXISTS next_after_target text;
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.consistency_checks', 'moments_are_usual',
+        'control.is_usual_moment(oldest_pending) AND control.is_usual_moment(newest_pending)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.consistency_checks', 'names_are_short',
+        'control.are_names(dag_id, run_id)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.consistency_checks', 'counts_are_usual',
+        'control.are_counts(revision, rows_compared, refused_keys, pending_changes)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.consistency_checks', 'keys_are_keys',
+        'array_position(differing_keys, NULL) IS NULL AND coalesce(array_ndims(differing_keys), 1) = 1'
+    );
+END;
+$$;
+
 COMMENT ON COLUMN ops.consistency_checks.next_after_source IS
 'The key at the source, as in quarantine.refused_keys, that the next comparison goes on behind; null: from the start';
 COMMENT ON COLUMN ops.consistency_checks.next_after_target IS 'The same of the published table';
@@ -260,6 +281,15 @@ ADD COLUMN IF NOT EXISTS rows_inserted bigint,
 ADD COLUMN IF NOT EXISTS rows_updated bigint,
 ADD COLUMN IF NOT EXISTS rows_deleted bigint,
 ADD COLUMN IF NOT EXISTS changes_by_hour jsonb;
+
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.processing_summary', 'changes_are_counted', 'control.are_counts(rows_inserted, rows_updated, rows_deleted)'
+    );
+    PERFORM control.add_rule_of_records('ops.processing_summary', 'names_are_short', 'control.are_names(mode)');
+END;
+$$;
 
 REVOKE EXECUTE ON FUNCTION ops.reset_checkpoint, ops.record_checkpoint, ops.next_revision FROM public;
 -- It says who wants it and why: that is for a person to say.

@@ -98,7 +98,7 @@ BEGIN
         coalesce(w.started_at, l.landed_at) AS started_at,
         ops.clock() AS ended_at,
         p_mode,
-        p_reason AS mode_reason,
+        control.cut(p_reason) AS mode_reason,
         p_inserted AS rows_inserted,
         p_updated AS rows_updated,
         p_deleted AS rows_deleted,

@@ -116,6 +116,23 @@ CREATE TABLE IF NOT EXISTS ops.source_checks (
     CONSTRAINT a_source_that_is_away_is_not_complete CHECK (reachable OR complete IS NOT TRUE)
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.source_checks', 'window_is_usual',
+        'control.is_usual_window(window_range)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.source_checks', 'names_are_short',
+        'control.are_names(source, dag_id, run_id)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.source_checks', 'counts_are_usual',
+        'control.are_counts(latency_seconds)'
+    );
+END;
+$$;
+
 CREATE INDEX IF NOT EXISTS source_checks_of_source ON ops.source_checks (source, check_id);
 CREATE INDEX IF NOT EXISTS source_checks_by_window ON ops.source_checks (source, lower(window_range));
 
@@ -225,7 +242,9 @@ BEGIN
     INSERT INTO ops.source_checks (
         source, window_range, checked_at, reachable, latency_seconds, complete, error, dag_id, run_id, try_number
     )
-    VALUES (p_source, p_window, ops.clock(), p_reachable, p_seconds, p_complete, p_error, p_dag_id, p_run_id, p_try);
+    VALUES (
+        p_source, p_window, ops.clock(), p_reachable, p_seconds, p_complete, control.cut(p_error), p_dag_id, p_run_id, p_try
+    );
     SELECT * INTO found FROM ops.source_reliability AS r WHERE r.source = p_source;
     IF found.source IS NULL THEN
         RAISE EXCEPTION 'unknown source "%"; known: %', p_source,

@@ -25,6 +25,13 @@ CREATE TABLE IF NOT EXISTS ops.staging_sets (
 
 CREATE INDEX IF NOT EXISTS staging_sets_of_dataset ON ops.staging_sets (dataset, window_range);
 
+DO $$
+BEGIN
+    PERFORM control.add_rule('ops.staging_sets', 'window_is_usual', 'control.is_usual_window(window_range)');
+    PERFORM control.add_rule('ops.staging_sets', 'names_are_short', 'control.are_names(dag_id, run_id)');
+END;
+$$;
+
 COMMENT ON TABLE ops.staging_sets IS
 'Sets in schema staging: what each is of, and what it holds as the database counted it';
 COMMENT ON COLUMN ops.staging_sets.finished_at IS 'Since then nobody may write to it';

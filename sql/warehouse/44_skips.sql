@@ -32,7 +32,7 @@ BEGIN
             USING ERRCODE = 'HW008';
     END IF;
     INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason, dag_id, run_id)
-    VALUES (p_dataset, p_window, p_rule, p_reason, p_dag_id, p_run_id)
+    VALUES (p_dataset, p_window, p_rule, control.cut(p_reason), p_dag_id, p_run_id)
     ON CONFLICT (dataset, window_range) DO UPDATE
     SET rule = excluded.rule, reason = excluded.reason, dag_id = excluded.dag_id, run_id = excluded.run_id,
         skipped_at = excluded.skipped_at;

@@ -68,6 +68,10 @@ CREATE TABLE IF NOT EXISTS ops.incidents (
 
 CREATE UNIQUE INDEX IF NOT EXISTS one_open_incident_of_a_kind ON ops.incidents (kind, subject) WHERE closed_at IS NULL;
 
+-- Of a time before records were held to usual windows.
+UPDATE ops.incidents AS i SET window_ranges = control.usual_windows(i.window_ranges)
+WHERE i.window_ranges <> control.usual_windows(i.window_ranges);
+
 COMMENT ON COLUMN ops.incidents.window_ranges IS 'Every window that it has had a part in so far';
 
 -- The attempts that an incident collected.
@@ -272,91 +276,6 @@ AS $$
     ON CONFLICT (incident_id, event) DO NOTHING
 $$;
 
--- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
--- is to be told into the outbox. Two take turns. Returns what it did.
-CREATE OR REPLACE FUNCTION ops.look_for_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
-AS $$
-DECLARE
-    incident ops.incidents;
-BEGIN
-    opened := 0;
-    escalated := 0;
-    closed := 0;
-    -- By an UPDATE, which looks at a row again if it was changed meanwhile: a view would take an attempt for dead that
-    -- has ended between the snapshot and the look at the locks, which are always those of now.
-    UPDATE ops.attempts AS dead
-    SET state = 'lost'
-    WHERE
-        dead.state = 'running'
-        AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
-    IF NOT EXISTS (SELECT FROM ops.current_troubles)
-        AND NOT EXISTS (SELECT FROM ops.incidents AS i WHERE i.closed_at IS NULL) THEN
-        RETURN;
-    END IF;
-    -- Who looks after a commit must see it, so the look comes after the turn.
-    PERFORM ops.take_turn('incidents');
-    CREATE TEMPORARY TABLE now_troubled ON COMMIT DROP AS SELECT * FROM ops.current_troubles;
-
-    FOR incident IN
-        UPDATE ops.incidents AS i
-        SET closed_at = ops.clock()
-        FROM control.incident_kinds AS k
-        WHERE
-            i.closed_at IS NULL AND i.kind = k.kind AND (NOT k.needs_person OR i.acknowledged_at IS NOT NULL)
-            AND NOT EXISTS (SELECT FROM now_troubled AS t WHERE t.kind = i.kind AND t.subject = i.subject)
-        RETURNING i.*
-    LOOP
-        PERFORM ops.tell(incident, 'closed');
-        closed := closed + 1;
-    END LOOP;
-
-    UPDATE ops.incidents AS i
-    SET
-        last_seen_at = ops.clock(),
-        window_ranges = i.window_ranges + t.window_ranges,
-        datasets = (SELECT array_agg(DISTINCT d ORDER BY d) FROM unnest(i.datasets || t.datasets) AS d)
-    FROM now_troubled AS t
-    WHERE i.closed_at IS NULL AND t.kind = i.kind AND t.subject = i.subject;
-
-    FOR incident IN
-        INSERT INTO ops.incidents (kind, subject, datasets, since, window_ranges, opened_at, last_seen_at)
-        SELECT t.kind, t.subject, t.datasets, t.since, t.window_ranges, ops.clock(), ops.clock() FROM now_troubled AS t
-        WHERE NOT EXISTS (
-            SELECT FROM ops.incidents AS i WHERE i.kind = t.kind AND i.subject = t.subject AND i.closed_at IS NULL
-        )
-        RETURNING *
-    LOOP
-        INSERT INTO ops.incident_attempts (incident_id, attempt_id)
-        SELECT incident.incident_id, a FROM now_troubled AS t CROSS JOIN unnest(t.attempts) AS a
-        WHERE t.kind = incident.kind AND t.subject = incident.subject;
-        PERFORM ops.tell(incident, 'opened');
-        opened := opened + 1;
-    END LOOP;
-
-    INSERT INTO ops.incident_attempts (incident_id, attempt_id)
-    SELECT i.incident_id, a
-    FROM now_troubled AS t
-    INNER JOIN ops.incidents AS i ON i.kind = t.kind AND i.subject = t.subject AND i.closed_at IS NULL
-    CROSS JOIN unnest(t.attempts) AS a
-    ON CONFLICT DO NOTHING;
-
-    FOR incident IN
-        UPDATE ops.incidents AS i
-        SET escalated_at = ops.clock()
-        FROM control.incident_kinds AS k
-        WHERE
-            i.closed_at IS NULL AND i.escalated_at IS NULL AND i.acknowledged_at IS NULL AND i.kind = k.kind
-            AND ops.clock() >= i.opened_at + k.escalate_after
-        RETURNING i.*
-    LOOP
-        PERFORM ops.tell(incident, 'escalated');
-        escalated := escalated + 1;
-    END LOOP;
-    DROP TABLE now_troubled;
-END;
-$$;
-
 -- A person has seen an incident: it is escalated no more, and may close.
 CREATE OR REPLACE FUNCTION ops.acknowledge_incident(p_incident bigint, p_by text, p_note text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -448,9 +367,9 @@ LEFT JOIN ops.alert_deliveries AS v USING (alert_no)
 WHERE v.state IN ('pending', 'given up') OR NOT a.addressed;
 
 REVOKE EXECUTE ON FUNCTION
-ops.incident_title, ops.tell, ops.look_for_incidents, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
+ops.incident_title, ops.tell, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 FROM public;
-GRANT EXECUTE ON FUNCTION ops.look_for_incidents, ops.next_delivery, ops.record_delivery TO loader;
+GRANT EXECUTE ON FUNCTION ops.next_delivery, ops.record_delivery TO loader;
 -- That a person has seen it is for a person to say.
 REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
 GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;

@@ -61,6 +61,19 @@ CREATE TABLE IF NOT EXISTS ops.health_checks (
     checked_at timestamptz NOT NULL DEFAULT ops.clock()
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.health_checks', 'names_are_short',
+        'control.are_names(check_name, run_id)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.health_checks', 'counts_are_usual',
+        'control.are_counts(seconds)'
+    );
+END;
+$$;
+
 CREATE INDEX IF NOT EXISTS health_checks_by_name ON ops.health_checks (check_name, check_id);
 
 -- One row a comparison of what was recovered with what should be there.
@@ -75,6 +88,19 @@ CREATE TABLE IF NOT EXISTS ops.integrity_checks (
     checked_at timestamptz NOT NULL DEFAULT ops.clock()
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records(
+        'ops.integrity_checks', 'windows_are_usual',
+        'window_ranges = control.usual_windows(window_ranges)'
+    );
+    PERFORM control.add_rule_of_records(
+        'ops.integrity_checks', 'names_are_short',
+        'control.are_names(check_name, run_id)'
+    );
+END;
+$$;
+
 CREATE INDEX IF NOT EXISTS integrity_checks_by_name ON ops.integrity_checks (dataset, check_name, check_id);
 
 -- Writes down how a health check went, and what a comparison of what was recovered came to: when, says the database.
@@ -84,7 +110,7 @@ CREATE OR REPLACE FUNCTION ops.record_health_check(
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)
-    VALUES (p_check, p_verdict, p_detail, p_seconds, p_run_id)
+    VALUES (p_check, p_verdict, control.cut(p_detail), p_seconds, p_run_id)
 $$;
 
 CREATE OR REPLACE FUNCTION ops.record_integrity_check(
@@ -93,7 +119,7 @@ CREATE OR REPLACE FUNCTION ops.record_integrity_check(
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO ops.integrity_checks (dataset, check_name, window_ranges, verdict, detail, run_id)
-    SELECT p_dataset, p_check, range_agg(w), p_verdict, p_detail, p_run_id FROM unnest(p_windows) AS w
+    SELECT p_dataset, p_check, range_agg(w), p_verdict, control.cut(p_detail), p_run_id FROM unnest(p_windows) AS w
 $$;
 
 REVOKE EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check FROM public;

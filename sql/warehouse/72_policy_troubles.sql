@@ -28,6 +28,12 @@ CREATE TABLE IF NOT EXISTS ops.unread_policies (
     since timestamptz NOT NULL
 );
 
+DO $$
+BEGIN
+    PERFORM control.add_rule_of_records('ops.unread_policies', 'names_are_short', 'control.are_names(subject)');
+END;
+$$;
+
 -- Writes down what could not be read at the latest look, and has it be an incident at once.
 CREATE OR REPLACE FUNCTION ops.record_unread_policies(p_problems jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

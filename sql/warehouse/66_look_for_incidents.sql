@@ -1,0 +1,159 @@
+-- The look that opens, extends, escalates and closes incidents. Run as publisher; again is harmless.
+
+-- Takes in one trouble: opens its incident, or adds to the one that is open; says whether it opened one.
+CREATE OR REPLACE FUNCTION ops.take_in_trouble(
+    p_kind text, p_subject text, p_datasets text[], p_since timestamptz, p_windows tstzmultirange, p_attempts integer[]
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    incident ops.incidents;
+    is_new boolean;
+BEGIN
+    UPDATE ops.incidents AS i
+    SET
+        last_seen_at = ops.clock(),
+        window_ranges = i.window_ranges + p_windows,
+        datasets = (SELECT array_agg(DISTINCT d ORDER BY d) FROM unnest(i.datasets || p_datasets) AS d)
+    WHERE i.closed_at IS NULL AND i.kind = p_kind AND i.subject = p_subject
+    RETURNING i.* INTO incident;
+    is_new := NOT found;
+    IF is_new THEN
+        INSERT INTO ops.incidents AS i (kind, subject, datasets, since, window_ranges, opened_at, last_seen_at)
+        VALUES (p_kind, p_subject, p_datasets, p_since, p_windows, ops.clock(), ops.clock())
+        RETURNING i.* INTO incident;
+    END IF;
+    INSERT INTO ops.incident_attempts (incident_id, attempt_id)
+    SELECT incident.incident_id, a FROM unnest(p_attempts) AS a
+    ON CONFLICT DO NOTHING;
+    IF is_new THEN
+        PERFORM ops.tell(incident, 'opened');
+    END IF;
+    RETURN is_new;
+END;
+$$;
+
+-- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
+-- is to be told into the outbox. Anyone may look at any time; two take turns. Returns what it did. A trouble that
+-- cannot be taken in takes none of the others along, and is one itself: the health check "incidents" is unwell then.
+CREATE OR REPLACE FUNCTION ops.look_for_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    -- What the look itself could not do.
+    own_kind CONSTANT text := 'platform unhealthy';
+    own_subject CONSTANT text := 'incidents';
+    incident ops.incidents;
+    trouble record;
+    failure text;
+    failures text[] := '{}';
+    sees_all boolean := TRUE;
+    was_well boolean;
+BEGIN
+    opened := 0;
+    escalated := 0;
+    closed := 0;
+    -- By an UPDATE, which looks at a row again if it was changed meanwhile: a view would take an attempt for dead that
+    -- has ended between the snapshot and the look at the locks, which are always those of now.
+    UPDATE ops.attempts AS dead
+    SET state = 'lost'
+    WHERE
+        dead.state = 'running'
+        AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
+    BEGIN
+        IF NOT EXISTS (SELECT FROM ops.current_troubles)
+            AND NOT EXISTS (SELECT FROM ops.incidents AS i WHERE i.closed_at IS NULL) THEN
+            RETURN;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        -- It is seen, and said, below.
+        sees_all := FALSE;
+    END;
+    -- Who looks after a commit must see it, so the look comes after the turn.
+    PERFORM ops.take_turn('incidents');
+    CREATE TEMPORARY TABLE now_troubled (LIKE ops.current_troubles) ON COMMIT DROP;
+    BEGIN
+        INSERT INTO now_troubled SELECT * FROM ops.current_troubles;
+        sees_all := TRUE;
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
+        sees_all := FALSE;
+        failures := failures || format('what is wrong now cannot be told: %s', failure);
+    END;
+
+    -- What cannot be seen is not over.
+    FOR incident IN
+        SELECT i.*
+        FROM ops.incidents AS i INNER JOIN control.incident_kinds AS k USING (kind)
+        WHERE
+            sees_all AND i.closed_at IS NULL AND (NOT k.needs_person OR i.acknowledged_at IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM now_troubled AS t WHERE t.kind = i.kind AND t.subject = i.subject)
+        ORDER BY i.incident_id
+    LOOP
+        BEGIN
+            UPDATE ops.incidents AS i SET closed_at = ops.clock() WHERE i.incident_id = incident.incident_id
+            RETURNING i.* INTO incident;
+            PERFORM ops.tell(incident, 'closed');
+            closed := closed + 1;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
+            failures := failures || format('incident %s cannot be closed: %s', incident.incident_id, failure);
+        END;
+    END LOOP;
+
+    FOR trouble IN SELECT * FROM now_troubled AS t ORDER BY t.since, t.kind, t.subject LOOP
+        BEGIN
+            opened := opened + ops.take_in_trouble(
+                trouble.kind, trouble.subject, trouble.datasets, trouble.since, trouble.window_ranges, trouble.attempts
+            )::integer;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
+            failures := failures
+                || format('%s of %s cannot be taken in: %s', trouble.kind, left(trouble.subject, 200), failure);
+        END;
+    END LOOP;
+
+    FOR incident IN
+        SELECT i.*
+        FROM ops.incidents AS i INNER JOIN control.incident_kinds AS k USING (kind)
+        WHERE
+            i.closed_at IS NULL AND i.escalated_at IS NULL AND i.acknowledged_at IS NULL
+            AND ops.clock() >= i.opened_at + k.escalate_after
+        ORDER BY i.incident_id
+    LOOP
+        BEGIN
+            UPDATE ops.incidents AS i SET escalated_at = ops.clock() WHERE i.incident_id = incident.incident_id
+            RETURNING i.* INTO incident;
+            PERFORM ops.tell(incident, 'escalated');
+            escalated := escalated + 1;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
+            failures := failures || format('incident %s cannot be escalated: %s', incident.incident_id, failure);
+        END;
+    END LOOP;
+    DROP TABLE now_troubled;
+
+    SELECT h.verdict = 'well' INTO was_well FROM ops.health_checks AS h
+    WHERE h.check_name = own_subject ORDER BY h.check_id DESC LIMIT 1;
+    IF (failures <> '{}') = coalesce(was_well, TRUE) THEN
+        INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)
+        VALUES (
+            own_subject, CASE failures WHEN '{}' THEN 'well' ELSE 'unwell' END,
+            control.cut(coalesce(nullif(array_to_string(failures, '; '), ''), 'each trouble can be taken in again')), 0,
+            'the look for incidents'
+        );
+    END IF;
+    IF failures <> '{}' THEN
+        opened := opened + ops.take_in_trouble(
+            own_kind, own_subject,
+            (
+                SELECT coalesce(array_agg(d.dataset ORDER BY d.dataset), '{}') FROM control.datasets AS d WHERE d.critical
+            ),
+            ops.clock(), '{}', '{}'
+        )::integer;
+    END IF;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.take_in_trouble, ops.look_for_incidents FROM public;
+GRANT EXECUTE ON FUNCTION ops.look_for_incidents TO loader;

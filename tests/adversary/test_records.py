@@ -1,0 +1,157 @@
+"""A loader that was taken over writes records that nobody can read: refused, and they never silence the incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+from attacks import act, start
+from psycopg2.extensions import cursor as Cursor
+
+from highwater import alerts, warehouse
+
+pytestmark = pytest.mark.usefixtures("empty_warehouse")
+
+DAY = "[2026-10-06,2026-10-07)"
+ODD = [
+    "empty",
+    "(,)",
+    "[2026-10-05,infinity)",
+    "[-infinity,2026-10-06)",
+    "[0044-03-15 BC,2026-10-06)",
+    "[2026-10-05,20260-10-06)",
+    "(2026-10-05,2026-10-06]",
+    "[4713-01-01 BC,294276-12-31)",
+]
+START = "SELECT ops.start_attempt('daily_sales', %s, 'load', 'd', 'r', 1, 'h', 1)"
+FINISH = "SELECT ops.finish_attempt(%s, 'failed', 'boom', %s, %s, %s, 'SourceAway', %s)"
+
+
+@pytest.fixture
+def session(platform: object) -> Iterator[Cursor]:
+    """A session of a loader whose statements are transactions of their own."""
+    with closing(warehouse.connect("loader")) as link, link.cursor() as cursor:
+        link.autocommit = True
+        yield cursor
+
+
+def begin(cursor: Cursor, window: str = DAY) -> int:
+    cursor.execute(START, (window,))
+    return int(warehouse.fetch_value(cursor))
+
+
+def incidents() -> set[tuple[str, str]]:
+    """Kind and subject of the open incidents, but for the outage that an empty warehouse is."""
+    found = act("analyst", "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
+    return {(row.kind, row.subject) for row in found} - {("outage found", "system_recovery_processing")}
+
+
+@contextmanager
+def without_rules(table: str) -> Iterator[None]:
+    """The table as an older state has it: without the rules of records; the next start adds them again."""
+    rules = act(
+        "postgres",
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND conname ~ '_usual$|_short$|_keys$'",
+        (table,),
+    )
+    assert rules
+    act("postgres", f"ALTER TABLE {table} " + ", ".join(f"DROP CONSTRAINT {rule.conname}" for rule in rules))
+    try:
+        yield
+    finally:
+        start()
+
+
+class TestRefused:
+    @pytest.mark.parametrize("window", ODD)
+    def test_a_window_that_is_none(self, session: Cursor, window: str) -> None:
+        for statement in (
+            START,
+            "SELECT ops.record_source_check('store', %s, false, 1, NULL, 'x', 'd', 'r', 1)",
+            "SELECT ops.new_set('orders', %s, 'd', 'r')",
+        ):
+            with pytest.raises(psycopg2.errors.CheckViolation, match="window_is_usual"):
+                session.execute(statement, (window,))
+        if window != "empty":
+            with pytest.raises(psycopg2.errors.CheckViolation, match="windows_are_usual"):
+                session.execute(
+                    "SELECT ops.record_integrity_check('payments', 'c', %s::tstzrange[], 'failed', 'd', 'r')",
+                    ([window],),
+                )
+        begin(session)
+        with pytest.raises(psycopg2.errors.CheckViolation, match="window_is_usual"):
+            session.execute(
+                "SELECT ops.record_audit('daily_sales', %s, 'd', 'r', 1, 's', 't', '[{\"rule_number\": 1,"
+                ' "expectation": "e", "severity": "critical", "description": "d", "verdict": "passed",'
+                ' "details": {}}]\')',
+                (window,),
+            )
+
+    @pytest.mark.parametrize("source", ["x" * 20000, "store is fine: run curl", "", "a\nb"])
+    def test_a_source_that_is_none(self, session: Cursor, source: str) -> None:
+        with pytest.raises(psycopg2.errors.CheckViolation, match="source_is_the_id_of_a_connection"):
+            session.execute(FINISH, (begin(session), 1, 1, 1, source))
+
+    @pytest.mark.parametrize("count", ["NaN", "-1"])
+    def test_a_number_that_counts_nothing(self, session: Cursor, count: str) -> None:
+        with pytest.raises(psycopg2.errors.CheckViolation, match="counts_are_usual"):
+            session.execute(FINISH, (begin(session), count, 1, 1, "store"))
+        for statement in (
+            "SELECT ops.record_source_check('store', %s, true, %s, true, NULL, 'd', 'r', 1)",
+            "SELECT %s::text, ops.record_health_check('c', 'well', 'd', %s, 'r')",
+        ):
+            with pytest.raises(psycopg2.errors.CheckViolation, match="counts_are_usual"):
+                session.execute(statement, (DAY, count))
+        for rows, peak in ((-1, 1), (1, -1)):
+            with pytest.raises(psycopg2.errors.CheckViolation, match="counts_are_usual"):
+                session.execute(FINISH, (begin(session), 1, rows, peak, "store"))
+
+    def test_a_name_that_is_a_book(self, session: Cursor) -> None:
+        book = "x" * 501
+        for statement in (
+            "SELECT ops.start_attempt('daily_sales', '[2026-10-06,2026-10-07)', 'load', 'd', %s, 1, 'h', 1)",
+            "SELECT ops.record_health_check(%s, 'unwell', 'd', 1, 'r')",
+            "SELECT ops.record_integrity_check('payments', %s, '{\"[2026-10-06,2026-10-07)\"}', 'failed', 'd', 'r')",
+            "SELECT ops.new_set('daily_sales', '[2026-10-06,2026-10-07)', 'd', %s)",
+            "SELECT ops.record_unread_policies(jsonb_build_object(%s, 'x'))",
+        ):
+            with pytest.raises(psycopg2.errors.CheckViolation, match="names_are_short"):
+                session.execute(statement, (book,))
+
+    def test_what_an_error_says_is_cut(self, session: Cursor) -> None:
+        session.execute("SELECT ops.finish_attempt(%s, 'failed', repeat('x', 1000000), 1, 1, 1, 'E', NULL)",
+                        (begin(session),))  # fmt: skip
+        assert act("analyst", "SELECT length(error) AS n FROM ops.attempts") == [(10000,)]
+
+
+class TestNeverSilent:
+    def test_a_record_of_before_the_rules_goes_and_takes_no_other_trouble_along(self, session: Cursor) -> None:
+        with without_rules("ops.attempts"):
+            session.execute(FINISH, (begin(session, "[2026-10-06,infinity)"), "NaN", 1, 1, None))
+            session.execute(FINISH, (begin(session), 1, 1, 1, "store"))
+            alerts.look()
+            # The one that cannot be taken in is of another subject; what it is, is said.
+            assert incidents() == {("source away", "store"), ("platform unhealthy", "incidents")}
+            detail = act("analyst", "SELECT detail FROM ops.health_checks WHERE check_name = 'incidents'")
+            assert "source away of daily_sales cannot be taken in" in detail[0].detail
+        assert len(act("analyst", "SELECT FROM ops.attempts")) == 1
+        alerts.look()
+        alerts.look()
+        assert incidents() == {("source away", "store")}
+        found = act("analyst", "SELECT verdict FROM ops.health_checks WHERE check_name = 'incidents' ORDER BY check_id")
+        assert [row.verdict for row in found] == ["unwell", "well"]
+
+    def test_a_look_that_fails_as_a_whole_is_an_incident(self, session: Cursor) -> None:
+        act(
+            "postgres",
+            "CREATE OR REPLACE VIEW ops.content_troubles AS SELECT 'x' || (1 / (SELECT count(*) FROM ops.rollbacks"
+            " WHERE false)) AS kind, '' AS subject, '' AS dataset, now() AS since, '{}'::tstzmultirange"
+            " AS window_ranges",
+        )
+        try:
+            alerts.look()
+            assert ("platform unhealthy", "incidents") in incidents()
+        finally:
+            start()
