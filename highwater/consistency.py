@@ -273,10 +273,30 @@ class _Comparison:
     def _stretch(self, cursor: Cursor, after: str | None, most: int) -> str:
         """So many rows behind a key, in the order of that side: its collation need not be the other's."""
         behind = ""
-        if after is not None:
+        values = self._key(after)
+        if values is not None:
             literals = ", ".join(["%s"] * len(self.types))
-            behind = cursor.mogrify(f"WHERE ({self.prefixed}) > ({literals})", json.loads(after)).decode()
+            behind = cursor.mogrify(f"WHERE ({self.prefixed}) > ({literals})", values).decode()
         return f"{behind} ORDER BY {self.prefixed} LIMIT {most}"
+
+    def _key(self, written: str | None) -> list[str] | None:
+        """The values of a key as a comparison before has written it; None, from the start, if it is no key of these."""
+        try:
+            values = json.loads(written or "null")
+        except ValueError:
+            return None
+        if (
+            not isinstance(values, list)
+            or len(values) != len(self.types)
+            or not all(isinstance(v, str) for v in values)
+        ):
+            return None
+        self.target.execute(
+            "SELECT bool_and(pg_input_is_valid(k.value, k.type))"
+            " FROM unnest(%s::text[], %s::text[]) AS k (value, type)",
+            (values, self.types),
+        )
+        return values if warehouse.fetch_value(self.target) else None
 
     def _among(self, cursor: Cursor, keys: Sequence[str]) -> str:
         """The rows of these keys; by arrays, which an index serves however many they are."""

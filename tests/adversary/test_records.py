@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
+import shopping
 from attacks import act, start
 from psycopg2.extensions import cursor as Cursor
 
@@ -155,3 +156,37 @@ class TestNeverSilent:
             assert ("platform unhealthy", "incidents") in incidents()
         finally:
             start()
+
+
+class TestComparisons:
+    RECORD = "SELECT ops.record_consistency_check('orders', %s, 'd', 'r', '1:1:', %s, %s, 1, %s, 0, %s, %s, NULL)"
+
+    @pytest.fixture
+    def at_work(self, session: Cursor) -> Cursor:
+        """A session with an attempt at orders under way, at a checkpoint."""
+        shopping.land()
+        session.execute(
+            "SELECT ops.start_attempt('orders', '[2026-10-31 10:00+00,2026-10-31 11:00+00)', 'x', 'd', 'r', 1, 'h', 1)"
+        )
+        return session
+
+    def test_what_a_comparison_cannot_have_seen_is_refused(self, at_work: Cursor) -> None:
+        for keys, pending, oldest, says in (
+            (["1", None], 0, None, "keys_are_keys"),
+            (["1"], -1, None, "counts_are_usual"),
+            (["1"], 0, "infinity", "moments_are_usual"),
+            (["1"], 0, "0044-01-01 BC", "moments_are_usual"),
+            (["1"], 0, "20000-01-01", "moments_are_usual"),
+        ):
+            with pytest.raises(psycopg2.errors.CheckViolation, match=says):
+                at_work.execute(self.RECORD, (1, None, None, keys, pending, oldest))
+
+    @pytest.mark.parametrize(
+        "key", ["garbage", '{"a":1}', '["x"]', "[]", '["1","2"]', '["9223372036854775808"]', "", "[null]", "[1]"]
+    )
+    def test_a_place_to_go_on_from_that_is_no_key_is_the_beginning(self, at_work: Cursor, key: str) -> None:
+        shopping.rule("keys_per_bucket = 10, buckets_per_check = 3")
+        revision = act("analyst", "SELECT revision FROM ops.checkpoints WHERE dataset = 'orders'")[0].revision
+        at_work.execute(self.RECORD, (revision, key, key, [], 0, None))
+        check = shopping.compare(shopping.land("b"))
+        assert (check.keys, check.rows_compared >= 30) == ((), True)
