@@ -162,7 +162,8 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
         def ask(cursor: Cursor) -> object:
             warehouse.run_file(cursor, "page/datasets.sql")
             known = [row for row in warehouse.fetch_all(cursor) if row.dataset == DATASET]
-            return calendar.read(cursor, known, Stretch(tomorrow - count * DAY, tomorrow, folded=True))
+            cells = calendar.read(cursor, known, Stretch(tomorrow - count * DAY, tomorrow, folded=True))
+            return cells, calendar.totals(cursor, known)
 
         return ask
 

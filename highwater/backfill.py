@@ -187,7 +187,7 @@ def windows(cursor: Cursor, backfill: int) -> list[dict[str, Any]]:
     """Each window of a backfill in the order of loading: what was to happen to it and why, and what became of it."""
     cursor.execute(
         'SELECT place, lower(window_range) AS start, upper(window_range) AS "end", action, rule, reason, state, error,'
-        " version, started_at, ended_at FROM control.backfill_windows WHERE backfill_id = %s ORDER BY place",
+        " version, started_at, ended_at FROM ops.backfill_windows WHERE backfill_id = %s ORDER BY place",
         (backfill,),
     )
     return [dict(row._asdict()) for row in warehouse.fetch_all(cursor)]

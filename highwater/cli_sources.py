@@ -13,6 +13,7 @@ from rich.table import Table
 from highwater import airflow_files, source_rules, warehouse
 from highwater import sources as connecting
 from highwater.errors import ConfigurationError
+from highwater.status import STATES
 
 app = typer.Typer(invoke_without_command=True, help="The sources: how each is, how far it is trusted; add one.")
 out = Console()
@@ -48,8 +49,8 @@ def show(
             source["source"],
             _reachable(source),
             _reliability(source),
-            f"{_moment(source['landed_until'])}\n{source['landed']} landed, {source['skipped']} skipped, "
-            f"{source['missing']} missing",
+            f"{_moment(source['landed_until'])}\n{source['landed']} of {source['due']} landed"
+            + "".join(f", {source[state]} {state}" for state in STATES if state != "landed" and source[state]),
             _moment(source["next_expected"]),
             f"{'on' if source['catches_up'] else 'off'}: {source['reason']}",
         )

@@ -28,6 +28,7 @@ class Progress:
     due: int
     landed: int
     skipped: int
+    held: int
     failed: int
     rows_extracted: int
     rows_published: int
@@ -40,12 +41,14 @@ class Progress:
     @property
     def is_whole(self) -> bool:
         """Whether every due window is accounted for and the ledger has no gap."""
-        return self.due == self.landed + self.skipped and self.gaps == 0
+        return self.due == self.landed + self.skipped + self.held and self.gaps == 0
 
     @property
     def is_over(self) -> bool:
         """Whether waiting on brings nothing: no run is under way, and what is not there is of a run that failed."""
-        return self.runs_active == 0 and self.due > 0 and self.due == self.landed + self.skipped + self.failed
+        return (
+            self.runs_active == 0 and self.due > 0 and self.due == self.landed + self.skipped + self.held + self.failed
+        )
 
 
 def read(dataset: str, dag_id: str) -> Progress:

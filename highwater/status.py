@@ -18,10 +18,14 @@ MARKS = {
     "R": ("▶", "cyan", "running"),
     "F": ("✗", "red", "failed"),
     "S": ("·", "dim", "skipped"),
+    "H": ("◆", "magenta", "held"),
     "M": ("░", "yellow", "missing"),
     "N": ("_", "dim", "not due"),
 }
 """A window's state in a strip: letter, mark (readable without colour), colour, word."""
+
+STATES = tuple(word for _, _, word in MARKS.values() if word != "not due")
+"""Those that a due window may be in; ops.window_states tells which one is."""
 
 STRIP = 120
 """So many of the newest windows are looked at one by one and drawn; of all of them there are totals."""
@@ -46,6 +50,7 @@ class DatasetStatus:
     windows_running: int
     windows_failed: int
     windows_skipped: int
+    windows_held: int
     windows_missing: int
     rows_extracted: int
     rows_published: int
@@ -62,8 +67,8 @@ class DatasetStatus:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every due window landed or is skipped by a rule."""
-        return self.windows_due == self.windows_landed + self.windows_skipped
+        """Whether every due window landed, is skipped by a rule, or is held by a person's decision."""
+        return self.windows_due == self.windows_landed + self.windows_skipped + self.windows_held
 
 
 @dataclass(frozen=True)
@@ -159,14 +164,9 @@ def _counts(status: DatasetStatus) -> Text:
     parts = [
         f"{status.windows_landed} of {status.windows_due} due windows landed",
         *(
-            f"{count} {word}"
-            for word, count in (
-                ("running", status.windows_running),
-                ("failed", status.windows_failed),
-                ("skipped", status.windows_skipped),
-                ("missing", status.windows_missing),
-            )
-            if count
+            f"{count} {state}"
+            for state in STATES
+            if state != "landed" and (count := getattr(status, f"windows_{state}"))
         ),
         f"{status.rows_published:,} rows",
         f"{status.rows_quarantined:,} quarantined",

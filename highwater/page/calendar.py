@@ -12,6 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater import warehouse
 from highwater.page.asked import Stretch
+from highwater.status import STATES
 
 MOST_CELLS = 20_000
 """So many cells are drawn at most."""
@@ -25,21 +26,18 @@ DAY = timedelta(days=1)
 class Row:
     """A dataset's cells.
 
-    ``shape``: ``strip``, ``weeks`` (a column a week) or ``hours`` (a column a day). ``heads`` are its columns' labels
-    with the number of columns under each, ``lines`` its lines with their labels; both empty for a strip.
+    ``counts``: its due windows, and how many of them are in each state, in all its time; ``elsewhere``: how many of
+    them are in none of the cells. ``shape``: ``strip``, ``weeks`` (a column a week) or ``hours`` (a column a day).
+    ``heads`` are its columns' labels with the number of columns under each, ``lines`` its lines with their labels; both
+    empty for a strip.
     """
 
     of: Any
     cells: Sequence[Any]
+    counts: Mapping[str, int]
     shape: str
     heads: Sequence[tuple[str, int]]
     lines: Sequence[tuple[str, Sequence[Any]]]
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How many windows there are of a kind."""
-        kinds = ("due", "landed", "running", "failed", "missing", "skipped")
-        return {kind: sum(getattr(cell, kind) for cell in self.cells) for kind in kinds}
 
 
 def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str, list[Any]]:
@@ -58,17 +56,29 @@ def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str,
     return {name: list(cells) for name, cells in groupby(warehouse.fetch_all(cursor), lambda cell: cell.dataset)}
 
 
-def rows(datasets: Sequence[Any], cells: Mapping[str, Sequence[Any]], stretch: Stretch) -> list[Row]:
-    """The cells laid out."""
-    return [_row(of, cells.get(of.dataset, []), stretch) for of in datasets]
+def totals(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """The due windows of each dataset by their states, whatever stretch is shown: what `highwater status` says."""
+    warehouse.run_file(cursor, "page/totals.sql", {"datasets": [row.dataset for row in datasets]})
+    return {row.dataset: {kind: getattr(row, kind) for kind in ("due", *STATES)} for row in warehouse.fetch_all(cursor)}
 
 
-def _row(of: Any, cells: Sequence[Any], stretch: Stretch) -> Row:
+def rows(
+    datasets: Sequence[Any],
+    cells: Mapping[str, Sequence[Any]],
+    counts: Mapping[str, Mapping[str, int]],
+    stretch: Stretch,
+) -> list[Row]:
+    """The cells laid out, with the `totals` of each dataset."""
+    return [_row(of, cells.get(of.dataset, []), counts[of.dataset], stretch) for of in datasets]
+
+
+def _row(of: Any, cells: Sequence[Any], counts: Mapping[str, int], stretch: Stretch) -> Row:
+    counts = {**counts, "elsewhere": counts["due"] - sum(cell.due for cell in cells)}
     if not stretch.folded and of.step < DAY and not DAY % of.step:
-        return Row(of, cells, "hours", *_by_days(of, cells))
+        return Row(of, cells, counts, "hours", *_by_days(of, cells))
     if of.step <= DAY and len(cells) > STRIP:
-        return Row(of, cells, "weeks", *_by_weeks(cells))
-    return Row(of, cells, "strip", (), ())
+        return Row(of, cells, counts, "weeks", *_by_weeks(cells))
+    return Row(of, cells, counts, "strip", (), ())
 
 
 Laid = tuple[Sequence[tuple[str, int]], Sequence[tuple[str, Sequence[Any]]]]

@@ -42,11 +42,12 @@ def calendar_part(
 
 @router.get("/calendar.json")
 def calendar_json(visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
-    """The cells of the calendar."""
+    """The cells of the calendar, and the due windows of each dataset by their states."""
     with reading.session() as cursor:
         facts = _calendar(cursor, asked.datasets(cursor, visitor, dag_id), stretch)
     cells = {row.of.dataset: row.cells for row in facts["rows"]}
-    return rendering.as_json({"since": stretch.since, "until": stretch.until, "datasets": cells})
+    counts = {row.of.dataset: row.counts for row in facts["rows"]}
+    return rendering.as_json({"since": stretch.since, "until": stretch.until, "datasets": cells, "counts": counts})
 
 
 @router.get("/now")
@@ -127,7 +128,7 @@ def _partly(request: Request, name: str) -> str:
 
 
 def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str, Any]:
-    cells = calendar.read(cursor, datasets, stretch)
+    cells, totals = calendar.read(cursor, datasets, stretch), calendar.totals(cursor, datasets)
     cursor.execute(
         "SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL AND datasets && %s::text[]",
         ([row.dataset for row in datasets],),
@@ -135,9 +136,9 @@ def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str
     incidents = warehouse.fetch_value(cursor)
     return {
         "stretch": stretch,
-        "rows": calendar.rows(datasets, cells, stretch),
+        "rows": calendar.rows(datasets, cells, totals, stretch),
         "incidents_open": incidents,
-        "mark": hashlib.blake2b(repr((cells, incidents)).encode(), digest_size=8).hexdigest(),
+        "mark": hashlib.blake2b(repr((cells, totals, incidents)).encode(), digest_size=8).hexdigest(),
     }
 
 

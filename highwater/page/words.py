@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from highwater import status as statuses
 from highwater.windows import Window
 
 STATES = {
@@ -15,6 +17,7 @@ STATES = {
     "running": ("▶", "running"),
     "failed": ("✕", "failed"),
     "skipped": ("-", "skipped by a rule"),
+    "held": ("◆", "held: a former version was put back"),
     "missing": ("?", "missing"),
     "not due": ("·", "not due yet"),
 }
@@ -57,7 +60,7 @@ def window_key(start: datetime) -> str:
 
 def cell(cell: Any, folded: bool, above: str = "") -> Markup:
     """A cell as a link: made here and not by a template, since a page has thousands."""
-    partly = " part" if 0 < cell.landed < cell.windows and cell.state != "landed" else ""
+    partly = " part" if 0 < cell.landed < cell.windows and cell.state not in ("landed", "held") else ""
     address, title = escape(above + cell_address(cell, folded)), escape(cell_title(cell))
     return Markup(  # noqa: S704 what comes from elsewhere is escaped
         f'<a class="c {cell.state.replace(" ", "-")}{partly}" href="{address}" title="{title}"'
@@ -69,7 +72,7 @@ def cell_title(cell: Any) -> str:
     """All of a cell in a line: what a hover or a screen reader tells."""
     parts = [window(cell.cell_start, cell.cell_end) if cell.windows == 1 else f"{cell.cell_start:%Y-%m-%d}"]
     if cell.windows > 1:
-        parts.append(f"{cell.landed} of {cell.windows} windows landed")
+        parts.append(f"{cell.landed} of {cell.due} due windows landed")
     parts.append(STATES[cell.state][1])
     if cell.rows_published is not None:
         parts.append(f"{cell.rows_published:,} rows published, {cell.rows_quarantined:,} quarantined")
@@ -98,8 +101,20 @@ def shorten(text: str | None, most: int = 200) -> str:
 
 def sums(rows: Any) -> dict[str, int]:
     """The windows of all rows of the calendar, by kind."""
-    counts = [row.counts for row in rows]
-    return {kind: sum(of[kind] for of in counts) for kind in counts[0]} if counts else {}
+    return {kind: sum(row.counts[kind] for row in rows) for kind in (*statuses.STATES, "due", "elsewhere")}
+
+
+def counts(of: Mapping[str, int]) -> Markup:
+    """How many of the due windows are in each state: whatever did not land is told, so that it adds up."""
+    parts = [Markup("{} of {} due windows landed").format(count(of["landed"]), count(of["due"]))]
+    parts += [
+        Markup('<span class="word {}">{} {}</span>').format(state, count(of[state]), state)
+        for state in statuses.STATES
+        if state != "landed" and of[state]
+    ]
+    if of["elsewhere"]:
+        parts.append(Markup('<span class="quiet">{} of them not in these days</span>').format(count(of["elsewhere"])))
+    return Markup(" · ").join(parts)
 
 
 def tick(cell: Any, place: int) -> str:

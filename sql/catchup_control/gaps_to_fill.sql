@@ -24,11 +24,11 @@ WITH frontiers AS (
 open_windows AS (
     SELECT
         f.*,
-        w.missing + w.running + w.failed AS not_landed,
+        w.missing + (w.running + w.failed) * w.due AS not_landed,
         w.missing * tstzmultirange(tstzrange(NULL, control.window_at_or_after(f.d, f.frontier)))
         - asked.windows - coalesce((%(live)s::jsonb ->> f.dataset)::tstzmultirange, '{}'::tstzmultirange) AS lost
     FROM frontiers AS f
-    CROSS JOIN LATERAL ops.due_windows(f.dataset) AS w
+    CROSS JOIN LATERAL ops.window_states(f.dataset) AS w
     CROSS JOIN
         LATERAL (
             SELECT coalesce(range_agg(b.window_range), '{}'::tstzmultirange) AS windows

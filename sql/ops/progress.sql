@@ -4,8 +4,9 @@ SELECT
     count(*) AS due,
     count(*) FILTER (WHERE w.state = 'landed') AS landed,
     count(*) FILTER (WHERE w.state = 'skipped') AS skipped,
+    count(*) FILTER (WHERE w.state = 'held') AS held,
     count(*) FILTER (
-        WHERE w.state NOT IN ('landed', 'skipped') AND w.window_range @> any(%(failed_runs)s::timestamptz[])
+        WHERE w.state NOT IN ('landed', 'skipped', 'held') AND w.window_range @> any(%(failed_runs)s::timestamptz[])
     ) AS failed,
     coalesce(sum(w.rows_extracted), 0)::bigint AS rows_extracted,
     coalesce(sum(w.rows_published), 0)::bigint AS rows_published,

@@ -12,6 +12,7 @@ SELECT
     t.windows_running,
     t.windows_failed,
     t.windows_skipped,
+    t.windows_held,
     t.windows_missing,
     t.rows_extracted,
     t.rows_published,
@@ -39,7 +40,7 @@ CROSS JOIN
             coalesce(string_agg(
                 CASE w.state
                     WHEN 'landed' THEN 'L' WHEN 'running' THEN 'R' WHEN 'failed' THEN 'F'
-                    WHEN 'skipped' THEN 'S' WHEN 'missing' THEN 'M' ELSE 'N'
+                    WHEN 'skipped' THEN 'S' WHEN 'held' THEN 'H' WHEN 'missing' THEN 'M' ELSE 'N'
                 END, '' ORDER BY w.window_range
             ), '') AS strip
         FROM ops.windows_between(

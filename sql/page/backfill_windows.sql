@@ -10,7 +10,7 @@ SELECT
     w.version,
     w.started_at,
     w.ended_at
-FROM control.backfill_windows AS w
+FROM ops.backfill_windows AS w
 WHERE w.backfill_id = %(backfill)s
 ORDER BY w.state NOT IN ('running', 'failed') ASC, w.place ASC
 LIMIT 200;

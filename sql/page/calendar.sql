@@ -1,5 +1,5 @@
 -- One row per cell of the calendar: a window, or where folded a day of windows shorter than that, with the state that
--- most wants to be seen, and the reason of the first window in that state.
+-- most wants to be seen, and the reason of the first window in that state. Windows are counted once they are due.
 WITH windows AS (
     SELECT
         d.dataset,
@@ -10,7 +10,9 @@ WITH windows AS (
             WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', lower(s.window_range))
             ELSE lower(s.window_range)
         END AS cell_start,
-        array_position(ARRAY['failed', 'running', 'missing', 'landed', 'skipped', 'not due'], s.state) AS urgency
+        array_position(
+            ARRAY['failed', 'running', 'missing', 'held', 'landed', 'skipped', 'not due'], s.state
+        ) AS urgency
     FROM control.datasets AS d
     CROSS JOIN LATERAL ops.windows_between(d.dataset, %(since)s, %(until)s) AS s
     WHERE d.dataset = any(%(datasets)s::text[])
@@ -39,11 +41,12 @@ SELECT
     (array_agg(w.state ORDER BY w.urgency, w.window_start))[1] AS state,
     count(*) AS windows,
     count(*) FILTER (WHERE w.is_due) AS due,
-    count(*) FILTER (WHERE w.state = 'landed') AS landed,
-    count(*) FILTER (WHERE w.state = 'running') AS running,
-    count(*) FILTER (WHERE w.state = 'failed') AS failed,
-    count(*) FILTER (WHERE w.state = 'missing') AS missing,
-    count(*) FILTER (WHERE w.state = 'skipped') AS skipped,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'landed') AS landed,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'running') AS running,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'failed') AS failed,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'skipped') AS skipped,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'held') AS held,
+    count(*) FILTER (WHERE w.is_due AND w.state = 'missing') AS missing,
     sum(w.rows_published)::bigint AS rows_published,
     sum(w.rows_quarantined)::bigint AS rows_quarantined,
     max(w.version) AS version,

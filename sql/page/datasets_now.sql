@@ -1,4 +1,4 @@
--- One row per dataset: how fresh it is, what of it is missing, and the policy in force.
+-- One row per dataset: how fresh it is, what of it has not landed, and the policy in force.
 SELECT
     d.dataset,
     d.dag_id,
@@ -6,16 +6,10 @@ SELECT
     f.lag,
     f.max_lag,
     f.is_stale,
-    coalesce(
-        (
-            SELECT sum(g.windows) FROM ops.gaps AS g
-            WHERE g.dataset = d.dataset
-        ), 0
-    )::bigint AS windows_missing,
-    (
-        SELECT min(g.gap_start) FROM ops.gaps AS g
-        WHERE g.dataset = d.dataset
-    ) AS missing_since,
+    t.windows_running,
+    t.windows_failed,
+    t.windows_missing,
+    lower(t.not_landed) AS not_landed_since,
     p.enabled,
     c.is_on AS catches_up,
     c.reason AS catch_up_reason,
@@ -29,6 +23,7 @@ SELECT
     p.reason
 FROM control.datasets AS d
 INNER JOIN ops.freshness AS f USING (dataset)
+INNER JOIN ops.window_totals AS t USING (dataset)
 LEFT JOIN control.catchup_policies AS p USING (dataset)
 LEFT JOIN control.sound_policies AS sound USING (dataset)
 CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS c

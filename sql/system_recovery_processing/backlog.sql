@@ -18,7 +18,7 @@ wanted AS (
         make_interval(secs => extract(EPOCH FROM d.step)) AS step,
         control.due_until(d, ops.clock()) AS due_until,
         catchup.is_on,
-        w.missing + w.running + w.failed AS not_landed,
+        w.missing + (w.running + w.failed) * w.due AS not_landed,
         d.first_window + floor(
             extract(EPOCH FROM %(own)s::timestamptz - d.first_window) / extract(EPOCH FROM d.step)
         )::bigint * make_interval(secs => extract(EPOCH FROM d.step)) AS own_start,
@@ -26,7 +26,7 @@ wanted AS (
         (%(most)s + (SELECT count(*) FROM refused)) * extract(EPOCH FROM d.step) AS seconds
     FROM control.datasets AS d
     CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
-    CROSS JOIN LATERAL ops.due_windows(d.dataset) AS w
+    CROSS JOIN LATERAL ops.window_states(d.dataset) AS w
     WHERE d.dataset = %(dataset)s
 ),
 

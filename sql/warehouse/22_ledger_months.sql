@@ -209,9 +209,13 @@ FROM ops.counted_months AS c
 WHERE NOT EXISTS (SELECT FROM ops.ledger_months);
 
 -- What of a dataset landed or is skipped: as windows of its grid, and what is accounted for anyhow, be it by windows of
--- a former grid.
-CREATE OR REPLACE FUNCTION ops.accounted_for(
-    wanted control.datasets, OUT landed tstzmultirange, OUT skipped tstzmultirange, OUT anyhow tstzmultirange
+-- a former grid. Of windows that begin in p_within at least; whoever asks about a few pays for a few months.
+CREATE OR REPLACE FUNCTION ops.accounted_within(
+    wanted control.datasets,
+    p_within tstzrange,
+    OUT landed tstzmultirange,
+    OUT skipped tstzmultirange,
+    OUT anyhow tstzmultirange
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -233,11 +237,31 @@ BEGIN
             UNION ALL
             SELECT l.stretch, FALSE AS has_landed FROM unnest(m.skipped) AS l (stretch)
         ) AS k
-        WHERE m.dataset = wanted.dataset
+        WHERE
+            m.dataset = wanted.dataset
+            AND (
+                -- A step of the grid is covered by windows that may have begun long before.
+                wanted.grid = 'watermark'
+                OR (
+                    m.month >= date_trunc('month', coalesce(lower(p_within), '-infinity'), 'UTC')
+                    AND m.month <= coalesce(upper(p_within), 'infinity')
+                )
+            )
     ) AS s;
     IF wanted.grid = 'watermark' THEN
         landed := control.windows_within(wanted, landed);
     END IF;
+END;
+$$;
+
+-- The same for all its time.
+CREATE OR REPLACE FUNCTION ops.accounted_for(
+    wanted control.datasets, OUT landed tstzmultirange, OUT skipped tstzmultirange, OUT anyhow tstzmultirange
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SELECT * INTO landed, skipped, anyhow FROM ops.accounted_within(wanted, '(,)');
 END;
 $$;
 
@@ -250,7 +274,7 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.keep_landed_months, ops.keep_skipped_months, ops.count_months_again, ops.accounted_for
+ops.keep_landed_months, ops.keep_skipped_months, ops.count_months_again, ops.accounted_within, ops.accounted_for
 FROM public;
-GRANT EXECUTE ON FUNCTION ops.accounted_for TO loader, analyst;
+GRANT EXECUTE ON FUNCTION ops.accounted_within, ops.accounted_for TO loader, analyst;
 GRANT SELECT ON ops.ledger_months, ops.counted_months TO loader, analyst;

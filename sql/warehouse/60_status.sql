@@ -1,9 +1,8 @@
 -- The questions people ask of the ledger, as views.
 
--- One row per window of a dataset that begins in [p_from, p_to) and has begun by now; it costs as much as these
--- windows, however many there are. Of a dataset that runs by watermark a window is a step of its grid: landed once the
--- ledger covers it, with the rows of the windows that begin in it. What the policy does not want is skipped, unless it
--- landed or is in work.
+-- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and why; it costs
+-- as much as these windows, however many there are. Of a dataset that runs by watermark a window is a step of its grid:
+-- landed once the ledger covers it, with the rows of the windows that begin in it.
 CREATE OR REPLACE FUNCTION ops.windows_between(p_dataset text, p_from timestamptz, p_to timestamptz)
 RETURNS TABLE (
     window_range tstzrange,
@@ -33,7 +32,7 @@ DECLARE
     -- Ranges are in order of their starts: from the first that may begin the stretch to the last.
     first_range tstzrange;
     last_range tstzrange;
-    unwanted tstzmultirange;
+    states record;
     catchup record;
 BEGIN
     SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
@@ -43,18 +42,31 @@ BEGIN
     step := make_interval(secs => extract(EPOCH FROM known.step));
     first_start := control.window_at_or_after(known, greatest(p_from, known.first_window));
     last_start := least(moment, p_to - '1 microsecond'::interval);
+    IF first_start > last_start THEN
+        RETURN;
+    END IF;
     first_range := tstzrange(first_start, first_start, '[]');
     last_range := tstzrange(last_start, NULL, '[)');
     due := control.due_until(known, moment);
+    SELECT * INTO states FROM ops.window_states(p_dataset, tstzrange(first_start, last_start, '[]'));
     SELECT c.is_on, c.reason INTO catchup FROM control.catchup_is_on(p_dataset) AS c;
-    IF first_start <= last_start THEN
-        SELECT coalesce(range_agg(u.window_ranges), '{}') INTO unwanted
-        FROM control.unwanted_by_rule(p_dataset, moment, tstzrange(first_start, last_start + step)) AS u;
-    END IF;
     RETURN QUERY
     WITH expected AS MATERIALIZED (
-        SELECT tstzrange(edge, edge + step, '[)') AS window_range
-        FROM generate_series(first_start, last_start, step) AS edge
+        SELECT
+            each.window_range,
+            CASE
+                WHEN states.landed @> each.window_range THEN 'landed'
+                WHEN states.held @> each.window_range THEN 'held'
+                WHEN states.running @> each.window_range THEN 'running'
+                WHEN states.failed @> each.window_range THEN 'failed'
+                WHEN states.skipped @> each.window_range THEN 'skipped'
+                WHEN states.missing @> each.window_range THEN 'missing'
+                ELSE 'not due'
+            END AS state
+        FROM (
+            SELECT tstzrange(edge, edge + step, '[)') AS window_range
+            FROM generate_series(first_start, last_start, step) AS edge
+        ) AS each
     ),
 
     landed AS (
@@ -81,9 +93,7 @@ BEGIN
             WHERE
                 b.dataset = p_dataset AND lower(b.window_range) <@ e.window_range AND b.window_range && e.window_range
         ) AS begun
-        WHERE
-            known.grid = 'watermark'
-            AND (SELECT range_agg(m.landed) FROM ops.ledger_months AS m WHERE m.dataset = p_dataset) @> e.window_range
+        WHERE known.grid = 'watermark' AND e.state IN ('landed', 'held')
     ),
 
     latest AS (
@@ -117,35 +127,40 @@ BEGIN
 
     SELECT
         e.window_range,
-        CASE
-            WHEN l.version IS NOT NULL THEN 'landed'
-            WHEN a.state IN ('running', 'retrying', 'succeeded') THEN 'running'
-            WHEN unwanted @> e.window_range THEN 'skipped'
-            WHEN a.state IS NOT NULL THEN 'failed'
-            WHEN s.rule IS NOT NULL THEN 'skipped'
-            WHEN upper(e.window_range) <= due THEN 'missing'
-            ELSE 'not due'
-        END,
-        CASE
-            WHEN l.version IS NOT NULL AND a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at
-                THEN
-                    'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
-                    || coalesce(a.error, 'the process died')
-            WHEN l.version IS NOT NULL THEN 'version ' || l.version || ' by ' || l.run_id
-            WHEN unwanted @> e.window_range AND (a.state IS NULL OR a.state IN ('failed', 'lost'))
-                THEN
+        e.state,
+        CASE e.state
+            WHEN 'landed' THEN coalesce(failed.reload, 'version ' || l.version || ' by ' || l.run_id)
+            WHEN 'held' THEN coalesce(failed.reload, h.reason)
+            WHEN 'running'
+                THEN coalesce(
+                    w.what,
+                    a.stage || CASE a.state
+                        WHEN 'retrying' THEN ' is tried again: ' || coalesce(a.error, 'it says nothing')
+                        ELSE ' is done, the next stage follows'
+                    END
+                )
+            WHEN 'failed'
+                THEN a.stage || CASE a.state
+                    WHEN 'lost' THEN ': the process died; Airflow tries again while it has tries left'
+                    WHEN 'retrying' THEN ', to be tried again while its run stands: ' || coalesce(a.error, 'it says nothing')
+                    ELSE ': ' || coalesce(a.error, 'it says nothing')
+                END
+            WHEN 'skipped'
+                THEN coalesce(
                     (
                         SELECT v.rule || ': ' || v.reason
                         FROM control.policy_verdict(p_dataset, e.window_range, moment) AS v
-                    )
-            WHEN a.state = 'lost' THEN a.stage || ': the process died; Airflow tries again while it has tries left'
-            WHEN a.state = 'failed' THEN a.stage || ': ' || a.error
-            WHEN a.state = 'retrying' THEN a.stage || ' is tried again: ' || a.error
-            WHEN a.state = 'running' THEN a.stage || ' is running'
-            WHEN a.state = 'succeeded' THEN a.stage || ' is done, the next stage follows'
-            WHEN s.rule IS NOT NULL THEN s.rule || ': ' || s.reason
-            WHEN upper(e.window_range) <= due AND NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
-            WHEN upper(e.window_range) <= due THEN coalesce(k.error, 'no run of ' || known.dag_id || ' has begun it')
+                    ),
+                    s.rule || ': ' || s.reason
+                )
+            WHEN 'missing'
+                THEN CASE
+                    WHEN NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
+                    WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
+                        THEN 'it had landed, and is in the ledger no more'
+                    WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
+                    ELSE coalesce(k.error, 'no run of ' || known.dag_id || ' has begun it')
+                END
             ELSE 'the window has not ended, or its run is not due'
         END,
         l.version,
@@ -159,7 +174,14 @@ BEGIN
     LEFT JOIN landed AS l USING (window_range)
     LEFT JOIN skipped AS s USING (window_range)
     LEFT JOIN latest AS a USING (window_range)
-    LEFT JOIN looked_at AS k USING (window_range);
+    LEFT JOIN looked_at AS k USING (window_range)
+    LEFT JOIN ops.windows_in_work(p_dataset) AS w USING (window_range)
+    LEFT JOIN ops.held_windows(p_dataset) AS h USING (window_range)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at THEN
+            'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
+            || coalesce(a.error, 'the process died') END AS reload
+    ) AS failed;
 END;
 $$;
 
@@ -183,85 +205,29 @@ SELECT
 FROM control.datasets AS d
 CROSS JOIN LATERAL ops.windows_between(d.dataset, '-infinity', 'infinity') AS w;
 
--- The due windows of a dataset by their states, as stretches of time: what ops.windows_between says of each, without
--- looking at those that landed.
-CREATE OR REPLACE FUNCTION ops.due_windows(
-    p_dataset text,
-    OUT due tstzmultirange,
-    OUT landed tstzmultirange,
-    OUT running tstzmultirange,
-    OUT failed tstzmultirange,
-    OUT skipped tstzmultirange,
-    OUT missing tstzmultirange
-)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = OFF
-SET plan_cache_mode = FORCE_GENERIC_PLAN
-AS $$
-DECLARE
-    known control.datasets;
-    kept record;
-    open_windows tstzmultirange;
-    unwanted tstzmultirange;
-BEGIN
-    SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
-    IF NOT found THEN
-        RETURN;
-    END IF;
-    SELECT k.landed, k.skipped INTO kept FROM ops.accounted_for(known) AS k;
-    unwanted := control.unwanted(p_dataset, ops.clock());
-    due := tstzmultirange(tstzrange(known.first_window, control.due_until(known, ops.clock())));
-    landed := due * kept.landed;
-    open_windows := due - landed;
-    SELECT
-        coalesce(range_agg(latest.window_range) FILTER (WHERE latest.is_at_work), '{}'),
-        coalesce(range_agg(latest.window_range) FILTER (WHERE NOT latest.is_at_work), '{}')
-    INTO running, failed
-    FROM (
-        SELECT DISTINCT ON (a.window_range)
-            a.window_range,
-            a.state IN ('retrying', 'succeeded') OR (a.state = 'running' AND live.attempt_id IS NOT NULL) AS is_at_work
-        FROM unnest(open_windows) AS o
-        CROSS JOIN LATERAL (
-            SELECT k.attempt_id, k.window_range, k.state
-            FROM ops.attempts AS k
-            WHERE k.dataset = p_dataset AND lower(k.window_range) >= lower(o) AND lower(k.window_range) < upper(o)
-            -- A fence: what a stretch has is looked up, never the stretches for each attempt there is.
-            OFFSET 0
-        ) AS a
-        LEFT JOIN ops.live_attempts AS live USING (attempt_id)
-        WHERE
-            upper(a.window_range) - lower(a.window_range) = known.step
-            AND date_bin(known.step, lower(a.window_range), known.first_window) = lower(a.window_range)
-        ORDER BY a.window_range ASC, a.attempt_id DESC
-    ) AS latest;
-    skipped := open_windows * unwanted - running + (open_windows * kept.skipped - running - failed);
-    failed := failed - unwanted;
-    missing := open_windows - running - failed - skipped;
-END;
-$$;
-
-REVOKE EXECUTE ON FUNCTION ops.windows_between, ops.due_windows FROM public;
-GRANT EXECUTE ON FUNCTION ops.windows_between, ops.due_windows TO loader, analyst;
+REVOKE EXECUTE ON FUNCTION ops.windows_between FROM public;
+GRANT EXECUTE ON FUNCTION ops.windows_between TO loader, analyst;
 
 -- One row per dataset: its due windows by their states, the rows of all that landed, and the stretches of what
 -- failed or is missing.
 CREATE OR REPLACE VIEW ops.window_totals AS
 SELECT
     d.dataset,
-    control.windows_in(d, w.due) AS windows_due,
-    control.windows_in(d, w.landed) AS windows_landed,
-    control.windows_in(d, w.running) AS windows_running,
-    control.windows_in(d, w.failed) AS windows_failed,
-    control.windows_in(d, w.skipped) AS windows_skipped,
-    control.windows_in(d, w.missing) AS windows_missing,
+    control.windows_in(d, s.due) AS windows_due,
+    control.windows_in(d, s.landed * s.due) AS windows_landed,
+    control.windows_in(d, s.running * s.due) AS windows_running,
+    control.windows_in(d, s.failed * s.due) AS windows_failed,
+    control.windows_in(d, s.skipped * s.due) AS windows_skipped,
+    control.windows_in(d, s.missing) AS windows_missing,
     m.rows_extracted,
     m.rows_published,
     m.rows_quarantined,
     m.rows_deduplicated,
     newest.landed_at AS last_landed_at,
-    w.failed + w.missing AS not_landed
+    s.failed * s.due + s.missing AS not_landed,
+    control.windows_in(d, s.held * s.due) AS windows_held
 FROM control.datasets AS d
-CROSS JOIN LATERAL ops.due_windows(d.dataset) AS w
+CROSS JOIN LATERAL ops.window_states(d.dataset) AS s
 CROSS JOIN
     LATERAL (
         SELECT
@@ -279,7 +245,10 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS newest ON TRUE;
 
--- One row per stretch of due windows that are wanted and neither landed nor are skipped by a rule.
+-- Totals were once made of these.
+DROP FUNCTION IF EXISTS ops.due_windows(text);
+
+-- One row per stretch of due windows that are in work, failed or missing. What windows of a former grid cover is none.
 CREATE OR REPLACE VIEW ops.gaps AS
 SELECT
     d.dataset,
@@ -289,13 +258,13 @@ SELECT
     ceil(extract(EPOCH FROM upper(gap.window_range) - lower(gap.window_range)) / extract(EPOCH FROM d.step))::bigint
         AS windows
 FROM control.datasets AS d
+CROSS JOIN LATERAL ops.window_states(d.dataset) AS s
 CROSS JOIN LATERAL ops.accounted_for(d) AS known
 CROSS JOIN LATERAL unnest(
-    tstzmultirange(tstzrange(d.first_window, control.due_until(d, ops.clock()), '[)'))
-    - known.anyhow - control.unwanted(d.dataset, ops.clock())
+    (s.running + s.failed) * s.due + s.missing - (known.anyhow - known.skipped)
 ) AS gap (window_range);
 
--- One row per dataset and day of its windows.
+-- One row per dataset and day of its due windows.
 CREATE OR REPLACE VIEW ops.coverage AS
 SELECT
     dataset,
@@ -307,9 +276,10 @@ SELECT
     count(*) FILTER (WHERE state = 'skipped') AS skipped,
     count(*) FILTER (WHERE state = 'missing') AS missing,
     sum(rows_published) AS rows_published,
-    sum(rows_quarantined) AS rows_quarantined
+    sum(rows_quarantined) AS rows_quarantined,
+    count(*) FILTER (WHERE state = 'held') AS held
 FROM ops.window_status
-WHERE is_due OR state <> 'not due'
+WHERE is_due
 GROUP BY dataset, window_start::date;
 
 -- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts

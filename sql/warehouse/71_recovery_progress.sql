@@ -26,12 +26,12 @@ FROM ops.incidents AS i
 CROSS JOIN
     LATERAL (
         SELECT
-            count(*) FILTER (WHERE d.critical AND s.state IN ('landed', 'skipped')) AS critical_done,
+            count(*) FILTER (WHERE d.critical AND s.state IN ('landed', 'skipped', 'held')) AS critical_done,
             count(*) FILTER (WHERE d.critical) AS critical_total,
-            count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped')) AS non_critical_done,
+            count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped', 'held')) AS non_critical_done,
             count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
             count(*) FILTER (WHERE s.state = 'skipped') AS lost,
-            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped')) AS windows_left,
+            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped', 'held')) AS windows_left,
             count(*) FILTER (WHERE s.landed_at >= i.opened_at) AS landed_since
         FROM control.datasets AS d
         CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s

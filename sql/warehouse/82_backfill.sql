@@ -83,6 +83,8 @@ CREATE TABLE IF NOT EXISTS control.backfill_windows (
 CREATE INDEX IF NOT EXISTS backfill_windows_to_do ON control.backfill_windows (backfill_id, place)
 WHERE state IN ('planned', 'running');
 
+CREATE INDEX IF NOT EXISTS backfill_windows_running ON control.backfill_windows (backfill_id) WHERE state = 'running';
+
 COMMENT ON COLUMN control.backfill_windows.place IS 'The order in which they are loaded, from 1';
 COMMENT ON COLUMN control.backfill_windows.rule IS 'By which it is skipped';
 
@@ -99,6 +101,25 @@ SELECT w.window_no
 FROM control.backfill_windows AS w
 INNER JOIN ops.live_sessions AS s ON w.claim = s.claim AND w.backend_pid = s.backend_pid
 WHERE w.state = 'running';
+
+-- One row a window of a backfill, and how it stands: what a lane that died had in work is to do again.
+CREATE OR REPLACE VIEW ops.backfill_windows AS
+SELECT
+    w.window_no,
+    w.backfill_id,
+    w.place,
+    w.window_range,
+    w.action,
+    w.rule,
+    w.reason,
+    CASE WHEN w.state = 'running' AND live.window_no IS NULL THEN 'planned' ELSE w.state END AS state,
+    w.run_id,
+    w.error,
+    w.version,
+    w.started_at,
+    w.ended_at
+FROM control.backfill_windows AS w
+LEFT JOIN ops.live_claims AS live ON w.window_no = live.window_no;
 
 -- One row a backfill: how far it is, how fast, and when the rest may be.
 CREATE OR REPLACE VIEW ops.backfill_progress AS
@@ -143,7 +164,7 @@ CROSS JOIN
             count(*) FILTER (WHERE s.state = 'running') AS running,
             count(*) FILTER (WHERE s.state = 'planned') AS planned,
             count(*) FILTER (WHERE s.state IN ('landed', 'failed') AND s.ended_at >= b.running_since) AS ended_lately
-        FROM control.backfill_windows AS s
+        FROM ops.backfill_windows AS s
         WHERE s.backfill_id = b.backfill_id
     ) AS w
 CROSS JOIN
@@ -151,7 +172,9 @@ CROSS JOIN
         SELECT greatest(1, extract(EPOCH FROM coalesce(b.ended_at, ops.clock()) - b.running_since)) AS seconds
     ) AS elapsed;
 
-GRANT SELECT ON control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_progress TO loader, analyst;
+GRANT SELECT ON
+control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_windows, ops.backfill_progress
+TO loader, analyst;
 GRANT INSERT (
     dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, reason, requested_by, via, max_active,
     direction, on_failure, plan_shown, dag_run_id

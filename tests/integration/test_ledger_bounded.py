@@ -39,7 +39,7 @@ QUESTIONS = {
     "calendar": "SELECT * FROM ops.windows_between('{}', ops.clock() - interval '10 days', 'infinity')",
     "one window": "SELECT * FROM ops.windows_between('{}', ops.clock() - interval '1 hour', ops.clock())",
     "troubles": "SELECT * FROM ops.unresolved_attempts WHERE dataset = '{}'",
-    "due windows": "SELECT * FROM ops.due_windows('{}')",
+    "states": "SELECT * FROM ops.window_states('{}')",
 }
 
 

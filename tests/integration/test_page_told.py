@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
 
 from highwater import ledger, warehouse
+from highwater.status import STATES
 
 WINDOW = "/windows/daily_sales/2026-10-05"
 FAILED = "/windows/daily_sales/2026-10-06"
@@ -77,6 +80,35 @@ def counted(client: httpx.Client, kind: str) -> int:
     """How many cells of daily_sales are in that state, as the calendar's JSON tells."""
     cells = client.get("/calendar.json", params={"days": 60}).json()["datasets"]["daily_sales"]
     return sum(cell["state"] == kind for cell in cells)
+
+
+def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, as a person types it."""
+    command = [sys.executable, "-m", "highwater.cli", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def highwater_json(*arguments: str) -> dict[str, Any]:
+    """What a command says to a program."""
+    answer: dict[str, Any] = json.loads(highwater(*arguments, "--json").stdout)
+    return answer
+
+
+def roll_back(day: str) -> None:
+    """Put the version before the last back, as ada."""
+    highwater("rollback", "daily_sales", day, "--yes", "--by", "ada", "--reason", "the till was set wrong")
+
+
+def words_of(text: str, name: str) -> str:
+    """What the first paragraph of a class says."""
+    (_, part) = text.split(f'class="{name}">', 1)
+    return html.unescape(re.sub("<[^>]+>", "", part.split("</p>")[0]))
+
+
+def sentence(of: Mapping[str, int]) -> str:
+    """The due windows by their states, as page and command say it."""
+    said = [f"{of[state]:,} {state}" for state in STATES if state != "landed" and of[state]]
+    return " · ".join([f"{of['landed']:,} of {of['due']:,} due windows landed", *said])
 
 
 class TestLogin:
@@ -163,6 +195,50 @@ class TestTold:
         assert {cell["cell_start"]: (cell["state"], cell["rows_published"]) for cell in cells} == expected
         assert {"landed", "failed", "missing"} <= {state for state, _ in expected.values()}
 
+    @pytest.mark.parametrize("shown", [{"days": 7}, {"days": 30}, {"days": 365}, {"days": 31, "hours": 1}])
+    def test_every_number_of_windows_is_the_one_of_status(
+        self, admin_client: httpx.Client, source_day: Callable[[str], int], shown: dict[str, int]
+    ) -> None:
+        source_day(loading.OTHER_QUANTITY)
+        loading.land(loading.day("2026-10-05"), "b")
+        loading.land(loading.day("2026-10-07"), "b")
+        roll_back("2026-10-05")
+        said = highwater_json("status")["datasets"]
+        told = {of["dataset"]: {kind: of[f"windows_{kind}"] for kind in ("due", *STATES)} for of in said}
+        assert [told["daily_sales"][state] for state in ("landed", "failed", "held", "missing")] == [1, 1, 1, 27]
+        assert all(of["due"] == sum(of[state] for state in STATES) for of in told.values())
+
+        counts = admin_client.get("/calendar.json", params=shown).json()["counts"]
+        assert {name: {kind: of[kind] for kind in ("due", *STATES)} for name, of in counts.items()} == told
+        fresh = {of["dataset"]: of for of in admin_client.get("/now.json").json()["datasets"]}
+        for name, of in told.items():
+            assert [fresh[name][f"windows_{s}"] for s in ("running", "failed", "missing")] == [
+                of[state] for state in ("running", "failed", "missing")
+            ]
+        text = admin_client.get("/", params=shown).raise_for_status().text
+        for name, of in told.items():
+            row = text[text.index(f'data-dataset="{name}"') :]
+            assert words_of(row, "counts").startswith(sentence(of)), name
+        assert words_of(text, "glance").startswith(sentence(sum(map(Counter, told.values()), Counter())))
+
+    def test_a_window_that_was_rolled_back_has_a_look_and_a_sentence_of_its_own(
+        self, admin_client: httpx.Client, source_day: Callable[[str], int]
+    ) -> None:
+        source_day(loading.OTHER_QUANTITY)
+        loading.land(loading.day("2026-10-05"), "b")
+        roll_back("2026-10-05")
+        said = "version 1 stands in the place of version 2 until the window is loaded again; the till was set wrong"
+        (cell,) = re.findall(r'<a class="c held"[^>]*>[^<]*</a>', admin_client.get("/", params={"days": 30}).text)
+        assert cell.endswith(">◆</a>")
+        assert said in cell
+        page = admin_client.get(WINDOW).text
+        assert "held: a former version was put back" in page
+        assert said in page
+        assert "daily_sales" in highwater("status").stdout
+        assert "1 held" in highwater("status").stdout
+        loading.land(loading.day("2026-10-05"), "c")
+        assert admin_client.get(f"{WINDOW}.json").json()["window"]["state"] == "landed"
+
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
         assert folded[0]["windows"] == 4
@@ -210,8 +286,7 @@ class TestTold:
     ) -> None:
         source_day(loading.OTHER_QUANTITY)
         loading.land(loading.day("2026-10-05"), "b")
-        subprocess.run([sys.executable, "-m", "highwater.cli", "rollback", "daily_sales", "2026-10-05", "--yes", "--by",
-                        "ada", "--reason", "the till was set wrong"], check=True)  # fmt: skip
+        roll_back("2026-10-05")
         told = admin_client.get(f"{WINDOW}.json").raise_for_status().json()["versions"]
         assert [(v["version"], v["state"]) for v in told] == [(3, "published"), (2, "rolled back")]
         # Numbers go on where other tests of this warehouse left them.

@@ -294,9 +294,7 @@ def test_what_is_summed_up_or_bounded_says_what_every_window_says(
     found = {status.dataset: status for status in statuses.read(tables)}
     totals, states = found[DATASET], Counter(row.state for row in seen if row.is_due)
     assert totals.windows_due == sum(states.values())
-    counted = {
-        state: getattr(totals, f"windows_{state}") for state in ("landed", "running", "failed", "skipped", "missing")
-    }
+    counted = {state: getattr(totals, f"windows_{state}") for state in statuses.STATES}
     assert +Counter(counted) == states
     assert totals.windows_begun == len(seen)
     tables.execute("SELECT coalesce(sum(rows_published), 0) FROM ops.window_ledger WHERE dataset = %s", (DATASET,))

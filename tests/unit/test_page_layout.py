@@ -11,6 +11,7 @@ from highwater.page import asked, backfills, calendar, words
 from highwater.page.asked import Stretch
 from highwater.page.backfills import Choice
 from highwater.page.problems import Problem
+from highwater.status import STATES
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -21,7 +22,11 @@ def dataset(step: timedelta) -> SimpleNamespace:
 
 
 def cells(step: timedelta, many: int) -> list[SimpleNamespace]:
-    return [SimpleNamespace(cell_start=FIRST + n * step, state="landed") for n in range(many)]
+    return [SimpleNamespace(cell_start=FIRST + n * step, state="landed", due=1) for n in range(many)]
+
+
+def totals(many: int) -> dict[str, dict[str, int]]:
+    return {"sales": dict.fromkeys(STATES, 0) | {"due": many, "landed": many}}
 
 
 @pytest.mark.parametrize(
@@ -37,14 +42,16 @@ def cells(step: timedelta, many: int) -> list[SimpleNamespace]:
     ],
 )
 def test_the_shape_of_a_row(step: timedelta, many: int, folded: bool, shape: str) -> None:
-    (row,) = calendar.rows([dataset(step)], {"sales": cells(step, many)}, Stretch(FIRST, FIRST + 400 * DAY, folded))
+    (row,) = calendar.rows(
+        [dataset(step)], {"sales": cells(step, many)}, totals(many), Stretch(FIRST, FIRST + 400 * DAY, folded)
+    )
     assert row.shape == shape
 
 
 @pytest.mark.parametrize(("step", "many", "folded"), [(DAY, 365, True), (HOUR, 24 * 30 + 5, False)])
 def test_every_cell_is_laid_out_once_and_in_its_place(step: timedelta, many: int, folded: bool) -> None:
     given = cells(step, many)
-    (row,) = calendar.rows([dataset(step)], {"sales": given}, Stretch(FIRST, FIRST + 400 * DAY, folded))
+    (row,) = calendar.rows([dataset(step)], {"sales": given}, totals(many), Stretch(FIRST, FIRST + 400 * DAY, folded))
     laid = [cell for _, line in row.lines for cell in line if cell]
     assert sorted(laid, key=lambda cell: cell.cell_start) == given
     assert {len(line) for _, line in row.lines} == {sum(columns for _, columns in row.heads)}

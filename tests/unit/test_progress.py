@@ -16,6 +16,7 @@ ALL_LANDED = Progress(
     due=30,
     landed=30,
     skipped=0,
+    held=0,
     failed=0,
     rows_extracted=600_000,
     rows_published=595_000,
@@ -32,6 +33,7 @@ ALL_LANDED = Progress(
     [
         pytest.param({}, True, True, id="all landed"),
         pytest.param({"landed": 28, "skipped": 2}, True, True, id="what a rule skips is accounted for"),
+        pytest.param({"landed": 29, "held": 1}, True, True, id="what was rolled back is accounted for"),
         pytest.param({"landed": 29, "failed": 1, "gaps": 1}, True, False, id="the last one's run failed"),
         pytest.param({"landed": 29, "gaps": 1}, False, False, id="the last one has no run yet"),
         pytest.param({"runs_active": 1}, False, True, id="landed, but its run has still to summarise"),

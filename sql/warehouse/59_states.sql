@@ -1,0 +1,190 @@
+-- The states of windows: what lives, what the ledger says and what the rules say, put together once. Everything that
+-- shows or counts windows reads ops.window_states, be it through ops.windows_between (each window of a stretch) or
+-- through the views of 60_status.sql. Run as publisher; again is harmless.
+--
+-- not due   its time has not come
+-- running   something lives that has it in work: a stage, or the lane of a backfill; or a stage has just ended and the
+--           next is on its way
+-- landed    the ledger has it
+-- held      a person's decision stands over it: a former version was put back, and nothing has been loaded since
+-- skipped   a rule leaves it out
+-- failed    the latest try at it failed or died, and nothing has it in work
+-- missing   it is due, and none of these
+--
+-- What has landed stays landed while it is loaded again. A window may be ahead of its time: landed, in work or skipped
+-- before it is due. It is shown as that and counted once it is due, so that for each dataset, and in sum,
+-- due = landed + running + failed + skipped + held + missing.
+
+-- One row a window that a decision of a person stands over, and why.
+CREATE OR REPLACE FUNCTION ops.held_windows(p_dataset text) RETURNS TABLE (window_range tstzrange, reason text)
+LANGUAGE plpgsql STABLE ROWS 4 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Whatever whoever asks has set for its own plan.
+SET enable_nestloop = ON SET enable_seqscan = ON
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT
+        r.window_range,
+        'version ' || l.version || ' by ' || l.run_id || ': what was version ' || r.to_version
+        || ' stands in the place of version ' || r.from_version || ' until the window is loaded again; ' || r.reason
+    FROM ops.rollbacks AS r
+    INNER JOIN ops.window_ledger AS l
+        ON r.dataset = l.dataset AND r.window_range = l.window_range AND l.staged_as = 'rollback ' || r.rollback_id
+    WHERE r.dataset = p_dataset;
+END;
+$$;
+
+-- Whether a range is one step of the dataset's grid; of one that runs by watermark too, whose attempts are at steps.
+CREATE OR REPLACE FUNCTION control.is_step(wanted control.datasets, candidate tstzrange) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN upper(candidate) - lower(candidate) = wanted.step
+AND date_bin(wanted.step, lower(candidate), wanted.first_window) = lower(candidate);
+
+-- One row a window that something alive has in work: a stage, or the lane of a backfill from its first stage to its
+-- last. These are leases: they end with the session that holds them.
+CREATE OR REPLACE FUNCTION ops.windows_in_work(p_dataset text) RETURNS TABLE (window_range tstzrange, what text)
+LANGUAGE plpgsql STABLE ROWS 4 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Whatever whoever asks has set for its own plan.
+SET enable_nestloop = ON SET enable_seqscan = ON
+AS $$
+#variable_conflict use_column
+BEGIN
+    -- Most datasets have nothing in work: then the locks of the server are not looked through.
+    IF NOT EXISTS (SELECT FROM ops.attempts AS a WHERE a.state = 'running' AND a.dataset = p_dataset)
+        AND NOT EXISTS (
+            SELECT FROM control.backfill_windows AS b
+            INNER JOIN control.backfills AS k USING (backfill_id)
+            WHERE b.state = 'running' AND k.dataset = p_dataset
+        ) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT DISTINCT ON (w.window_range)
+        w.window_range,
+        w.what
+    FROM (
+        SELECT a.window_range, a.stage || ' is running' AS what, 1 AS place, a.attempt_id AS number
+        FROM ops.attempts AS a
+        INNER JOIN ops.live_attempts USING (attempt_id)
+        WHERE a.state = 'running' AND a.dataset = p_dataset
+        UNION ALL
+        SELECT b.window_range, 'backfill ' || b.backfill_id || ' has it in work', 2, b.window_no
+        FROM control.backfill_windows AS b
+        INNER JOIN ops.live_claims USING (window_no)
+        INNER JOIN control.backfills AS k USING (backfill_id)
+        WHERE b.state = 'running' AND k.dataset = p_dataset
+    ) AS w
+    ORDER BY w.window_range ASC, w.place ASC, w.number DESC;
+END;
+$$;
+
+-- The windows of a dataset that have begun, and begin in p_within, by their states: stretches that do not overlap. What
+-- is due is told apart: due = (landed + running + failed + skipped + held + missing) * due.
+CREATE OR REPLACE FUNCTION ops.window_states(
+    p_dataset text,
+    p_within tstzrange DEFAULT '(,)',
+    OUT due tstzmultirange,
+    OUT landed tstzmultirange,
+    OUT running tstzmultirange,
+    OUT failed tstzmultirange,
+    OUT skipped tstzmultirange,
+    OUT held tstzmultirange,
+    OUT missing tstzmultirange
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = OFF
+SET plan_cache_mode = FORCE_GENERIC_PLAN SET enable_nestloop = ON SET enable_seqscan = ON
+AS $$
+DECLARE
+    moment CONSTANT timestamptz := ops.clock();
+    -- So long after a stage the next one is awaited; nothing tells whether its run still stands.
+    patience CONSTANT interval := '1 minute';
+    known control.datasets;
+    step interval;
+    begun tstzmultirange;
+    open_windows tstzmultirange;
+    unwanted tstzmultirange;
+    withheld tstzmultirange;
+    kept record;
+    tried record;
+BEGIN
+    SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    IF NOT found THEN
+        RETURN;
+    END IF;
+    step := make_interval(secs => extract(EPOCH FROM known.step));
+    -- Whole windows: from the first that begins in the stretch to the first that begins behind it, or has not begun.
+    p_within := p_within * tstzrange(known.first_window, greatest(known.first_window, moment), '[]');
+    IF isempty(p_within) OR known.first_window > moment THEN
+        begun := '{}';
+    ELSE
+        begun := tstzmultirange(tstzrange(
+            control.window_at_or_after(known, lower(p_within)),
+            control.window_at_or_after(
+                known, upper(p_within) + CASE WHEN upper_inc(p_within) THEN '1 microsecond' ELSE '0' END::interval
+            )
+        ));
+    END IF;
+    due := begun * tstzmultirange(tstzrange(known.first_window, control.due_until(known, moment)));
+
+    SELECT k.landed, k.skipped INTO kept FROM ops.accounted_within(known, p_within) AS k;
+    landed := begun * kept.landed;
+    open_windows := begun - landed;
+    SELECT coalesce(range_agg(h.window_range), '{}') INTO withheld
+    FROM ops.held_windows(p_dataset) AS h
+    WHERE control.is_window(known, h.window_range);
+    SELECT coalesce(range_agg(u.window_ranges), '{}') INTO unwanted
+    FROM control.unwanted_by_rule(p_dataset, moment, range_merge(begun)) AS u;
+
+    SELECT coalesce(range_agg(w.window_range), '{}') INTO running
+    FROM ops.windows_in_work(p_dataset) AS w
+    WHERE control.is_step(known, w.window_range);
+    -- Of the latest attempt at each window that is open: has it failed, or has its stage just ended? What was skipped
+    -- after it began is skipped.
+    SELECT
+        coalesce(range_agg(latest.window_range) FILTER (WHERE latest.is_on_its_way), '{}') AS on_their_way,
+        coalesce(range_agg(latest.window_range) FILTER (WHERE NOT latest.is_on_its_way AND latest.state <> 'succeeded'), '{}')
+            AS failed
+    INTO tried
+    FROM (
+        SELECT DISTINCT ON (a.window_range)
+            a.window_range,
+            a.state,
+            a.started_at,
+            (
+                a.state = 'retrying'
+                -- Behind these comes nothing that would land it.
+                OR (
+                    a.state = 'succeeded'
+                    AND a.stage NOT IN ('load', 'summarise', 'update_checkpoint', 'validate_consistency')
+                )
+            )
+            AND coalesce(a.ended_at, a.started_at) BETWEEN moment - patience AND moment AS is_on_its_way
+        FROM unnest(open_windows - running) AS o
+        CROSS JOIN LATERAL (
+            SELECT k.attempt_id, k.window_range, k.state, k.stage, k.started_at, k.ended_at
+            FROM ops.attempts AS k
+            WHERE k.dataset = p_dataset AND lower(k.window_range) >= lower(o) AND lower(k.window_range) < upper(o)
+            -- A fence: what a stretch has is looked up, never the stretches for each attempt there is.
+            OFFSET 0
+        ) AS a
+        WHERE control.is_step(known, a.window_range)
+        ORDER BY a.window_range ASC, a.attempt_id DESC
+    ) AS latest
+    LEFT JOIN ops.skipped_windows AS s ON s.dataset = p_dataset AND s.window_range = latest.window_range
+    WHERE s.skipped_at IS NULL OR s.skipped_at < latest.started_at;
+
+    held := landed * withheld;
+    landed := landed - held;
+    running := open_windows * (running + tried.on_their_way);
+    open_windows := open_windows - running;
+    held := held + open_windows * withheld;
+    open_windows := open_windows - withheld;
+    failed := open_windows * tried.failed - unwanted;
+    skipped := open_windows * (unwanted + kept.skipped) - failed;
+    missing := (open_windows - failed - skipped) * due;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.held_windows, ops.windows_in_work, ops.window_states FROM public;
+GRANT EXECUTE ON FUNCTION ops.held_windows, ops.windows_in_work, ops.window_states TO loader, analyst;
