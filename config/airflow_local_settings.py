@@ -1,10 +1,13 @@
-"""Airflow imports this in each of its processes. In the one that tasks are forked from (LocalExecutor's scheduler, a
-Celery worker) it has ready what each would make again: Great Expectations and pandas, 4 s saved a task, and our own."""
+"""Airflow imports this in each of its processes. Runs that nobody can mean are refused in all of them. In the one that
+tasks are forked from (LocalExecutor's scheduler, a Celery worker) it has ready what each would make again: Great
+Expectations and pandas, 4 s saved a task, and our own."""
 
 import gc
 import inspect
 import os
 import sys
+
+from highwater import run_guard
 
 
 def _before_a_fork() -> None:
@@ -28,5 +31,8 @@ if sys.argv[1:2] == (["scheduler"] if _local else ["celery"]):
     # Both freeze what is in memory while they fork their processes and then thaw it. Frozen for good, the garbage
     # collector does not write to every page that those share: 110 MB less.
     gc.unfreeze = lambda: None
+
+# The command line makes runs too, and need not have loaded a plugin for that.
+run_guard.install()
 
 __all__: list[str] = []

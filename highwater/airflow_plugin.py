@@ -1,4 +1,4 @@
-"""What Airflow loads in each of its processes: the timetable that asks the policy, the guard of runs, and the page.
+"""What Airflow loads in each of its processes: the timetable that asks the policy, and the page.
 
 Light, since only the API server serves the page.
 """
@@ -10,11 +10,8 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from highwater import run_guard
 from highwater.page.address import PREFIX, address
 from highwater.timetable import PolicyTimetable
-
-run_guard.install()
 
 
 def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from highwater import clock, policy_reader
+from highwater import clock
 
 AHEAD = timedelta(minutes=1)
 """So far may the clock of a browser be ahead of ours."""
@@ -62,6 +62,8 @@ def _before_flush(session: Any, _context: object, _instances: object) -> None:
         if made.run_type in NOT_ASKED or getattr(made.triggered_by, "value", made.triggered_by) == "test":
             continue
         from airflow.models.serialized_dag import SerializedDagModel
+
+        from highwater import policy_reader
 
         dag = SerializedDagModel.get_dag(made.dag_id, session=session)
         dataset = getattr(dag.timetable, "dataset", None) if dag else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +64,15 @@ def test_one_before_the_first_window_is_not_made(trigger: Callable[..., Any]) ->
 def test_one_before_the_dag_begins_is_not_made(trigger: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"is before its start, 2026-10-31 00:00 UTC: no task would run"):
         trigger(WATCH, datetime(2026, 10, 30, tzinfo=UTC))
+
+
+def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any]) -> None:
+    """In a process of its own, which nothing but Airflow's settings has prepared."""
+    asked = [sys.executable, "-m", "airflow", "dags", "trigger", WATCH, "--logical-date", "2027-06-01T00:00:00+00:00"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"logical date 2027-06-01 00:00 UTC of {WATCH} is in the future" in done.stdout + done.stderr
+    assert runs() == 0
 
 
 def test_others_are_made(trigger: Callable[..., Any]) -> None:
