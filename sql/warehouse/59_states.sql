@@ -6,7 +6,7 @@
 -- running   something lives that has it in work: a stage, or the lane of a backfill; or a stage has just ended and the
 --           next is on its way
 -- landed    the ledger has it
--- held      a person's decision stands over it: a former version was put back, and nothing has been loaded since
+-- held      a person's decision stands over it: see 44_holds.sql
 -- skipped   a rule leaves it out
 -- failed    the latest try at it failed or died, and nothing has it in work
 -- missing   it is due, and none of these
@@ -14,26 +14,6 @@
 -- What has landed stays landed while it is loaded again. A window may be ahead of its time: landed, in work or skipped
 -- before it is due. It is shown as that and counted once it is due, so that for each dataset, and in sum,
 -- due = landed + running + failed + skipped + held + missing.
-
--- One row a window that a decision of a person stands over, and why.
-CREATE OR REPLACE FUNCTION ops.held_windows(p_dataset text) RETURNS TABLE (window_range tstzrange, reason text)
-LANGUAGE plpgsql STABLE ROWS 4 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- Whatever whoever asks has set for its own plan.
-SET enable_nestloop = ON SET enable_seqscan = ON
-AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    SELECT
-        r.window_range,
-        'version ' || l.version || ' by ' || l.run_id || ': what was version ' || r.to_version
-        || ' stands in the place of version ' || r.from_version || ' until the window is loaded again; ' || r.reason
-    FROM ops.rollbacks AS r
-    INNER JOIN ops.window_ledger AS l
-        ON r.dataset = l.dataset AND r.window_range = l.window_range AND l.staged_as = 'rollback ' || r.rollback_id
-    WHERE r.dataset = p_dataset;
-END;
-$$;
 
 -- Whether a range is one step of the dataset's grid; of one that runs by watermark too, whose attempts are at steps.
 CREATE OR REPLACE FUNCTION control.is_step(wanted control.datasets, candidate tstzrange) RETURNS boolean
@@ -131,8 +111,8 @@ BEGIN
     landed := begun * kept.landed;
     open_windows := begun - landed;
     SELECT coalesce(range_agg(h.window_range), '{}') INTO withheld
-    FROM ops.held_windows(p_dataset) AS h
-    WHERE control.is_window(known, h.window_range);
+    FROM ops.held_windows AS h
+    WHERE h.dataset = p_dataset AND control.is_window(known, h.window_range);
     SELECT coalesce(range_agg(u.window_ranges), '{}') INTO unwanted
     FROM control.unwanted_by_rule(p_dataset, moment, range_merge(begun)) AS u;
 
@@ -186,5 +166,5 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.held_windows, ops.windows_in_work, ops.window_states FROM public;
-GRANT EXECUTE ON FUNCTION ops.held_windows, ops.windows_in_work, ops.window_states TO loader, analyst;
+REVOKE EXECUTE ON FUNCTION ops.windows_in_work, ops.window_states FROM public;
+GRANT EXECUTE ON FUNCTION ops.windows_in_work, ops.window_states TO loader, analyst;

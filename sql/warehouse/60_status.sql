@@ -130,7 +130,7 @@ BEGIN
         e.state,
         CASE e.state
             WHEN 'landed' THEN coalesce(failed.reload, 'version ' || l.version || ' by ' || l.run_id)
-            WHEN 'held' THEN coalesce(failed.reload, h.reason)
+            WHEN 'held' THEN coalesce(failed.reload, h.sentence)
             WHEN 'running'
                 THEN coalesce(
                     w.what,
@@ -176,7 +176,7 @@ BEGIN
     LEFT JOIN latest AS a USING (window_range)
     LEFT JOIN looked_at AS k USING (window_range)
     LEFT JOIN ops.windows_in_work(p_dataset) AS w USING (window_range)
-    LEFT JOIN ops.held_windows(p_dataset) AS h USING (window_range)
+    LEFT JOIN ops.held_windows AS h ON h.dataset = p_dataset AND e.window_range = h.window_range
     CROSS JOIN LATERAL (
         SELECT CASE WHEN a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at THEN
             'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
