@@ -245,7 +245,8 @@ def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> It
     try:
         yield
     except psycopg2.Error as error:
-        said = driver_errors.said(error)
+        # Its hint is for somebody who wants another grid; this is about a setting that was changed.
+        said = error.diag.message_primary
         if error.pgcode == "HW011":
             given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
             raise ConfigurationError(

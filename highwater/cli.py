@@ -103,7 +103,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 unless every due window landed.")] = False,
 ) -> None:
-    """Show what is landed, what is missing and why: a strip a dataset, a mark a window."""
+    """Show what has landed, what is missing and why: one strip per dataset, one mark per window."""
     with warehouse.session("analyst") as cursor:
         found = statuses.read(cursor)
         troubles = statuses.troubles(cursor, found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from enum import Enum
 
 import psycopg2
 from psycopg2 import errors
 
 from highwater.errors import Busy, ConfigurationError, Held, HighwaterError, NoRoom, NotOver, RefusedData
+from highwater.windows import Window
 
 
 class Kind(Enum):
@@ -123,6 +125,13 @@ def said(error: psycopg2.Error, *, of_named_server: bool = False) -> str:
     return _plainly(". ".join(parts).replace("\n", " "))
 
 
+def said_through_sqlalchemy(text: str) -> str:
+    """What the server said, in one clause, of a message that SQLAlchemy made of it: no class, no SQL, no address."""
+    lines = re.sub(r"^\(psycopg2[\w.]*\) *", "", text.strip()).partition("[SQL:")[0].splitlines() or [""]
+    hints = [line.removeprefix("HINT:").strip() for line in lines[1:] if line.startswith("HINT:")]
+    return _plainly(". ".join(part.rstrip(".") for part in [lines[0], *hints]))
+
+
 _PREFIX = re.compile(
     r"""^(?:connection\ to\ server\ (?:at\ "(?P<host>[^"]*)"(?:\ \([^)]*\))?,\ port\ (?P<port>\d+)
     | on\ socket\ "(?P<socket>[^"]*)")\ failed:\ )? (?:(?:FATAL|ERROR|PANIC):\s+)?""",
@@ -150,8 +159,21 @@ _PLAIN = (
 """Parts of messages of Postgres and libpq, and what they come to."""
 
 
+_RANGE = re.compile(r'\["?([0-9]{4}-[0-9 :.+-]+?)"?,"?([0-9]{4}-[0-9 :.+-]+?)"?\)')
+
+
 def _plainly(text: str) -> str:
-    return next((plain for part, plain in _PLAIN if part in text), text)
+    plain = next((plain for part, plain in _PLAIN if part in text), text)
+    return _RANGE.sub(_named, plain)
+
+
+def _named(found: re.Match[str]) -> str:
+    """A range of moments as windows are named everywhere else; any other range as it is."""
+    try:
+        start, end = (datetime.fromisoformat(bound).astimezone(UTC) for bound in found.groups())
+        return str(Window(start, end))
+    except (ValueError, OverflowError, ConfigurationError):
+        return found[0]
 
 
 def _said_at_login(text: str, of_named_server: bool) -> str:

@@ -128,7 +128,7 @@ def _policy(row: dict[str, Any]) -> Policy:
         raise ValueError(f"max_age {max_age} is not between 0 and {LONGEST.days} days")
     return Policy(
         row["dataset"],
-        Grid(datetime.fromisoformat(row["first_window"]), timedelta(seconds=row["step"])),
+        Grid(_first_window(row["first_window"]), timedelta(seconds=row["step"])),
         timedelta(seconds=row["due_after"]),
         max_age,
         row["max_age_text"] or "",
@@ -138,6 +138,13 @@ def _policy(row: dict[str, Any]) -> Policy:
         row["is_on"],
         row["off_because"],
     )
+
+
+def _first_window(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"first_window {text!r} is refused: expected a moment between 1900 and 2999") from None
 
 
 def _touches(window: Window, day: date) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import driver_errors, warehouse
 from highwater.errors import Busy, ConfigurationError
 from highwater.ledger import Run
 from highwater.rows_query import RowsQueries
@@ -192,7 +192,7 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
     verdict, observed, unexpected_count, rows_query = "passed", None, None, None
     details: dict[str, Any] = {}
     if (problem := _exception(first)) is not None:
-        verdict, observed = "error", problem.splitlines()[0]
+        verdict, observed = "error", problem
         details = {"exception": problem}
     elif again is not None:
         verdict = "failed" if rule.severity == "critical" else "warning"
@@ -202,7 +202,7 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
             details = again.to_json_dict()["result"]
             observed, unexpected_count = _seen(rule, details)
         else:
-            details, observed = {"exception": untold}, f"a value that cannot be shown: {untold.splitlines()[0]}"
+            details, observed = {"exception": untold}, f"a value that cannot be shown: {untold}"
         rows_query = queries.of(rule, details)
     column_name = ", ".join(rule.columns) or None
     return Finding(
@@ -247,7 +247,7 @@ def _storable(value: Any) -> Any:
 
 
 def _exception(result: Any) -> str | None:
-    """The message of the exception an expectation raised, if it raised one.
+    """What the exception says that an expectation raised, in one line, if it raised one.
 
     Raises:
         Busy: it was the database that went away or gave up, which says nothing about the data.
@@ -255,7 +255,8 @@ def _exception(result: Any) -> str | None:
     info = result.exception_info
     for raised in [info] if "raised_exception" in info else info.values():
         if raised["raised_exception"]:
+            said = driver_errors.said_through_sqlalchemy(str(raised["exception_message"]))
             if "OperationalError" in raised["exception_traceback"]:
-                raise Busy(f"the warehouse gave up in the middle of an audit: {raised['exception_message']}")
-            return str(raised["exception_message"])
+                raise Busy(f"the warehouse gave up in the middle of an audit: {said}")
+            return said
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg2
 from pydantic import ValidationError
 
 from highwater import commands, driver_errors, expected, settings
+from highwater.commands import Place
 from highwater.driver_errors import Kind
 from highwater.errors import HighwaterError
 
@@ -19,6 +21,11 @@ _DOES = {
     Kind.NO_ROOM: "has no room",
     Kind.SLOW: "takes too long",
 }
+
+
+_LOGIN_REFUSED = re.compile(
+    r'authentication failed|not permitted to log in|pg_hba\.conf|(role|database) ".*" does not exist'
+)
 
 
 def of(error: BaseException) -> str:
@@ -38,6 +45,9 @@ def of_warehouse(error: psycopg2.Error) -> str:
     config = settings.get()
     where = f"the warehouse at {config.warehouse_host}:{config.warehouse_port}"
     said = driver_errors.said(error, of_named_server=True)
+    if kind is Kind.AWAY and _LOGIN_REFUSED.search(said):
+        way_out = f"{commands.typed('bootstrap')} brings roles and databases to what they must be"
+        return f"{where} refuses the login: {said}; {way_out}"
     way_out = f"; {commands.how_to_start()}" if kind is Kind.AWAY else ""
     return f"{where} {_DOES.get(kind, 'refuses this')}: {said}{way_out}"
 
@@ -53,6 +63,12 @@ def _server(request: httpx.Request) -> str:
 
 
 def _of_http(error: httpx.HTTPError) -> str:
+    # What leads to somebody else's warehouse does not lead to Airflow.
+    way_out = "" if commands.place() is Place.ELSEWHERE else f"; {commands.how_to_start()}"
+    return f"{_unanswered(error)}{way_out}"
+
+
+def _unanswered(error: httpx.HTTPError) -> str:
     try:
         where = _server(error.request)
     except RuntimeError:
@@ -98,7 +114,7 @@ _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
     psycopg2.Error: of_warehouse,
     ValidationError: lambda error: "; ".join(_of_value(problem) for problem in error.errors()),
     httpx.HTTPStatusError: lambda error: f"{_server(error.request)} refuses: {_answer(error.response)}",
-    httpx.HTTPError: lambda error: f"{_of_http(error)}; {commands.how_to_start()}",
+    httpx.HTTPError: _of_http,
     OSError: _of_os,
     UnicodeDecodeError: lambda error: f"byte {error.start + 1} is no UTF-8",
 }

@@ -152,6 +152,19 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 
 
 @contextmanager
+def in_one_voice() -> Iterator[None]:
+    """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
+
+    Raises:
+        WarehouseAway: whatever it was; tried again where the task has tries left.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise WarehouseAway(sentences.of(error)) from error
+
+
+@contextmanager
 def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
     """Not to retry what a retry cannot mend, to say the driver's errors as ours, and to look for incidents at the end.
 
@@ -160,15 +173,14 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
     with warehouse.keeping_links():
         look = alerts.look
         try:
-            yield
+            with in_one_voice():
+                yield
             if success_opens_nothing:
                 look = alerts.look_if_troubled
         except HighwaterError as error:
             if error.is_final:
                 raise AirflowFailException(str(error)) from error
             raise
-        except psycopg2.Error as error:
-            raise WarehouseAway(sentences.of(error)) from error
         finally:
             look()
 

@@ -11,7 +11,7 @@ from highwater import settings
 
 PAGE = settings.ROOT / "docs/operations.md"
 FENCE = re.compile(r"^( *)```(\w+)(?: ([\w /]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`((?:highwater|SELECT|DELETE|UPDATE) [^`…]+)`")
+INLINE = re.compile(r"`((?:scripts/highwater|SELECT|DELETE|UPDATE) [^`…]+)`")
 ACT = "**Act**"
 
 
@@ -67,7 +67,7 @@ def _commands(text: str) -> list[Command]:
         line, acts = " ".join(match.group(1).split()), match.start() > begins
         behind = prose[match.end() : match.end() + 20]
         role = re.match(r" as `(\w+)`|\)? as `(\w+)`", behind)
-        if line.startswith("highwater"):
+        if line.startswith("scripts/highwater"):
             found.append((match.start(), Command(line, None, "", acts)))
         else:
             found.append((match.start(), Command(line, role.group(1) if role else "analyst", acts=acts)))

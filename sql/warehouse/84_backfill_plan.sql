@@ -22,6 +22,10 @@ DECLARE
     due timestamptz;
     valid text;
     unknown text;
+    -- Who said a day as the last one reads it beside the moment that it ends.
+    until text := to_char(p_to, 'YYYY-MM-DD HH24:MI') || CASE
+        WHEN p_to = date_trunc('day', p_to) THEN to_char(p_to - interval '1 day', '" (the end of "YYYY-MM-DD")"') ELSE ''
+    END;
 BEGIN
     SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
     IF NOT found THEN
@@ -45,7 +49,7 @@ BEGIN
             USING ERRCODE = 'HW030';
     ELSIF p_from >= p_to THEN
         RAISE EXCEPTION 'from % is not before to %: did you mean them the other way round? %',
-            to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI'), valid USING ERRCODE = 'HW030';
+            to_char(p_from, 'YYYY-MM-DD HH24:MI'), until, valid USING ERRCODE = 'HW030';
     ELSIF p_to > p_from + interval '10 years' THEN
         RAISE EXCEPTION 'from % to % is % years: a backfill is for at most 10 years; %',
             to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI'),
@@ -56,7 +60,7 @@ BEGIN
     ELSIF p_from >= ops.clock() THEN
         RAISE EXCEPTION 'from % is in the future; %', to_char(p_from, 'YYYY-MM-DD HH24:MI'), valid USING ERRCODE = 'HW030';
     ELSIF p_to > greatest(due, ops.clock()) THEN
-        RAISE EXCEPTION 'to % is in the future; %', to_char(p_to, 'YYYY-MM-DD HH24:MI'), valid USING ERRCODE = 'HW030';
+        RAISE EXCEPTION 'to % is in the future; %', until, valid USING ERRCODE = 'HW030';
     ELSIF extract(EPOCH FROM p_to - p_from) / extract(EPOCH FROM known.step) > most_windows THEN
         RAISE EXCEPTION 'from % to % are % windows of %: at most % at once', to_char(p_from, 'YYYY-MM-DD HH24:MI'),
             to_char(p_to, 'YYYY-MM-DD HH24:MI'), floor(extract(EPOCH FROM p_to - p_from) / extract(EPOCH FROM known.step)),

@@ -170,7 +170,7 @@ class TestMonth:
             answer = page.goto(f"{settings.get().ui_address}/highwater/")
             assert answer is not None
             assert answer.status == 503
-            assert "does not answer" in page.inner_text("[role=alert]")
+            assert "refuses the login" in page.inner_text("[role=alert]")
         finally:
             with warehouse.session("postgres") as cursor:
                 cursor.execute("ALTER ROLE analyst LOGIN")

@@ -83,7 +83,7 @@ VALID = "valid for daily_sales: from 2026-10-01 00:00 (its first window) to 2026
 DATASETS = "channel_sales, daily_sales, page_views, partner_sales, payments, store_sales, supplier_settlements"
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "reversed": ({"from_time": "2026-10-20", "to_time": "2026-10-10"}, ["2026-10-20", "other way round", VALID]),
-    "the future": ({"to_time": "2026-12-24"}, ["to 2026-12-24 00:00 is in the future", VALID]),
+    "the future": ({"to_time": "2026-12-24"}, ["to 2026-12-24 00:00 (the end of 2026-12-23) is in the future", VALID]),
     "all in the future": (
         {"from_time": "2027-01-01", "to_time": "2027-02-01"}, ["from 2027-01-01 00:00 is in the future", VALID]
     ),
@@ -140,7 +140,7 @@ BY_COMMAND: dict[str, tuple[list[str], str]] = {
     "reversed": (["--from", "2026-10-20", "--to", "2026-10-10"], "2026-10-20 00:00 is not before"),
     "future": (
         ["--from", "2026-10-20", "--to", "2026-12-10"],
-        "is in the future; valid for daily_sales: from 2026-10-01",
+        "to 2026-12-11 00:00 (the end of 2026-12-10) is in the future; valid for daily_sales: from 2026-10-01",
     ),
     "no date": (["--from", "20th", "--to", "2026-10-10"], "invalid --from '20th': expected a day (2026-10-24, today"),
     "weekday": (

@@ -343,8 +343,8 @@ class TestTold:
             with warehouse.session("postgres") as cursor:
                 cursor.execute("ALTER ROLE analyst LOGIN")
         assert {answer.status_code for answer in answers.values()} == {503}
-        assert "does not answer" in answers["/"].text
-        assert "does not answer" in answers["/now.json"].json()["error"]
+        assert "refuses the login" in answers["/"].text
+        assert "refuses the login" in answers["/now.json"].json()["error"]
         assert 'http-equiv="refresh"' in answers["/"].text
         assert admin_client.get("/").status_code == 200
 

@@ -123,7 +123,9 @@ class TestWhatComesBack:
             "SELECT from_version, from_run_id, to_version, to_run_id, as_version, rolled_back_by, login, reason"
             " FROM ops.rollbacks"
         ) == [(2, "run bad", 1, "run good", 3, "ada", "operator", "the till was set wrong")]
-        assert value("SELECT reason FROM ops.window_status WHERE state = 'held'").startswith("rolled back to version 3 by ada")
+        assert value("SELECT reason FROM ops.window_status WHERE state = 'held'").startswith(
+            "rolled back to version 3 by ada"
+        )
 
     def test_the_version_that_goes_can_be_read_but_is_not_offered_again(self, twice_landed: Change) -> None:
         bad = rows("SELECT * FROM sales.daily_sales ORDER BY sale_id")

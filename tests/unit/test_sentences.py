@@ -82,6 +82,44 @@ def test_a_warehouse_that_is_away_says_what_starts_it_here(home: Path, monkeypat
     assert sentences.of(away).endswith("HIGHWATER_WAREHOUSE_HOST and HIGHWATER_WAREHOUSE_PORT say where it is")
 
 
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ('["2026-10-24 00:00:00+00","2026-10-25 00:00:00+00")', "daily_sales 2026-10-24 has not landed"),
+        ('["2026-10-24 06:00:00+00","2026-10-24 12:00:00+00")',
+         "daily_sales 2026-10-24T06:00/2026-10-24T12:00 has not landed"),
+        ('["2026-10-24 02:00:00+02","2026-10-25 02:00:00+02")', "daily_sales 2026-10-24 has not landed"),
+        ("[1,5)", "daily_sales [1,5) has not landed"),
+    ],
+)  # fmt: skip
+def test_a_window_is_named_as_everywhere_else(raw: str, plain: str) -> None:
+    assert driver_errors.said(psycopg2.DatabaseError(f"daily_sales {raw} has not landed")) == plain
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ("(psycopg2.errors.QueryCanceled) canceling statement due to statement timeout\n\n[SQL: SELECT 1]\n(More)",
+         "a statement took longer than it may (statement timeout)"),
+        ('(psycopg2.errors.UndefinedColumn) column "revenu" does not exist\nLINE 1: SELECT revenu\n               ^\n'
+         'HINT:  Perhaps you meant "revenue".\n\n[SQL: SELECT revenu]',
+         'column "revenu" does not exist. Perhaps you meant "revenue"'),
+        ("the metric is not known", "the metric is not known"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_what_comes_through_great_expectations_has_no_sql_in_it(raw: str, plain: str) -> None:
+    assert driver_errors.said_through_sqlalchemy(raw) == plain
+
+
+def test_a_login_that_is_refused_is_no_silence(home: Path) -> None:
+    refused = psycopg2.OperationalError(f'{AT}FATAL:  role "analyst" is not permitted to log in\n')
+    assert sentences.of(refused) == (
+        'the warehouse at 127.0.0.1:5432 refuses the login: role "analyst" is not permitted to log in;'
+        " scripts/highwater bootstrap brings roles and databases to what they must be"
+    )
+
+
 class Form(BaseModel):
     many: int = Field(3, ge=1, le=8)
     name: str = Field("", max_length=4)
