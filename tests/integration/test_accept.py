@@ -98,7 +98,7 @@ def test_a_mistake_is_named_and_nothing_is_accepted(arguments: tuple[str, ...], 
     done = command(*arguments)
     assert done.exit_code != 0
     assert said in str(done.exception)
-    if "needs a reason" not in said:
+    if "is blank" not in said:
         dry = command(*arguments[:2], "--dry-run")
         assert str(dry.exception) == str(done.exception)
     assert rows(ACCEPTED) == []

@@ -123,8 +123,8 @@ def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--from", NAME, "--to", NAME, "--yes"), "a release needs a reason"),
-        (("--from", "x", "--to", NAME, "--dry-run"), "--from 'x' is none"),
+        (("--from", NAME, "--to", NAME, "--yes"), 'reason "" is blank'),
+        (("--from", "x", "--to", NAME, "--dry-run"), "invalid --from 'x'"),
     ],
 )
 def test_a_mistake_is_named(held: None, arguments: tuple[str, ...], said: str) -> None:

@@ -244,6 +244,7 @@ def test_the_project_s_own_statements_name_no_unknown_parameter(platform: object
             "end_key",
             "keys",
             "refused",
+            "again",
         ]
     )
     with warehouse.session("loader") as cursor:

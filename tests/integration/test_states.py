@@ -128,9 +128,14 @@ def happen(cursor: Cursor, world: World, past: Past, living: tuple[int, int]) ->
             " VALUES (%s, %s, 2, 'r', 'x', 1, 'r', 'x', 3, 'ada', 'why') RETURNING rollback_id",
             (DATASET, as_range(windows[n])),
         )
+        made = (warehouse.fetch_value(cursor), DATASET, as_range(windows[n]))
         cursor.execute(
-            "UPDATE ops.window_ledger SET staged_as = 'rollback ' || %s WHERE dataset = %s AND window_range = %s",
-            (warehouse.fetch_value(cursor), DATASET, as_range(windows[n])),
+            "UPDATE ops.window_ledger SET staged_as = 'rollback ' || %s WHERE dataset = %s AND window_range = %s", made
+        )
+        cursor.execute(
+            "INSERT INTO ops.holds (rollback_id, dataset, window_range, held_by, reason)"
+            " VALUES (%s, %s, %s, 'ada', 'why')",
+            made,
         )
 
 
@@ -256,9 +261,9 @@ class TestWhatIsGone:
         run = ledger.Run("historical_sales_migration", "a", last_try=False)
         with pytest.raises(ZeroDivisionError), ledger.attempt("daily_sales", window, "extract", run):
             raise ZeroDivisionError("no")
-        assert told("daily_sales", window.start) == ("running", "extract is tried again: no")
+        assert told("daily_sales", window.start) == ("running", "extract is tried again: ZeroDivisionError: no")
         later(timedelta(seconds=61))
-        said = "extract, to be tried again while its run stands: no"
+        said = "extract, to be tried again while its run stands: ZeroDivisionError: no"
         assert told("daily_sales", window.start) == ("failed", said)
 
     def test_what_is_taken_out_of_the_record_is_missing_at_once_and_everybody_says_so(self, analyst: Cursor) -> None:
