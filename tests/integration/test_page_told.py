@@ -248,6 +248,16 @@ class TestTold:
         assert 'windows/daily_sales/2026-10-06">daily_sales</a>: 2026-10-06</p>' in page
         assert "windows 2026-10-06 00:00 to 2026-10-07 00:00" in highwater("incidents", "list").stdout
 
+    def test_an_old_look_at_a_source_is_told_as_one(self, admin_client: httpx.Client) -> None:
+        run = ledger.Run("incremental_data_processing", "a")
+        with ledger.attempt("orders", loading.day("2026-10-30"), "identify_changes", run):
+            pass
+        shown = admin_client.get("/now").raise_for_status().text
+        assert "<b>shop</b> reachable <span" in shown
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("UPDATE ops.attempts SET ended_at = ended_at - '6 minutes'::interval")
+        assert "<b>shop</b> was reachable <span" in admin_client.get("/now").text
+
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
         assert folded[0]["windows"] == 4
