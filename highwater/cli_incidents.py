@@ -56,6 +56,8 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
         urgent = ", escalated" if incident.escalated else ""
         attempts = f" ({incident.attempts} attempts{urgent}{seen})" if incident.attempts else f"{urgent}{seen}"
         lines.append(Text(f"incident {incident.incident_id}  {incident.title}{attempts}", style="bold red"))
+        if incident.windows:
+            lines.append(Text(f"    windows {incident.windows}", style="red"))
         if advice:
             lines.append(Text(f"    {incident.advice}", style="dim"))
     for alert in untold:

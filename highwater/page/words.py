@@ -79,11 +79,16 @@ def cell_title(cell: Any) -> str:
     if cell.version is not None:
         parts.append(f"version {cell.version}, landed at {moment(cell.landed_at)}")
     if cell.attempts:
-        parts.append(f"{cell.attempts} attempts")
+        parts.append(attempts(cell.attempts))
     # What has landed has said so; but the latest reload of it may have failed.
     if cell.state != "landed" or "failed" in cell.reason:
         parts.append(shorten(cell.reason, 320))
     return " · ".join(parts)
+
+
+def attempts(number: int) -> str:
+    """So many times a window was tried."""
+    return "1 attempt" if number == 1 else f"{number:,} attempts"
 
 
 def cell_address(cell: Any, folded: bool) -> str:

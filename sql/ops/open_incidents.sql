@@ -5,7 +5,10 @@ SELECT
         AS title,
     i.kind,
     i.subject,
-    coalesce(lower(i.window_ranges)::text || ' to ' || upper(i.window_ranges)::text, '') AS windows,
+    coalesce(
+        to_char(lower(i.window_ranges) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' to '
+        || to_char(upper(i.window_ranges) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), ''
+    ) AS windows,
     (
         SELECT count(*) FROM ops.incident_attempts AS a
         WHERE a.incident_id = i.incident_id

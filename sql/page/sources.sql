@@ -1,31 +1,80 @@
 -- One row per source: whether the last look reached it, and how reliable it is where looks are counted.
-WITH looked_at AS (
-    SELECT DISTINCT ON (source)
+WITH looks AS (
+    SELECT
         source,
         reachable,
         checked_at,
         latency_seconds,
         error
-    FROM ops.source_checks
-    ORDER BY source ASC, check_id DESC
-),
-
-health AS (
-    SELECT DISTINCT ON (check_name)
+    FROM (
+        SELECT DISTINCT ON (source) * FROM ops.source_checks
+        ORDER BY source ASC, check_id DESC
+    ) AS newest
+    UNION ALL
+    -- A look at its health, whatever the run was for.
+    SELECT
         substr(check_name, 8) AS source,
         verdict = 'well' AS reachable,
         checked_at,
         seconds AS latency_seconds,
         CASE WHEN verdict <> 'well' THEN detail END AS error
-    FROM ops.health_checks
-    WHERE check_name LIKE 'source %%'
-    ORDER BY check_name ASC, check_id DESC
+    FROM (
+        SELECT DISTINCT ON (check_name) * FROM ops.health_checks
+        WHERE check_name LIKE 'source %%'
+        ORDER BY check_name ASC, check_id DESC
+    ) AS newest
+    UNION ALL
+    -- A stage that read its source says that it was there, and one that failed for it that it was not.
+    SELECT
+        s.source,
+        a.error_kind IS NULL AS reachable,
+        a.ended_at AS checked_at,
+        NULL AS latency_seconds,
+        a.error
+    FROM control.sources AS s
+    CROSS JOIN
+        LATERAL (
+            (
+                SELECT
+                    NULL AS error_kind,
+                    k.ended_at,
+                    NULL AS error
+                FROM ops.attempts AS k
+                WHERE k.dataset = s.dataset AND k.state = 'succeeded' AND k.stage = 'identify_changes'
+                ORDER BY k.attempt_id DESC
+                LIMIT 1
+            )
+            UNION ALL
+            (
+                SELECT
+                    k.error_kind,
+                    k.ended_at,
+                    k.error
+                FROM ops.attempts AS k
+                WHERE k.dataset = s.dataset AND k.state <> 'succeeded' AND k.error_kind = 'SourceAway'
+                ORDER BY k.attempt_id DESC
+                LIMIT 1
+            )
+        ) AS a
+),
+
+newest AS (
+    SELECT DISTINCT ON (source)
+        source,
+        reachable,
+        checked_at,
+        latency_seconds,
+        error,
+        checked_at > ops.clock() - '5 minutes'::interval AS is_of_now
+    FROM looks
+    ORDER BY source ASC, checked_at DESC NULLS LAST
 )
 
 SELECT
     s.source,
     s.dataset,
     l.reachable,
+    l.is_of_now,
     l.checked_at,
     l.latency_seconds,
     l.error,
@@ -37,7 +86,7 @@ SELECT
     r.catches_up,
     r.reason
 FROM control.sources AS s
-LEFT JOIN looked_at AS l USING (source)
+LEFT JOIN newest AS l USING (source)
 LEFT JOIN ops.source_reliability AS r USING (source)
 WHERE s.dataset = any(%(datasets)s::text[])
 UNION ALL
@@ -45,6 +94,7 @@ SELECT
     h.source,
     NULL AS dataset,
     h.reachable,
+    h.is_of_now,
     h.checked_at,
     h.latency_seconds,
     h.error,
@@ -55,7 +105,7 @@ SELECT
     NULL AS last_failure_at,
     NULL AS catches_up,
     NULL AS reason
-FROM health AS h
+FROM newest AS h
 WHERE
     h.source NOT IN (SELECT k.source FROM control.sources AS k)
     AND EXISTS (

@@ -208,7 +208,7 @@ CROSS JOIN LATERAL ops.windows_between(d.dataset, '-infinity', 'infinity') AS w;
 REVOKE EXECUTE ON FUNCTION ops.windows_between FROM public;
 GRANT EXECUTE ON FUNCTION ops.windows_between TO loader, analyst;
 
--- One row per dataset: its due windows by their states, the rows of all that landed, and the stretches of what
+-- One row per dataset: its due windows by their states, the rows that are there, and the stretches of what
 -- failed or is missing.
 CREATE OR REPLACE VIEW ops.window_totals AS
 SELECT
@@ -220,8 +220,8 @@ SELECT
     control.windows_in(d, s.skipped * s.due) AS windows_skipped,
     control.windows_in(d, s.missing) AS windows_missing,
     m.rows_extracted,
-    m.rows_published,
-    m.rows_quarantined,
+    coalesce(merged.published_rows, m.rows_published) AS rows_published,
+    CASE WHEN d.grid = 'watermark' THEN refused.keys ELSE m.rows_quarantined END AS rows_quarantined,
     m.rows_deduplicated,
     newest.landed_at AS last_landed_at,
     s.failed * s.due + s.missing AS not_landed,
@@ -238,6 +238,13 @@ CROSS JOIN
         FROM ops.ledger_months AS k
         WHERE k.dataset = d.dataset
     ) AS m
+-- Change sets bring the same rows again: what is there is what the last one left, and what of it is still refused.
+LEFT JOIN ops.checkpoints AS merged ON d.dataset = merged.dataset AND d.grid = 'watermark'
+CROSS JOIN
+    LATERAL (
+        SELECT count(*) AS keys FROM quarantine.refused_keys AS q
+        WHERE q.dataset = d.dataset AND d.grid = 'watermark'
+    ) AS refused
 LEFT JOIN LATERAL (
     SELECT l.landed_at FROM ops.window_ledger AS l
     WHERE l.dataset = d.dataset

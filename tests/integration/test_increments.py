@@ -14,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 from shopping import HOUR, compare, here, identify, land, merge, plan, prepare, process, rule, run, there, value
 
 from highwater import checkpoints, increments, publish, settings, shop_simulation, warehouse
+from highwater import status as statuses
 from highwater.checkpoints import Merged
 from highwater.errors import RefusedData
 from highwater.publish import Staged
@@ -50,6 +51,18 @@ def test_the_first_run_takes_everything_and_the_next_one_only_what_changed(small
     assert here(deleted=True)[7][-1] is not None
     assert counts(land("c")) == ("incremental", 0, 0, 0)
     assert value("SELECT live_rows FROM ops.checkpoints") == 300
+
+
+def test_rows_are_those_that_are_there_however_often_they_were_read(small_shop: Change) -> None:
+    small_shop("UPDATE shop.orders SET amount = -1 WHERE order_id = 11")
+    for name in "ab":
+        assert land(name, asked="a test").mode == "full"
+    small_shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id IN (5, 6)")
+    land("c")
+    with warehouse.session("analyst") as cursor:
+        (orders,) = [one for one in statuses.read(cursor) if one.dataset == "orders"]
+    assert orders.rows_published == value("SELECT count(*) FROM sales.orders") == 299
+    assert orders.rows_quarantined == 1
 
 
 def test_windows_follow_each_other_without_gap_or_overlap(small_shop: Change) -> None:

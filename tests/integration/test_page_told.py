@@ -241,6 +241,33 @@ class TestTold:
         loading.land(day, "c")
         assert admin_client.get(f"{WINDOW}.json").json()["window"]["state"] == "landed"
 
+    def test_stages_of_a_run_are_one_attempt(self, admin_client: httpx.Client) -> None:
+        for try_number in (1, 2):
+            for stage in ("extract", "transform")[:try_number]:
+                run = ledger.Run("historical_sales_migration", "c", try_number)
+                with ledger.attempt("daily_sales", loading.day("2026-10-08"), stage, run):
+                    pass
+        cells = admin_client.get("/calendar.json", params={"days": 30}).json()["datasets"]["daily_sales"]
+        tried = {cell["cell_start"][:10]: cell["attempts"] for cell in cells if cell["attempts"]}
+        assert tried == {"2026-10-06": 1, "2026-10-08": 2}
+
+    def test_an_incident_names_its_windows(self, admin_client: httpx.Client) -> None:
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT FROM ops.look_for_incidents()")
+        page = admin_client.get("/now").raise_for_status().text
+        assert 'windows/daily_sales/2026-10-06">daily_sales</a>: 2026-10-06</p>' in page
+        assert "windows 2026-10-06 00:00 to 2026-10-07 00:00" in highwater("incidents", "list").stdout
+
+    def test_an_old_look_at_a_source_is_told_as_one(self, admin_client: httpx.Client) -> None:
+        run = ledger.Run("incremental_data_processing", "a")
+        with ledger.attempt("orders", loading.day("2026-10-30"), "identify_changes", run):
+            pass
+        shown = admin_client.get("/now").raise_for_status().text
+        assert "<b>shop</b> reachable <span" in shown
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("UPDATE ops.attempts SET ended_at = ended_at - '6 minutes'::interval")
+        assert "<b>shop</b> was reachable <span" in admin_client.get("/now").text
+
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
         assert folded[0]["windows"] == 4
