@@ -1,6 +1,7 @@
 -- One row per recovery that is not over, or was over in the last day.
 SELECT
     p.incident_id,
+    p.kind,
     p.outage_from,
     p.outage_to,
     p.found_at,

@@ -1,7 +1,7 @@
 -- How far each recovery is, and what those that are over came to. Run as publisher; again is harmless.
 
--- One row per outage that was found, counted by what the ledger says now. What an outage that is over came to is not
--- asked here: windows of it may be taken out of the record, or become due again, since.
+-- One row per outage that was found, or first load of history, counted by what the ledger says now. What one that is
+-- over came to is not asked here: windows of it may be taken out of the record, or become due again, since.
 CREATE OR REPLACE VIEW ops.recovery_now AS
 SELECT
     i.incident_id,
@@ -21,7 +21,8 @@ SELECT
                 make_interval(secs => (w.windows_left * elapsed.seconds / w.landed_since)::double precision)
     END AS eta,
     a.attempts,
-    a.failures
+    a.failures,
+    i.kind
 FROM ops.incidents AS i
 CROSS JOIN
     LATERAL (
@@ -51,7 +52,7 @@ CROSS JOIN
             t.dataset = any(i.datasets) AND i.window_ranges @> t.window_range AND t.started_at >= i.opened_at
             AND (i.closed_at IS NULL OR t.started_at <= i.closed_at)
     ) AS a
-WHERE i.kind = 'outage found';
+WHERE i.kind IN ('outage found', 'first load of history');
 
 -- One row per recovery that is over: what it had come to when it closed.
 CREATE TABLE IF NOT EXISTS ops.recovery_results (
@@ -105,8 +106,8 @@ WHERE
     n.recovered_at IS NOT NULL
     AND n.incident_id NOT IN (SELECT r.incident_id FROM ops.recovery_results AS r);
 
--- One row per outage that was found: how much of it is back, and when the rest may be; of one that is over, what it had
--- come to when it closed.
+-- One row per outage that was found, or first load of history: how much of it is back, and when the rest may be; of
+-- one that is over, what it had come to when it closed.
 CREATE OR REPLACE VIEW ops.recovery_progress AS
 SELECT
     n.incident_id,
@@ -122,7 +123,8 @@ SELECT
     n.windows_per_minute,
     n.eta,
     n.attempts,
-    n.failures
+    n.failures,
+    n.kind
 FROM ops.recovery_now AS n
 WHERE n.recovered_at IS NULL
 UNION ALL
@@ -140,7 +142,8 @@ SELECT
     r.windows_per_minute,
     NULL::interval AS eta,
     r.attempts,
-    r.failures
+    r.failures,
+    i.kind
 FROM ops.incidents AS i
 INNER JOIN ops.recovery_results AS r USING (incident_id)
 WHERE i.closed_at IS NOT NULL;

@@ -29,6 +29,7 @@ from highwater import (
     source_links,
     warehouse,
 )
+from highwater.cli import app
 from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.ledger import Run
 
@@ -199,6 +200,47 @@ class TestOutages:
         assert rows("SELECT * FROM ops.recovery_progress ORDER BY incident_id")[:1] == before
         assert rows("SELECT critical_done FROM ops.recovery_now ORDER BY incident_id LIMIT 1") == [(1,)]
 
+    def test_a_first_start_is_no_outage_and_what_is_lost_later_is_one(self, hook: Receiver, later: Clock) -> None:
+        change(
+            "INSERT INTO ops.first_loads (dataset, known_since, history_until)"
+            " SELECT d.dataset, ops.clock(), control.due_until(d, ops.clock()) FROM control.datasets AS d"
+            " WHERE d.dag_id = 'system_recovery_processing'"
+        )
+        alerts.look()
+        land_all(10, 11)
+        shell = CliRunner()
+        assert "no incident  system_recovery_processing: first load of history since" in (
+            " ".join(shell.invoke(app, ["incidents", "list"]).output.split("\n"))
+        )
+        assert "first load of history 2026-10-30 12:00 to 2026-10-31 06:00: critical 2/3" in (
+            " ".join(shell.invoke(app, ["recovery"]).output.split())
+        )
+        land_all(12)
+        with warehouse.session("analyst") as cursor:
+            assert alerts.open_incidents(cursor) == []
+            said = str(recovery.progress(cursor))
+        assert "first load of history" in said and "loaded at 2026-10-31 12:00:00, counted then" in said
+        assert (hook.titles, rows("SELECT kind FROM ops.incidents")) == ([], [("first load of history",)])
+        later(timedelta(minutes=30))
+        recovery_drill.simulate(window(10).start)
+        assert outages(hook) == [FOUND]
+        assert rows("SELECT count(*) FROM ops.first_loads WHERE loaded_at IS NULL") == [(0,)]
+
+    def test_what_becomes_due_during_the_first_load_and_stays_away_is_an_outage(
+        self, hook: Receiver, later: Clock
+    ) -> None:
+        change(
+            "INSERT INTO ops.first_loads (dataset, known_since, history_until)"
+            " SELECT d.dataset, ops.clock(), control.due_until(d, ops.clock()) FROM control.datasets AS d"
+            " WHERE d.dag_id = 'system_recovery_processing'"
+        )
+        later(timedelta(hours=18))
+        alerts.look()
+        assert outages(hook) == ["system_recovery_processing: outage found since 2026-10-31 06:00 UTC"]
+        assert rows("SELECT kind FROM ops.incidents WHERE subject LIKE 'system%' ORDER BY 1") == [
+            ("first load of history",), ("outage found",)
+        ]  # fmt: skip
+
     def test_what_closed_before_results_were_kept_is_counted_once(self, hook: Receiver) -> None:
         alerts.look()
         land_all(10, 11, 12)
@@ -340,8 +382,6 @@ class TestHealth:
 
 class TestTheCommands:
     def test_an_outage_is_staged_and_found(self, short: None, hook: Receiver) -> None:
-        from highwater.cli import app
-
         land_all(10, 11, 12)
         hook.taken.clear()
         shell = CliRunner()
