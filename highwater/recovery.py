@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, ledger, publish, sources, statements, warehouse
+from highwater import clock, estimates, ledger, publish, sources, statements, warehouse
 from highwater.errors import IntegrityBroken
 from highwater.ledger import Run
 from highwater.windows import Window
@@ -44,15 +44,20 @@ class Progress:
     attempts: int
     failures: int
     kind: str
+    at_least: timedelta | None
+    at_most: timedelta | None
 
     def __str__(self) -> str:
         """One line: what is done, how fast, and when the rest may be."""
-        eta = "unknown" if self.eta is None else str(timedelta(seconds=round(self.eta.total_seconds())))
+        rest = estimates.rest_in_words(self.at_least, self.at_most)
+        rate = f"{self.windows_per_minute:g} windows a minute, " if self.windows_per_minute else ""
         is_first = self.kind == FIRST_LOAD
         end = (
             f"{'loaded' if is_first else 'recovered'} at {self.recovered_at:%Y-%m-%d %H:%M:%S}, counted then"
             if self.recovered_at
-            else f"ETA {eta}"
+            else f"{rest} left"
+            if rest
+            else "too few landed to say how much is left"
         )
         lost = f", {self.lost} lost" if self.lost else ""
         return (
@@ -60,7 +65,7 @@ class Progress:
             f" {self.outage_from:%Y-%m-%d %H:%M} to {self.outage_to:%Y-%m-%d %H:%M}: "
             f"critical {self.critical_done}/{self.critical_total}, "
             f"non-critical {self.non_critical_done}/{self.non_critical_total}{lost}, "
-            f"{self.windows_per_minute or 0:g} windows a minute, {end}; "
+            f"{rate}{end}; "
             f"{self.attempts} attempts, {self.failures} failed"
         )
 

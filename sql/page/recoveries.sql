@@ -13,6 +13,8 @@ SELECT
     p.lost,
     p.windows_per_minute,
     p.eta,
+    p.at_least,
+    p.at_most,
     p.attempts,
     p.failures,
     coalesce(p.critical_done + p.non_critical_done, 0) AS windows_done,

@@ -14,15 +14,13 @@ SELECT
     w.non_critical_done,
     w.non_critical_total,
     w.lost,
-    round((60 * w.landed_since / elapsed.seconds)::numeric, 2) AS windows_per_minute,
-    CASE
-        WHEN w.landed_since > 0
-            THEN
-                make_interval(secs => (w.windows_left * elapsed.seconds / w.landed_since)::double precision)
-    END AS eta,
+    e.windows_per_minute,
+    (e.at_least + e.at_most) / 2 AS eta,
     a.attempts,
     a.failures,
-    i.kind
+    i.kind,
+    e.at_least,
+    e.at_most
 FROM ops.incidents AS i
 CROSS JOIN
     LATERAL (
@@ -32,16 +30,13 @@ CROSS JOIN
             count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped')) AS non_critical_done,
             count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
             count(*) FILTER (WHERE s.state = 'skipped') AS lost,
-            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped')) AS windows_left,
-            count(*) FILTER (WHERE s.landed_at >= i.opened_at) AS landed_since
+            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped')) AS windows_left
         FROM control.datasets AS d
         CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
         WHERE d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
     ) AS w
 CROSS JOIN
-    LATERAL (
-        SELECT greatest(1, extract(EPOCH FROM coalesce(i.closed_at, ops.clock()) - i.opened_at)) AS seconds
-    ) AS elapsed
+    LATERAL ops.estimate_load(i.datasets, i.window_ranges, i.opened_at, w.windows_left) AS e
 CROSS JOIN
     LATERAL (
         SELECT
@@ -124,7 +119,9 @@ SELECT
     n.eta,
     n.attempts,
     n.failures,
-    n.kind
+    n.kind,
+    n.at_least,
+    n.at_most
 FROM ops.recovery_now AS n
 WHERE n.recovered_at IS NULL
 UNION ALL
@@ -143,7 +140,9 @@ SELECT
     NULL::interval AS eta,
     r.attempts,
     r.failures,
-    i.kind
+    i.kind,
+    NULL::interval AS at_least,
+    NULL::interval AS at_most
 FROM ops.incidents AS i
 INNER JOIN ops.recovery_results AS r USING (incident_id)
 WHERE i.closed_at IS NOT NULL;

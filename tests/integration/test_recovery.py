@@ -172,8 +172,8 @@ class TestOutages:
         assert (now.non_critical_done, now.non_critical_total) == (0, 3)
         assert (now.outage_from, now.outage_to) == (window(10).start, window(12).end)
         assert (now.attempts, now.failures, now.lost) == (2, 0, 0)
-        assert now.eta == timedelta(minutes=20)
-        assert "critical 2/3, non-critical 0/3, 0.20 windows a minute, ETA 0:20:00; 2 attempts, 0 failed" in str(now)
+        assert (now.at_least, now.at_most) == (None, None)
+        assert "critical 2/3, non-critical 0/3, too few landed to say how much is left; 2 attempts" in str(now)
 
     def test_a_second_outage_during_the_recovery_is_the_same_incident(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
@@ -483,3 +483,22 @@ class TestTheDag:
         assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
         assert hook.titles.count(f"over: {away}") == 1
         assert backlog("page_views") == []
+
+
+def test_how_long_the_rest_takes_leaves_out_when_nothing_was_loaded(later: Clock) -> None:
+    alerts.look()
+    for number in range(4):
+        later(timedelta(minutes=10 * (number + 1)))
+        land_all(number, datasets=["payments"])
+    change("UPDATE ops.attempts SET started_at = ended_at - interval '10 minutes'")
+    said = []
+    for minutes in (40, 400):
+        later(timedelta(minutes=minutes))
+        with warehouse.session("analyst") as cursor:
+            now = recovery.progress(cursor)
+        assert now is not None and now.at_least is not None and now.at_most is not None
+        assert float(now.windows_per_minute or 0) == 0.1
+        assert now.at_least <= timedelta(minutes=10) * (2 * DUE - 4) <= now.at_most
+        said.append(str(now))
+    assert all("0.10 windows a minute" in line for line in said)
+    assert "2-6 h left" in said[0]
