@@ -62,6 +62,7 @@ class Incident:
     escalated: bool
     acknowledged_by: str | None
     advice: str
+    is_trouble: bool
 
 
 def look() -> None:

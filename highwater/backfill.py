@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import commands, driver_errors, warehouse
+from highwater import commands, driver_errors, estimates, warehouse
 from highwater.errors import ConfigurationError, HighwaterError
 
 DAG = "selective_backfill"
@@ -164,13 +164,14 @@ def progress(cursor: Cursor, backfill: int) -> dict[str, Any]:
 
 def sentence(now: dict[str, Any]) -> str:
     """How far a backfill is, in one line."""
-    eta = "" if now["eta"] is None else f", {timedelta(seconds=round(now['eta'].total_seconds()))} left"
+    rest = estimates.rest_in_words(now["at_least"], now["at_most"])
+    rate = f"; {now['windows_per_minute']:g} windows a minute" if now["windows_per_minute"] else ""
     note = f"; {now['note']}" if now["note"] else ""
     ended = f" since {now['ended_at']:%Y-%m-%d %H:%M}, counted then" if now["ended_at"] and not now["running"] else ""
     return (
         f"backfill {now['backfill_id']} of {now['dataset']} is {now['state']}{ended}: {now['landed']:,} landed, "
         f"{now['failed']:,} failed, {now['skipped']:,} skipped, {now['running']:,} running, {now['planned']:,} planned "
-        f"of {now['windows_total']:,}; {now['windows_per_minute'] or 0:g} windows a minute{eta}{note}"
+        f"of {now['windows_total']:,}{rate}{f', {rest} left' if rest else ''}{note}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from highwater import estimates
 from highwater.backfill import LOAD, Plan, Planned, sentence
 from highwater.windows import Window
 
@@ -131,10 +132,11 @@ class Bar:
 
     def update(self, now: dict[str, Any]) -> None:
         """Show how far it is now."""
-        eta = "" if now["eta"] is None else f"ETA {timedelta(seconds=round(now['eta'].total_seconds()))}"
+        rest = estimates.rest_in_words(now["at_least"], now["at_most"])
+        rate = f"{now['windows_per_minute']:g}/min" if now["windows_per_minute"] else ""
         figures = (
             f"{now['landed']:,} landed, {now['failed']:,} failed, {now['skipped']:,} skipped, "
-            f"{now['running']:,} running  {now['windows_per_minute'] or 0:g}/min  {eta}"
+            f"{now['running']:,} running  {rate}  {f'{rest} left' if rest else ''}"
             if now["state"] == "running"
             else f"{now['state']}  {now['note'] or ''}"
         )

@@ -55,7 +55,10 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
         seen = f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
         urgent = ", escalated" if incident.escalated else ""
         attempts = f" ({incident.attempts} attempts{urgent}{seen})" if incident.attempts else f"{urgent}{seen}"
-        lines.append(Text(f"incident {incident.incident_id}  {incident.title}{attempts}", style="bold red"))
+        if incident.is_trouble:
+            lines.append(Text(f"incident {incident.incident_id}  {incident.title}{attempts}", style="bold red"))
+        else:
+            lines.append(Text(f"no incident  {incident.title}", style="dim"))
         if incident.windows:
             lines.append(Text(f"    windows {incident.windows}", style="red"))
         if advice:

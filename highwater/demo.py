@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import psycopg2
 import typer
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -19,6 +19,7 @@ from highwater import (
     bootstrap,
     commands,
     credentials,
+    estimates,
     local_environment,
     local_server,
     progress,
@@ -103,21 +104,21 @@ def _step(name: str) -> Iterator[None]:
 
 def _watch(airflow: LocalAirflow) -> Progress:
     """Show how far the windows are until all have landed, the rest cannot, or too many could not."""
-    columns = (TextColumn("landed"), BarColumn(16), MofNCompleteColumn(), TextColumn("{task.description}, ETA"))
+    columns = (TextColumn("landed"), BarColumn(16), MofNCompleteColumn(), TextColumn("{task.description}"))
     seen: Progress | None = None
     failed_before = _ask(lambda: progress.read(DATASET, DAG)).failed
-    with Bar(
-        *columns, TimeRemainingColumn(), console=out, speed_estimate_period=300, disable=not out.is_terminal
-    ) as bar:
+    with Bar(*columns, console=out, disable=not out.is_terminal) as bar:
         shown = bar.add_task("", total=None)
         while True:
             _still_up(airflow)
             now = _ask(lambda: progress.read(DATASET, DAG))
             line = f"{now.runs_active} runs active, {now.rows_quarantined:,} quarantined"
             line += f", {now.failed} failed" if now.failed else ""
+            rest = estimates.rest_in_words(now.at_least, now.at_most)
+            line += f", {rest} left" if rest and now.landed + now.skipped < now.due else ""
             bar.update(shown, total=now.due, completed=now.landed + now.skipped, description=line)
             if not out.is_terminal and (seen is None or (now.landed, now.failed) != (seen.landed, seen.failed)):
-                text = f"{now.landed} of {now.due} windows landed, {line}, ETA {_eta(bar, shown)}"
+                text = f"{now.landed} of {now.due} windows landed, {line}"
                 out.print(text, highlight=False, soft_wrap=True)
             if now.is_over or now.failed - failed_before >= GIVE_UP:
                 return now
@@ -128,11 +129,6 @@ def _watch(airflow: LocalAirflow) -> Progress:
 def _ask(ask: Callable[[], T]) -> T:
     """What the warehouse answers; one that is busy for a while is no reason to stop the platform."""
     return progress.patiently(ask, lambda said: out.print(said, markup=False, highlight=False, soft_wrap=True))
-
-
-def _eta(bar: Bar, shown: TaskID) -> str:
-    seconds = bar.tasks[shown].time_remaining
-    return "unknown" if seconds is None else f"{seconds:.0f} s"
 
 
 def _still_up(airflow: LocalAirflow) -> None:

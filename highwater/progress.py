@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ class Progress:
     gaps: int
     most_at_once: int | None
     rows_per_second: Decimal | None
+    at_least: timedelta | None
+    at_most: timedelta | None
 
     @property
     def is_whole(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, ledger, publish, sources, statements, warehouse
+from highwater import clock, estimates, ledger, publish, sources, statements, warehouse
 from highwater.errors import IntegrityBroken
 from highwater.ledger import Run
 from highwater.windows import Window
@@ -21,6 +21,8 @@ MOST_CRITICAL = 500
 TOLERANCE = 0.001
 """The share of page views that source and warehouse may differ by."""
 LOST = "lost"
+FIRST_LOAD = "first load of history"
+"""The kind of incident that is none: windows that were due before the first start."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,29 @@ class Progress:
     eta: timedelta | None
     attempts: int
     failures: int
+    kind: str
+    at_least: timedelta | None
+    at_most: timedelta | None
 
     def __str__(self) -> str:
         """One line: what is done, how fast, and when the rest may be."""
-        eta = "unknown" if self.eta is None else str(timedelta(seconds=round(self.eta.total_seconds())))
-        end = f"recovered at {self.recovered_at:%Y-%m-%d %H:%M:%S}, counted then" if self.recovered_at else f"ETA {eta}"
+        rest = estimates.rest_in_words(self.at_least, self.at_most)
+        rate = f"{self.windows_per_minute:g} windows a minute, " if self.windows_per_minute else ""
+        is_first = self.kind == FIRST_LOAD
+        end = (
+            f"{'loaded' if is_first else 'recovered'} at {self.recovered_at:%Y-%m-%d %H:%M:%S}, counted then"
+            if self.recovered_at
+            else f"{rest} left"
+            if rest
+            else "too few landed to say how much is left"
+        )
         lost = f", {self.lost} lost" if self.lost else ""
         return (
-            f"outage {self.outage_from:%Y-%m-%d %H:%M} to {self.outage_to:%Y-%m-%d %H:%M}: "
+            f"{FIRST_LOAD if is_first else 'outage'}"
+            f" {self.outage_from:%Y-%m-%d %H:%M} to {self.outage_to:%Y-%m-%d %H:%M}: "
             f"critical {self.critical_done}/{self.critical_total}, "
             f"non-critical {self.non_critical_done}/{self.non_critical_total}{lost}, "
-            f"{self.windows_per_minute or 0:g} windows a minute, {end}; "
+            f"{rate}{end}; "
             f"{self.attempts} attempts, {self.failures} failed"
         )
 
@@ -89,7 +103,7 @@ def give_up_lost(source: Cursor, dataset: str, windows: Sequence[Window], run: R
 
 
 def progress(cursor: Cursor) -> Progress | None:
-    """How far the recovery that was found last is; None where no outage ever was."""
+    """How far the recovery that was found last is, or the first load of history; None where there was neither."""
     cursor.execute("SELECT * FROM ops.recovery_progress ORDER BY incident_id DESC LIMIT 1")
     row = warehouse.fetch(cursor)
     return Progress(*row) if row else None

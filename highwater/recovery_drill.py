@@ -19,6 +19,8 @@ def simulate(since: datetime) -> int:
     are looked for at once, so that the outage is found and told.
     """
     batch_simulation.advance(clock.now())
+    # What has landed for the first time is no history to load any more.
+    alerts.look()
     forgotten = 0
     with warehouse.session("postgres") as cursor:
         for dataset in (CRITICAL, NON_CRITICAL):

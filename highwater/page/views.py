@@ -130,7 +130,8 @@ def _partly(request: Request, name: str) -> str:
 def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str, Any]:
     cells, totals = calendar.read(cursor, datasets, stretch), calendar.totals(cursor, datasets)
     cursor.execute(
-        "SELECT count(*) FROM ops.incidents WHERE closed_at IS NULL AND datasets && %s::text[]",
+        "SELECT count(*) FROM ops.incidents INNER JOIN control.incident_kinds USING (kind)"
+        " WHERE closed_at IS NULL AND is_trouble AND datasets && %s::text[]",
         ([row.dataset for row in datasets],),
     )
     incidents = warehouse.fetch_value(cursor)

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from highwater import estimates
 from highwater import status as statuses
 from highwater.windows import Window
 
@@ -41,6 +42,11 @@ def span(value: timedelta | None) -> str:
             parts.append(f"{seconds // size} {name}")
             seconds %= size
     return ("-" if value < timedelta(0) else "") + (" ".join(parts[:2]) or "0 s")
+
+
+def rest(row: Any) -> str:
+    """How long the rest of a backfill or a recovery takes, as a range; empty where nobody can say yet."""
+    return estimates.rest_in_words(row.at_least, row.at_most)
 
 
 def count(value: int | None) -> str:

@@ -15,7 +15,8 @@ SELECT
     ) AS attempts,
     i.escalated_at IS NOT NULL AS escalated,
     i.acknowledged_by,
-    k.advice
+    k.advice,
+    k.is_trouble
 FROM ops.incidents AS i
 INNER JOIN control.incident_kinds AS k USING (kind)
 WHERE i.closed_at IS NULL

@@ -1,5 +1,17 @@
 -- One row: how far the windows of one dataset are that are due, those of failed runs (given by their logical dates)
 -- apart, and what the work took.
+WITH rest AS (
+    SELECT e.*
+    FROM (
+        SELECT coalesce(sum(g.windows), 0)::bigint AS windows FROM ops.gaps AS g
+        WHERE g.dataset = %(dataset)s
+    ) AS to_load
+    CROSS JOIN
+        LATERAL ops.estimate_load(
+            ARRAY[%(dataset)s], '{(,)}'::tstzmultirange, '-infinity'::timestamptz, to_load.windows
+        ) AS e
+)
+
 SELECT
     count(*) AS due,
     count(*) FILTER (WHERE w.state = 'landed') AS landed,
@@ -23,6 +35,9 @@ SELECT
     (
         SELECT sum(s.rows_extracted) / nullif(sum(s.seconds), 0) FROM ops.processing_summary AS s
         WHERE s.dataset = %(dataset)s
-    ) AS rows_per_second
+    ) AS rows_per_second,
+    min(e.at_least) AS at_least,
+    min(e.at_most) AS at_most
 FROM ops.window_status AS w
+CROSS JOIN rest AS e
 WHERE w.dataset = %(dataset)s AND w.is_due;

@@ -18,6 +18,8 @@ SELECT
     p.percent,
     p.windows_per_minute,
     p.eta,
+    p.at_least,
+    p.at_most,
     p.requested_at,
     p.started_at,
     p.ended_at,

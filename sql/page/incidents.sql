@@ -18,7 +18,8 @@ SELECT
     i.acknowledged_by,
     i.note,
     k.needs_person,
-    k.advice
+    k.advice,
+    k.is_trouble
 FROM ops.incidents AS i
 INNER JOIN control.incident_kinds AS k USING (kind)
 WHERE i.closed_at IS NULL AND i.datasets && %(datasets)s::text[]

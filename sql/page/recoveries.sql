@@ -1,6 +1,7 @@
 -- One row per recovery that is not over, or was over in the last day.
 SELECT
     p.incident_id,
+    p.kind,
     p.outage_from,
     p.outage_to,
     p.found_at,
@@ -12,6 +13,8 @@ SELECT
     p.lost,
     p.windows_per_minute,
     p.eta,
+    p.at_least,
+    p.at_most,
     p.attempts,
     p.failures,
     coalesce(p.critical_done + p.non_critical_done, 0) AS windows_done,

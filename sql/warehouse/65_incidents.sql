@@ -19,6 +19,12 @@ BEGIN
 END;
 $$;
 
+-- What is shown beside incidents without being one: nobody is alerted of it, and it does not become urgent.
+ALTER TABLE control.incident_kinds
+ADD COLUMN IF NOT EXISTS is_trouble boolean NOT NULL DEFAULT TRUE;
+
+COMMENT ON COLUMN control.incident_kinds.is_trouble IS 'FALSE: it is shown, and nobody is alerted of it';
+
 COMMENT ON COLUMN control.incident_kinds.escalate_after IS 'Open for longer than this, people are told once more';
 COMMENT ON COLUMN control.incident_kinds.needs_person IS 'It stays open until a person has acknowledged it';
 
@@ -272,7 +278,7 @@ AS $$
         )), 0)::bigint AS windows
         FROM unnest(incident.window_ranges) AS r
     ) AS w
-    WHERE k.kind = incident.kind
+    WHERE k.kind = incident.kind AND k.is_trouble
     ON CONFLICT (incident_id, event) DO NOTHING
 $$;
 
@@ -350,22 +356,6 @@ AS $$
     RETURNING v.state
 $$;
 
--- One row an alert that an address has not got.
-CREATE OR REPLACE VIEW ops.undelivered_alerts AS
-SELECT
-    a.alert_no,
-    a.event,
-    a.title,
-    a.created_at,
-    v.destination,
-    coalesce(v.state, 'pending') AS state,
-    coalesce(v.tries, 0) AS tries,
-    v.last_error,
-    v.next_try_at
-FROM ops.alerts AS a
-LEFT JOIN ops.alert_deliveries AS v USING (alert_no)
-WHERE v.state IN ('pending', 'given up') OR NOT a.addressed;
-
 REVOKE EXECUTE ON FUNCTION
 ops.incident_title, ops.tell, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 FROM public;
@@ -375,5 +365,5 @@ REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
 GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
 GRANT SELECT ON
 control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
-ops.loading_troubles, ops.undelivered_alerts
+ops.loading_troubles
 TO loader, analyst;

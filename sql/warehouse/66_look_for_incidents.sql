@@ -60,6 +60,7 @@ BEGIN
     WHERE
         dead.state = 'running'
         AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
+    PERFORM ops.end_first_loads();
     BEGIN
         IF NOT EXISTS (SELECT FROM ops.current_troubles)
             AND NOT EXISTS (SELECT FROM ops.incidents AS i WHERE i.closed_at IS NULL) THEN
@@ -118,7 +119,7 @@ BEGIN
         FROM ops.incidents AS i INNER JOIN control.incident_kinds AS k USING (kind)
         WHERE
             i.closed_at IS NULL AND i.escalated_at IS NULL AND i.acknowledged_at IS NULL
-            AND ops.clock() >= i.opened_at + k.escalate_after
+            AND k.is_trouble AND ops.clock() >= i.opened_at + k.escalate_after
         ORDER BY i.incident_id
     LOOP
         BEGIN

@@ -153,23 +153,38 @@ ON CONFLICT (kind) DO UPDATE
     WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
 
 -- One row per trouble that the record of a recovery shows. Three due windows missing in a dataset are an outage, which
--- lasts until none is; the backlog grows when twelve hours made more windows due than landed.
+-- lasts until none is; history that is loaded for the first time is none. The backlog grows when twelve hours made more
+-- windows due than landed.
 CREATE OR REPLACE VIEW ops.recovery_troubles AS
-WITH backlog AS (
+WITH missing AS (
     SELECT
         d.dataset,
         d.dag_id,
-        sum(g.windows) AS windows,
-        range_agg(g.window_range) AS window_ranges,
+        d.step,
+        range_agg(g.window_range) - coalesce(h.window_ranges, '{}'::tstzmultirange) AS window_ranges
+    FROM ops.gaps AS g
+    INNER JOIN control.datasets AS d USING (dataset)
+    LEFT JOIN ops.history_to_load AS h USING (dataset)
+    WHERE d.dag_id = 'system_recovery_processing'
+    GROUP BY d.dataset, d.dag_id, d.step, h.window_ranges
+),
+
+backlog AS (
+    SELECT
+        d.dataset,
+        d.dag_id,
+        (
+            SELECT sum(ceil(extract(EPOCH FROM upper(r) - lower(r)) / extract(EPOCH FROM d.step)))
+            FROM unnest(d.window_ranges) AS r
+        ) AS windows,
+        d.window_ranges,
         (
             SELECT count(*) FROM ops.window_ledger AS l
             WHERE l.dataset = d.dataset AND l.landed_at > ops.clock() - '12 hours'::interval
         ) AS landed_lately,
-        extract(EPOCH FROM '12 hours'::interval) / extract(EPOCH FROM min(d.step)) AS due_lately
-    FROM ops.gaps AS g
-    INNER JOIN control.datasets AS d USING (dataset)
-    WHERE d.dag_id = 'system_recovery_processing'
-    GROUP BY d.dataset, d.dag_id
+        extract(EPOCH FROM '12 hours'::interval) / extract(EPOCH FROM d.step) AS due_lately
+    FROM missing AS d
+    WHERE NOT isempty(d.window_ranges)
 ),
 
 outages AS (
@@ -193,6 +208,16 @@ SELECT
     lower(o.window_ranges) AS since,
     o.window_ranges
 FROM outages AS o
+UNION ALL
+SELECT
+    'first load of history' AS kind,
+    d.dag_id AS subject,
+    h.dataset,
+    lower(h.window_ranges) AS since,
+    h.window_ranges
+FROM ops.history_to_load AS h
+INNER JOIN control.datasets AS d USING (dataset)
+WHERE d.dag_id = 'system_recovery_processing'
 UNION ALL
 SELECT
     'backlog growing' AS kind,

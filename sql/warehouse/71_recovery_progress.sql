@@ -1,7 +1,7 @@
 -- How far each recovery is, and what those that are over came to. Run as publisher; again is harmless.
 
--- One row per outage that was found, counted by what the ledger says now. What an outage that is over came to is not
--- asked here: windows of it may be taken out of the record, or become due again, since.
+-- One row per outage that was found, or first load of history, counted by what the ledger says now. What one that is
+-- over came to is not asked here: windows of it may be taken out of the record, or become due again, since.
 CREATE OR REPLACE VIEW ops.recovery_now AS
 SELECT
     i.incident_id,
@@ -14,14 +14,13 @@ SELECT
     w.non_critical_done,
     w.non_critical_total,
     w.lost,
-    round((60 * w.landed_since / elapsed.seconds)::numeric, 2) AS windows_per_minute,
-    CASE
-        WHEN w.landed_since > 0
-            THEN
-                make_interval(secs => (w.windows_left * elapsed.seconds / w.landed_since)::double precision)
-    END AS eta,
+    e.windows_per_minute,
+    (e.at_least + e.at_most) / 2 AS eta,
     a.attempts,
-    a.failures
+    a.failures,
+    i.kind,
+    e.at_least,
+    e.at_most
 FROM ops.incidents AS i
 CROSS JOIN
     LATERAL (
@@ -31,16 +30,13 @@ CROSS JOIN
             count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped', 'held')) AS non_critical_done,
             count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
             count(*) FILTER (WHERE s.state = 'skipped') AS lost,
-            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped', 'held')) AS windows_left,
-            count(*) FILTER (WHERE s.landed_at >= i.opened_at) AS landed_since
+            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped', 'held')) AS windows_left
         FROM control.datasets AS d
         CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
         WHERE d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
     ) AS w
 CROSS JOIN
-    LATERAL (
-        SELECT greatest(1, extract(EPOCH FROM coalesce(i.closed_at, ops.clock()) - i.opened_at)) AS seconds
-    ) AS elapsed
+    LATERAL ops.estimate_load(i.datasets, i.window_ranges, i.opened_at, w.windows_left) AS e
 CROSS JOIN
     LATERAL (
         SELECT
@@ -51,7 +47,7 @@ CROSS JOIN
             t.dataset = any(i.datasets) AND i.window_ranges @> t.window_range AND t.started_at >= i.opened_at
             AND (i.closed_at IS NULL OR t.started_at <= i.closed_at)
     ) AS a
-WHERE i.kind = 'outage found';
+WHERE i.kind IN ('outage found', 'first load of history');
 
 -- One row per recovery that is over: what it had come to when it closed.
 CREATE TABLE IF NOT EXISTS ops.recovery_results (
@@ -105,8 +101,8 @@ WHERE
     n.recovered_at IS NOT NULL
     AND n.incident_id NOT IN (SELECT r.incident_id FROM ops.recovery_results AS r);
 
--- One row per outage that was found: how much of it is back, and when the rest may be; of one that is over, what it had
--- come to when it closed.
+-- One row per outage that was found, or first load of history: how much of it is back, and when the rest may be; of
+-- one that is over, what it had come to when it closed.
 CREATE OR REPLACE VIEW ops.recovery_progress AS
 SELECT
     n.incident_id,
@@ -122,7 +118,10 @@ SELECT
     n.windows_per_minute,
     n.eta,
     n.attempts,
-    n.failures
+    n.failures,
+    n.kind,
+    n.at_least,
+    n.at_most
 FROM ops.recovery_now AS n
 WHERE n.recovered_at IS NULL
 UNION ALL
@@ -140,7 +139,10 @@ SELECT
     r.windows_per_minute,
     NULL::interval AS eta,
     r.attempts,
-    r.failures
+    r.failures,
+    i.kind,
+    NULL::interval AS at_least,
+    NULL::interval AS at_most
 FROM ops.incidents AS i
 INNER JOIN ops.recovery_results AS r USING (incident_id)
 WHERE i.closed_at IS NOT NULL;

@@ -121,7 +121,7 @@ SELECT
 FROM control.backfill_windows AS w
 LEFT JOIN ops.live_claims AS live ON w.window_no = live.window_no;
 
--- One row a backfill: how far it is, how fast, and when the rest may be.
+-- One row a backfill: how far it is, how fast (pauses and waiting left out), and between what and what the rest takes.
 CREATE OR REPLACE VIEW ops.backfill_progress AS
 SELECT
     b.backfill_id,
@@ -142,16 +142,15 @@ SELECT
     w.planned,
     w.running + w.planned AS windows_left,
     round(100.0 * (w.landed + w.failed + w.skipped) / greatest(w.windows_total, 1), 1) AS percent,
-    round((60 * w.ended_lately / elapsed.seconds)::numeric, 2) AS windows_per_minute,
-    CASE
-        WHEN b.state = 'running' AND w.ended_lately > 0
-            THEN make_interval(secs => ((w.running + w.planned) * elapsed.seconds / w.ended_lately)::double precision)
-    END AS eta,
+    e.windows_per_minute,
+    CASE b.state WHEN 'running' THEN (e.at_least + e.at_most) / 2 END AS eta,
     b.requested_at,
     b.started_at,
     b.ended_at,
     b.max_active,
-    b.note
+    b.note,
+    CASE b.state WHEN 'running' THEN e.at_least END AS at_least,
+    CASE b.state WHEN 'running' THEN e.at_most END AS at_most
 FROM control.backfills AS b
 CROSS JOIN
     LATERAL (
@@ -162,15 +161,36 @@ CROSS JOIN
             count(*) FILTER (WHERE s.state = 'skipped') AS skipped,
             count(*) FILTER (WHERE s.state = 'cancelled') AS cancelled,
             count(*) FILTER (WHERE s.state = 'running') AS running,
-            count(*) FILTER (WHERE s.state = 'planned') AS planned,
-            count(*) FILTER (WHERE s.state IN ('landed', 'failed') AND s.ended_at >= b.running_since) AS ended_lately
+            count(*) FILTER (WHERE s.state = 'planned') AS planned
         FROM ops.backfill_windows AS s
         WHERE s.backfill_id = b.backfill_id
     ) AS w
 CROSS JOIN
     LATERAL (
-        SELECT greatest(1, extract(EPOCH FROM coalesce(b.ended_at, ops.clock()) - b.running_since)) AS seconds
-    ) AS elapsed;
+        SELECT
+            array_agg(l.ended_at) AS ends,
+            CASE count(*) WHEN 33 THEN min(l.ended_at) ELSE '-infinity' END AS since
+        FROM (
+            SELECT s.ended_at FROM control.backfill_windows AS s
+            WHERE s.backfill_id = b.backfill_id AND s.state IN ('landed', 'failed') AND s.ended_at <= ops.clock()
+            ORDER BY s.ended_at DESC
+            LIMIT 33
+        ) AS l
+    ) AS latest
+CROSS JOIN
+    LATERAL (
+        SELECT range_agg(tstzrange(s.started_at, coalesce(s.ended_at, ops.clock()))) AS pieces
+        FROM control.backfill_windows AS s
+        WHERE
+            s.backfill_id = b.backfill_id AND s.started_at < coalesce(s.ended_at, ops.clock())
+            AND (s.state = 'running' OR s.ended_at >= latest.since)
+    ) AS work
+CROSS JOIN
+    LATERAL ops.estimate_rest(
+        w.running + w.planned, latest.ends, ops.time_at_work(work.pieces), ops.clock()
+    ) AS e;
+
+COMMENT ON COLUMN ops.backfill_progress.eta IS 'The middle of at_least and at_most, between which the rest takes';
 
 GRANT SELECT ON
 control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_windows, ops.backfill_progress

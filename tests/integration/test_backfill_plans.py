@@ -380,6 +380,26 @@ class TestWhatIsAskedFor:
         land(day("2026-10-02"))
         assert rows("SELECT p::text FROM ops.backfill_progress AS p") == before
 
+    def test_the_rate_does_not_fall_while_it_is_paused(self, later: Callable[[timedelta], None]) -> None:
+        number = ask(october(1, 30))
+        change(
+            "UPDATE control.backfill_windows SET state = 'landed', version = 1, started_at = ops.clock()"
+            " + (place - 1) * interval '1 minute', ended_at = ops.clock() + place * interval '1 minute'"
+            " WHERE place <= 6"
+        )
+        change("UPDATE control.backfills SET state = 'running', running_since = ops.clock()")
+        for minutes in (6, 66):
+            later(timedelta(minutes=minutes))
+            with warehouse.session("analyst") as cursor:
+                now = backfill.progress(cursor, number)
+            assert now["windows_per_minute"] == 1
+            assert now["at_least"] <= timedelta(minutes=24) <= now["at_most"]
+            assert "1.00 windows a minute, 19-29 min left" in backfill.sentence(now)
+        change("UPDATE control.backfills SET state = 'paused'")
+        with warehouse.session("analyst") as cursor:
+            now = backfill.progress(cursor, number)
+        assert (now["windows_per_minute"], now["at_most"]) == (1, None)
+
     def test_nobody_writes_windows_or_states_past_the_functions(self) -> None:
         ask(october(1, 9))
         for role in ("operator", "loader", "analyst"):

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -19,6 +20,12 @@ from waiting import wait_until
 from highwater import bootstrap, credentials, local_environment, local_placement, settings, warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started(platform: Path) -> None:
+    """What other tests have emptied is as a start leaves it."""
+    bootstrap.run()
 
 
 def everything() -> dict[str, str]:
@@ -178,3 +185,15 @@ def test_each_source_has_a_connection_with_its_own_reader() -> None:
     assert {name: c["login"] for name, c in connections.items()} == {
         reader.removesuffix("_reader"): reader for reader in credentials.SOURCE_READERS
     }
+
+
+def test_a_dataset_that_becomes_known_begins_its_first_load_and_one_that_landed_has_had_it(admin: Cursor) -> None:
+    admin.execute("SELECT dataset, history_until, loaded_at FROM ops.first_loads WHERE dataset = 'daily_sales'")
+    admin.execute("DELETE FROM ops.first_loads")
+    admin.execute(
+        "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
+        " VALUES ('mine', 'mine', 'sales.mine', '2026-10-30', '1 day')"
+    )
+    admin.execute("SELECT dataset, history_until::date::text AS until, loaded_at FROM ops.first_loads")
+    assert [tuple(row) for row in admin.fetchall()] == [("mine", "2026-10-31", None)]
+    admin.connection.rollback()

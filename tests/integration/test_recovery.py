@@ -29,6 +29,7 @@ from highwater import (
     source_links,
     warehouse,
 )
+from highwater.cli import app
 from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.ledger import Run
 
@@ -171,8 +172,8 @@ class TestOutages:
         assert (now.non_critical_done, now.non_critical_total) == (0, 3)
         assert (now.outage_from, now.outage_to) == (window(10).start, window(12).end)
         assert (now.attempts, now.failures, now.lost) == (2, 0, 0)
-        assert now.eta == timedelta(minutes=20)
-        assert "critical 2/3, non-critical 0/3, 0.20 windows a minute, ETA 0:20:00; 2 attempts, 0 failed" in str(now)
+        assert (now.at_least, now.at_most) == (None, None)
+        assert "critical 2/3, non-critical 0/3, too few landed to say how much is left; 2 attempts" in str(now)
 
     def test_a_second_outage_during_the_recovery_is_the_same_incident(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
@@ -198,6 +199,47 @@ class TestOutages:
         # The second outage is another row; the first is as it was.
         assert rows("SELECT * FROM ops.recovery_progress ORDER BY incident_id")[:1] == before
         assert rows("SELECT critical_done FROM ops.recovery_now ORDER BY incident_id LIMIT 1") == [(1,)]
+
+    def test_a_first_start_is_no_outage_and_what_is_lost_later_is_one(self, hook: Receiver, later: Clock) -> None:
+        change(
+            "INSERT INTO ops.first_loads (dataset, known_since, history_until)"
+            " SELECT d.dataset, ops.clock(), control.due_until(d, ops.clock()) FROM control.datasets AS d"
+            " WHERE d.dag_id = 'system_recovery_processing'"
+        )
+        alerts.look()
+        land_all(10, 11)
+        shell = CliRunner()
+        assert "no incident  system_recovery_processing: first load of history since" in (
+            " ".join(shell.invoke(app, ["incidents", "list"]).output.split("\n"))
+        )
+        assert "first load of history 2026-10-30 12:00 to 2026-10-31 06:00: critical 2/3" in (
+            " ".join(shell.invoke(app, ["recovery"]).output.split())
+        )
+        land_all(12)
+        with warehouse.session("analyst") as cursor:
+            assert alerts.open_incidents(cursor) == []
+            said = str(recovery.progress(cursor))
+        assert "first load of history" in said and "loaded at 2026-10-31 12:00:00, counted then" in said
+        assert (hook.titles, rows("SELECT kind FROM ops.incidents")) == ([], [("first load of history",)])
+        later(timedelta(minutes=30))
+        recovery_drill.simulate(window(10).start)
+        assert outages(hook) == [FOUND]
+        assert rows("SELECT count(*) FROM ops.first_loads WHERE loaded_at IS NULL") == [(0,)]
+
+    def test_what_becomes_due_during_the_first_load_and_stays_away_is_an_outage(
+        self, hook: Receiver, later: Clock
+    ) -> None:
+        change(
+            "INSERT INTO ops.first_loads (dataset, known_since, history_until)"
+            " SELECT d.dataset, ops.clock(), control.due_until(d, ops.clock()) FROM control.datasets AS d"
+            " WHERE d.dag_id = 'system_recovery_processing'"
+        )
+        later(timedelta(hours=18))
+        alerts.look()
+        assert outages(hook) == ["system_recovery_processing: outage found since 2026-10-31 06:00 UTC"]
+        assert rows("SELECT kind FROM ops.incidents WHERE subject LIKE 'system%' ORDER BY 1") == [
+            ("first load of history",), ("outage found",)
+        ]  # fmt: skip
 
     def test_what_closed_before_results_were_kept_is_counted_once(self, hook: Receiver) -> None:
         alerts.look()
@@ -340,8 +382,6 @@ class TestHealth:
 
 class TestTheCommands:
     def test_an_outage_is_staged_and_found(self, short: None, hook: Receiver) -> None:
-        from highwater.cli import app
-
         land_all(10, 11, 12)
         hook.taken.clear()
         shell = CliRunner()
@@ -443,3 +483,22 @@ class TestTheDag:
         assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
         assert hook.titles.count(f"over: {away}") == 1
         assert backlog("page_views") == []
+
+
+def test_how_long_the_rest_takes_leaves_out_when_nothing_was_loaded(later: Clock) -> None:
+    alerts.look()
+    for number in range(4):
+        later(timedelta(minutes=10 * (number + 1)))
+        land_all(number, datasets=["payments"])
+    change("UPDATE ops.attempts SET started_at = ended_at - interval '10 minutes'")
+    said = []
+    for minutes in (40, 400):
+        later(timedelta(minutes=minutes))
+        with warehouse.session("analyst") as cursor:
+            now = recovery.progress(cursor)
+        assert now is not None and now.at_least is not None and now.at_most is not None
+        assert float(now.windows_per_minute or 0) == 0.1
+        assert now.at_least <= timedelta(minutes=10) * (2 * DUE - 4) <= now.at_most
+        said.append(str(now))
+    assert all("0.10 windows a minute" in line for line in said)
+    assert "2-6 h left" in said[0]

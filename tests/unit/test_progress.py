@@ -25,6 +25,8 @@ ALL_LANDED = Progress(
     gaps=0,
     most_at_once=3,
     rows_per_second=None,
+    at_least=None,
+    at_most=None,
 )
 
 
