@@ -63,8 +63,8 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, is_troub
 VALUES
 (
     'first load of history', '24 hours', FALSE, FALSE,
-    'Nothing is wrong: windows that were due before the first start are being loaded. scripts/highwater recovery shows how far '
-    'that is.'
+    'Nothing is wrong: windows that were due before the first start are being loaded. scripts/highwater '
+    'recovery shows how far that is.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET advice = excluded.advice
