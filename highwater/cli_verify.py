@@ -43,12 +43,14 @@ def verify(
     looked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
     unaccounted = verifying.unaccounted(dataset)
     alerts.look()
-    different = [each for each in looked if each.problem]
+    different = sorted((each for each in looked if each.problem), key=lambda each: (each.dataset, each.window.start))
     if as_json:
         typer.echo(json.dumps(_as_json(looked, unaccounted), indent=2))
     else:
         if different or unaccounted:
             out.print(_draw(different, unaccounted))
+        if not windows:
+            out.print(f"nothing of {dataset or 'any dataset'} has landed in that stretch", soft_wrap=True)
         out.print(
             f"{len(looked)} landed windows compared with the ledger, {len(different)} differ"
             + (f"; {len(unaccounted)} partitions are of no landed window" if unaccounted else ""),
@@ -57,7 +59,11 @@ def verify(
         )
         if different:
             again = commands.typed("backfill run DATASET --which all --from … --to … --reason …")
+            reset = commands.typed("checkpoint reset DATASET --reason …")
             out.print(f"load them again: {again}", soft_wrap=True)
+            out.print(f"a dataset that is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
+        if unaccounted:
+            out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
     if different or unaccounted:
         raise typer.Exit(DIFFERENT)
 

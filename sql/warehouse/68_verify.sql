@@ -57,7 +57,9 @@ BEGIN
             THEN format('%s rows have landed, %s are in %s', p_landed.rows_published, held.row_count, standing)
         WHEN held.content_hash <> p_landed.content_hash
             THEN format('the %s rows in %s are not those that landed', held.row_count, standing)
-        WHEN quarantined <> p_landed.rows_quarantined
+        WHEN quarantined <> p_landed.rows_quarantined AND NOT EXISTS (
+            SELECT FROM control.platform AS p WHERE p.refused_rows_since >= upper(p_landed.window_range)
+        )
             THEN format('%s rows were quarantined, %s are in quarantine', p_landed.rows_quarantined, quarantined)
     END;
 END;
@@ -160,7 +162,8 @@ VALUES
 (
     'content differs', '1 hour', FALSE,
     'What is published is not what landed: ops.content_checks says what differs. Load the windows again: '
-    'scripts/highwater backfill run.'
+    'scripts/highwater backfill run DATASET --which all; of a dataset that is loaded by its changes, '
+    'scripts/highwater checkpoint reset DATASET, and run it.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg2
 import pytest
 import shopping
 from loading import partition
@@ -90,6 +91,29 @@ def test_every_damage_is_found_and_told(table: str, damage: str) -> None:
     assert (found["dataset"], found["window"]) == ("checked", str(window(1)))
     assert re.search(said, found["problem"]), found
     assert open_incidents() == [("content differs", "checked")]
+
+
+def test_refused_rows_that_an_operator_deleted_are_not_missed(table: str) -> None:
+    change(
+        "WITH w AS (UPDATE ops.window_ledger SET rows_quarantined = 1, rows_extracted = rows_extracted + 1 RETURNING *)"
+        " INSERT INTO quarantine.rejected_rows SELECT dataset, window_range, 'r', '{}', 'r', now() FROM w"
+    )
+    assert shell("checked").exit_code == 0
+    with warehouse.session("operator") as cursor:
+        cursor.execute("SELECT control.delete_refused_rows(%s)", (window(1).end,))
+        assert warehouse.fetch_value(cursor) == 2
+    assert shell("checked").exit_code == 0
+    change("DELETE FROM quarantine.rejected_rows")
+    answer = shell("checked")
+    assert answer.exit_code == 1, "of the window after that moment they are"
+    assert "1 rows were quarantined, 0 are in quarantine" in answer.output
+    with pytest.raises(psycopg2.Error, match="expected a moment that is over"), warehouse.session("operator") as cursor:
+        cursor.execute("SELECT control.delete_refused_rows('infinity')")
+
+
+def test_a_stretch_in_which_nothing_landed_is_said_to_be(table: str) -> None:
+    answer = shell("checked", "--from", "2026-09-01", "--to", "2026-09-02")
+    assert (answer.exit_code, "nothing of checked has landed in that stretch" in answer.output) == (0, True)
 
 
 def test_a_reload_puts_it_right(table: str) -> None:

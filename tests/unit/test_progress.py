@@ -62,7 +62,9 @@ def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once()
         return 7
 
     assert progress.patiently(ask, said.append) == 7
-    assert said == ["the warehouse cannot be asked now, it is asked again: two sessions waited for each other (deadlock)"]
+    assert said == [
+        "the warehouse cannot be asked now, it is asked again: two sessions waited for each other (deadlock)"
+    ]
 
 
 def test_one_that_stays_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,27 @@
+-- For how long refused rows are kept: until an operator lets go of them. Run as publisher; again is harmless.
+
+ALTER TABLE control.platform ADD COLUMN IF NOT EXISTS refused_rows_since timestamptz;
+
+COMMENT ON COLUMN control.platform.refused_rows_since IS
+'Refused rows of windows that ended by then were deleted: they are not counted against the ledger';
+
+-- Deletes the refused rows of windows that ended by a moment, and remembers which. Returns how many it deleted.
+CREATE OR REPLACE FUNCTION control.delete_refused_rows(p_ended_by timestamptz) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    deleted bigint;
+BEGIN
+    IF p_ended_by IS NULL OR NOT control.is_usual_moment(p_ended_by) OR p_ended_by > ops.clock() THEN
+        RAISE EXCEPTION 'refused rows of windows that ended by % are not deleted: expected a moment that is over',
+            coalesce(p_ended_by::text, 'null') USING ERRCODE = 'HW008';
+    END IF;
+    UPDATE control.platform AS p SET refused_rows_since = greatest(p.refused_rows_since, p_ended_by);
+    DELETE FROM quarantine.rejected_rows AS q WHERE upper(q.window_range) <= p_ended_by;
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.delete_refused_rows FROM public;
+GRANT EXECUTE ON FUNCTION control.delete_refused_rows TO operator;
