@@ -303,7 +303,7 @@ def test_the_command_line_stops_at_a_window_that_fails_and_resume_goes_on_there(
     ] * 2
     mine.live.wait("the run to end", lambda: mine.nothing_is_left(number))
     mine.highwater("backfill", "resume", str(number))
-    assert "is done: 7 landed" in mine.highwater("backfill", "watch", str(number))
+    assert "counted then: 7 landed" in mine.highwater("backfill", "watch", str(number))
     runs = {w["place"]: w for w in mine.windows(number)}
     assert [(w["start"].isoformat(), w["action"], w["rule"]) for w in runs.values()] == [
         (w["start"], w["action"], w["rule"]) for w in shown["windows"]
