@@ -10,10 +10,14 @@ GRANT USAGE ON SCHEMA former TO analyst;
 -- order.
 ALTER TABLE control.platform
 ADD COLUMN IF NOT EXISTS keep_versions_days integer NOT NULL DEFAULT 7
-CONSTRAINT keep_versions_days_is_not_negative CHECK (keep_versions_days >= 0);
+CONSTRAINT keep_versions_days_is_not_negative CHECK (keep_versions_days >= 0),
+ADD COLUMN IF NOT EXISTS refused_rows_since timestamptz;
 
 COMMENT ON COLUMN control.platform.keep_versions_days IS
 'For so long a version of a window is kept after other content replaced it; 0: it is not';
+
+COMMENT ON COLUMN control.platform.refused_rows_since IS
+'Refused rows of windows that ended by then were deleted: they are not counted against the ledger';
 
 UPDATE control.platform
 SET keep_versions_days = current_setting('highwater.keep_versions_days')::integer

@@ -1,10 +1,5 @@
 -- For how long refused rows are kept: until an operator lets go of them. Run as publisher; again is harmless.
 
-ALTER TABLE control.platform ADD COLUMN IF NOT EXISTS refused_rows_since timestamptz;
-
-COMMENT ON COLUMN control.platform.refused_rows_since IS
-'Refused rows of windows that ended by then were deleted: they are not counted against the ledger';
-
 -- Deletes the refused rows of windows that ended by a moment, and remembers which. Returns how many it deleted.
 CREATE OR REPLACE FUNCTION control.delete_refused_rows(p_ended_by timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'

@@ -62,7 +62,8 @@ def test_what_was_not_committed_is_not_handed_on() -> None:
     with warehouse.keeping_links():
         with pytest.raises(ZeroDivisionError), warehouse.session("loader") as cursor:
             cursor.execute(
-                "SELECT ops.new_set(dataset, 'empty', 'half', 'half') FROM control.datasets WHERE dataset = 'orders'"
+                "SELECT ops.new_set(dataset, '[2026-10-05,2026-10-06)', 'half', 'half') FROM control.datasets"
+                " WHERE dataset = 'orders'"
             )
             raise ZeroDivisionError
         with warehouse.session("loader") as cursor:
