@@ -12,7 +12,7 @@ from rich.table import Table
 
 from highwater import alerts, commands, moments
 from highwater import verify as verifying
-from highwater.errors import ConfigurationError
+from highwater.errors import Busy, ConfigurationError
 from highwater.verify import Looked
 
 out = Console()
@@ -28,7 +28,7 @@ def verify(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs.
+    """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs, or is held.
 
     A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
     """
@@ -40,12 +40,18 @@ def verify(
         raise ConfigurationError(f"invalid --to {to!r}: expected one that is not before --from {from_!r}")
     windows = verifying.landed(dataset, start, end)
     comparing = verifying.look("analyst", windows)
-    looked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
-    unaccounted = verifying.unaccounted(dataset)
+    asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
+    looked, held = [each for each in asked if not each.held], [each for each in asked if each.held]
+    unaccounted: list[tuple[str, str]] = []
+    partitions_held = None
+    try:
+        unaccounted = verifying.unaccounted(dataset)
+    except Busy as busy:
+        partitions_held = str(busy)
     alerts.look()
     different = sorted((each for each in looked if each.problem), key=lambda each: (each.dataset, each.window.start))
     if as_json:
-        typer.echo(json.dumps(_as_json(looked, unaccounted), indent=2))
+        typer.echo(json.dumps(_as_json(looked, held, unaccounted), indent=2))
     else:
         if different or unaccounted:
             out.print(_draw(different, unaccounted))
@@ -57,6 +63,12 @@ def verify(
             soft_wrap=True,
             highlight=False,
         )
+        for each in held:
+            out.print(
+                f"{each.dataset} {each.window} could not be compared: {each.held}", soft_wrap=True, highlight=False
+            )
+        if partitions_held:
+            out.print(f"partitions of no landed window could not be looked for: {partitions_held}", soft_wrap=True)
         if different:
             again = commands.typed("backfill run DATASET --which all --from … --to … --reason …")
             reset = commands.typed("checkpoint reset DATASET --reason …")
@@ -64,7 +76,7 @@ def verify(
             out.print(f"a dataset that is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
         if unaccounted:
             out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
-    if different or unaccounted:
+    if different or held or unaccounted or partitions_held:
         raise typer.Exit(DIFFERENT)
 
 
@@ -79,7 +91,7 @@ def _draw(different: list[Looked], unaccounted: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _as_json(looked: list[Looked], unaccounted: list[tuple[str, str]]) -> dict[str, Any]:
+def _as_json(looked: list[Looked], held: list[Looked], unaccounted: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "compared": len(looked),
         "differences": [
@@ -87,5 +99,6 @@ def _as_json(looked: list[Looked], unaccounted: list[tuple[str, str]]) -> dict[s
             for each in looked
             if each.problem
         ],
+        "not_compared": [{"dataset": each.dataset, "window": str(each.window), "why": each.held} for each in held],
         "unaccounted_partitions": [{"dataset": dataset, "partition": name} for dataset, name in unaccounted],
     }
