@@ -19,7 +19,7 @@ AT_MOST = timedelta(minutes=30)
 @task
 @watched
 def compare_a_share() -> None:
-    """Compare this night's share with the ledger, for half an hour at most, and tell of what differs.
+    """Compare this night's share, and all sums, with the ledger, for half an hour at most, and tell of what differs.
 
     Fails where a window could not be compared: nobody knows of it.
     """

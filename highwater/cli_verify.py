@@ -42,6 +42,7 @@ def verify(
     comparing = verifying.look("analyst", windows)
     asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
     looked, held = [each for each in asked if not each.held], [each for each in asked if each.held]
+    sums = verifying.sums("analyst", dataset)
     unaccounted: list[tuple[str, str]] = []
     partitions_held = None
     try:
@@ -51,10 +52,10 @@ def verify(
     alerts.look()
     different = sorted((each for each in looked if each.problem), key=lambda each: (each.dataset, each.window.start))
     if as_json:
-        typer.echo(json.dumps(_as_json(looked, held, unaccounted), indent=2))
+        typer.echo(json.dumps(_as_json(looked, held, sums, unaccounted), indent=2))
     else:
-        if different or unaccounted:
-            out.print(_draw(different, unaccounted))
+        if different or sums or unaccounted:
+            out.print(_draw(different, sums, unaccounted))
         if not windows:
             out.print(f"nothing of {dataset or 'any dataset'} has landed in that stretch", soft_wrap=True)
         out.print(
@@ -63,6 +64,9 @@ def verify(
             soft_wrap=True,
             highlight=False,
         )
+        for each_of, _ in sums:
+            again = f"SELECT ops.recount_months('{each_of}')"
+            out.print(f"totals and gaps of {each_of} are not of its ledger; as postgres: {again}", soft_wrap=True)
         for each in held:
             out.print(
                 f"{each.dataset} {each.window} could not be compared: {each.held}", soft_wrap=True, highlight=False
@@ -76,22 +80,26 @@ def verify(
             out.print(f"a dataset that is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
         if unaccounted:
             out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
-    if different or held or unaccounted or partitions_held:
+    if different or held or sums or unaccounted or partitions_held:
         raise typer.Exit(DIFFERENT)
 
 
-def _draw(different: list[Looked], unaccounted: list[tuple[str, str]]) -> Table:
+def _draw(different: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]) -> Table:
     table = Table()
     for heading in ("dataset", "window", "what differs"):
         table.add_column(heading, overflow="fold")
     for each in different:
         table.add_row(each.dataset, str(each.window), each.problem)
+    for dataset, problem in sums:
+        table.add_row(dataset, "", problem)
     for dataset, partition in unaccounted:
         table.add_row(dataset, "", f"partition {partition} is of no landed window")
     return table
 
 
-def _as_json(looked: list[Looked], held: list[Looked], unaccounted: list[tuple[str, str]]) -> dict[str, Any]:
+def _as_json(
+    looked: list[Looked], held: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
+) -> dict[str, Any]:
     return {
         "compared": len(looked),
         "differences": [
@@ -100,5 +108,6 @@ def _as_json(looked: list[Looked], held: list[Looked], unaccounted: list[tuple[s
             if each.problem
         ],
         "not_compared": [{"dataset": each.dataset, "window": str(each.window), "why": each.held} for each in held],
+        "sums": [{"dataset": dataset, "problem": problem} for dataset, problem in sums],
         "unaccounted_partitions": [{"dataset": dataset, "partition": name} for dataset, name in unaccounted],
     }

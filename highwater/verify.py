@@ -67,6 +67,21 @@ def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
             yield Looked(dataset, window, problem)
 
 
+def sums(role: str, dataset: str | None = None) -> list[tuple[str, str]]:
+    """Compare the sums kept of the ledger, of one dataset or of all, with it, as that role; returns what differs.
+
+    Raises:
+        Busy: somebody held the ledger for too long.
+    """
+    with in_words(), warehouse.session(role) as cursor:
+        cursor.execute(
+            "SELECT d.dataset, ops.verify_months(d.dataset) AS problem FROM control.datasets AS d"
+            " WHERE %(dataset)s::text IS NULL OR d.dataset = %(dataset)s ORDER BY 1",
+            {"dataset": dataset},
+        )
+        return [(row.dataset, row.problem) for row in warehouse.fetch_all(cursor) if row.problem]
+
+
 def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
     """The partitions that no landed window accounts for, each with its dataset.
 
@@ -86,12 +101,16 @@ def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
 def nightly_share(within: timedelta) -> list[Looked]:
     """Compare the seventh of all that landed which was compared longest ago; returns what differs.
 
+    The sums over the ledger are compared every time.
+
     Args:
         within: for how long at most; what is left is the first of the next night.
 
     Raises:
         Busy: some could not be compared; the others were.
     """
+    for dataset, problem in sums("loader"):
+        log.warning("%s: %s", dataset, problem)
     windows = landed()
     share = windows[: ceil(len(windows) / NIGHTS)]
     begun, different, done, held = perf_counter(), [], 0, []

@@ -342,3 +342,35 @@ def test_looks_of_an_older_warehouse_are_kept(table: str) -> None:
             )
             assert tuple(cursor.fetchone() or ()) == (3, 3)
         cursor.connection.rollback()
+
+
+MONTHS = {
+    "a stretch that never landed": "UPDATE ops.ledger_months SET landed = landed + '{[2026-10-10,2026-10-20)}'",
+    "a number": "UPDATE ops.ledger_months SET rows_published = 99999",
+    "a month is gone": "DELETE FROM ops.ledger_months",
+    "a month too many": "INSERT INTO ops.ledger_months (dataset, month, step, skipped)"
+    " VALUES ('checked', '2026-11-01', '1 day', '{[2026-11-03,2026-11-04)}')",
+}
+
+
+@pytest.mark.parametrize("damage", MONTHS)
+def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(table: str, damage: str) -> None:
+    def troubles() -> list[Any]:
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT kind, subject FROM ops.current_troubles WHERE kind = 'sums differ'")
+            return [tuple(row) for row in cursor.fetchall()]
+
+    assert shell("checked").exit_code == 0
+    change(MONTHS[damage])
+    answer = shell("checked", "--json")
+    (found,) = json.loads(answer.stdout)["sums"]
+    assert (answer.exit_code, found["dataset"]) == (1, "checked")
+    assert "of 1 months, first 2026-1" in found["problem"]
+    assert troubles() == [("sums differ", "checked")]
+    change("SELECT ops.recount_months('checked')")
+    assert verify.nightly_share(timedelta(0)) == []
+    assert troubles() == []
+    change(MONTHS[damage])
+    verify.nightly_share(timedelta(0))
+    assert troubles() == [("sums differ", "checked")]
+    assert "SELECT ops.recount_months('checked')" in shell("checked").stdout
