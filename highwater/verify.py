@@ -22,11 +22,15 @@ NIGHTS = 7
 
 @dataclass(frozen=True)
 class Looked:
-    """A landed window that was compared with its ledger row; ``problem`` says what differs, None: nothing does."""
+    """A landed window that was compared with its ledger row; ``problem`` says what differs, None: nothing does.
+
+    ``held`` says why it could not be compared.
+    """
 
     dataset: str
     window: Window
     problem: str | None
+    held: str | None = None
 
 
 def landed(
@@ -49,7 +53,7 @@ def landed(
 def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
     """Compare these windows with the ledger, one after the other, each in a transaction of its own, as that role.
 
-    One that somebody else is comparing for too long is left out, and said so in the log.
+    One whose table somebody holds for too long is not compared: it comes as held.
     """
     for dataset, window in windows:
         try:
@@ -58,13 +62,33 @@ def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
                 problem = warehouse.fetch_value(cursor)
         except Busy as busy:
             log.warning("%s %s is not compared now: %s", dataset, window, busy)
-            continue
-        yield Looked(dataset, window, problem)
+            yield Looked(dataset, window, None, str(busy))
+        else:
+            yield Looked(dataset, window, problem)
+
+
+def sums(role: str, dataset: str | None = None) -> list[tuple[str, str]]:
+    """Compare the sums kept of the ledger, of one dataset or of all, with it, as that role; returns what differs.
+
+    Raises:
+        Busy: somebody held the ledger for too long.
+    """
+    with in_words(), warehouse.session(role) as cursor:
+        cursor.execute(
+            "SELECT d.dataset, ops.verify_months(d.dataset) AS problem FROM control.datasets AS d"
+            " WHERE %(dataset)s::text IS NULL OR d.dataset = %(dataset)s ORDER BY 1",
+            {"dataset": dataset},
+        )
+        return [(row.dataset, row.problem) for row in warehouse.fetch_all(cursor) if row.problem]
 
 
 def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
-    """The partitions that no landed window accounts for, each with its dataset."""
-    with warehouse.session("analyst") as cursor:
+    """The partitions that no landed window accounts for, each with its dataset.
+
+    Raises:
+        Busy: somebody held one of the tables for too long.
+    """
+    with in_words(), warehouse.session("analyst") as cursor:
         cursor.execute(
             "SELECT d.dataset, p FROM control.datasets AS d"
             " CROSS JOIN LATERAL ops.unaccounted_partitions(d.dataset) AS p"
@@ -77,20 +101,36 @@ def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
 def nightly_share(within: timedelta) -> list[Looked]:
     """Compare the seventh of all that landed which was compared longest ago; returns what differs.
 
+    The sums over the ledger are compared every time.
+
     Args:
         within: for how long at most; what is left is the first of the next night.
+
+    Raises:
+        Busy: some could not be compared; the others were.
     """
+    for dataset, problem in sums("loader"):
+        log.warning("%s: %s", dataset, problem)
     windows = landed()
     share = windows[: ceil(len(windows) / NIGHTS)]
-    begun, different, done = perf_counter(), [], 0
+    begun, different, done, held = perf_counter(), [], 0, []
     for looked in look("loader", share):
         done += 1
+        if looked.held:
+            held.append(looked)
         if looked.problem:
             log.warning("%s %s: %s", looked.dataset, looked.window, looked.problem)
             different.append(looked)
         if perf_counter() - begun > within.total_seconds():
             break
-    log.info("%d of %d landed windows compared with the ledger, %d differ", done, len(windows), len(different))
+    compared = done - len(held)
+    log.info("%d of %d landed windows compared with the ledger, %d differ", compared, len(windows), len(different))
     if done < len(share):
         log.warning("the time of %s was over: %d windows of this night's share are left", within, len(share) - done)
+    if held:
+        first = held[0]
+        raise Busy(
+            f"{len(held)} landed windows could not be compared with the ledger, first {first.dataset} {first.window}: "
+            f"{first.held}"
+        )
     return different

@@ -7,7 +7,7 @@ SELECT
     c.checked_at
 FROM ops.window_ledger AS l
 INNER JOIN control.datasets AS d ON l.dataset = d.dataset
-LEFT JOIN ops.content_checks AS c ON l.dataset = c.dataset AND l.window_range = c.window_range
+LEFT JOIN ops.newest_content_checks AS c ON l.dataset = c.dataset AND l.window_range = c.window_range
 WHERE
     (%(dataset)s::text IS NULL OR l.dataset = %(dataset)s)
     AND l.window_range && tstzrange(%(since)s, %(until)s)

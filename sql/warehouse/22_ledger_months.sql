@@ -178,14 +178,23 @@ REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ops.keep_skipp
 CREATE OR REPLACE TRIGGER skipped_months_end AFTER TRUNCATE ON ops.skipped_windows
 FOR EACH STATEMENT EXECUTE FUNCTION ops.keep_skipped_months();
 
+-- Counts the months of a dataset again, while nobody lands or skips a window.
+CREATE OR REPLACE FUNCTION ops.recount_months(p_dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE ops.ledger_months IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM ops.ledger_months AS m WHERE m.dataset = p_dataset;
+    INSERT INTO ops.ledger_months SELECT c.* FROM ops.counted_months AS c WHERE c.dataset = p_dataset;
+END;
+$$;
+
 -- How long a window counts depends on its dataset's grid: where that is changed its months are counted again.
 CREATE OR REPLACE FUNCTION ops.count_months_again() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    LOCK TABLE ops.ledger_months IN SHARE ROW EXCLUSIVE MODE;
-    DELETE FROM ops.ledger_months AS m WHERE m.dataset = NEW.dataset;
-    INSERT INTO ops.ledger_months SELECT c.* FROM ops.counted_months AS c WHERE c.dataset = NEW.dataset;
+    PERFORM ops.recount_months(NEW.dataset);
     RETURN NULL;
 END;
 $$;
@@ -274,7 +283,8 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.keep_landed_months, ops.keep_skipped_months, ops.count_months_again, ops.accounted_within, ops.accounted_for
+ops.keep_landed_months, ops.keep_skipped_months, ops.recount_months, ops.count_months_again, ops.accounted_within,
+ops.accounted_for
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.accounted_within, ops.accounted_for TO loader, analyst;
 GRANT SELECT ON ops.ledger_months, ops.counted_months TO loader, analyst;

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from loading import partition
 from tables import admin, defined, land, window
 from typer.testing import CliRunner, Result
 
-from highwater import alerts, clock, ledger, verify, warehouse
+from highwater import alerts, clock, verify, warehouse
 from highwater.cli import app
 from highwater.errors import ConfigurationError
 
@@ -267,8 +268,109 @@ def test_a_table_that_is_gone_or_renamed_is_told_and_the_others_are_compared(tab
 
 
 def test_somebody_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
-    first = verify.landed("checked")[0]
-    with warehouse.session("analyst") as cursor:
-        cursor.execute("SELECT ops.verify_window(%s, %s)", (first[0], ledger.as_range(first[1])))
+    """An analyst has looked at all before the damage, and ends the transaction after the other look."""
+    everything = "SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger"
+    with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
+        cursor.execute(everything)
+        change(f"DELETE FROM {table} WHERE id = 1")
         looked = list(verify.look("loader", verify.landed("checked")))
-    assert [each.window for each in looked] == [window(1), window(2)]
+        assert [(each.window, bool(each.problem)) for each in looked] == [(window(n), True) for n in range(3)]
+        assert open_incidents() == [("content differs", "checked")]
+        link.commit()
+        assert open_incidents() == [("content differs", "checked")]
+        land("checked", window(0))
+        list(verify.look("loader", verify.landed("checked")))
+        cursor.execute("SELECT count(*) FROM ops.content_checks")
+        assert warehouse.fetch_value(cursor) == 3, "a row a window is left"
+
+
+def test_orders_that_somebody_holds_a_comparison_of_are_compared(small_shop: Callable[[str], int]) -> None:
+    """Of what is loaded by its changes the look at an earlier window is none any more."""
+    shopping.land()
+    with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
+        change("UPDATE sales.orders SET amount = amount + 1 WHERE order_id = 77")
+        assert shell("orders").exit_code == 1
+        cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
+        small_shop("UPDATE shop.orders SET amount = amount + 1 WHERE order_id = 5")
+        change("UPDATE sales.orders SET amount = amount - 1 WHERE order_id = 77")
+        shopping.land("b")
+        assert shell("orders").exit_code == 0
+        assert open_incidents() == []
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_snapshot_of_before_is_not_looked_at(table: str, level: str) -> None:
+    with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
+        link.set_session(isolation_level=level)
+        with pytest.raises(psycopg2.Error, match="expected READ COMMITTED"):
+            cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
+
+
+def test_a_window_that_could_not_be_compared_is_told(
+    table: str, airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "NIGHTS", 1)
+    change(f"DELETE FROM {table} WHERE id = 1")
+    with defined("other") as other:
+        land("other", window(0))
+        with warehouse.session("postgres") as cursor:
+            cursor.execute(f"LOCK TABLE {other}")
+            assert str(airflow("content_check", clock.now()).state) != "success"
+            assert open_incidents() == [("content differs", "checked")], "the others were compared"
+            answer = shell("other", "--json")
+            assert (answer.exit_code, json.loads(answer.stdout)["compared"]) == (1, 0)
+            assert json.loads(answer.stdout)["not_compared"][0]["window"] == str(window(0))
+        assert shell("other").exit_code == 0
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT error FROM ops.own_tasks WHERE dag_id = 'content_check'")
+            said = f"1 landed windows could not be compared with the ledger, first other {window(0)}"
+            assert said in str(warehouse.fetch_value(cursor))
+
+
+def test_looks_of_an_older_warehouse_are_kept(table: str) -> None:
+    """There, a window had one row."""
+    assert shell("checked").exit_code == 0
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SET LOCAL ROLE publisher")
+        cursor.execute("ALTER TABLE ops.content_checks DROP COLUMN check_no CASCADE")
+        cursor.execute("ALTER TABLE ops.content_checks ADD PRIMARY KEY (dataset, window_range)")
+        for _ in range(2):
+            warehouse.run_file(cursor, "warehouse/68_verify.sql")
+            cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
+            cursor.execute(
+                "SELECT count(*) AS n, count(DISTINCT window_range) AS windows FROM ops.newest_content_checks"
+            )
+            assert tuple(cursor.fetchone() or ()) == (3, 3)
+        cursor.connection.rollback()
+
+
+MONTHS = {
+    "a stretch that never landed": "UPDATE ops.ledger_months SET landed = landed + '{[2026-10-10,2026-10-20)}'",
+    "a number": "UPDATE ops.ledger_months SET rows_published = 99999",
+    "a month is gone": "DELETE FROM ops.ledger_months",
+    "a month too many": "INSERT INTO ops.ledger_months (dataset, month, step, skipped)"
+    " VALUES ('checked', '2026-11-01', '1 day', '{[2026-11-03,2026-11-04)}')",
+}
+
+
+@pytest.mark.parametrize("damage", MONTHS)
+def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(table: str, damage: str) -> None:
+    def troubles() -> list[Any]:
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT kind, subject FROM ops.current_troubles WHERE kind = 'sums differ'")
+            return [tuple(row) for row in cursor.fetchall()]
+
+    assert shell("checked").exit_code == 0
+    change(MONTHS[damage])
+    answer = shell("checked", "--json")
+    (found,) = json.loads(answer.stdout)["sums"]
+    assert (answer.exit_code, found["dataset"]) == (1, "checked")
+    assert "of 1 months, first 2026-1" in found["problem"]
+    assert troubles() == [("sums differ", "checked")]
+    change("SELECT ops.recount_months('checked')")
+    assert verify.nightly_share(timedelta(0)) == []
+    assert troubles() == []
+    change(MONTHS[damage])
+    verify.nightly_share(timedelta(0))
+    assert troubles() == [("sums differ", "checked")]
+    assert "SELECT ops.recount_months('checked')" in shell("checked").stdout
