@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
@@ -153,6 +154,8 @@ def _warehouse(admin: Connection) -> date:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public")
         _take_from_loader(cursor)
     with roles.session_of_publisher(admin) as link:
+        # Of a list psycopg2 keeps the last fifty, and a start has more to say.
+        link.notices = deque()  # type: ignore[assignment]
         anchor = _apply(link)
         for notice in link.notices:
             if notice.startswith("WARNING"):

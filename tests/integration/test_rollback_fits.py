@@ -11,7 +11,7 @@ from loading import DATASET, OTHER_QUANTITY, day, land
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater import ledger, rollback, verify, warehouse
+from highwater import driver_errors, ledger, rollback, verify, warehouse
 from highwater.cli import app
 from highwater.errors import HighwaterError
 
@@ -88,7 +88,7 @@ def refusals() -> list[str]:
     # By the function alone, as by psql.
     with pytest.raises(psycopg2.Error, match=DATASET) as error, warehouse.session("operator") as cursor:
         cursor.execute("SELECT ops.rollback_window(%s, %s, 'ada', 'why')", (DATASET, ledger.as_range(DAY)))
-    said.append(str(error.value.diag.message_primary))
+    said.append(driver_errors.said(error.value))
     return said
 
 
