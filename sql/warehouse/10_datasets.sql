@@ -37,7 +37,13 @@ LANGUAGE sql IMMUTABLE
 RETURN wanted.first_window + make_interval(
     secs => extract(EPOCH FROM wanted.step)
     * greatest(
-        0, floor(extract(EPOCH FROM moment - wanted.due_after - wanted.first_window) / extract(EPOCH FROM wanted.step))
+        0,
+        -- A day of the session's zone may have 23 hours.
+        floor(
+            extract(
+                EPOCH FROM (moment AT TIME ZONE 'UTC') - wanted.due_after - (wanted.first_window AT TIME ZONE 'UTC')
+            ) / extract(EPOCH FROM wanted.step)
+        )
     )
 );
 

@@ -84,10 +84,11 @@ AS $$
     ),
 
     weekday_stretches AS (
-        SELECT range_agg(tstzrange(day, day + '1 day'::interval, '[)')) AS stretches
+        -- A day of the session's zone may have 23 hours.
+        SELECT range_agg(tstzrange(day AT TIME ZONE 'UTC', (day + '1 day'::interval) AT TIME ZONE 'UTC', '[)')) AS stretches
         FROM policy AS p
         CROSS JOIN LATERAL (
-            SELECT n::timestamp AT TIME ZONE 'UTC' AS day
+            SELECT n::timestamp AS day
             FROM generate_series(
                 (lower(p.within) AT TIME ZONE 'UTC')::date::timestamp, upper(p.within) AT TIME ZONE 'UTC', '1 day'
             ) AS n
@@ -111,7 +112,8 @@ AS $$
             'max_age' AS rule,
             'it ended more than ' || p.max_age || ' ago' AS reason,
             tstzmultirange(tstzrange(p.first_window, p.first_window + make_interval(secs => greatest(
-                0, ceil(extract(EPOCH FROM p_moment - p.max_age - p.first_window) / p.step) - 1
+                0, ceil(extract(EPOCH FROM (p_moment AT TIME ZONE 'UTC') - p.max_age - (p.first_window AT TIME ZONE 'UTC'))
+                / p.step) - 1
             ) * p.step), '[)')) AS window_ranges
         FROM policy AS p
         WHERE p.max_age IS NOT NULL

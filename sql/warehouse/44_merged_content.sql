@@ -13,6 +13,7 @@ CREATE OR REPLACE FUNCTION ops.merged_content(
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'
 SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET lc_monetary = 'C'
+SET quote_all_identifiers = OFF
 AS $$
 BEGIN
     EXECUTE format(

@@ -511,3 +511,30 @@ class TestTheCommands:
         assert "unknown dataset 'nobody'; known: channel_sales, daily_sales" in str(done.exception)
         assert rows("SELECT count(*) FROM control.catchup_policy_history") == [(0,)]
         assert clock.now().year == 2026
+
+
+def test_what_is_wanted_is_the_same_in_every_zone() -> None:
+    """In Sydney, the night to 2026-10-04 has an hour less."""
+    moment = "'2026-10-04 23:30+00'"
+    questions = (
+        "SELECT u.rule, extract(EPOCH FROM lower(r)) AS a, extract(EPOCH FROM upper(r)) AS b"
+        f" FROM control.unwanted_by_rule('daily_sales', {moment}, '[2026-10-01 00:00+00,2026-10-06 00:00+00)') AS u,"
+        " unnest(u.window_ranges) AS r ORDER BY 1, 2",
+        "SELECT rule, reason FROM control.policy_verdict("
+        f"'daily_sales', '[2026-10-03 00:00+00,2026-10-04 00:00+00)', {moment})",
+        "SELECT extract(EPOCH FROM control.due_until("
+        f'jsonb_populate_record(d, \'{{"due_after": "2 days"}}\'), {moment}))'
+        " FROM control.datasets AS d WHERE dataset = 'daily_sales'",
+    )
+    change(
+        "UPDATE control.catchup_policies SET max_age = '2 days', skip_weekdays = '{6}' WHERE dataset = 'daily_sales'"
+    )
+    here = [rows(question) for question in questions]
+    assert all(here)
+    there = []
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SET LOCAL timezone = 'Australia/Sydney'")
+        for question in questions:
+            cursor.execute(question)
+            there.append([tuple(row) for row in cursor.fetchall()])
+    assert there == here

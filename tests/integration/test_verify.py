@@ -374,3 +374,15 @@ def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(t
     verify.nightly_share(timedelta(0))
     assert troubles() == [("sums differ", "checked")]
     assert "SELECT ops.recount_months('checked')" in shell("checked").stdout
+
+
+def test_how_a_session_writes_values_is_no_difference() -> None:
+    with defined(
+        "written",
+        "id bigint NOT NULL, at timestamptz NOT NULL, r regclass NOT NULL DEFAULT 'control.datasets'::regclass",
+    ):
+        land("written", window())
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SET LOCAL quote_all_identifiers = ON")
+            cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
+            assert warehouse.fetch_value(cursor) is None
