@@ -30,6 +30,11 @@ def now() -> datetime:
     return frozen() or datetime.now(UTC)
 
 
+def of_airflow() -> datetime:
+    """The current moment in UTC by which Airflow dates what it triggers: a pinned clock does not move it."""
+    return datetime.now(UTC)
+
+
 def _read(file: str) -> str:
     try:
         return Path(file).read_text().strip()

@@ -33,9 +33,10 @@ def refusal(
 
     ``start_date`` is that of the DAG, ``first`` the start of the first window of its dataset, each None if not known.
     """
-    if logical_date > clock.now() + AHEAD:
+    now = clock.now() if dataset else clock.of_airflow()
+    if logical_date > now + AHEAD:
         return (
-            f"logical date {_shown(logical_date)} of {dag_id} is in the future, it is {_shown(clock.now())}: the run"
+            f"logical date {_shown(logical_date)} of {dag_id} is in the future, it is {_shown(now)}: the run"
             " would stay running until then and hold up those of the DAG; trigger one for a window that has ended"
         )
     if first is not None and logical_date < first:

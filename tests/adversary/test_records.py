@@ -44,9 +44,9 @@ def begin(cursor: Cursor, window: str = DAY) -> int:
 
 
 def incidents() -> set[tuple[str, str]]:
-    """Kind and subject of the open incidents, but for the outage that an empty warehouse is."""
+    """Kind and subject of the open incidents, but for what an empty warehouse is to the recovery."""
     found = act("analyst", "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
-    return {(row.kind, row.subject) for row in found} - {("outage found", "system_recovery_processing")}
+    return {(row.kind, row.subject) for row in found if row.subject != "system_recovery_processing"}
 
 
 @contextmanager
