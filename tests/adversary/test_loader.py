@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 from attacks import act, refused
 from psycopg2.extensions import cursor as Cursor
+from waiting import wait_until
 
 from highwater import ledger, warehouse
 from highwater.ledger import Run
@@ -40,6 +41,11 @@ def begin(cursor: Cursor) -> int:
     return int(warehouse.fetch_value(cursor))
 
 
+def its_session_is_gone() -> None:
+    """A server ends a session some time after whoever was logged in has gone."""
+    wait_until("no attempt to be alive", lambda: act("analyst", "SELECT FROM ops.live_attempts") == [])
+
+
 class TestAttempts:
     @pytest.mark.parametrize("state", ["succeeded", "failed", "lost", "running"])
     def test_only_the_session_that_opened_one_ends_it(self, session: Cursor, state: str) -> None:
@@ -52,6 +58,7 @@ class TestAttempts:
     def test_one_that_died_is_lost_and_ends_no_more(self, session: Cursor) -> None:
         with closing(warehouse.connect("loader")) as link, link, link.cursor() as cursor:
             dead = begin(cursor)
+        its_session_is_gone()
         begin(session)
         for state in ("succeeded", "running"):
             refused("loader", FINISH, (dead, state))
@@ -60,6 +67,7 @@ class TestAttempts:
     def test_one_of_another_session_is_not_kept_alive(self) -> None:
         with closing(warehouse.connect("loader")) as link, link, link.cursor() as cursor:
             dead = begin(cursor)
+        its_session_is_gone()
         with closing(warehouse.connect("loader")) as link, link.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(18807, claim) FROM ops.attempts WHERE attempt_id = %s", (dead,))
             assert act("analyst", "SELECT attempt_id FROM ops.live_attempts") == []
