@@ -84,6 +84,7 @@ def look_if_troubled() -> None:
 def _look(*, only_if_troubled: bool, send: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
+            # Asked every time: it also notes when the server was started.
             if _troubled(cursor) or not only_if_troubled:
                 _see(cursor)
             if send:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from highwater import commands, moments, reasons, shrink
+from highwater.cli_options import AsJson, By, Yes
 from highwater.shrink import Accepted, Plan
 
 out = Console()
@@ -20,10 +21,10 @@ def accept(
     window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = "",
-    by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
+    by: By = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it is about, and accept nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
     who = reasons.who(by)

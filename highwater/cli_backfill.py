@@ -18,6 +18,7 @@ from highwater import airflow_api, backfill, cli_backfill_drawing, commands, doc
 from highwater.airflow_api import ApiAway
 from highwater.backfill import Plan, PlanChanged, Planned, Request
 from highwater.cli_backfill_drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
+from highwater.cli_options import AsJson, By, Yes
 from highwater.errors import ConfigurationError
 from highwater.weekdays import weekdays_of
 
@@ -46,9 +47,7 @@ Exclude = Annotated[
 Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
 ClosedDays = Annotated[str, typer.Option(help="skip or load the days of control.closed_days.")]
 Direction = Annotated[str, typer.Option(help="oldest or newest window first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Number = Annotated[int, typer.Argument(help=f"The number of the backfill: see {commands.typed('backfill list')}.")]
-By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
 
 
 @app.command()
@@ -96,7 +95,7 @@ def run(
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay until it has ended; then the exit code tells.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask for a backfill and start it: exactly the plan that is shown runs.
@@ -179,9 +178,7 @@ def show(number: Number, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(
-    number: Number, by: By = "", yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
-) -> None:
+def cancel(number: Number, by: By = "", yes: Yes = False) -> None:
     """Begin no more windows of a backfill, for good; asks first. Those in work finish; what has landed stays."""
     with warehouse.session("analyst") as cursor:
         meant = backfill.cancelling(cursor, number)
@@ -212,7 +209,7 @@ def recover(
         str, typer.Option("--reason", help="Why; kept with each backfill.")
     ] = "recovery of what is missing",
     by: By = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Ask for everything that is missing and wanted: a backfill for each dataset that misses something.
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from highwater import checkpoints, reasons, warehouse
+from highwater.cli_options import AsJson, By, Yes
 
 app = typer.Typer(no_args_is_help=True, help="Show or reset how far a dataset that is loaded by its changes has come.")
 out = Console()
@@ -20,7 +21,7 @@ Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. orders.")]
 @app.command()
 def show(
     dataset: Dataset = "orders",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
     last: Annotated[int, typer.Option(help="So many of its moves.", min=0)] = 10,
 ) -> None:
     """Show the checkpoint of a dataset, what its strategy promises, and its last moves."""
@@ -41,8 +42,8 @@ def show(
 def reset(
     dataset: Dataset,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.checkpoint_history.")],
-    by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: By = "",
+    yes: Yes = False,
 ) -> None:
     """Forget how far a dataset has come: its next run reads everything. Published data stays as it is."""
     who, reason = reasons.who(by), reasons.said("reason", reason)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from highwater import alerts, reasons, warehouse
 from highwater.alerts import Incident
+from highwater.cli_options import AsJson, By
 
 app = typer.Typer(no_args_is_help=True, help="Show the open incidents, or say that you have seen one.")
 out = Console()
@@ -19,7 +20,7 @@ out = Console()
 
 @app.command("list")
 def list_open(
-    as_json_: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json_: AsJson = False,
 ) -> None:
     """Show the open incidents, what to do about each, and the alerts that were not delivered."""
     with warehouse.session("analyst") as cursor:
@@ -34,7 +35,7 @@ def list_open(
 def acknowledge(
     incident: Annotated[int, typer.Argument(help="Its number, as the list shows it.")],
     note: Annotated[str, typer.Option("--note", help="What is being done; kept with the incident.")],
-    by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
+    by: By = "",
 ) -> None:
     """Say that you have seen an incident: it is not escalated any more, and one that waits for a person may close."""
     who = reasons.who(by)

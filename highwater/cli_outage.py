@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from highwater import cli_recovery, clock, commands, outages, reasons
+from highwater.cli_options import AsJson, By
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
 )
+
 app.command()(cli_recovery.simulate)
 out = Console()
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
-By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
 
 
 @app.command()
@@ -45,7 +46,7 @@ def stop(source: Source, by: By = "") -> None:
 
 @app.command("list")
 def show(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
     last: Annotated[int, typer.Option(help="So many of the outages.", min=0)] = 20,
 ) -> None:
     """Show which sources are away and the latest outages, those of the partner's schedule too."""

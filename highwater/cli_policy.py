@@ -15,21 +15,20 @@ from rich.console import Console
 from rich.table import Table
 
 from highwater import catchup_control, commands, driver_errors, policy_file, reasons, warehouse
+from highwater.cli_options import AsJson, By
 from highwater.errors import ConfigurationError
 from highwater.windows import Window
 
 app = typer.Typer(no_args_is_help=True, help="Which windows are wanted, and whether missing ones load by themselves.")
 out = Console()
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
-By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
 Dataset = Annotated[str, typer.Argument(help=f"As {commands.typed('status')} names it.")]
 NONE = "none"
 
 
 @app.command()
-def show(as_json: Json = False) -> None:
+def show(as_json: AsJson = False) -> None:
     """Show the policy of every dataset, the conditions, the closed days to come, and what of it cannot be read."""
     with warehouse.session("analyst") as cursor:
         cursor.execute(
@@ -89,7 +88,7 @@ def set_(
     conditions: Annotated[str | None, typer.Option(help="Catch-up is on only while these hold; or none.")] = None,
     by: By = "",
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Change the policy of a dataset; what is not named stays as it is. It holds within seconds."""
     reason = reasons.said("reason", reason)
@@ -116,7 +115,7 @@ def apply(
     file: Annotated[Path, typer.Argument(help="Like config/catchup.yaml.")],
     by: By = "",
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make what is wanted what a file says: all of it, or, where something in it is wrong, nothing."""
     wanted = policy_file.load(file)
@@ -129,7 +128,7 @@ def apply(
 def history(
     dataset: Annotated[str | None, typer.Argument(help="Of this one alone.")] = None,
     most: Annotated[int, typer.Option(help="So many of the latest changes.", min=1)] = 50,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show who changed what is wanted, when and why: by a file, a command or in psql. The newest comes last."""
     with warehouse.session("analyst") as cursor:
@@ -149,7 +148,7 @@ def explain(
     dataset: Dataset,
     last: Annotated[int, typer.Option(help="So many windows that have begun.", min=0)] = 14,
     coming: Annotated[int, typer.Option("--next", help="So many windows to come.", min=0)] = 7,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show of the last windows and the next ones what the policy says, and why."""
     with warehouse.session("analyst") as cursor:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from highwater import cli_backfill, clock, commands, recovery, recovery_drill, warehouse
+from highwater.cli_options import AsJson, Yes
 from highwater.recovery import Progress
 
 POLL = 1.0
@@ -29,7 +30,7 @@ out = Console()
 @app.callback()
 def show(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Stay until all is back.")] = False,
 ) -> None:
     """Show how far the recovery from the last outage is: what is back, how fast, when the rest may be."""
@@ -53,7 +54,7 @@ def show(
 
 def simulate(
     hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Stage the scenario in a running platform: take the last hours of payments and page views out of its record.
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from highwater import commands, holds, moments, reasons
 from highwater.cli_backfill import From, To
+from highwater.cli_options import AsJson, By, Yes
 from highwater.holds import Hold
 
 out = Console()
@@ -22,10 +23,10 @@ def release(
     from_: From,
     to: To,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.holds.")] = "",
-    by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
+    by: By = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is held, and release nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let held windows be loaded again: a rollback holds its window until this. It loads nothing by itself."""
     who = reasons.who(by)

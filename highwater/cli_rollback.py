@@ -12,6 +12,7 @@ from rich.table import Table
 
 from highwater import alerts, commands, moments, reasons
 from highwater import rollback as rollbacks
+from highwater.cli_options import AsJson, By, Yes
 from highwater.rollback import Done, Plan
 
 out = Console()
@@ -22,11 +23,11 @@ def rollback(
     window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = "",
-    by: Annotated[str, typer.Option("--by", help="Who; your login if not given.")] = "",
+    by: By = "",
     to: Annotated[int | None, typer.Option("--to", help="An older version than the last one that is kept.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put the former version of a window back, with its quarantined rows, and hold it until it is released."""
     who = reasons.who(by)

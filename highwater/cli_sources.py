@@ -12,6 +12,7 @@ from rich.table import Table
 
 from highwater import airflow_files, source_rules, warehouse
 from highwater import sources as connecting
+from highwater.cli_options import AsJson
 from highwater.errors import ConfigurationError
 from highwater.status import STATES
 
@@ -24,7 +25,7 @@ Source = Annotated[str, typer.Argument(help="The name of its connection in Airfl
 @app.callback()
 def show(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the sources that are loaded by windows: reachable now, reliability, how far landed, catch-up and why."""
     if context.invoked_subcommand:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from highwater import alerts, commands, moments
 from highwater import verify as verifying
+from highwater.cli_options import AsJson
 from highwater.errors import Busy, ConfigurationError
 from highwater.verify import Looked
 
@@ -26,7 +27,7 @@ def verify(
     to: Annotated[
         str, typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs, or is held.
 
