@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from highwater import clock, settings
+from highwater.environment import settings
+from highwater.model import clock
 
 HERE = Path(__file__).parent
 BENCHMARKS = (

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chaos import faults, report, schedule, stretch
 from chaos.platform import Kept, Platform, platform
-from highwater.errors import HighwaterError
+from highwater.model.errors import HighwaterError
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

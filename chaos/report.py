@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from highwater import airflow_files
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.setup import airflow_files
 
 Seed = dict[str, Any]
 """A `stretch.Result` as JSON."""

@@ -29,11 +29,12 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import settings, sync_tasks
-from highwater.metadata import CHANNELS as POOL
-from highwater.metadata import LOADING
-from highwater.stages import Pipeline
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import sync_tasks
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.loading.stages import Pipeline
+from highwater.setup.metadata import CHANNELS as POOL
+from highwater.setup.metadata import LOADING
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),

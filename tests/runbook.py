@@ -7,7 +7,7 @@ import shlex
 import textwrap
 from dataclasses import dataclass, field
 
-from highwater import settings
+from highwater.environment import settings
 
 PAGE = settings.ROOT / "docs/operations.md"
 FENCE = re.compile(r"^( *)```(\w+)(?: ([\w /]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
 from highwater.page.access import Visitor
+from highwater.store import warehouse
 
 PARTS = {
     "datasets": "datasets_now",

@@ -12,9 +12,10 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from tables import defined, window
 
-from highwater import publish, staging, warehouse
-from highwater.errors import RefusedData
-from highwater.publish import Staged
+from highwater.loading import staging
+from highwater.model.errors import RefusedData
+from highwater.store import publish, warehouse
+from highwater.store.publish import Staged
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from stack import AIRFLOW, DATABASES, ONE_SHOTS, SERVICES, Stack
 
-from highwater import secret_folders
+from highwater.setup import secret_folders
 
 SOURCES = ("dags", "sql", "expectations", "config", "highwater")
 MAY_WRITE = {

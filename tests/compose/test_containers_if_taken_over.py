@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from stack import Stack
 
-from highwater import secret_folders
+from highwater.setup import secret_folders
 
 INTRUDER = Path(__file__).with_name("intruder.py").read_text()
 SUPERUSERS = ("postgres_password", "metadata_admin_password")

@@ -156,7 +156,7 @@ def test_somebody_elses_warehouse(elsewhere: Stack) -> None:
     elsewhere.compose("run", "--rm", "-T", "init")
     asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
     counted = (
-        "from highwater import warehouse\n"
+        "from highwater.store import warehouse\n"
         f"with warehouse.session('loader') as cursor: cursor.execute({asked!r}); print(*cursor.fetchone())"
     )
     datasets, encrypted = elsewhere.compose("run", "--rm", "-T", "init", "python", "-c", counted).stdout.split()

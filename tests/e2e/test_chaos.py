@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from chaos import invariants
-from highwater import settings
+from highwater.environment import settings
 
 pytestmark = pytest.mark.timeout(1800)
 FIRST, SEEDS = 200, 10

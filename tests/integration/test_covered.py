@@ -11,7 +11,8 @@ import pytest
 from loading import day, land, run
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, publish, synchronise, warehouse
+from highwater.loading import synchronise
+from highwater.store import ledger, publish, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 RunDag = Callable[..., Any]

@@ -12,10 +12,12 @@ import own_source
 import pytest
 from own_source import arrived, connect_airflow, database
 
-from highwater import source_checks, sources, statements, warehouse
-from highwater.errors import ConfigurationError, NotReady
-from highwater.stages import Pipeline
-from highwater.windows import Window
+from highwater.loading import source_checks
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import ConfigurationError, NotReady
+from highwater.model.windows import Window
+from highwater.sources import sources
+from highwater.store import statements, warehouse
 
 DAY = Window(datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC))
 BOUNDS = sources.bounds(DAY)

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor
 from test_policy_properties import BEGIN, DATASET, World, set_up, worlds
 
-from highwater import clock, ledger, recovery_drill, warehouse
-from highwater import status as statuses
-from highwater.ledger import as_range
-from highwater.windows import Window
+from highwater.model import clock
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store import status as statuses
+from highwater.store.ledger import as_range
+from simulation import drill
 
 MINUTE = timedelta(minutes=1)
 
@@ -272,8 +274,8 @@ class TestWhatIsGone:
         with ledger.attempt("daily_sales", window, "summarise", loading.run()):
             pass
         with warehouse.session("postgres") as cursor:
-            for row in recovery_drill.landed(cursor, "daily_sales", window.start):
-                recovery_drill.forget(cursor, "daily_sales", row)
+            for row in drill.landed(cursor, "daily_sales", window.start):
+                drill.forget(cursor, "daily_sales", row)
         assert told("daily_sales", window.start) == ("missing", "it had landed, and is in the ledger no more")
         (status,) = [one for one in statuses.read(analyst) if one.dataset == "daily_sales"]
         assert (status.windows_landed, status.windows_running, status.windows_missing) == (0, 0, 30)

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 
 @pytest.fixture

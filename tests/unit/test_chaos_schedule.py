@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos import faults, report, schedule, source_faults
-from highwater import settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
 
 SEEDS = range(200)
 

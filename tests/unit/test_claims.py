@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 PAGE = (ROOT / "docs/claims.md").read_text()
 ROWS = [line.rsplit(" | ", 1) for line in PAGE.splitlines() if re.match(r"\| (?!claim |---)", line)]

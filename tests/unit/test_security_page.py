@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from highwater import credentials, roles
-from highwater.settings import ROOT
+from highwater.environment import credentials
+from highwater.environment.settings import ROOT
+from highwater.setup import roles
 
 PAGE = (ROOT / "docs/security.md").read_text()
 NAMED = re.compile(r"`(tests/[^`]+)`")
