@@ -23,13 +23,13 @@ from psycopg2.extensions import connection as Connection
 from chaos.datasets import DAGS
 from chaos.schedule import BYSTANDERS
 from highwater.airflow import api
-from highwater.environment import settings
+from highwater.environment import files, settings
 from highwater.local import environment as local_environment
 from highwater.local import server
 from highwater.local.platform import LocalAirflow, session_of
 from highwater.model import clock
 from highwater.model.errors import HighwaterError
-from highwater.setup import airflow_files, bootstrap
+from highwater.setup import bootstrap
 from highwater.store import warehouse
 from simulation import batches, channels, sales, shop
 from tests.receiver import Receiver, receiver
@@ -212,7 +212,7 @@ class Platform:
 
     def set_clock(self, now: datetime) -> None:
         """It is ``now``, for everybody."""
-        airflow_files.replace(self.file, now.isoformat())
+        files.replace(self.file, now.isoformat())
 
     def move(self, now: datetime) -> None:
         """The sources live on until ``now``, and then that is what the clock says."""

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from highwater.environment import commands, settings
+from highwater.environment import commands, files, settings
 from highwater.model.errors import ConfigurationError
 
 SOURCE_READERS = (
@@ -53,6 +53,19 @@ def password(role: str) -> str:
         raise ConfigurationError(
             f"HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE={given} cannot be read by user {os.getuid()}: {error.strerror}"
         ) from None
+
+
+def password_file(role: str) -> Path:
+    """The file with the role's password in libpq's format, readable by this user only; written where it differs."""
+    passwords = settings.get().secrets / f"{role}.pgpass"
+    files.replace(passwords, f"*:*:*:{role}:{password(role)}\n", mode=0o600)
+    return passwords
+
+
+def renew_password_files() -> None:
+    """Bring the files that printed command lines name to the passwords of now."""
+    for passwords in settings.get().secrets.glob("*.pgpass"):
+        password_file(passwords.stem)
 
 
 def can_be_made() -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from highwater.environment import credentials, settings
 from highwater.local import server
-from highwater.setup import airflow_files
 
 
 def environment(port: int) -> dict[str, str]:
@@ -45,22 +44,10 @@ def environment(port: int) -> dict[str, str]:
 def psql_command(role: str) -> str:
     """A command line that logs in to the warehouse as ``role``, its password in a file that only this user reads."""
     config = settings.get()
-    passwords = config.secrets / f"{role}.pgpass"
-    _write_password_file(passwords)
+    passwords = credentials.password_file(role)
     program = "psql" if shutil.which("psql") else str(server.program("psql"))
     where = ["-h", config.warehouse_host, "-p", str(config.warehouse_port), "-U", role, "-d", config.warehouse_database]
     return f"PGPASSFILE={shlex.quote(str(passwords))} {shlex.join([program, *where])}"
-
-
-def renew_password_files() -> None:
-    """Bring the files that printed command lines name to the passwords of now."""
-    for passwords in settings.get().secrets.glob("*.pgpass"):
-        _write_password_file(passwords)
-
-
-def _write_password_file(passwords: Path) -> None:
-    role = passwords.stem
-    airflow_files.replace(passwords, f"*:*:*:{role}:{credentials.password(role)}\n", mode=0o600)
 
 
 def lines_of(path: Path) -> list[str]:

@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from highwater.environment import settings
+from highwater.environment import files, settings
 from highwater.model.errors import ConfigurationError
-from highwater.setup import airflow_files
 
 
 def remember_port(name: str, first: int) -> int:
@@ -41,7 +40,7 @@ def remember(values: Mapping[str, str]) -> None:
     """Keep these settings beside those kept already; they go before ``.env``, and behind the process's environment."""
     kept = remembered()
     lines = [f"{name}={value}\n" for name, value in {**kept, **values}.items()]
-    airflow_files.replace(_platform_env(), "".join(lines))
+    files.replace(_platform_env(), "".join(lines))
     settings.get.cache_clear()
 
 

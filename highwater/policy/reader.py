@@ -14,11 +14,10 @@ from contextlib import closing
 
 import psycopg2
 
-from highwater.environment import settings
+from highwater.environment import files, settings
 from highwater.model import policy
 from highwater.model.errors import ConfigurationError
 from highwater.model.policy import Policy
-from highwater.setup import airflow_files
 from highwater.store import sentences, warehouse
 
 log = logging.getLogger(__name__)
@@ -162,7 +161,7 @@ def _remember(text: str) -> dict[str, str]:
         # Somebody else writes it, as `init` does for the services of compose.
         return _kept()[1]
     try:
-        airflow_files.replace(file, text)
+        files.replace(file, text)
     except OSError as error:
         return {f"file {file.name}": f"{file} cannot be written: {sentences.of(error)}"}
     return {}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from highwater.environment import commands, credentials, settings
+from highwater.environment import commands, credentials, files, settings
 from highwater.model.errors import ConfigurationError
 
 
@@ -19,27 +16,13 @@ def write() -> None:
         ConfigurationError: a secret was never made.
     """
     config = settings.get()
-    replace(config.secrets / "connections.json", json.dumps(_connections(), indent=2) + "\n", mode=0o440)
+    files.replace(config.secrets / "connections.json", json.dumps(_connections(), indent=2) + "\n", mode=0o440)
     # no line break at its end: Airflow would take it for a part of the database's name
-    replace(config.secrets / "metadata_url", _metadata_url(), mode=0o640)
+    files.replace(config.secrets / "metadata_url", _metadata_url(), mode=0o640)
     # Airflow opens this one for writing
-    replace(config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}) + "\n", mode=0o600)
-
-
-def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put ``text`` into the file whole, so that a reader never sees half; does nothing when it is there already.
-
-    Two processes that do it at once leave the whole text of one of them.
-    """
-    with suppress(OSError, UnicodeDecodeError):
-        if path.read_text() == text:
-            return
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.chmod(mode)
-    draft.replace(path)
+    files.replace(
+        config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}) + "\n", mode=0o600
+    )
 
 
 def connections() -> dict[str, dict[str, Any]]:

@@ -17,10 +17,9 @@ from psycopg2.errors import DeadlockDetected, DuplicateSchema, DuplicateTable, L
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.environment import commands, credentials, settings
+from highwater.environment import commands, credentials, files, settings
 from highwater.environment.commands import Place
 from highwater.incidents import alerts
-from highwater.local import environment
 from highwater.model import clock
 from highwater.model.errors import ConfigurationError
 from highwater.policy import conditions, file
@@ -45,7 +44,7 @@ def run() -> None:
     if credentials.can_be_made():
         credentials.ensure()
         airflow_files.write()
-        environment.renew_password_files()
+        credentials.renew_password_files()
     with closing(_admin_of_metadata()) as link:
         link.autocommit = True
         with link.cursor() as cursor:
@@ -63,7 +62,7 @@ def run() -> None:
                 with closing(_admin(config.warehouse_database)) as admin:
                     anchor = _warehouse(admin)
                 policy_reader.remember()
-                airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
+                files.replace(config.anchor_file, anchor.isoformat() + "\n")
                 with closing(_admin(config.sources_database)) as admin:
                     _sources(admin)
     for day in sales.advance(clock.now()):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from highwater.environment import credentials, settings
+from highwater.environment import credentials, files, settings
 from highwater.model.errors import ConfigurationError
-from highwater.setup import airflow_files
 
 BROKER = "redis:6379/0"
 """Where compose has the queue: host, port and database."""
@@ -67,7 +66,7 @@ def write(root: Path, broker: str = BROKER) -> None:
     for service in found:
         folder = root / service
         for name in FILES[service]:
-            airflow_files.replace(folder / name, _text(name, broker), mode=0o440)
+            files.replace(folder / name, _text(name, broker), mode=0o440)
         for path in folder.iterdir():
             if path.name not in FILES[service]:
                 path.unlink()

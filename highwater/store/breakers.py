@@ -10,7 +10,6 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
-from highwater.quality import suites
 from highwater.store import warehouse
 
 log = logging.getLogger(__name__)
@@ -50,8 +49,8 @@ def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: dat
 def _files() -> str:
     """A hash of every file that a change of may mend a pipeline."""
     found = hashlib.sha256()
-    dags = settings.ROOT / "dags"
-    for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (suites.FOLDER, "*.json"), (dags, "*.py")):
+    root = settings.ROOT
+    for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (root / "expectations", "*.json"), (root / "dags", "*.py")):
         for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder)
             if folder is warehouse.SQL and name.parts[0] in _OUR_OWN:

@@ -14,10 +14,9 @@ from live import DAG, Live
 from waiting import wait_until
 
 from highwater.airflow import api
-from highwater.environment import settings
+from highwater.environment import files, settings
 from highwater.model import policy
 from highwater.policy import reader
-from highwater.setup import airflow_files
 from highwater.store import warehouse
 from simulation import sales
 
@@ -38,7 +37,7 @@ class Story:
         """It is noon of that day; the source has everything before it."""
         now = datetime.fromisoformat(f"{day}T12:00:00+00:00")
         sales.advance(now)
-        airflow_files.replace(self.file, now.isoformat())
+        files.replace(self.file, now.isoformat())
 
     def change(self, statement: str, known: Callable[[policy.Policy], object]) -> None:
         """Do as a person does in psql, and wait until the DAG processor schedules by it."""

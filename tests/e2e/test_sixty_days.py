@@ -19,8 +19,7 @@ import pytest
 from live import Live
 
 from highwater.airflow import api
-from highwater.environment import settings
-from highwater.setup import airflow_files
+from highwater.environment import files, settings
 from highwater.store import warehouse
 from simulation import channels as simulation_channels
 from simulation import outages
@@ -100,7 +99,7 @@ class Clock:
 
     def move(self, now: datetime) -> None:
         """It is ``now``; the sources move on to it."""
-        airflow_files.replace(self.file, now.isoformat())
+        files.replace(self.file, now.isoformat())
         simulation_channels.advance(now)
 
     def begin(self, day: datetime) -> str:

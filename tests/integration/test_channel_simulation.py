@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import settings
 from highwater.model import clock
 from highwater.store import warehouse
-from simulation import channels as channels
+from simulation import channels
 
 SALES = 600
 END = datetime(2024, 3, 10, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
-from simulation import channels as channels
+from simulation import channels
 
 
 @pytest.fixture(autouse=True)
