@@ -12,7 +12,7 @@ from stack import AIRFLOW, DATABASES, ONE_SHOTS, SERVICES, Stack
 
 from highwater.setup import secret_folders
 
-SOURCES = ("dags", "sql", "expectations", "config", "highwater")
+SOURCES = ("dags", "sql", "expectations", "config", "highwater", "simulation")
 MAY_WRITE = {
     "preflight": set(),
     "secrets": {

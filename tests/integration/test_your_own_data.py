@@ -79,7 +79,7 @@ class Checkout:
 @pytest.fixture
 def checkout(scratch: Callable[[str], Path]) -> Iterator[Checkout]:
     root = scratch("own")
-    for folder in ("config", "dags", "docker", "expectations", "highwater", "scripts", "sql"):
+    for folder in ("config", "dags", "docker", "expectations", "highwater", "scripts", "simulation", "sql"):
         shutil.copytree(settings.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     mine = Checkout(root)
     mine.python("from highwater.local import server as local_server; local_server.start()")
