@@ -25,11 +25,18 @@ def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:
     }
 
 
+class FormerTimetable(PolicyTimetable):
+    """`PolicyTimetable` by the name that the metadata of version 0.1 holds, until the DAG files are read again."""
+
+
+FormerTimetable.__module__, FormerTimetable.__name__ = "highwater.timetable", "PolicyTimetable"
+
+
 class HighwaterPlugin(AirflowPlugin):
     """The timetable of the DAGs; the page, in the navigation and as a tab of each DAG."""
 
     name = "highwater"
-    timetables = [PolicyTimetable]  # noqa: RUF012
+    timetables = [PolicyTimetable, FormerTimetable]  # noqa: RUF012
 
     external_views = [  # noqa: RUF012
         _view("Highwater", "highwater", address(), "nav"),

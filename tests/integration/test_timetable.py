@@ -101,3 +101,18 @@ class TestTimetable:
         timetable = PolicyTimetable("15 */6 * * *", "payments")
         again = PolicyTimetable.deserialize(json.loads(json.dumps(timetable.serialize())))
         assert (again.serialize(), again.dataset, again.summary) == (timetable.serialize(), "payments", "15 */6 * * *")
+
+    @pytest.mark.parametrize(
+        "name", ["highwater.airflow.timetable.PolicyTimetable", "highwater.timetable.PolicyTimetable"]
+    )
+    def test_airflow_finds_it_by_its_name_of_now_and_by_that_of_version_0_1(
+        self, airflow: Callable[..., Any], name: str
+    ) -> None:
+        from airflow.serialization.decoders import decode_timetable
+
+        from highwater.airflow.timetable import PolicyTimetable
+
+        stored = {"__type": name, "__var": PolicyTimetable("15 */6 * * *", "payments").serialize()}
+        found = decode_timetable(stored)
+        assert isinstance(found, PolicyTimetable)
+        assert found.dataset == "payments"
