@@ -92,7 +92,7 @@ def trusting(dag: Path) -> None:
     text, found = re.subn(
         r"    extracted = .*?(?=\n\n\n)",
         BLOCKS["python in place of the five tasks"].rstrip(),
-        dag.read_text().replace("import alerts, tasks\n", "import alerts, sync_tasks\n"),
+        dag.read_text().replace("import tasks\n", "import sync_tasks\n"),
         flags=re.DOTALL,
     )
     assert found == 1
