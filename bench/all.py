@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: a table, docs/benchmark.json, and docs/benchmark.svg drawn from it."""
+"""Every benchmark, one after the other: a table, docs/explanation/benchmark.json, and docs/explanation/benchmark.svg drawn from it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def main(
         int | None, typer.Option(min=1, help="Instead of what each benchmark measures by itself.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The file of figures; the chart is drawn beside it.")] = settings.ROOT
-    / "docs/benchmark.json",
+    / "docs/explanation/benchmark.json",
     draw: Annotated[bool, typer.Option("--draw", help="Measure nothing; draw the chart from the file.")] = False,
 ) -> None:
     """Measure all, an hour or two on a machine that should have nothing else to do.

@@ -55,7 +55,7 @@ BEGIN
             to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI'),
             round(extract(EPOCH FROM p_to - p_from) / 31557600), valid USING ERRCODE = 'HW030';
     ELSIF p_from < known.first_window THEN
-        RAISE EXCEPTION 'from % is before the first window; %; docs/operations.md says how to load days before it',
+        RAISE EXCEPTION 'from % is before the first window; %; docs/how-to/operations.md says how to load days before it',
             to_char(p_from, 'YYYY-MM-DD HH24:MI'), valid USING ERRCODE = 'HW030';
     ELSIF p_from >= ops.clock() THEN
         RAISE EXCEPTION 'from % is in the future; %', to_char(p_from, 'YYYY-MM-DD HH24:MI'), valid USING ERRCODE = 'HW030';

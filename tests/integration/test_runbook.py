@@ -1,4 +1,4 @@
-"""docs/operations.md: each symptom is brought about, looked at and acted upon by the very commands written there."""
+"""docs/how-to/operations.md: each symptom is brought about, looked at and acted upon by the very commands written there."""
 
 from __future__ import annotations
 

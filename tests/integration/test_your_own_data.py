@@ -1,4 +1,4 @@
-"""docs/your-own-data.md, done word for word in a checkout of its own: a table of somebody's becomes a dataset."""
+"""docs/tutorial/your-own-data.md, done word for word in a checkout of its own: a table of somebody's becomes a dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from highwater.environment import settings
 
-PAGE = (settings.ROOT / "docs/your-own-data.md").read_text()
+PAGE = (settings.ROOT / "docs/tutorial/your-own-data.md").read_text()
 BLOCKS = dict(re.findall(r"^```(.+?)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 FILES = {name.split(" ")[1]: text for name, text in BLOCKS.items() if re.search(r" \S+/", name)}
 CONNECT = re.findall(r"^(airflow connections add .*?[^\\])\n", PAGE, re.MULTILINE | re.DOTALL)

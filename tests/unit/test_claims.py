@@ -1,4 +1,4 @@
-"""docs/claims.md: whatever it says to type is there, and it speaks of what the README has."""
+"""docs/reference/claims.md: whatever it says to type is there, and it speaks of what the README has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from highwater.environment.settings import ROOT
 
-PAGE = (ROOT / "docs/claims.md").read_text()
+PAGE = (ROOT / "docs/reference/claims.md").read_text()
 ROWS = [line.rsplit(" | ", 1) for line in PAGE.splitlines() if re.match(r"\| (?!claim |---)", line)]
 TYPED = [(claim, what) for claim, shown in ROWS for what in re.findall(r"`([^`]+)`", shown)]
 
