@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: a table, docs/explanation/benchmark.json, and docs/explanation/benchmark.svg drawn from it."""
+"""Every benchmark, one after the other: a table, benchmark.json and benchmark.svg in docs/explanation/."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def main(
         str | None, typer.Option(help="Strike with this fault in each seed, such as 'restore source'.")
     ] = None,
     tables: Annotated[
-        Path | None, typer.Option(help="Play nothing; write the tables of --out into this file, docs/explanation/chaos.md.")
+        Path | None,
+        typer.Option(help="Play nothing; write the tables of --out into this file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:

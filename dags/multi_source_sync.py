@@ -22,7 +22,8 @@ How far each is trusted is a row of `control.sources` and holds from the next ru
 `scripts/highwater sources` prints how they are; `scripts/highwater outage start partner` takes one away. A source that
 hangs costs its timeout once a run; the loads share the pool `loading`, and nothing waits in it.
 
-A day that comes short, empty, late or in another shape is never published; what each of these gets is in the README.
+A day that comes short, empty, late or in another shape is never published;
+docs/reference/dags/multi_source_sync.md says what each gets.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""docs/how-to/operations.md: each symptom is brought about, looked at and acted upon by the very commands written there."""
+"""docs/how-to/operations.md: each symptom is brought about, examined and resolved by the commands written there."""
 
 from __future__ import annotations
 
@@ -454,7 +454,16 @@ def test_airflow_has_the_commands_that_are_typed(platform: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-README = (settings.ROOT / "README.md").read_text()
+PAGES = (
+    "README.md",
+    "docs/how-to/compose.md",
+    *(f"docs/reference/dags/{path.name}" for path in sorted((settings.ROOT / "docs/reference/dags").glob("*.md"))),
+    "docs/how-to/roll-back.md",
+    "docs/reference/page.md",
+    "docs/reference/queries.md",
+)
+"""Those of which each command is typed; docs/how-to/operations.md has its own tests above."""
+README = "\n".join((settings.ROOT / page).read_text() for page in PAGES)
 FENCES = "\n".join(re.findall(r"^```(?:sh|sql)\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
 ASKED = [
     *re.findall(r"^(?:psql> )?((?:SELECT|UPDATE|INSERT) .*?;)", FENCES, re.MULTILINE),

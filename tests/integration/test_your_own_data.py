@@ -1,4 +1,4 @@
-"""docs/tutorial/your-own-data.md, done word for word in a checkout of its own: a table of somebody's becomes a dataset."""
+"""docs/tutorial/your-own-data.md, followed word for word in a checkout of its own: a table becomes a dataset."""
 
 from __future__ import annotations
 
