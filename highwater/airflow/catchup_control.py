@@ -86,7 +86,7 @@ def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None =
         dataset: "{" + ",".join(f"[{each.start.isoformat()},{each.end.isoformat()})" for each in windows) + "}"
         for dataset, windows in (live or {}).items()
     }
-    warehouse.run_file(cursor, "catchup_control/gaps_to_fill.sql", {"live": json.dumps(waiting)})
+    warehouse.run_file(cursor, "policy/gaps_to_fill.sql", {"live": json.dumps(waiting)})
     return [Gap(*row) for row in cursor.fetchall()]
 
 
@@ -136,7 +136,7 @@ def let_go_on() -> list[Resumed]:
         if why := breakers.stopped(dataset):
             log.warning("%s", why)
     with warehouse.session("loader") as cursor:
-        warehouse.run_file(cursor, "catchup_control/resumed.sql")
+        warehouse.run_file(cursor, "policy/resumed.sql")
         return [Resumed(*row) for row in cursor.fetchall()]
 
 

@@ -86,7 +86,7 @@ class Policy:
 
 
 def read(text: str) -> dict[str, Policy]:
-    """The policies in the JSON that ``sql/ops/policies.sql`` gives, by dataset.
+    """The policies in the JSON that ``highwater/sql/ops/policies.sql`` gives, by dataset.
 
     Raises:
         ValueError: it is none, or one of them cannot be read: names it.

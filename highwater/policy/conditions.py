@@ -69,7 +69,7 @@ def evaluate() -> Iterator[Look]:
     """
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.forget_conditions()")
-        warehouse.run_file(cursor, "catchup_control/in_use.sql")
+        warehouse.run_file(cursor, "policy/in_use.sql")
         in_use = warehouse.fetch_all(cursor)
     for condition, dataset in in_use:
         try:

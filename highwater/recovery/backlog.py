@@ -80,7 +80,7 @@ def backlog(
     Windows that were refused are left out, but for the one that holds ``own``.
     """
     values = {"dataset": dataset, "most": most, "newest": newest, "own": own}
-    warehouse.run_file(cursor, f"{FOLDER}/backlog.sql", values)
+    warehouse.run_file(cursor, "recovery/backlog.sql", values)
     return [Window(row.window_start, row.window_end) for row in warehouse.fetch_all(cursor)]
 
 

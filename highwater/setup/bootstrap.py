@@ -257,7 +257,7 @@ def _stored_anchor(cursor: Cursor) -> date | None:
 
 
 def _say_settings(cursor: Cursor, anchor: date) -> None:
-    """What the files of sql/start/ and sql/datasets/ ask for, until the transaction ends."""
+    """What the files of highwater/sql/start/ and sql/datasets/ ask for, until the transaction ends."""
     config = settings.get()
     said = {
         "anchor": anchor.isoformat(),

@@ -14,8 +14,8 @@ from highwater.store import warehouse
 
 log = logging.getLogger(__name__)
 
-_OUR_OWN = {"warehouse", "sources", "gate", "setup", "session", "page", "ops"}
-"""Folders of sql/ in which no pipeline has statements."""
+_OUR_OWN = {"datasets", "sources", "gate"}
+"""Folders of the project's sql/ in which no pipeline has statements."""
 
 
 def consider(cursor: Cursor, dataset: str) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
-from highwater.environment import commands, settings
+from highwater.environment import commands
 from highwater.model.errors import ConfigurationError
 
-MIGRATIONS = settings.ROOT / "sql/migrations"
+MIGRATIONS = Path(__file__).resolve().parents[1] / "sql/migrations"
 BASELINE = "0.2.0"
 """What warehouses of a time without versions are brought to first."""
 
 
 @cache
 def known() -> tuple[str, ...]:
-    """The versions that this code knows, oldest first: a folder of ``sql/migrations/`` each."""
+    """The versions that this code knows, oldest first: a folder of ``highwater/sql/migrations/`` each."""
     names = [path.name for path in MIGRATIONS.iterdir() if path.is_dir()]
     return tuple(sorted(names, key=lambda name: [int(number) for number in name.split(".")]))
 
@@ -73,4 +74,4 @@ def _of_others(link: Connection, why: str) -> ConfigurationError:
 
 @cache
 def _version() -> str:
-    return (settings.ROOT / "sql/schema/version.sql").read_text()
+    return MIGRATIONS.with_name("schema").joinpath("version.sql").read_text()

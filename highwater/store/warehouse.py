@@ -27,6 +27,9 @@ from highwater.model.errors import ConfigurationError, NoRoom
 from highwater.store import driver_errors, schema_version
 
 SQL = settings.ROOT / "sql"
+"""The project's statements."""
+ENGINE_SQL = Path(__file__).resolve().parents[1] / "sql"
+"""The engine's own; a name that both have means the engine's."""
 
 _parked: ContextVar[dict[tuple[object, ...], list[Connection]] | None] = ContextVar("parked connections", default=None)
 
@@ -150,7 +153,7 @@ _know_transaction_timeout: set[tuple[str, int]] = set()
 
 
 def pin(link: Connection) -> None:
-    """Make a session what sql/session/pin.sql says, outside any transaction; it may have none under way."""
+    """Make a session what highwater/sql/session/pin.sql says, outside any transaction; it may have none under way."""
     admin = link.info.parameter_status("is_superuser") == "on"
     more = "SET transaction_timeout = 0;" if link.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT else ""
     if admin:
@@ -250,13 +253,30 @@ def _is_as_new(link: Connection) -> bool:
     return True
 
 
+def sql_file(name: str) -> Path:
+    """Where the statements called ``name`` are: with the engine, or else in the project, be they there or not."""
+    own = ENGINE_SQL / name
+    return own if own.is_file() else SQL / name
+
+
+def sql_files(folder: str) -> list[Path]:
+    """The files of a folder of statements, the engine's or the project's, in the order they are run in."""
+    own = ENGINE_SQL / folder
+    return sorted((own if own.is_dir() else SQL / folder).glob("*.sql"))
+
+
+def _shown(name: str) -> str:
+    """The file as messages name it."""
+    return f"highwater/sql/{name}" if sql_file(name).is_relative_to(ENGINE_SQL) else f"sql/{name}"
+
+
 def read_sql(name: str) -> str:
-    """The text of ``sql/<name>``.
+    """The text of the file ``name``, e.g. ``daily_sales/clean.sql``.
 
     Raises:
         ConfigurationError: no such file; lists those beside it.
     """
-    path = SQL / name
+    path = sql_file(name)
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -266,8 +286,8 @@ def read_sql(name: str) -> str:
 
 
 def has_sql(name: str) -> bool:
-    """Whether there is a file ``sql/<name>``: for statements that not every source has."""
-    return (SQL / name).is_file()
+    """Whether there is a file ``name``: for statements that not every source has."""
+    return sql_file(name).is_file()
 
 
 def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -280,10 +300,10 @@ def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = N
     """
     text = read_sql(name)
     if parameters is None:
-        sql_text.with_parameters(text, (), f"sql/{name}")
+        sql_text.with_parameters(text, (), _shown(name))
         cursor.execute(text)
     else:
-        cursor.execute(sql_text.with_parameters(text, parameters, f"sql/{name}"), parameters)
+        cursor.execute(sql_text.with_parameters(text, parameters, _shown(name)), parameters)
 
 
 def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
@@ -294,7 +314,7 @@ def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
     Raises:
         ConfigurationError: there is no such file, it does not hold one statement, or names an unknown parameter.
     """
-    file = f"sql/{name}"
+    file = _shown(name)
     text = sql_text.with_parameters(sql_text.one_statement(read_sql(name), file), parameters, file)
     return cursor.mogrify(text, parameters).decode(encodings[cursor.connection.encoding]) + "\n"
 

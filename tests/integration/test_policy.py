@@ -219,12 +219,7 @@ class TestBacklog:
 def predicate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Writes what the condition `tried` of daily_sales is; it settles at once."""
     folder = tmp_path / "sql"
-    folder.mkdir()
-    for name in ("catchup_control", "ops"):
-        (folder / name).symlink_to(warehouse.SQL / name)
-    (folder / "catchup_control").unlink()
     (folder / conditions.FOLDER).mkdir(parents=True)
-    (folder / "catchup_control/in_use.sql").symlink_to(warehouse.SQL / "catchup_control/in_use.sql")
     monkeypatch.setattr(warehouse, "SQL", folder)
 
     def write(text: str) -> None:

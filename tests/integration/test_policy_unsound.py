@@ -175,7 +175,7 @@ class TestWhatIsThereAlready:
         assert rows("SELECT windows_missing FROM ops.window_totals WHERE dataset = 'daily_sales'") == [(30,)]
         assert "policy of daily_sales cannot be read" in shell("show")
         with warehouse.session("loader") as cursor:
-            warehouse.run_file(cursor, "catchup_control/in_use.sql")
+            warehouse.run_file(cursor, "policy/in_use.sql")
             assert cursor.fetchall() == []
         alerts.look()
         assert incidents() == ["policy of daily_sales"]

@@ -230,7 +230,7 @@ def test_every_other_kind_of_statement_has_its_contract(
     [
         file
         for file in sorted(str(path.relative_to(warehouse.SQL)) for path in warehouse.SQL.glob("*/**/*.sql"))
-        if not file.startswith(("ops/", "page/")) and any(Path(file).match(kind) for kind in statements.CONTRACTS)
+        if any(Path(file).match(kind) for kind in statements.CONTRACTS)
     ],
 )
 def test_the_project_s_own_statements_name_no_unknown_parameter(platform: object, file: str) -> None:

@@ -142,7 +142,7 @@ def happen(cursor: Cursor, world: World, past: Past, living: tuple[int, int]) ->
 
 
 def expected(world: World, past: Past, n: int, *, unwanted: bool, due: bool) -> str:
-    """The state of a window by the words of sql/warehouse/59_states.sql, one after the other."""
+    """The state of a window by the words of highwater/sql/warehouse/59_states.sql, one after the other."""
     tries = past.tries.get(n, [])
     latest = tries[-1] if tries else None
     was_skipped = n in past.skipped and (latest is None or past.skipped[n] <= latest.ago)
@@ -227,7 +227,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
 
 def asked_datasets(cursor: Cursor) -> list[Any]:
-    """The rows of sql/page/datasets.sql."""
+    """The rows of highwater/sql/page/datasets.sql."""
     warehouse.run_file(cursor, "page/datasets.sql")
     return warehouse.fetch_all(cursor)
 

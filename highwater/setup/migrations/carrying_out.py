@@ -23,7 +23,7 @@ def carry_out(link: Connection, prepare: Callable[[Cursor], None]) -> Plan:
 
     Args:
         link: the publisher's, with no transaction under way.
-        prepare: what the transaction begins with: the settings that files of sql/start/ and sql/datasets/ ask for.
+        prepare: what the transaction begins with: the settings that files of start/ and datasets/ ask for.
 
     Raises:
         ConfigurationError: the warehouse is newer than this code, or not Highwater's; a file is refused; something of
@@ -93,7 +93,7 @@ def _lock_tables(cursor: Cursor) -> None:
 
 
 def _drop_objects(cursor: Cursor) -> None:
-    """Drop what the files of sql/warehouse/ have made; tables, and the functions that their rules call, stay.
+    """Drop what the files of highwater/sql/warehouse/ have made; tables, and the functions that their rules call, stay.
 
     Raises:
         ConfigurationError: something of somebody else's needs one of them.

@@ -32,7 +32,7 @@ class Plan:
     versions: tuple[str, ...]
     """Those that are to be applied, in order."""
     files: tuple[str, ...]
-    """Files of sql/warehouse/ that are new, changed or gone."""
+    """Files of highwater/sql/warehouse/ that are new, changed or gone."""
     objects_differ: bool
     """Whether triggers, views, functions or rights are not as the files made them, though these are the same."""
 
@@ -56,7 +56,7 @@ class Plan:
         if self.files:
             lines.append(f"functions and views anew: {', '.join(self.files)}" if self.before else "functions and views")
         if self.objects_differ:
-            lines.append("functions and views anew: they are not as sql/warehouse/ made them")
+            lines.append("functions and views anew: they are not as highwater/sql/warehouse/ made them")
         return lines
 
 
@@ -115,7 +115,7 @@ def found(cursor: Cursor) -> tuple[str | None, bool]:
 
 
 def objects(cursor: Cursor) -> list[Any]:
-    """What the files of sql/warehouse/ have made, with a fingerprint each: see sql/schema/objects.sql."""
+    """What the files of highwater/sql/warehouse/ have made, each with a fingerprint as schema/objects.sql gives it."""
     warehouse.run_file(cursor, "schema/objects.sql", {"roles": ROLES})
     return warehouse.fetch_all(cursor)
 
@@ -126,12 +126,12 @@ def fingerprint_of(made: Iterable[Any]) -> str:
 
 
 def files(folder: str) -> list[Path]:
-    """The files of a folder of sql/, in the order they are run in."""
-    return sorted((warehouse.SQL / folder).glob("*.sql"))
+    """The files of a folder of statements, in the order they are run in."""
+    return warehouse.sql_files(folder)
 
 
 def file_fingerprints() -> dict[str, str]:
-    """The files of sql/warehouse/, with a fingerprint each."""
+    """The files of highwater/sql/warehouse/, with a fingerprint each."""
     return {f"warehouse/{path.name}": _fingerprint(path.read_text()) for path in files("warehouse")}
 
 

@@ -34,7 +34,7 @@ def run_folder(cursor: Cursor, folder: str) -> None:
 
 
 def run_repeatable(cursor: Cursor) -> None:
-    """Run the files of ``sql/warehouse/``, whose objects are all gone by now.
+    """Run the files of ``highwater/sql/warehouse/``, whose objects are all gone by now.
 
     Raises:
         ConfigurationError: a statement is refused, or it makes what would be there the next time.
@@ -45,7 +45,7 @@ def run_repeatable(cursor: Cursor) -> None:
 
 
 def refuse_lasting(file: str, text: str) -> None:
-    """Refuse a file of ``sql/warehouse/`` that does more than make functions, views, triggers and rights.
+    """Refuse a file of ``highwater/sql/warehouse/`` that does more than make functions, views, triggers and rights.
 
     Raises:
         ConfigurationError: says where, and where such a statement belongs.
@@ -53,10 +53,10 @@ def refuse_lasting(file: str, text: str) -> None:
     for start, statement in sql_text.statements(text):
         if not _REPEATABLE.match(statement):
             raise ConfigurationError(
-                f"sql/warehouse/{file}, line {sql_text.line_of(text, start)}: the statement that begins"
+                f"highwater/sql/warehouse/{file}, line {sql_text.line_of(text, start)}: the statement that begins"
                 f" {_beginning(statement)!r} would not be undone before the file is run again: functions, views,"
                 " triggers and rights are made there; a published table of yours belongs into sql/datasets/, a table of"
-                " the engine's into a new folder of sql/migrations/; nothing was changed"
+                " the engine's into a new folder of highwater/sql/migrations/; nothing was changed"
             )
 
 

@@ -17,7 +17,7 @@ from highwater.setup.migrations import running
 
 VERSION_TABLE = "alembic_version"
 SCRIPTS = ScriptDirectory(str(Path(__file__).parent))
-"""The revisions: a thin file of ``versions/`` each, whose statements are in ``sql/migrations/<version>/``."""
+"""The revisions: a thin file of ``versions/`` each, whose statements are in ``highwater/sql/migrations/<version>/``."""
 
 
 @contextmanager

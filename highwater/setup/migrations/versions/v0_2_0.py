@@ -7,5 +7,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables of sql/migrations/0.2.0/."""
+    """Make the tables of highwater/sql/migrations/0.2.0/."""
     tables.run_files_of(revision)

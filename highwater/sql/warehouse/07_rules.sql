@@ -1,5 +1,5 @@
 -- What becomes of words, a person's and an error's. What a span, a day or a moment may be is a rule of tables:
--- sql/migrations/.
+-- highwater/sql/migrations/.
 
 -- The words with which a person says who asks or why, without the blanks around them. The one rule for all of them:
 -- command line, form, page and SQL come through here. A refusal has the SQLSTATE that the caller names.

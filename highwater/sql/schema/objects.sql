@@ -1,5 +1,5 @@
 -- One row a trigger, view or function that is the publisher's in the engine's schemas, and the rights on each table:
--- what the files of sql/warehouse/ make. Each with a fingerprint of what it is and which of our roles may use it. Not
+-- what the files of highwater/sql/warehouse/ make. Each with a fingerprint of what it is and which of our roles may use it. Not
 -- among them are functions that rules, defaults and indexes of the engine's tables call, and what those call in turn:
 -- these are the migrations'.
 WITH RECURSIVE schemas AS (
