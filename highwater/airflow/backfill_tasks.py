@@ -15,7 +15,7 @@ from highwater.airflow import tasks
 from highwater.backfill import form, requests
 from highwater.model import clock
 from highwater.model.errors import ConfigurationError
-from highwater.store import warehouse
+from highwater.store import sentences, warehouse
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def load_windows(begun: dict[str, int], lane: int) -> None:
 
 
 @task(trigger_rule="all_done")
-@tasks.in_one_voice()
+@sentences.in_one_voice()
 def end(begun: dict[str, int] | None) -> None:
     """Say how the backfill ended; fails the run if a window failed."""
     if begun is None:
@@ -87,7 +87,7 @@ def end(begun: dict[str, int] | None) -> None:
 
 
 @task
-@tasks.in_one_voice()
+@sentences.in_one_voice()
 def waiting() -> list[dict[str, Any]]:
     """What the backfills that wait for a run are to be started with."""
     with warehouse.session("loader") as cursor:

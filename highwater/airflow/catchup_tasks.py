@@ -9,7 +9,6 @@ from functools import partial
 from airflow.sdk import task
 
 from highwater.airflow import catchup_control
-from highwater.airflow.tasks import in_one_voice
 from highwater.incidents import alerts
 from highwater.incidents.watching import watched
 from highwater.model.errors import HighwaterError
@@ -25,7 +24,6 @@ UNFINISHED = ["queued", "running"]
 
 @task
 @watched
-@in_one_voice()
 def look_at_conditions() -> None:
     """Ask each condition that a policy names; one that cannot answer counts as before."""
     for look in conditions.evaluate():
@@ -34,7 +32,6 @@ def look_at_conditions() -> None:
 
 @task
 @watched
-@in_one_voice()
 def announce_changes() -> None:
     """Say of every change of what is wanted who made it, when and why; a risky one becomes an incident."""
     with warehouse.session("loader") as cursor:
@@ -45,7 +42,6 @@ def announce_changes() -> None:
 
 @task
 @watched
-@in_one_voice()
 def resume_stopped() -> None:
     """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
     for resumed in catchup_control.let_go_on():
@@ -61,7 +57,6 @@ def resume_stopped() -> None:
 
 @task
 @watched
-@in_one_voice()
 def fill_gaps() -> None:
     """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
     live: dict[str, set[Window]] = {}

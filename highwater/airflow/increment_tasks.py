@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from highwater.airflow.tasks import stage
+from highwater.airflow.tasks import nothing_to_do, stage
 from highwater.loading import staging
 from highwater.loading.changes import consistency, increments
 from highwater.loading.changes.increments import Increment, Plan
@@ -21,8 +21,6 @@ from highwater.store.checkpoints import Changes, Merged
 log = logging.getLogger(__name__)
 
 FULL = "full"
-NOTHING_TO_DO: dict[str, Any] = {}
-"""What makes Airflow skip the tasks that follow."""
 
 
 @task.short_circuit
@@ -33,7 +31,7 @@ def determine_mode(increment: Increment) -> dict[str, Any]:
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None
         if not asked and increments.is_covered(increment.dataset, attempt.window):
             attempt.note = "the ledger covers this hour already: there is nothing left to do"
-            return NOTHING_TO_DO
+            return nothing_to_do(attempt.note)
         with sources.snapshot(increment.connection) as source:
             plan = increments.determine(source, increment, asked=asked, accept=params["accept"])
         attempt.note = f"{plan.mode}: {plan.reason}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from highwater.airflow.tasks import final_errors_end_the_task, this_run
+from highwater.airflow.tasks import final_errors_end_the_task, nothing_to_do, this_run, what_stands
 from highwater.loading import stages, synchronise
 from highwater.loading import sync as syncing
 from highwater.loading.source_checks import Check
@@ -24,6 +25,30 @@ log = logging.getLogger(__name__)
 
 DAYS = "channel_sales"
 """The dataset whose grid a run's day lies on, unless the DAG names another."""
+
+
+@task.short_circuit
+def ask_ledger(pipeline: Pipeline, sources: Sequence[Pipeline]) -> Any:
+    """Has the run anything to do? One that nobody asked for ends here where its day has landed and nothing is left.
+
+    Left is a window that the rule of a source has it load or skip, and a day whose sources hold something else than it
+    was made from. What a source corrected since, the next run finds whose day has not landed.
+    """
+    stands = what_stands(pipeline.dataset)
+    if stands is None or stands.verdict == ledger.STOPPED:
+        return True
+    if stands.verdict == ledger.UNREGISTERED:
+        return nothing_to_do(stands.sentence)
+    with final_errors_end_the_task(success_opens_nothing=True):
+        run, day = _run_and_day(pipeline.dataset)
+        left = [each.dataset for each in sources if syncing.is_left(each, day, run)]
+        with synchronise.snapshot() as published:
+            if synchronise.days(published, day, again=False):
+                left.append(pipeline.dataset)
+    if not left:
+        return nothing_to_do(stands.sentence)
+    log.info("%s; left to do: %s", stands.sentence, ", ".join(left))
+    return True
 
 
 @task

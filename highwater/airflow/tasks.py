@@ -9,14 +9,13 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import psycopg2
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from highwater.incidents import alerts
 from highwater.loading import stages
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import HighwaterError, NotRegistered, WarehouseAway
+from highwater.model.errors import HighwaterError, NotRegistered
 from highwater.model.windows import window_of
 from highwater.sources import sources
 from highwater.sources.sources import Completeness
@@ -34,6 +33,15 @@ UNASKED = {"scheduled", "asset_triggered", "asset_materialization"}
 
 NOTHING_TO_DO: dict[str, Any] = {}
 """What makes Airflow skip the tasks that follow."""
+WHY = "why there is nothing to do"
+"""The key of the XCom that says so: the Task SDK lets no task write its own note, or that of its run."""
+
+
+def nothing_to_do(why: str) -> dict[str, Any]:
+    """End the run with the first task, and have Airflow's UI show why, under XCom of that task."""
+    log.info("nothing to do: %s", why)
+    get_current_context()["ti"].xcom_push(WHY, why)
+    return NOTHING_TO_DO
 
 
 @task.short_circuit
@@ -43,14 +51,13 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
     """
     stands = what_stands(pipeline.dataset)
-    if stands and stands.verdict in (ledger.SKIPPED, ledger.STOPPED):
+    if stands and stands.verdict not in (ledger.LANDED, ledger.HELD):
         # Without an attempt: one that went well would say that the next stage follows.
-        log.info("%s: %s", pipeline.dataset, stands.sentence)
-        return NOTHING_TO_DO
+        return nothing_to_do(stands.sentence)
     with stage(pipeline.dataset, "validate_availability") as attempt:
         if stands:
             attempt.note = stands.sentence
-            return NOTHING_TO_DO
+            return nothing_to_do(stands.sentence)
         stages.refuse_bad_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
             stages.check_statements(pipeline, attempt.window, source)
@@ -113,7 +120,7 @@ def what_stands(dataset: str) -> Standing | None:
                 if run.by_hand:
                     raise
                 breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
-                return Standing(ledger.STOPPED, f"it waits: {waits}")
+                return Standing(ledger.UNREGISTERED, f"it waits: {waits}")
             window = window_of(moment, grid)
             stands = ledger.standing(cursor, dataset, window)
         if run.by_hand:
@@ -155,19 +162,6 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 
 
 @contextmanager
-def in_one_voice() -> Iterator[None]:
-    """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
-
-    Raises:
-        WarehouseAway: whatever it was; tried again where the task has tries left.
-    """
-    try:
-        yield
-    except psycopg2.Error as error:
-        raise WarehouseAway(sentences.of(error)) from error
-
-
-@contextmanager
 def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
     """Not to retry what a retry cannot mend, to say the driver's errors as ours, and to look for incidents at the end.
 
@@ -176,7 +170,7 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
     with warehouse.keeping_links():
         look = alerts.look
         try:
-            with in_one_voice():
+            with sentences.in_one_voice():
                 yield
             if success_opens_nothing:
                 look = alerts.look_if_troubled

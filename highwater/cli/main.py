@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import psycopg2
 import typer
 from rich.console import Console
 
-from highwater.cli import accept, backfill, checkpoint, outage, policy, recovery, release, rollback, sources, verify
+from highwater.cli import (
+    accept,
+    backfill,
+    checkpoint,
+    outage,
+    policy,
+    recovery,
+    release,
+    rollback,
+    sources,
+    usage,
+    verify,
+)
 from highwater.cli import incidents as cli_incidents
 from highwater.environment import commands, credentials, settings
 from highwater.incidents import alerts
@@ -44,6 +57,7 @@ out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
 NOT_WHOLE = 1
+NOT_DONE = 1
 MISTAKE = 2
 
 Folders = Annotated[
@@ -139,12 +153,23 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        app(prog_name=commands.PROGRAM)
+        code = app(prog_name=commands.PROGRAM, standalone_mode=False)
+    except usage.NoArgsIsHelpError as asked:
+        asked.show()
+        raise SystemExit(MISTAKE) from None
+    except usage.ClickException as mistake:
+        _refuse(usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
+    except typer.Abort:
+        err.print("highwater: nothing was done")
+        raise SystemExit(NOT_DONE) from None
     except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError) as error:
         _refuse(sentences.of(error))
+    else:
+        # What a command returns is nothing, or the code that it ends with.
+        raise SystemExit(code or 0)
 
 
-def _refuse(sentence: str) -> None:
+def _refuse(sentence: str) -> NoReturn:
     err.print(f"highwater: {sentence}", markup=False, highlight=False)
     raise SystemExit(MISTAKE)
 

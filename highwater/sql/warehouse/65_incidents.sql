@@ -137,8 +137,8 @@ AS $$
             'Datasets: ' || array_to_string(incident.datasets, ', ') || '.',
             'Windows: ' || nullif(w.windows, 0) || ' from ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI')
             || ' to ' || to_char(upper(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ' UTC; '
-            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id)
-            || ' attempts so far.',
+            || 'failed attempts so far: '
+            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id) || '.',
             CASE WHEN p_event <> 'closed' AND k.needs_person
                 THEN 'It stays open until a person has acknowledged it: scripts/highwater incidents acknowledge '
                 || incident.incident_id END,
