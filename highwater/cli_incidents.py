@@ -55,7 +55,8 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
     for incident in incidents:
         seen = f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
         urgent = ", escalated" if incident.escalated else ""
-        attempts = f" ({incident.attempts} attempts{urgent}{seen})" if incident.attempts else f"{urgent}{seen}"
+        failed = f"{incident.attempts:,} failed attempt{'' if incident.attempts == 1 else 's'}"
+        attempts = f" ({failed}{urgent}{seen})" if incident.attempts else f"{urgent}{seen}"
         if incident.is_trouble:
             lines.append(Text(f"incident {incident.incident_id}  {incident.title}{attempts}", style="bold red"))
         else:

@@ -18,38 +18,20 @@ WITH windows AS (
     WHERE d.dataset = any(%(datasets)s::text[])
 ),
 
--- A run tries a window as often as the stage it tries most often: six stages that went well are one attempt.
 tries AS (
     SELECT
-        r.dataset,
-        r.cell_start,
-        sum(r.attempts)::bigint AS attempts
-    FROM (
-        SELECT
-            t.dataset,
-            t.cell_start,
-            max(t.tries) AS attempts
-        FROM (
-            SELECT
-                a.dataset,
-                a.window_range,
-                a.dag_id,
-                a.run_id,
-                CASE
-                    WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', lower(a.window_range))
-                    ELSE lower(a.window_range)
-                END AS cell_start,
-                count(*) AS tries
-            FROM ops.attempts AS a
-            INNER JOIN control.datasets AS d USING (dataset)
-            WHERE
-                a.dataset = any(%(datasets)s::text[])
-                AND lower(a.window_range) >= %(since)s AND lower(a.window_range) < %(until)s
-            GROUP BY a.dataset, a.window_range, a.dag_id, a.run_id, a.stage, cell_start
-        ) AS t
-        GROUP BY t.dataset, t.window_range, t.dag_id, t.run_id, t.cell_start
-    ) AS r
-    GROUP BY r.dataset, r.cell_start
+        a.dataset,
+        CASE
+            WHEN %(folded)s AND d.step < '1 day' THEN date_trunc('day', lower(a.window_range))
+            ELSE lower(a.window_range)
+        END AS cell_start,
+        count(*) FILTER (WHERE a.begins_attempt) AS attempts
+    FROM ops.stage_tries AS a
+    INNER JOIN control.datasets AS d USING (dataset)
+    WHERE
+        a.dataset = any(%(datasets)s::text[])
+        AND lower(a.window_range) >= %(since)s AND lower(a.window_range) < %(until)s
+    GROUP BY a.dataset, cell_start
 )
 
 SELECT

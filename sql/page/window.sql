@@ -17,6 +17,10 @@ SELECT
     l.run_id,
     v.rule AS policy_rule,
     v.reason AS policy_reason,
+    (
+        SELECT count(*) FILTER (WHERE a.begins_attempt) FROM ops.stage_tries AS a
+        WHERE a.dataset = d.dataset AND lower(a.window_range) <@ s.window_range
+    ) AS attempts,
     c.is_on AS catches_up,
     c.reason AS catch_up_reason
 FROM control.datasets AS d

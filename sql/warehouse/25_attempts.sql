@@ -66,6 +66,35 @@ FROM ops.attempts AS a
 INNER JOIN ops.live_sessions AS s ON a.claim = s.claim AND a.backend_pid = s.backend_pid
 WHERE a.state = 'running';
 
+-- One row per try of a stage, and whether an attempt at its window begins with it. An attempt is the way of a run
+-- through the stages of a window; another begins whenever it goes back to a stage that it had begun, because that
+-- failed or somebody cleared it. So stages that follow each other are one attempt.
+CREATE OR REPLACE VIEW ops.stage_tries AS
+SELECT
+    t.attempt_id,
+    t.dataset,
+    t.window_range,
+    t.stage,
+    t.dag_id,
+    t.run_id,
+    t.state,
+    t.started_at,
+    t.ended_at,
+    t.seconds,
+    t.peak_memory_bytes,
+    coalesce(
+        t.stage_began <= lag(t.stage_began) OVER (
+            PARTITION BY t.dataset, t.window_range, t.dag_id, t.run_id ORDER BY t.attempt_id
+        ),
+        TRUE
+    ) AS begins_attempt
+FROM (
+    SELECT
+        a.*,
+        min(a.attempt_id) OVER (PARTITION BY a.dataset, a.window_range, a.dag_id, a.run_id, a.stage) AS stage_began
+    FROM ops.attempts AS a
+) AS t;
+
 -- Opens an attempt, declares those lost whose process died, and holds the claim for the caller's session.
 CREATE OR REPLACE FUNCTION ops.start_attempt(
     p_dataset text, p_window tstzrange, p_stage text, p_dag_id text, p_run_id text, p_try integer,
@@ -137,4 +166,4 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt, ops.assert_at_work FROM public;
 GRANT EXECUTE ON FUNCTION ops.start_attempt, ops.finish_attempt TO loader;
-GRANT SELECT ON ops.attempts, ops.live_attempts TO loader, analyst;
+GRANT SELECT ON ops.attempts, ops.live_attempts, ops.stage_tries TO loader, analyst;

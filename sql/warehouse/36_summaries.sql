@@ -34,9 +34,9 @@ AS $$
                 coalesce(sum(a.seconds) FILTER (WHERE a.state = 'succeeded'), 0)
                     AS seconds,
                 max(a.peak_memory_bytes) AS peak_memory_bytes,
-                count(*) AS attempts,
+                count(*) FILTER (WHERE a.begins_attempt) AS attempts,
                 min(a.started_at) AS started_at
-            FROM ops.attempts AS a
+            FROM ops.stage_tries AS a
             WHERE
                 a.dataset = l.dataset AND a.window_range = l.window_range AND a.dag_id = l.dag_id AND a.run_id = l.run_id
                 -- A run that is cleared and done over starts a new version: count from the summary before.
@@ -112,9 +112,9 @@ BEGIN
                     FILTER (WHERE a.state IN ('succeeded', 'running')), 0
                 ) AS seconds,
                 max(a.peak_memory_bytes) AS peak_memory_bytes,
-                count(*) AS attempts,
+                count(*) FILTER (WHERE a.begins_attempt) AS attempts,
                 min(a.started_at) AS started_at
-            FROM ops.attempts AS a
+            FROM ops.stage_tries AS a
             WHERE
                 a.dataset = l.dataset AND a.dag_id = l.dag_id AND a.run_id = l.run_id AND a.window_range = p_hour
         ) AS w

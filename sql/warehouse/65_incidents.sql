@@ -80,7 +80,7 @@ WHERE i.window_ranges <> control.usual_windows(i.window_ranges);
 
 COMMENT ON COLUMN ops.incidents.window_ranges IS 'Every window that it has had a part in so far';
 
--- The attempts that an incident collected.
+-- The failed attempts that an incident collected, each by the try of a stage in which it failed.
 CREATE TABLE IF NOT EXISTS ops.incident_attempts (
     incident_id bigint NOT NULL REFERENCES ops.incidents,
     attempt_id integer NOT NULL,
@@ -260,8 +260,8 @@ AS $$
             'Datasets: ' || array_to_string(incident.datasets, ', ') || '.',
             'Windows: ' || nullif(w.windows, 0) || ' from ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI')
             || ' to ' || to_char(upper(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ' UTC; '
-            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id)
-            || ' attempts so far.',
+            || 'failed attempts so far: '
+            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id) || '.',
             CASE WHEN p_event <> 'closed' AND k.needs_person
                 THEN 'It stays open until a person has acknowledged it: scripts/highwater incidents acknowledge '
                 || incident.incident_id END,

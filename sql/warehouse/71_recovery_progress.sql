@@ -40,9 +40,9 @@ CROSS JOIN
 CROSS JOIN
     LATERAL (
         SELECT
-            count(*) AS attempts,
+            count(*) FILTER (WHERE t.begins_attempt) AS attempts,
             count(*) FILTER (WHERE t.state IN ('retrying', 'failed', 'lost')) AS failures
-        FROM ops.attempts AS t
+        FROM ops.stage_tries AS t
         WHERE
             t.dataset = any(i.datasets) AND i.window_ranges @> t.window_range AND t.started_at >= i.opened_at
             AND (i.closed_at IS NULL OR t.started_at <= i.closed_at)

@@ -266,7 +266,7 @@ class TestWhatPeopleAreTold:
         attempt("extract", away())
         bodies = [message["message"] for message in hook.taken]
         assert "Nothing of it was published" in bodies[0] and "See that the source is up" in bodies[1]
-        assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; 1 attempts so far" in bodies[0]
+        assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; failed attempts so far: 1." in bodies[0]
         admin.execute("SELECT (SELECT json_agg(a) FROM ops.alerts AS a)::text || (SELECT json_agg(d) FROM"
                       " ops.alert_deliveries AS d)::text")  # fmt: skip
         stored = warehouse.fetch_value(admin)
@@ -412,7 +412,7 @@ class TestTheCommands:
         hook.answer = 503
         attempt("extract", away())
         shown = CliRunner().invoke(app, ["status"]).output
-        assert f"{AWAY} (1 attempts)" in shown
+        assert f"{AWAY} (1 failed attempt)" in shown
         assert "pending (1 tries, answered 503)" in shown
         answer = json.loads(CliRunner().invoke(app, ["status", "--json"]).output)
         assert [incident["title"] for incident in answer["incidents"]] == [AWAY]

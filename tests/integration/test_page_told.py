@@ -250,6 +250,7 @@ class TestTold:
         cells = admin_client.get("/calendar.json", params={"days": 30}).json()["datasets"]["daily_sales"]
         tried = {cell["cell_start"][:10]: cell["attempts"] for cell in cells if cell["attempts"]}
         assert tried == {"2026-10-06": 1, "2026-10-08": 2}
+        assert admin_client.get(f"{WINDOW[:-10]}2026-10-08.json").json()["window"]["attempts"] == 2
 
     def test_an_incident_names_its_windows(self, admin_client: httpx.Client) -> None:
         with warehouse.session("loader") as cursor:

@@ -175,6 +175,18 @@ class TestOutages:
         assert (now.at_least, now.at_most) == (None, None)
         assert "critical 2/3, non-critical 0/3, too few landed to say how much is left; 2 attempts" in str(now)
 
+    def test_its_attempts_are_no_stages(self) -> None:
+        alerts.look()
+        with pytest.raises(OSError), ledger.attempt("payments", window(10), "extract", RUN):
+            raise OSError("gone")
+        for stage in ("extract", "transform", "audit", "load", "summarise"):
+            with ledger.attempt("payments", window(10), stage, RUN):
+                pass
+        with warehouse.session("analyst") as cursor:
+            now = recovery.progress(cursor)
+        assert now is not None
+        assert (now.attempts, now.failures) == (2, 1)
+
     def test_a_second_outage_during_the_recovery_is_the_same_incident(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
         land_all(10, 11)

@@ -241,6 +241,30 @@ def told(dataset: str, start: datetime) -> tuple[str, str]:
     return state, reason
 
 
+@pytest.mark.parametrize(
+    ("stages", "attempts"),
+    [
+        ("check extract load summarise", 1),
+        ("check check extract load", 2),
+        ("check check extract extract load summarise", 3),
+        ("check extract extract load summarise check extract load summarise", 3),
+        ("check extract load summarise load summarise", 2),
+    ],
+)
+def test_an_attempt_is_a_way_through_the_stages_and_no_stage(tables: Cursor, stages: str, attempts: int) -> None:
+    """Whatever of it is repeated begins another attempt: a stage that failed, a run that was cleared."""
+    window = as_range(Window(BEGIN, BEGIN + timedelta(hours=1)))
+    for run in ("r", "s"):
+        for stage in stages.split():
+            tables.execute(
+                "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
+                " started_at) VALUES (%s, %s, %s, 'trying', %s, 1, 'here', 1, 'succeeded', ops.clock())",
+                (DATASET, window, stage, run),
+            )
+    tables.execute("SELECT count(*) FILTER (WHERE begins_attempt) FROM ops.stage_tries WHERE dataset = %s", (DATASET,))
+    assert warehouse.fetch_value(tables) == 2 * attempts
+
+
 @pytest.mark.usefixtures("empty_warehouse")
 class TestWhatIsGone:
     def test_a_run_that_is_gone_leaves_its_window_missing_within_a_minute(
