@@ -6,6 +6,7 @@ one channel it counts in, with a flag for each source it rests on.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
+| `ask_ledger` | ends a scheduled run whose day has landed, and that nothing is left for | retried |
 | `check_<source>` | one look, kept in `ops.source_checks`: there, quick, window complete? | away is no failure |
 | `sync_<source>` | lands the windows its rule gives: stage, audit, publish | skipped if away, else retried |
 | `synchronise` | makes aside each day whose sources hold something new | runs whatever became of the loads |
@@ -61,9 +62,11 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
     tags=["highwater", "channel_sales"],
 )
 def multi_source_sync() -> None:
+    begun = sync_tasks.ask_ledger(CHANNELS, list(SOURCES.values()))
     made = sync_tasks.make_days.override(task_id="synchronise")(CHANNELS)
     for source, pipeline in SOURCES.items():
         checked = sync_tasks.check.override(task_id=f"check_{source}")(pipeline)
+        begun >> checked
         sync_tasks.sync.override(task_id=f"sync_{source}", pool=LOADING)(pipeline, checked) >> made
     compared = sync_tasks.compare.override(task_id="validate_cross_source")(CHANNELS, made)
     sync_tasks.publish_days.override(task_id="publish_channel_sales")(CHANNELS, compared)

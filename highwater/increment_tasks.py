@@ -12,13 +12,11 @@ from highwater import checkpoints, clock, consistency, increments, sources, stag
 from highwater.checkpoints import Changes, Merged
 from highwater.errors import IntegrityBroken
 from highwater.increments import Increment, Plan
-from highwater.tasks import stage
+from highwater.tasks import nothing_to_do, stage
 
 log = logging.getLogger(__name__)
 
 FULL = "full"
-NOTHING_TO_DO: dict[str, Any] = {}
-"""What makes Airflow skip the tasks that follow."""
 
 
 @task.short_circuit
@@ -29,7 +27,7 @@ def determine_mode(increment: Increment) -> dict[str, Any]:
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None
         if not asked and increments.is_covered(increment.dataset, attempt.window):
             attempt.note = "the ledger covers this hour already: there is nothing left to do"
-            return NOTHING_TO_DO
+            return nothing_to_do(attempt.note)
         with sources.snapshot(increment.connection) as source:
             plan = increments.determine(source, increment, asked=asked, accept=params["accept"])
         attempt.note = f"{plan.mode}: {plan.reason}"

@@ -121,7 +121,7 @@ class Standing:
     sentence: str
 
 
-LANDED, HELD, SKIPPED, STOPPED = "landed", "held", "skipped", "stopped"
+LANDED, HELD, SKIPPED, STOPPED, UNREGISTERED = "landed", "held", "skipped", "stopped", "not registered"
 """The verdicts of a `Standing`."""
 
 

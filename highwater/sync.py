@@ -31,6 +31,17 @@ def check(pipeline: Pipeline, day: Window, run: Run) -> Check:
     return found
 
 
+def is_left(pipeline: Pipeline, day: Window, run: Run) -> bool:
+    """Whether the source's rule gives this run anything to load, or to skip that is not skipped yet, by the ledger."""
+    with warehouse.session("loader") as cursor:
+        known = _situation(cursor, pipeline, day, run)
+    decision = _decide(pipeline, known)
+    _take_held(pipeline, decision)
+    with warehouse.session("loader") as cursor:
+        skips = [skip for skip in decision.skip if ledger.standing(cursor, pipeline.dataset, skip.window) is None]
+    return bool(decision.load or skips)
+
+
 def pass_over(pipeline: Pipeline, day: Window, seen: Check, run: Run) -> bool:
     """Whether the check found the source away, so that nothing is loaded; records what is skipped by that.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,13 +17,37 @@ from highwater.ledger import Run
 from highwater.publish import Staged
 from highwater.source_checks import Check
 from highwater.stages import Pipeline
-from highwater.tasks import final_errors_end_the_task, this_run
+from highwater.tasks import final_errors_end_the_task, nothing_to_do, this_run, what_stands
 from highwater.windows import Window, window_of
 
 log = logging.getLogger(__name__)
 
 DAYS = "channel_sales"
 """The dataset whose grid a run's day lies on, unless the DAG names another."""
+
+
+@task.short_circuit
+def ask_ledger(pipeline: Pipeline, sources: Sequence[Pipeline]) -> Any:
+    """Has the run anything to do? One that nobody asked for ends here where its day has landed and nothing is left.
+
+    Left is a window that the rule of a source has it load or skip, and a day whose sources hold something else than it
+    was made from. What a source corrected since, the next run finds whose day has not landed.
+    """
+    stands = what_stands(pipeline.dataset)
+    if stands is None or stands.verdict == ledger.STOPPED:
+        return True
+    if stands.verdict == ledger.UNREGISTERED:
+        return nothing_to_do(stands.sentence)
+    with final_errors_end_the_task(success_opens_nothing=True):
+        run, day = _run_and_day(pipeline.dataset)
+        left = [each.dataset for each in sources if syncing.is_left(each, day, run)]
+        with synchronise.snapshot() as published:
+            if synchronise.days(published, day, again=False):
+                left.append(pipeline.dataset)
+    if not left:
+        return nothing_to_do(stands.sentence)
+    log.info("%s; left to do: %s", stands.sentence, ", ".join(left))
+    return True
 
 
 @task

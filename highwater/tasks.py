@@ -31,6 +31,15 @@ UNASKED = {"scheduled", "asset_triggered", "asset_materialization"}
 
 NOTHING_TO_DO: dict[str, Any] = {}
 """What makes Airflow skip the tasks that follow."""
+WHY = "why there is nothing to do"
+"""The key of the XCom that says so: the Task SDK lets no task write its own note, or that of its run."""
+
+
+def nothing_to_do(why: str) -> dict[str, Any]:
+    """End the run with the first task, and have Airflow's UI show why, under XCom of that task."""
+    log.info("nothing to do: %s", why)
+    get_current_context()["ti"].xcom_push(WHY, why)
+    return NOTHING_TO_DO
 
 
 @task.short_circuit
@@ -40,14 +49,13 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
     A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
     """
     stands = what_stands(pipeline.dataset)
-    if stands and stands.verdict in (ledger.SKIPPED, ledger.STOPPED):
+    if stands and stands.verdict not in (ledger.LANDED, ledger.HELD):
         # Without an attempt: one that went well would say that the next stage follows.
-        log.info("%s: %s", pipeline.dataset, stands.sentence)
-        return NOTHING_TO_DO
+        return nothing_to_do(stands.sentence)
     with stage(pipeline.dataset, "validate_availability") as attempt:
         if stands:
             attempt.note = stands.sentence
-            return NOTHING_TO_DO
+            return nothing_to_do(stands.sentence)
         stages.refuse_bad_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
             stages.check_statements(pipeline, attempt.window, source)
@@ -110,7 +118,7 @@ def what_stands(dataset: str) -> Standing | None:
                 if run.by_hand:
                     raise
                 breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
-                return Standing(ledger.STOPPED, f"it waits: {waits}")
+                return Standing(ledger.UNREGISTERED, f"it waits: {waits}")
             window = window_of(moment, grid)
             stands = ledger.standing(cursor, dataset, window)
         if run.by_hand:
