@@ -18,7 +18,8 @@ import pytest
 from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import holds, ledger, warehouse
+from highwater import alerts, holds, ledger, source_checks, warehouse
+from highwater.source_checks import Check
 from highwater.status import STATES
 
 WINDOW = "/windows/daily_sales/2026-10-05"
@@ -268,6 +269,26 @@ class TestTold:
         with warehouse.session("postgres") as cursor:
             cursor.execute("UPDATE ops.attempts SET ended_at = ended_at - '6 minutes'::interval")
         assert "<b>shop</b> was reachable <span" in admin_client.get("/now").text
+
+    def test_a_source_is_away_for_as_long_as_its_outage_lasts(self, admin_client: httpx.Client) -> None:
+        good = Check("good", reachable=True, seconds=0.01, complete=True, error=None)
+        away = Check("away", reachable=False, seconds=0.01, complete=None, error="source 'partner' is away: refused")
+
+        def shown(found: Check | None) -> tuple[str, bool]:
+            """What the page says of the partner, and whether `status` says that it is away, an hour after a look."""
+            if found:
+                run = ledger.Run("multi_source_sync", "a")
+                source_checks.record("partner", loading.day("2026-10-30"), found, run)
+            alerts.look()
+            page = admin_client.get("/now").raise_for_status().text
+            told = re.sub("<[^>]+>", "", page.split("<b>partner</b> ")[1]).split(" at ")[0]
+            with warehouse.session("postgres") as cursor:
+                cursor.execute("UPDATE ops.source_checks SET checked_at = checked_at - '1 hour'::interval")
+            return told, "partner: source away since" in highwater("status").stdout
+
+        assert [shown(good), shown(None)] == [("reachable", False), ("was reachable", False)]
+        assert [shown(away), shown(None)] == [("away", True), ("away", True)]
+        assert shown(good) == ("reachable", False)
 
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
