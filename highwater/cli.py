@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import psycopg2
@@ -26,6 +27,7 @@ from highwater import (
     cli_release,
     cli_rollback,
     cli_sources,
+    cli_usage,
     cli_verify,
     commands,
     credentials,
@@ -60,6 +62,7 @@ out = Console()
 err = Console(stderr=True, soft_wrap=True)
 
 NOT_WHOLE = 1
+NOT_DONE = 1
 MISTAKE = 2
 
 Folders = Annotated[
@@ -139,12 +142,23 @@ def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        app(prog_name=commands.PROGRAM)
+        code = app(prog_name=commands.PROGRAM, standalone_mode=False)
+    except cli_usage.NoArgsIsHelpError as asked:
+        asked.show()
+        raise SystemExit(MISTAKE) from None
+    except cli_usage.ClickException as mistake:
+        _refuse(cli_usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
+    except typer.Abort:
+        err.print("highwater: nothing was done")
+        raise SystemExit(NOT_DONE) from None
     except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError) as error:
         _refuse(sentences.of(error))
+    else:
+        # What a command returns is nothing, or the code that it ends with.
+        raise SystemExit(code or 0)
 
 
-def _refuse(sentence: str) -> None:
+def _refuse(sentence: str) -> NoReturn:
     err.print(f"highwater: {sentence}", markup=False, highlight=False)
     raise SystemExit(MISTAKE)
 

@@ -76,7 +76,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
         (("status",), {"HIGHWATER_HISTORY_DAYS": "-3"}, "HIGHWATER_HISTORY_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
         (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),
-        (("statsu",), {}, "No such command 'statsu'"),
+        (("statsu",), {}, "command 'statsu' is not known"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_two(
