@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
 
-from highwater import backfill, backfill_form, clock, tasks, warehouse
+from highwater import backfill, backfill_form, clock, sentences, tasks, warehouse
 from highwater.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def load_windows(begun: dict[str, int], lane: int) -> None:
 
 
 @task(trigger_rule="all_done")
-@tasks.in_one_voice()
+@sentences.in_one_voice()
 def end(begun: dict[str, int] | None) -> None:
     """Say how the backfill ended; fails the run if a window failed."""
     if begun is None:
@@ -86,7 +86,7 @@ def end(begun: dict[str, int] | None) -> None:
 
 
 @task
-@tasks.in_one_voice()
+@sentences.in_one_voice()
 def waiting() -> list[dict[str, Any]]:
     """What the backfills that wait for a run are to be started with."""
     with warehouse.session("loader") as cursor:

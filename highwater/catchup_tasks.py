@@ -10,7 +10,6 @@ from airflow.sdk import task
 
 from highwater import alerts, catchup_control, conditions, ledger, warehouse
 from highwater.errors import HighwaterError
-from highwater.tasks import in_one_voice
 from highwater.watching import watched
 from highwater.windows import Window
 
@@ -22,7 +21,6 @@ UNFINISHED = ["queued", "running"]
 
 @task
 @watched
-@in_one_voice()
 def look_at_conditions() -> None:
     """Ask each condition that a policy names; one that cannot answer counts as before."""
     for look in conditions.evaluate():
@@ -31,7 +29,6 @@ def look_at_conditions() -> None:
 
 @task
 @watched
-@in_one_voice()
 def announce_changes() -> None:
     """Say of every change of what is wanted who made it, when and why; a risky one becomes an incident."""
     with warehouse.session("loader") as cursor:
@@ -42,7 +39,6 @@ def announce_changes() -> None:
 
 @task
 @watched
-@in_one_voice()
 def resume_stopped() -> None:
     """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
     for resumed in catchup_control.let_go_on():
@@ -58,7 +54,6 @@ def resume_stopped() -> None:
 
 @task
 @watched
-@in_one_voice()
 def fill_gaps() -> None:
     """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
     live: dict[str, set[Window]] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from highwater import commands, driver_errors, expected, settings
 from highwater.commands import Place
 from highwater.driver_errors import Kind
-from highwater.errors import HighwaterError
+from highwater.errors import HighwaterError, WarehouseAway
 
 _DOES = {
     Kind.AWAY: "does not answer",
@@ -35,6 +36,19 @@ def of(error: BaseException) -> str:
             return said
     said = _line(str(error))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+@contextmanager
+def in_one_voice() -> Iterator[None]:
+    """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
+
+    Raises:
+        WarehouseAway: whatever it was; tried again where the task has tries left.
+    """
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise WarehouseAway(of(error)) from error
 
 
 def of_warehouse(error: psycopg2.Error) -> str:

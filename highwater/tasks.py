@@ -9,12 +9,11 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import psycopg2
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from highwater import alerts, breakers, ledger, publish, sentences, sources, stages, warehouse
-from highwater.errors import HighwaterError, NotRegistered, WarehouseAway
+from highwater.errors import HighwaterError, NotRegistered
 from highwater.ledger import Attempt, Run, Standing
 from highwater.publish import Landed, Staged
 from highwater.sources import Completeness
@@ -160,19 +159,6 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
 
 
 @contextmanager
-def in_one_voice() -> Iterator[None]:
-    """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
-
-    Raises:
-        WarehouseAway: whatever it was; tried again where the task has tries left.
-    """
-    try:
-        yield
-    except psycopg2.Error as error:
-        raise WarehouseAway(sentences.of(error)) from error
-
-
-@contextmanager
 def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
     """Not to retry what a retry cannot mend, to say the driver's errors as ours, and to look for incidents at the end.
 
@@ -181,7 +167,7 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
     with warehouse.keeping_links():
         look = alerts.look
         try:
-            with in_one_voice():
+            with sentences.in_one_voice():
                 yield
             if success_opens_nothing:
                 look = alerts.look_if_troubled

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater import sentences, warehouse
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,10 @@ R = TypeVar("R")
 
 
 def watched(work: Callable[P, R]) -> Callable[P, R]:
-    """A task that says in ops.own_tasks when it begins and how it ends; that it was killed, its session tells."""
+    """A task that says in ops.own_tasks when it begins and how it ends; that it was killed, its session tells.
+
+    What fails in it is said as in every other task.
+    """
 
     @wraps(work)
     def saying(*arguments: P.args, **named: P.kwargs) -> R:
@@ -27,13 +30,13 @@ def watched(work: Callable[P, R]) -> Callable[P, R]:
 
         ti = get_current_context()["ti"]
         mine = (ti.dag_id, ti.task_id)
-        with warehouse.autocommitting("loader") as cursor:
+        with sentences.in_one_voice(), warehouse.autocommitting("loader") as cursor:
             cursor.execute("SELECT ops.begin_own_task(%s, %s, %s)", (*mine, ti.run_id))
             try:
                 result = work(*arguments, **named)
             except BaseException as failure:
                 state = "failed" if ti.try_number > ti.max_tries else "retrying"
-                _say_end(cursor, *mine, state, f"{type(failure).__name__}: {failure}")
+                _say_end(cursor, *mine, state, sentences.of(failure))
                 raise
             _say_end(cursor, *mine, "succeeded", None)
             return result
