@@ -112,7 +112,7 @@ def _stop_without_a_pipeline(number: int) -> None:
                 _find_pipeline(cursor, number)
         except ConfigurationError as error:
             with warehouse.session("loader") as cursor:
-                cursor.execute("SELECT control.stop_backfill(%s, %s)", (number, str(error)))
+                cursor.execute("SELECT control.stop_backfill(%s, %s)", (number, sentences.of(error)))
             raise
 
 

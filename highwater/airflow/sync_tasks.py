@@ -17,7 +17,7 @@ from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import RefusedData
 from highwater.model.windows import Window, window_of
-from highwater.store import breakers, holds, ledger, warehouse
+from highwater.store import breakers, holds, ledger, sentences, warehouse
 from highwater.store.ledger import Run
 from highwater.store.publish import Staged
 
@@ -105,7 +105,7 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
                 with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
                     synchronise.judge(pipeline, attempt, report)
             except RefusedData as refused:
-                held[window] = str(refused)
+                held[window] = sentences.of(refused)
                 log.warning(held[window])
         return [item | {"held": held.get(Window.between(item["day"]))} for item in made]
 

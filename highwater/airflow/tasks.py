@@ -176,7 +176,7 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
                 look = alerts.look_if_troubled
         except HighwaterError as error:
             if error.is_final:
-                raise AirflowFailException(str(error)) from error
+                raise AirflowFailException(sentences.of(error)) from error
             raise
         finally:
             look()
