@@ -50,6 +50,17 @@ def refusal(
     return None
 
 
+def refusal_to_wait(run_after: datetime, dag_id: str) -> str | None:
+    """Why a run that Airflow is to begin at that moment is refused, as a sentence; None where it may be."""
+    now = clock.of_airflow()
+    if run_after <= now + AHEAD:
+        return None
+    return (
+        f"a run of {dag_id} that waits until {_shown(run_after)} is refused, it is {_shown(now)}: it would stay queued"
+        " until then and hold up what fills gaps; trigger it when it is to run"
+    )
+
+
 def _before_flush(session: Any, _context: object, _instances: object) -> None:
     """Look at the runs that are about to be written.
 
@@ -57,10 +68,14 @@ def _before_flush(session: Any, _context: object, _instances: object) -> None:
         ValueError: one is refused; the API answers 400 with the sentence, the command line ends with it.
     """
     for made in session.new:
-        if type(made).__name__ != "DagRun" or made.logical_date is None:
+        if type(made).__name__ != "DagRun":
             continue
         # A developer's own `dag.test` runs whatever it is told to.
         if made.run_type in NOT_ASKED or getattr(made.triggered_by, "value", made.triggered_by) == "test":
+            continue
+        if made.run_after is not None and (problem := refusal_to_wait(made.run_after, made.dag_id)):
+            raise ValueError(problem)
+        if made.logical_date is None:
             continue
         from airflow.models.serialized_dag import SerializedDagModel
 

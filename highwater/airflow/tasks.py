@@ -27,8 +27,9 @@ __all__ = ["Pipeline", "audit", "extract", "load", "stage", "summarise", "transf
 
 log = logging.getLogger(__name__)
 
-UNASKED = {"scheduled", "asset_triggered", "asset_materialization"}
-"""The types of runs that nobody asked for; a native backfill, and a run that was cleared, somebody did."""
+UNASKED = {"scheduled", "operator_triggered", "asset_triggered", "asset_materialization"}
+"""The types of runs that nobody asked for, but the schedule or another DAG; a native backfill, and a run that was
+cleared, somebody did."""
 
 
 NOTHING_TO_DO: dict[str, Any] = {}

@@ -21,7 +21,7 @@ PROMISED = {SALES: 3, "incremental_data_processing": 1, "multi_source_sync": 3}
 
 
 @pytest.fixture
-def trigger(airflow: Callable[..., Any]) -> Iterator[Callable[[str, datetime | None], Any]]:
+def trigger(airflow: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """Makes a run as ``airflow dags trigger``, the API and TriggerDagRunOperator do; the runs go behind the test."""
     from airflow.api.common.trigger_dag import trigger_dag
     from airflow.dag_processing.bundles.manager import DagBundlesManager
@@ -39,7 +39,8 @@ def trigger(airflow: Callable[..., Any]) -> Iterator[Callable[[str, datetime | N
     run_guard.install()
     with create_session() as session:
         session.query(DagRun).delete()  # Another file's test may have left runs: here they are counted.
-    yield lambda dag_id, moment: trigger_dag(dag_id, logical_date=moment, triggered_by=DagRunTriggeredByType.CLI)
+    cli = DagRunTriggeredByType.CLI
+    yield lambda dag_id, moment, **more: trigger_dag(dag_id, logical_date=moment, triggered_by=cli, **more)
     with create_session() as session:
         session.query(DagRun).delete()
 
@@ -68,6 +69,23 @@ def test_one_before_the_first_window_is_not_made(trigger: Callable[..., Any]) ->
 def test_one_before_the_dag_begins_is_not_made(trigger: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match=r"is before its start, 2026-10-31 00:00 UTC: no task would run"):
         trigger(WATCH, datetime(2026, 10, 30, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("moment", [datetime(2026, 10, 5, 2, tzinfo=UTC), None])
+def test_one_that_would_wait_for_a_date_to_come_is_not_made(
+    trigger: Callable[..., Any], moment: datetime | None
+) -> None:
+    with pytest.raises(ValueError, match=f"a run of {SALES} that waits until 2127-10-05 00:00 UTC is refused"):
+        trigger(SALES, moment, run_after=datetime(2127, 10, 5, tzinfo=UTC))
+    assert runs() == 0
+
+
+def test_what_another_dag_triggers_nobody_asked_for(airflow: Callable[..., Any]) -> None:
+    from airflow.utils.types import DagRunType
+
+    from highwater.airflow import tasks
+
+    assert {kind.value for kind in DagRunType} - tasks.UNASKED == {"manual", "backfill"}
 
 
 def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any]) -> None:

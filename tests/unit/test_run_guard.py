@@ -42,6 +42,15 @@ def test_one_before_the_first_window_is_refused_and_says_where_that_is_set() -> 
     assert "HIGHWATER_HISTORY_DAYS" in said
 
 
+def test_one_that_is_to_wait_is_refused_whatever_it_is_for() -> None:
+    now = clock.of_airflow()
+    assert run_guard.refusal_to_wait(now, DAG) is None
+    said = run_guard.refusal_to_wait(now + timedelta(days=365), DAG)
+    assert said is not None
+    assert said.startswith(f"a run of {DAG} that waits until ")
+    assert said.endswith("hold up what fills gaps; trigger it when it is to run")
+
+
 def test_of_a_dag_without_windows_its_own_start_counts() -> None:
     said = refused(datetime(2026, 9, 1, tzinfo=UTC), first=None)
     assert said is not None and said.endswith("is before its start, 2026-10-01 00:00 UTC: no task would run")
