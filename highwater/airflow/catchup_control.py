@@ -133,7 +133,7 @@ def let_go_on() -> list[Resumed]:
         cursor.execute("SELECT dataset FROM ops.breakers WHERE closed_at IS NULL ORDER BY dataset")
         open_ones = [row.dataset for row in warehouse.fetch_all(cursor)]
     for dataset in open_ones:
-        if why := breakers.stopped(dataset):
+        if why := breakers.still_stopped(dataset):
             log.warning("%s", why)
     with warehouse.session("loader") as cursor:
         warehouse.run_file(cursor, "policy/resumed.sql")
@@ -155,6 +155,19 @@ def resume(cursor: Cursor, resumed: Resumed) -> int | None:
         number = requests.request(cursor, wanted)
     cursor.execute("SELECT ops.breaker_resumed(%s)", (resumed.breaker_id,))
     return number
+
+
+def windows_to_try(cursor: Cursor) -> list[Request]:
+    """A request for one window of each stopped dataset of which one is to be tried, to see whether it is mended."""
+    warehouse.run_file(cursor, "policy/windows_to_try.sql")
+    # Not by the policy, which leaves what was refused to a person.
+    return [
+        Request(
+            row.dataset, row.from_time, row.to_time, via="sql", requested_by=WHO,
+            reason=f"to see whether it is mended: {row.reason}"[:1000],
+        )
+        for row in warehouse.fetch_all(cursor)
+    ]  # fmt: skip
 
 
 def _why(cursor: Cursor, gap: Gap) -> str:

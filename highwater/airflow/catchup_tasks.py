@@ -9,6 +9,7 @@ from functools import partial
 from airflow.sdk import task
 
 from highwater.airflow import catchup_control
+from highwater.backfill import requests
 from highwater.incidents import alerts
 from highwater.incidents.watching import watched
 from highwater.model.errors import HighwaterError
@@ -43,7 +44,10 @@ def announce_changes() -> None:
 @task
 @watched
 def resume_stopped() -> None:
-    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
+    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried.
+
+    Of those that stay stopped a window is tried now and then, since what changed may be where nobody sees it.
+    """
     for resumed in catchup_control.let_go_on():
         try:
             with warehouse.session("loader") as cursor:
@@ -52,6 +56,16 @@ def resume_stopped() -> None:
             log.warning("%s goes on, but its windows are not asked for yet: %s", resumed.dataset, refused)
             continue
         log.info("%s goes on%s", resumed.dataset, f": backfill {number}" if number else "")
+    with warehouse.session("loader") as cursor:
+        to_try = catchup_control.windows_to_try(cursor)
+    for wanted in to_try:
+        try:
+            with warehouse.session("loader") as cursor:
+                number = requests.request(cursor, wanted)
+        except HighwaterError as refused:
+            log.warning("%s: no window is tried, to see whether it is mended: %s", wanted.dataset, refused)
+            continue
+        log.info("%s: backfill %s sees whether it is mended", wanted.dataset, number)
     alerts.look()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from highwater.airflow.tasks import nothing_to_do, stage
+from highwater.airflow.tasks import nothing_to_do, stage, waits_for_row
 from highwater.loading import staging
 from highwater.loading.changes import consistency, increments
 from highwater.loading.changes.increments import Increment, Plan
@@ -26,6 +26,8 @@ FULL = "full"
 @task.short_circuit
 def determine_mode(increment: Increment) -> dict[str, Any]:
     """Is this hour covered already? If not: is the run to take what changed, or everything, and why?"""
+    if why := waits_for_row(increment.dataset):
+        return nothing_to_do(why)
     with stage(increment.dataset, "determine_mode", any_time=True) as attempt:
         params = get_current_context()["params"]
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None

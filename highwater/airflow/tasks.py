@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
+from psycopg2.extensions import cursor as Cursor
 
 from highwater.incidents import alerts
 from highwater.loading import stages
@@ -117,11 +118,8 @@ def what_stands(dataset: str) -> Standing | None:
         with warehouse.session("loader") as cursor:
             try:
                 grid = ledger.grid(cursor, dataset)
-            except NotRegistered as waits:
-                if run.by_hand:
-                    raise
-                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
-                return Standing(ledger.UNREGISTERED, f"it waits: {waits}")
+            except NotRegistered as unknown:
+                return Standing(ledger.UNREGISTERED, _wait_for_row(cursor, dataset, run, moment, unknown))
             window = window_of(moment, grid)
             stands = ledger.standing(cursor, dataset, window)
         if run.by_hand:
@@ -131,6 +129,29 @@ def what_stands(dataset: str) -> Standing | None:
         if stands is None and (why := breakers.stopped(dataset)):
             return Standing(ledger.STOPPED, why)
         return stands
+
+
+def waits_for_row(dataset: str) -> str | None:
+    """Why a run that nobody asked for waits for a row in control.datasets; None where there is one.
+
+    Raises:
+        AirflowFailException: there is none, and a person asked for the run.
+    """
+    with final_errors_end_the_task(success_opens_nothing=True):
+        run, moment = this_run(any_time=True)
+        with warehouse.session("loader") as cursor:
+            try:
+                ledger.grid(cursor, dataset)
+            except NotRegistered as unknown:
+                return _wait_for_row(cursor, dataset, run, moment, unknown)
+    return None
+
+
+def _wait_for_row(cursor: Cursor, dataset: str, run: Run, moment: datetime | None, unknown: NotRegistered) -> str:
+    if run.by_hand:
+        raise unknown
+    breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
+    return f"it waits: {unknown}"
 
 
 @contextmanager

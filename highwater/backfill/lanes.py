@@ -87,7 +87,7 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     """
     if pipeline.connection:
         stages.refuse_bad_configuration(pipeline)
-    breakers.stopped(pipeline.dataset)
+    breakers.still_stopped(pipeline.dataset)
     ends = time.monotonic() + SHIFT
     with warehouse.autocommitting("loader") as cursor:
         while True:
@@ -124,6 +124,8 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
         landed = _patiently(pipeline, window, run)
         version = landed.version
         log.info("backfill %s: %s %s %s as version %s", number, pipeline.dataset, window, landed.outcome, version)
+        # Where it was tried to see whether a stopped dataset is mended, the rest follows at once.
+        breakers.still_stopped(pipeline.dataset)
     except (psycopg2.OperationalError, psycopg2.InterfaceError):
         raise
     except Exception as error:

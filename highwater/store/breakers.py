@@ -10,6 +10,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
 from highwater.store import warehouse
 
 log = logging.getLogger(__name__)
@@ -18,19 +19,41 @@ _OUR_OWN = {"datasets", "sources", "gate"}
 """Folders of the project's sql/ in which no pipeline has statements."""
 
 
-def consider(cursor: Cursor, dataset: str) -> None:
+def fingerprint(cursor: Cursor, dataset: str) -> str:
+    """All that a change of may mend the dataset, as one value; to be taken before it is tried."""
+    cursor.execute("SELECT ops.breaker_fingerprint(%s, %s)", (dataset, _files()))
+    return str(warehouse.fetch_value(cursor))
+
+
+def consider(cursor: Cursor, dataset: str, before: str) -> None:
     """Stop the dataset if its last windows failed in a row for one reason; to be asked when one has failed for good.
 
-    Never raises: what failed is what people are to see.
+    ``before`` is the `fingerprint` of when that try began. Never raises: what failed is what people are to see.
     """
     try:
-        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, _files()))
-    except (psycopg2.Error, OSError):
+        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, before))
+    except psycopg2.Error:
         log.warning("whether %s is to be stopped could not be asked", dataset, exc_info=True)
 
 
 def stopped(dataset: str) -> str | None:
-    """Why no window of the dataset is to be tried, as a sentence; None where it may be. One that changed goes on."""
+    """Why a window of the dataset is not to be tried, as a sentence; None where it is, by whoever asks.
+
+    Of one that is stopped a window is let through now and then, to see whether it is mended.
+    """
+    why = still_stopped(dataset)
+    if why is None:
+        return None
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT ops.let_one_through(%s)", (dataset,))
+        if not warehouse.fetch_value(cursor):
+            return why
+    log.info("one window is tried, to see whether it is mended: %s", why)
+    return None
+
+
+def still_stopped(dataset: str) -> str | None:
+    """Why the dataset is stopped, for who does not try a window at once; None where it is not. What changed goes on."""
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.stopped_because(%s)", (dataset,))
         if warehouse.fetch_value(cursor) is None:
@@ -41,9 +64,20 @@ def stopped(dataset: str) -> str | None:
 
 
 def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: datetime | None) -> None:
-    """A run of a dataset without a row in control.datasets waits: its date is kept for when there is one."""
-    if moment is not None:
+    """A run of a dataset without a row in control.datasets waits: its date is kept for when there is one.
+
+    Raises:
+        ConfigurationError: there can be none of that name.
+    """
+    if moment is None:
+        return
+    try:
         cursor.execute("SELECT ops.wait_for_dataset(%s, %s, %s)", (dataset, dag_id, moment))
+    except psycopg2.errors.CheckViolation:
+        raise ConfigurationError(
+            f"dataset {dataset!r} of {dag_id} has no row in control.datasets, and can have none: its name is lower case"
+            " letters, digits and _, a letter first, at most 30"
+        ) from None
 
 
 def _files() -> str:
@@ -53,8 +87,13 @@ def _files() -> str:
     for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (root / "expectations", "*.json"), (root / "dags", "*.py")):
         for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder)
-            if folder is warehouse.SQL and name.parts[0] in _OUR_OWN:
+            # Hidden ones are an editor's, be they there or not.
+            if name.name.startswith(".") or (folder is warehouse.SQL and name.parts[0] in _OUR_OWN):
                 continue
             found.update(f"{name}\0".encode())
-            found.update(path.read_bytes())
+            try:
+                found.update(path.read_bytes())
+            except OSError as error:
+                # Gone since it was listed, or not to be read: that is a state like any other.
+                found.update(f"{error.strerror}\0".encode())
     return found.hexdigest()

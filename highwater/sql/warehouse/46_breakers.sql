@@ -20,7 +20,7 @@ $$;
 
 -- All that a change of may mend a dataset, as one value; p_files is the part that lies in files.
 CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text, p_files text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT md5(concat_ws(
         '|', p_files,
@@ -46,23 +46,29 @@ AS $$
     FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL
 $$;
 
--- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good.
-CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_files text) RETURNS void
+-- The newest attempt that landed something of a dataset, by windows or by changes; 0 where none has.
+CREATE OR REPLACE FUNCTION ops.newest_load(p_dataset text) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(max(newest.attempt_id), 0)
+    FROM unnest(ARRAY['load', 'update_checkpoint']) AS s (stage)
+    CROSS JOIN LATERAL (
+        SELECT max(a.attempt_id) AS attempt_id FROM ops.attempts AS a
+        WHERE a.dataset = p_dataset AND a.stage = s.stage AND a.state = 'succeeded'
+    ) AS newest
+$$;
+
+-- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good;
+-- p_fingerprint is of when that began, since a mistake may have been mended while it was under way.
+CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_fingerprint text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     in_a_row CONSTANT integer := 3;
     newest ops.attempts;
-    since integer;
+    since CONSTANT integer := ops.newest_load(p_dataset);
     alike record;
 BEGIN
-    SELECT greatest(
-        (
-            SELECT max(a.attempt_id) FROM ops.attempts AS a
-            WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
-        ),
-        0
-    ) INTO since;
     SELECT a.* INTO newest FROM ops.attempts AS a
     WHERE a.dataset = p_dataset AND a.state = 'failed' AND a.attempt_id > since
     ORDER BY a.attempt_id DESC LIMIT 1;
@@ -86,7 +92,7 @@ BEGIN
             p_dataset, newest.error_kind,
             alike.windows || ' windows failed in a row, ' || newest.error_kind || ' in ' || newest.stage || ': '
             || left(newest.error, 500),
-            alike.window_ranges, ops.breaker_fingerprint(p_dataset, p_files)
+            alike.window_ranges, p_fingerprint
         )
         ON CONFLICT (dataset) WHERE closed_at IS NULL DO NOTHING;
     END IF;
@@ -103,30 +109,35 @@ AS $$
         tstzmultirange(tstzrange(p_moment, p_moment, '[]')), ''
     WHERE NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
     ON CONFLICT (dataset) WHERE closed_at IS NULL DO UPDATE
-    SET window_ranges = b.window_ranges + excluded.window_ranges
+    SET
+        window_ranges = b.window_ranges + excluded.window_ranges,
+        -- Who has acknowledged that it waits was told of the runs before this one.
+        opened_at = CASE
+            WHEN EXISTS (
+                SELECT FROM ops.incidents AS i
+                WHERE i.kind = 'dataset stopped' AND i.subject = b.dataset AND i.acknowledged_at >= b.opened_at
+            ) THEN ops.clock()
+            ELSE b.opened_at
+        END
 $$;
 
--- Lets a stopped dataset go on where something changed, and where refused data may have been mended at its source: once
--- an hour. Windows of backfills that wait for it are to be loaded again. Returns why it is stopped still, else null.
+-- Lets a stopped dataset go on where something changed, or something of it has landed. Windows of backfills that wait
+-- for it are to be loaded again. Returns why it is stopped still, else null.
 CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_files text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE ops.breakers AS b
-    SET closed_at = ops.clock()
+    SET closed_at = ops.clock(), resumed_at = NULL
     WHERE
         b.dataset = p_dataset AND b.closed_at IS NULL
         AND CASE b.error_kind
             WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
                 b.fingerprint <> ops.breaker_fingerprint(p_dataset, p_files)
-                OR (b.error_kind <> 'ConfigurationError' AND b.opened_at <= ops.clock() - '1 hour'::interval)
-                -- One that somebody loaded by hand shows that it is mended.
+                -- One that landed, by hand or to see whether it is mended, shows that it is.
                 OR b.opened_at <= (
-                    SELECT a.started_at FROM ops.attempts AS a
-                    WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
-                    ORDER BY a.attempt_id DESC
-                    LIMIT 1
+                    SELECT a.started_at FROM ops.attempts AS a WHERE a.attempt_id = ops.newest_load(p_dataset)
                 )
         END;
     IF NOT found THEN
@@ -142,6 +153,39 @@ BEGIN
 END;
 $$;
 
+-- Whether one window of a stopped dataset may be tried now, to see whether it is mended where nobody can see it: at the
+-- source, in a connection. Once an hour; a clock that was put back holds up none. Asked for nothing if not p_take, else
+-- whoever is told so tries one.
+CREATE OR REPLACE FUNCTION ops.let_one_through(p_dataset text, p_take boolean DEFAULT TRUE) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    every CONSTANT interval := '1 hour';
+    moment CONSTANT timestamptz := ops.clock();
+    chosen ops.breakers;
+BEGIN
+    SELECT b.* INTO chosen FROM ops.breakers AS b
+    WHERE
+        b.dataset = p_dataset AND b.closed_at IS NULL AND b.error_kind <> 'NotRegistered'
+        AND NOT (
+            coalesce(b.resumed_at, b.opened_at) <= moment AND moment < coalesce(b.resumed_at, b.opened_at) + every
+        );
+    IF chosen.breaker_id IS NULL OR NOT p_take THEN
+        RETURN chosen.breaker_id IS NOT NULL;
+    END IF;
+    -- Of several that ask at once the first takes it.
+    UPDATE ops.breakers AS b SET resumed_at = moment
+    WHERE
+        b.breaker_id = chosen.breaker_id AND b.closed_at IS NULL
+        AND b.resumed_at IS NOT DISTINCT FROM chosen.resumed_at;
+    RETURN found;
+END;
+$$;
+
+COMMENT ON COLUMN ops.breakers.resumed_at IS
+'Of one that is open, when a window was last let through; of one that is closed, when a backfill of what was not tried
+was asked for';
+
 -- Writes down that a backfill was asked for of what a breaker had kept from being tried.
 CREATE OR REPLACE FUNCTION ops.breaker_resumed(p_breaker bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -150,9 +194,12 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.failure_reason, ops.waits_for_person, ops.breaker_fingerprint, ops.stopped_because, ops.consider_breaker,
-ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+ops.failure_reason, ops.waits_for_person, ops.breaker_fingerprint, ops.stopped_because, ops.newest_load,
+ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through, ops.breaker_resumed
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.stopped_because TO loader, analyst, operator;
-GRANT EXECUTE ON FUNCTION ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed TO loader;
+GRANT EXECUTE ON FUNCTION
+ops.breaker_fingerprint, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through,
+ops.breaker_resumed
+TO loader;
 GRANT SELECT ON ops.breakers TO loader, analyst;

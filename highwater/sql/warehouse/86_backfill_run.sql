@@ -125,6 +125,8 @@ DECLARE
     held control.backfills := control.hold_backfill(p_backfill);
     candidate control.backfill_windows;
     switch record;
+    -- Whether this window is to show if what had stopped the dataset is mended.
+    tries_one boolean;
     landed ops.window_ledger;
 BEGIN
     verdict := 'end';
@@ -132,7 +134,9 @@ BEGIN
         why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has taken it on' END;
         RETURN;
     END IF;
-    SELECT s IS NULL AS hold, s AS reason INTO switch FROM ops.stopped_because(held.dataset) AS s;
+    SELECT s IS NULL OR ops.let_one_through(held.dataset) AS hold, s AS reason INTO switch
+    FROM ops.stopped_because(held.dataset) AS s;
+    tries_one := switch.hold AND switch.reason IS NOT NULL;
     IF switch.hold THEN
         SELECT * INTO switch FROM control.conditions_hold(held.dataset);
     END IF;
@@ -153,6 +157,16 @@ BEGIN
         verdict := 'wait';
         RETURN;
     END IF;
+    UPDATE control.backfill_windows AS w
+    SET state = 'planned', error = NULL, ended_at = NULL
+    WHERE
+        tries_one AND w.window_no = (
+            SELECT f.window_no FROM control.backfill_windows AS f
+            WHERE f.backfill_id = p_backfill AND f.state = 'failed'
+            ORDER BY f.place
+            LIMIT 1
+        )
+        AND control.overlap_of(held.dataset, ARRAY[w.window_range], p_backfill) IS NULL;
     FOR candidate IN
         SELECT * FROM control.backfill_windows AS w
         WHERE w.backfill_id = p_backfill AND w.state IN ('planned', 'running')
@@ -291,7 +305,17 @@ BEGIN
     CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
     WHERE
         b.backfill_id = held.backfill_id AND held.state = 'paused' AND held.held_by = 'policy'
-        AND c.hold AND (o.is_on OR held.via <> 'policy') AND ops.stopped_because(held.dataset) IS NULL;
+        AND c.hold AND (o.is_on OR held.via <> 'policy')
+        AND (
+            ops.stopped_because(held.dataset) IS NULL
+            OR (
+                ops.let_one_through(held.dataset, FALSE)
+                AND EXISTS (
+                    SELECT FROM control.backfill_windows AS w
+                    WHERE w.backfill_id = held.backfill_id AND w.state IN ('planned', 'failed')
+                )
+            )
+        );
     RETURN QUERY SELECT * FROM control.backfills AS b WHERE b.state = 'requested';
 END;
 $$;
