@@ -78,6 +78,30 @@ def test_a_watcher_that_does_not_run_is_missed_by_the_other_and_a_machine_that_w
     assert troubles() == []
 
 
+def test_one_that_runs_and_fails_is_no_dag_that_does_not_run(later: Callable[[timedelta], None]) -> None:
+    went("incident_watch", "look")
+    went("content_check", "compare_a_share")
+    for minute in range(0, 30, 5):
+        later(timedelta(minutes=minute))
+        went("incident_watch", "look", "failed", "it cannot")
+        went("catchup_control", "fill_gaps")
+    assert troubles() == [("platform task failed", "incident_watch")]
+
+
+def test_one_that_failed_once_and_was_paused_then_is_over_when_a_person_says_so(
+    later: Callable[[timedelta], None],
+) -> None:
+    went("simulated_sources", "shop", "failed", "OperationalError: away")
+    assert troubles() == [("platform task failed", "simulated_sources")]
+    later(timedelta(minutes=1))
+    with warehouse.session("operator") as cursor:
+        cursor.execute("SELECT ops.acknowledge_incident(max(incident_id), 'ada', 'paused') FROM ops.incidents")
+    assert troubles() == []
+    later(timedelta(minutes=2))
+    went("simulated_sources", "shop", "failed", "OperationalError: away")
+    assert troubles() == [("platform task failed", "simulated_sources")]
+
+
 def test_the_nightly_check_may_miss_a_day() -> None:
     went("content_check", "compare_a_share")
     with warehouse.session("postgres") as cursor:
