@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from highwater.cli import recovery
 from highwater.cli.options import AsJson, By
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import clock
 from highwater.store import reasons
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 app.command()(recovery.simulate)
-out = Console()
+out = console()
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
 

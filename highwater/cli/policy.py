@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import psycopg2
 import typer
 from psycopg2.extensions import cursor as Cursor
-from rich.console import Console
 from rich.table import Table
 
 from highwater.airflow import catchup_control
 from highwater.cli.options import AsJson, By
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model.errors import ConfigurationError
 from highwater.model.windows import Window
@@ -23,7 +23,7 @@ from highwater.policy import file as policy_file
 from highwater.store import driver_errors, reasons, warehouse
 
 app = typer.Typer(no_args_is_help=True, help="Which windows are wanted, and whether missing ones load by themselves.")
-out = Console()
+out = console()
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 Dataset = Annotated[str, typer.Argument(help=f"As {commands.typed('status')} names it.")]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from highwater.cli import backfill
 from highwater.cli.options import AsJson, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import clock
 from highwater.recovery import backlog
@@ -29,7 +30,7 @@ POLL = 1.0
 
 app = typer.Typer(invoke_without_command=True, help="How far the platform is back after an outage; ask for the rest.")
 app.command("request")(backfill.recover)
-out = Console()
+out = console()
 
 
 @app.callback()

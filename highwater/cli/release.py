@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from highwater.cli.backfill import From, To
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import moments
 from highwater.store import holds, reasons
 from highwater.store.holds import Hold
 
-out = Console()
+out = console()
 
 
 def release(

@@ -156,3 +156,26 @@ def test_what_a_backfill_is_refused_for_names_commands_as_they_are_typed() -> No
         app, ["backfill", "plan", "orders", "--from", "2026-10-01", "--to", "2026-10-02"], catch_exceptions=True
     )
     assert "scripts/highwater checkpoint reset orders" in str(shown.exception)
+
+
+def test_what_people_and_programs_wrote_is_no_markup_in_a_terminal(source_day: Callable[[str], int]) -> None:
+    written = "[/x] a code is [a-z]{3}, [red]not[/]"
+    land(day("2026-10-05"), by="[/good]")
+    source_day(OTHER_QUANTITY)
+    land(day("2026-10-05"), by="[bold]bad")
+    with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run()):
+        raise RefusedData(written)
+    with warehouse.session("operator") as cursor:
+        wanted = Request("daily_sales", DAY.start, DAY.end, reason=written, requested_by="[/b]")
+        number = str(requests.request(cursor, wanted))
+
+    def shown(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments, env={"COLUMNS": "250"})
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.output
+
+    assert written in shown("policy", "explain", "daily_sales", "--last", "40")
+    assert "[/b]" in shown("backfill", "list") and written in shown("backfill", "list")
+    assert written in shown("backfill", "show", number)
+    assert "[/good]" in shown("rollback", "daily_sales", "2026-10-05", "--dry-run")
+    shown("status")
