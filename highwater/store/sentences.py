@@ -136,5 +136,6 @@ _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
     httpx.HTTPError: _of_http,
     OSError: _of_os,
     UnicodeDecodeError: lambda error: f"byte {error.start + 1} is no UTF-8",
+    UnicodeEncodeError: lambda error: f"{error.object[:LONGEST]!r} is no text in {error.encoding.upper()}",
 }
 """How each kind of error is said; the first that fits."""

@@ -131,6 +131,9 @@ def test_what_is_no_text_is_spelled_out() -> None:
         "bad \\x00 and \\udc80 and \\x1b[31mred\n\tthen"
     )
     assert sentences.of(ValueError("a\x00b")) == "ValueError: a\\x00b"
+    with pytest.raises(UnicodeEncodeError) as typed:
+        "no \udcff".encode()
+    assert sentences.of(typed.value) == "'no \\udcff' is no text in UTF-8"
 
 
 @pytest.mark.parametrize(
