@@ -31,7 +31,6 @@ from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.changes.increments import Increment
-from highwater.setup.metadata import ORDERS as POOL
 
 ORDERS = Increment(
     dataset="orders",
@@ -48,7 +47,7 @@ ORDERS = Increment(
     catchup=True,
     max_active_runs=1,
     default_args={
-        "pool": POOL,
+        "pool": "orders",
         "retries": 6,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     warehouse_admin_password_file: Path | None = None
     warehouse_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     sources_database: str = "sources"
+    extension: str | None = None
     metadata_host: str | None = None
     metadata_port: int | None = Field(default=None, ge=1, le=65535)
     metadata_database: str = "airflow"
@@ -118,7 +119,7 @@ def get() -> Settings:
     """
     home = Path(os.environ.get("HIGHWATER_HOME") or ROOT / ".highwater")
     try:
-        return Settings(_env_file=(ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
+        return Settings(_env_file=(ROOT / "config/highwater.env", ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(problem) for problem in error.errors())) from None
 
