@@ -30,9 +30,9 @@ from highwater.airflow import increment_tasks
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.incidents import alerts
-from highwater.loading.changes.increments import Increment
+from highwater.loading.changes.increments import IncrementalPipeline
 
-ORDERS = Increment(
+ORDERS = IncrementalPipeline(
     dataset="orders",
     folder="incremental_data_processing",
     connection="shop",

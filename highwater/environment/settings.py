@@ -14,8 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from highwater.model import clock, expected
 from highwater.model.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout (or the image's copy of it): where dags/, sql/ and expectations/ lie."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+IN_CHECKOUT = (_CHECKOUT / "dags").is_dir()
+"""Whether this code lies in a checkout, or the image's copy of one; else it was installed."""
+ROOT = Path(os.environ.get("HIGHWATER_PROJECT") or (_CHECKOUT if IN_CHECKOUT else Path.cwd())).absolute()
+"""The project, with dags/, sql/, expectations/ and config/: ``HIGHWATER_PROJECT``, else the checkout, else the current
+folder."""
 
 DAY_IS_DUE_AFTER = timedelta(hours=2)
 """A day's run is at 02:00, so before that the day before is the newest one that can be asked for."""

@@ -82,6 +82,8 @@ def migrate() -> Plan:
     Raises:
         ConfigurationError: as `run`.
     """
+    if credentials.can_be_made():
+        credentials.ensure()
     planned = plan()
     with _warehouse_up_to_date():
         return planned
@@ -327,7 +329,7 @@ def _policies(link: Connection) -> None:
         cursor.execute(
             "UPDATE control.platform SET policies_applied_at = ops.clock() WHERE policies_applied_at IS NULL"
         )
-        if cursor.rowcount:
+        if cursor.rowcount and file.DEFAULT.exists():
             cursor.execute("SELECT set_config('highwater.by', 'the first start', true)")
             wanted = file.load(file.DEFAULT)
             for line in file.apply(cursor, wanted, f"as {file.DEFAULT.name} says"):
