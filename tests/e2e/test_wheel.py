@@ -15,6 +15,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from waiting import wait_until
 
@@ -149,12 +150,12 @@ def airflow(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
             ["airflow", "standalone"], env=environment, cwd="/", stdout=log, stderr=log, start_new_session=True
         )
     yield started
+    everything = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
     os.killpg(started.pid, signal.SIGTERM)
-    try:
-        started.wait(60)
-    finally:
-        if started.poll() is None:
-            os.killpg(started.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(everything, timeout=60)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive)
 
 
 def test_it_migrates_an_empty_warehouse_and_lands_three_windows(
