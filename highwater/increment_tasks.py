@@ -12,7 +12,7 @@ from highwater import checkpoints, clock, consistency, increments, sources, stag
 from highwater.checkpoints import Changes, Merged
 from highwater.errors import IntegrityBroken
 from highwater.increments import Increment, Plan
-from highwater.tasks import nothing_to_do, stage
+from highwater.tasks import nothing_to_do, stage, what_waits
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ FULL = "full"
 @task.short_circuit
 def determine_mode(increment: Increment) -> dict[str, Any]:
     """Is this hour covered already? If not: is the run to take what changed, or everything, and why?"""
+    if waits := what_waits(increment.dataset, any_time=True):
+        return nothing_to_do(waits.sentence)
     with stage(increment.dataset, "determine_mode", any_time=True) as attempt:
         params = get_current_context()["params"]
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None

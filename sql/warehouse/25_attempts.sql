@@ -53,7 +53,7 @@ CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE s
 
 COMMENT ON COLUMN ops.attempts.seconds IS 'Measured by a clock that does not jump';
 COMMENT ON COLUMN ops.attempts.error_kind IS 'The class of the error: by it the trouble is sorted';
-COMMENT ON COLUMN ops.attempts.source IS 'The source that was away';
+COMMENT ON COLUMN ops.attempts.source IS 'The source that was away, or was asked when it failed';
 COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
 
 COMMENT ON COLUMN ops.attempts.claim IS 'Of the database session that opened it: while that lives, it does';
