@@ -23,18 +23,20 @@ How far each is trusted is a row of `control.sources` and holds from the next ru
 `scripts/highwater sources` prints how they are; `scripts/highwater outage start partner` takes one away. A source that
 hangs costs its timeout once a run; the loads share the pool `loading`, and nothing waits in it.
 
-A day that comes short, empty, late or in another shape is never published; what each of these gets is in the README.
+A day that comes short, empty, late or in another shape is never published;
+docs/reference/dags/multi_source_sync.md says what each gets.
 """
 
 from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import settings, sync_tasks
-from highwater.metadata import CHANNELS as POOL
-from highwater.metadata import LOADING
-from highwater.stages import Pipeline
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import sync_tasks
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.loading.stages import Pipeline
+from highwater.setup.metadata import CHANNELS as POOL
+from highwater.setup.metadata import LOADING
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),

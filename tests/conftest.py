@@ -16,7 +16,10 @@ from psycopg2.extensions import cursor as Cursor
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from highwater import bootstrap, local_server, settings, warehouse
+from highwater.environment import settings
+from highwater.local import server
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 ENVIRONMENT = {
     "HIGHWATER_ANCHOR": "2026-10-31",
@@ -26,7 +29,7 @@ ENVIRONMENT = {
     "SIMULATION_CHANNEL_SALES": "400",
 }
 """Small, and the same on every day of the year: thirty windows are due, 2026-10-01 to 2026-10-30, all closed."""
-SUITES = ("unit", "integration", "adversary", "e2e", "compose")
+SUITES = ("unit", "integration", "adversary", "upgrade", "e2e", "compose")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -87,12 +90,12 @@ def platform(scratch: Callable[[str], Path]) -> Iterator[Path]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        local_server.start()
+        server.start()
         try:
             bootstrap.run()
             yield settings.get().home
         finally:
-            local_server.remove()
+            server.remove()
             settings.get.cache_clear()
 
 

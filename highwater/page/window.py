@@ -12,10 +12,10 @@ from airflow.utils.session import create_session
 from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import select
 
-from highwater import ledger, warehouse
+from highwater.model.windows import Window
 from highwater.page import rendering
 from highwater.page.problems import Problem
-from highwater.windows import Window
+from highwater.store import ledger, warehouse
 
 PARTS = ("versions", "attempts", "validations", "quarantine")
 

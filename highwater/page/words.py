@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from highwater import estimates
-from highwater import status as statuses
-from highwater.windows import Window
+from highwater.model import estimates
+from highwater.model.windows import Window
+from highwater.store import status as statuses
 
 STATES = {
     "landed": ("", "landed"),

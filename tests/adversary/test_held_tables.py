@@ -15,8 +15,10 @@ from psycopg2.extensions import cursor as Cursor
 from tables import defined, window
 from waiting import wait_until
 
-from highwater import credentials, ledger, publish, roles, rollback, settings, warehouse
-from highwater.errors import Busy, ConfigurationError
+from highwater.environment import credentials, settings
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.setup import roles
+from highwater.store import ledger, publish, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")
@@ -107,6 +109,9 @@ class TestAStart:
     @pytest.mark.parametrize("role", ["analyst", "loader"])
     def test_that_waits_in_vain_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
         with holding(role, "SELECT count(*) FROM control.datasets") as pid:
+            # It has nothing to do, and so waits for nobody.
+            start()
+            act("postgres", "DROP FUNCTION ops.skip_window")
             said = rf"{role} \(pid {pid}, {SINCE}\) holds .*control.datasets.*pg_terminate_backend"
             with pytest.raises(ConfigurationError, match=said):
                 start()

@@ -12,22 +12,16 @@ import pytest
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import (
-    alerts,
-    backfill,
-    backfill_lanes,
-    breakers,
-    catchup_control,
-    ledger,
-    settings,
-    source_links,
-    sources,
-    warehouse,
-)
-from highwater.backfill import Request
-from highwater.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
-from highwater.ledger import Run
-from highwater.stages import Pipeline
+from highwater.airflow import catchup_control
+from highwater.backfill import lanes, requests
+from highwater.backfill.requests import Request
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
+from highwater.sources import links, sources
+from highwater.store import breakers, ledger, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
@@ -147,7 +141,7 @@ def test_it_goes_on_once_a_connection_changed_of_which_no_secret_is_kept(
     airflow: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"host": "till", "password": "old"}
-    monkeypatch.setattr(source_links, "of_airflow", lambda source: source_links.of_fields(source, fields))
+    monkeypatch.setattr(links, "of_airflow", lambda source: links.of_fields(source, fields))
     stop(ConfigurationError("connection 'legacy' is refused: invalid sslmode", "legacy"))
     fields["password"] = "new"
     assert breakers.stopped("daily_sales") is not None
@@ -158,8 +152,8 @@ def test_it_goes_on_once_a_connection_changed_of_which_no_secret_is_kept(
 def test_what_failed_as_a_source_was_asked_may_be_mended_there(
     monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
 ) -> None:
-    monkeypatch.setattr(source_links, "of_airflow", lambda source: source_links.of_fields(source, {}))
-    monkeypatch.setattr(source_links.Known, "open", lambda _known: warehouse.connect("analyst"))
+    monkeypatch.setattr(links, "of_airflow", lambda source: links.of_fields(source, {}))
+    monkeypatch.setattr(links.Known, "open", lambda _known: warehouse.connect("analyst"))
     with pytest.raises(ConfigurationError) as raised, sources.snapshot("legacy") as source:
         source.execute("SELECT nothing FROM pg_class")
     assert (raised.value.source, "does not fit source 'legacy'" in str(raised.value)) == ("legacy", True)
@@ -219,11 +213,11 @@ def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
         wanted = Request(
             "daily_sales", day("2026-10-01").start, day("2026-10-08").end, reason="why", requested_by="ada"
         )
-        number = backfill.request(cursor, wanted)
+        number = requests.request(cursor, wanted)
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.begin_backfill(%s, 'a run')", (number,))
     (statements / "clean.sql").write_text(clean.replace("FROM copies AS c;", "FROM nowhere AS c;"))
-    backfill_lanes.work(number, SALES, Run("selective_backfill", "a run"))
+    lanes.work(number, SALES, Run("selective_backfill", "a run"))
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1 ORDER BY 1") == [
         ("failed", 3),
         ("planned", 5),
@@ -231,21 +225,21 @@ def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
     ((state, note),) = rows("SELECT state, note FROM control.backfills")
     assert (state, note.startswith("paused: daily_sales is stopped since")) == ("paused", True)
     with warehouse.session("loader") as cursor:
-        assert backfill.waiting(cursor) == []
+        assert requests.waiting(cursor) == []
     (statements / "clean.sql").write_text(clean)
     catchup_control.let_go_on()
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("planned", 8)]
     with warehouse.session("loader") as cursor:
-        assert len(backfill.waiting(cursor)) == 1
+        assert len(requests.waiting(cursor)) == 1
         cursor.execute("SELECT control.begin_backfill(%s, 'another run')", (number,))
-    backfill_lanes.work(number, SALES, Run("selective_backfill", "another run"))
+    lanes.work(number, SALES, Run("selective_backfill", "another run"))
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("landed", 8)]
 
 
 @pytest.fixture
 def nobody_asked(airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of this test are as the schedule makes them."""
-    from highwater import tasks
+    from highwater.airflow import tasks
 
     monkeypatch.setattr(tasks, "UNASKED", {"scheduled", "manual"})
 

@@ -11,14 +11,14 @@ import pytest
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import credentials, settings
+from highwater.environment import credentials, settings
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
 
 def highwater(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT), **environment},
         cwd="/",
         capture_output=True,

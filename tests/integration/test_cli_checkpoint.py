@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from shopping import land, plan, rule, value
 
-from highwater import settings
+from highwater.environment import settings
 
 Change = Callable[[str], int]
 
@@ -25,7 +25,7 @@ def orders(small_shop: Change) -> Change:
 
 def highwater(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT)},
         cwd="/",
         input=answer,

@@ -20,9 +20,11 @@ from receiver import Receiver, receiver
 from typer.testing import CliRunner
 from waiting import wait_until
 
-from highwater import alerts, ledger, settings, warehouse
-from highwater.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
@@ -184,7 +186,7 @@ class TestWhatIsAnIncident:
         self, hook: Receiver, look: Callable[[], None]
     ) -> None:
         program = (
-            "from loading import *; from highwater import ledger\n"
+            "from loading import *; from highwater.store import ledger\n"
             "with ledger.attempt(DATASET, day('2026-10-05'), 'extract', run()): print('in', flush=True); input()"
         )
         path = os.pathsep.join([str(settings.ROOT), str(settings.ROOT / "tests")])
@@ -315,7 +317,7 @@ class TestWhatPeopleAreTold:
 
     def test_a_sender_that_was_killed_holds_nobody_up(self, hook: Receiver) -> None:
         hook.answer = None
-        program = "from highwater import alerts; alerts.look()"
+        program = "from highwater.incidents import alerts; alerts.look()"
         with warehouse.session("loader") as cursor:
             cursor.execute("SELECT ops.start_attempt('daily_sales', %s, 'extract', 'd', 'r', 1, 'h', 1)",
                            (ledger.as_range(DAY),))  # fmt: skip
@@ -377,7 +379,7 @@ class TestReceiversThatFail:
     def test_one_that_never_takes_it_is_given_up_and_seen_in_the_status(
         self, hook: Receiver, later: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from highwater.cli_incidents import draw
+        from highwater.cli.incidents import draw
 
         monkeypatch.setattr(alerts, "MOST_TRIES", 3)
         hook.answer = 404
@@ -421,7 +423,7 @@ class TestReceiversThatFail:
 
 class TestTheCommands:
     def test_the_status_shows_what_is_open_and_what_was_not_delivered(self, hook: Receiver) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         hook.answer = 503
         attempt("extract", away())
@@ -434,7 +436,7 @@ class TestTheCommands:
         assert "See that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
 
     def test_an_incident_is_acknowledged_by_name_and_with_a_note(self, hook: Receiver) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         attempt("extract", away())
         with warehouse.session("analyst") as cursor:
@@ -452,7 +454,7 @@ class TestTheCommands:
         self, platform: object, command: str
     ) -> None:
         refused = subprocess.run(
-            [sys.executable, "-m", "highwater.cli", command],
+            [sys.executable, "-m", "highwater.cli.main", command],
             env={
                 **os.environ,
                 "PYTHONPATH": str(settings.ROOT),

@@ -12,9 +12,11 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import HOUR, ORDERS, compare, here, identify, land, plan, prepare, run, there, value
 
-from highwater import checkpoints, increments, ledger, staging, warehouse
-from highwater.errors import AuditFailed, RefusedData
-from highwater.ledger import Run
+from highwater.loading import staging
+from highwater.loading.changes import increments
+from highwater.model.errors import AuditFailed, RefusedData
+from highwater.store import checkpoints, ledger, warehouse
+from highwater.store.ledger import Run
 
 Change = Callable[[str], int]
 Tamper = Callable[[str], None]
@@ -250,17 +252,3 @@ def test_of_audits_that_fail_again_and_again_the_newest_set_stays_to_be_looked_a
     small_shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 30")
     land("b")
     assert staged() == set()
-
-
-def test_keys_of_an_older_release_are_rewritten_once(small_shop: Change, tamper: Tamper) -> None:
-    small_shop("UPDATE shop.orders SET amount = -1 WHERE order_id = 11")
-    land()
-    tamper("ALTER TABLE quarantine.refused_keys DROP CONSTRAINT key_is_an_array")
-    tamper("UPDATE quarantine.refused_keys SET key = '11'")
-    tamper("ALTER TABLE ops.consistency_checks ADD next_bucket bigint NOT NULL DEFAULT 0, DROP next_after_source")
-    for _ in range(2):
-        with warehouse.session("postgres") as cursor:
-            cursor.execute("SET LOCAL ROLE publisher")
-            warehouse.run_file(cursor, "warehouse/35_checkpoints.sql")
-        assert value("SELECT key FROM quarantine.refused_keys") == '["11"]'
-    assert (compare().keys, compare().refused) == ((), 1)

@@ -10,7 +10,8 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import here, there, value
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 Change = Callable[[str], int]
 RunDag = Callable[..., Any]

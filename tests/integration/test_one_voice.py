@@ -10,9 +10,12 @@ import pytest
 from loading import day, run
 from typer.testing import CliRunner
 
-from highwater import ledger, sentences, settings, source_rules, warehouse, watching
-from highwater.cli import app
-from highwater.errors import ConfigurationError, WarehouseAway
+from highwater.cli.main import app
+from highwater.environment import settings
+from highwater.incidents import watching
+from highwater.model.errors import ConfigurationError, WarehouseAway
+from highwater.policy import source_rules
+from highwater.store import ledger, sentences, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
@@ -50,7 +53,7 @@ def test_ops_attempts_says_what_the_command_line_says_and_repeats_no_row(stateme
 
 
 def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
-    from highwater import tasks
+    from highwater.airflow import tasks
 
     with (
         pytest.raises(WarehouseAway) as raised,

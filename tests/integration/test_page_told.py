@@ -18,9 +18,11 @@ import pytest
 from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, holds, ledger, source_checks, warehouse
-from highwater.source_checks import Check
-from highwater.status import STATES
+from highwater.incidents import alerts
+from highwater.loading import source_checks
+from highwater.loading.source_checks import Check
+from highwater.store import holds, ledger, warehouse
+from highwater.store.status import STATES
 
 WINDOW = "/windows/daily_sales/2026-10-05"
 FAILED = "/windows/daily_sales/2026-10-06"
@@ -85,7 +87,7 @@ def counted(client: httpx.Client, kind: str) -> int:
 
 def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, as a person types it."""
-    command = [sys.executable, "-m", "highwater.cli", *arguments]
+    command = [sys.executable, "-m", "highwater.cli.main", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True)
 
 
@@ -173,7 +175,7 @@ class TestLogin:
             [
                 sys.executable,
                 "-c",
-                "import sys, highwater.airflow_plugin; print('highwater.page.app' in sys.modules,"
+                "import sys, highwater.airflow.plugin; print('highwater.page.app' in sys.modules,"
                 " 'fastapi' in sys.modules)",
             ],
             capture_output=True,
@@ -587,6 +589,6 @@ class TestDone:
 
 
 def _airflow_environment() -> dict[str, str]:
-    from highwater import local_environment
+    from highwater.local import environment
 
-    return local_environment.environment(1)
+    return environment.environment(1)

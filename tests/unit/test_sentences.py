@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 from typer.testing import CliRunner
 
-from highwater import commands, driver_errors, sentences, settings
-from highwater.cli import app, main
-from highwater.errors import RefusedData
+from highwater.cli.main import app, main
+from highwater.environment import commands, settings
+from highwater.model.errors import RefusedData
+from highwater.store import driver_errors, sentences
 
 REFUSED = (
     'connection to server at "localhost" (::1), port 5432 failed: Connection refused\n'
@@ -161,7 +162,7 @@ def test_any_error_is_a_sentence(home: Path, error: Exception, said: str) -> Non
 def test_help_and_mistakes_name_the_command_that_people_type() -> None:
     for words in ([], ["--help"], ["backfill", "--help"], ["backfill", "run", "--help"], ["statsu"]):
         shown = CliRunner().invoke(app, words, prog_name=commands.PROGRAM)
-        assert "highwater.cli" not in shown.output
+        assert "highwater.cli.main" not in shown.output
         assert "python -m" not in shown.output
         assert "scripts/highwater" in shown.output
 
@@ -173,7 +174,7 @@ COMMAND = re.compile(
 
 
 def test_no_message_names_a_command_as_nobody_types_it() -> None:
-    folders = ("sql/**/*.sql", "highwater/**/*.py", "dags/*.py")
+    folders = ("sql/**/*.sql", "highwater/sql/**/*.sql", "highwater/**/*.py", "dags/*.py")
     files = [file for folder in folders for file in settings.ROOT.glob(folder)]
     found = [
         f"{file.name}: {line.strip()}"

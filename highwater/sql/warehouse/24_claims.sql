@@ -1,0 +1,135 @@
+-- Who is at work, and whose turn it is. Run as publisher; again is harmless.
+--
+-- A claim lives exactly as long as the database session that took it: a kill -9 or a cut network ends it without anyone
+-- cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can fake a
+-- living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
+
+-- The claims that live: 18807 is "Hw" in ASCII.
+CREATE OR REPLACE VIEW ops.live_sessions AS
+SELECT
+    l.objid::bigint::integer AS claim,
+    l.pid AS backend_pid
+FROM pg_catalog.pg_locks AS l
+INNER JOIN pg_catalog.pg_stat_activity AS s ON l.pid = s.pid
+WHERE
+    l.locktype = 'advisory' AND l.classid = 18807 AND l.objsubid = 2 AND l.granted
+    AND l.database = (
+        SELECT oid FROM pg_catalog.pg_database
+        WHERE datname = current_database()
+    )
+    AND s.usename = 'loader';
+
+-- The claim of the caller's session, taken if it has none yet.
+CREATE OR REPLACE FUNCTION ops.take_claim() RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    claim integer := (SELECT s.claim FROM ops.live_sessions AS s WHERE s.backend_pid = pg_backend_pid() LIMIT 1);
+BEGIN
+    WHILE claim IS NULL LOOP
+        claim := ('x' || left(gen_random_uuid()::text, 8))::bit(32)::integer & 2147483647;
+        claim := CASE WHEN pg_try_advisory_lock(18807, claim) THEN claim END;
+    END LOOP;
+    RETURN claim;
+END;
+$$;
+
+-- Who holds tables, oldest transaction first: analyst (pid 17, since 2026-10-31 12:00:05 UTC); null where nobody does.
+-- Of rows, only who has changed or locked some counts.
+CREATE OR REPLACE FUNCTION ops.holders_of(p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+    SELECT string_agg(
+        format(
+            '%s (pid %s%s)', coalesce(s.usename::text, s.backend_type, 'somebody'), s.pid,
+            to_char(s.xact_start, '", since "YYYY-MM-DD HH24:MI:SS" UTC"')
+        ), ', ' ORDER BY s.xact_start, s.pid
+    )
+    FROM pg_stat_activity AS s
+    WHERE
+        s.pid <> pg_backend_pid() AND s.leader_pid IS NULL
+        AND s.pid IN (
+            SELECT l.pid FROM pg_locks AS l
+            WHERE
+                l.locktype = 'relation' AND l.granted AND l.relation = ANY(p_tables)
+                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                AND NOT (p_rows AND l.mode = 'AccessShareLock')
+        )
+$$;
+
+-- Refuses what has waited in vain for a table, or for rows of it: busy, to be tried again, with who holds it.
+CREATE OR REPLACE FUNCTION ops.refuse_held(p_what text, p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '% is held by %', p_what,
+        coalesce(ops.holders_of(p_tables, p_rows), 'a transaction that has ended meanwhile')
+        USING
+            ERRCODE = 'lock_not_available',
+            HINT = 'It is tried again; a transaction that does not end is ended by SELECT pg_terminate_backend(pid).';
+END;
+$$;
+
+-- Takes tables for the caller's transaction alone, or refuses: busy.
+CREATE OR REPLACE FUNCTION ops.lock_tables(p_tables regclass[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wanted regclass;
+BEGIN
+    FOREACH wanted IN ARRAY p_tables LOOP
+        BEGIN
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', wanted);
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM ops.refuse_held('table ' || wanted, ARRAY[wanted]);
+        END;
+    END LOOP;
+END;
+$$;
+
+-- Waits for the turn and keeps it until the transaction ends.
+CREATE OR REPLACE FUNCTION ops.take_turn(p_turn text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO ops.turns (turn) VALUES (p_turn) ON CONFLICT DO NOTHING;
+    PERFORM FROM ops.turns AS t WHERE t.turn = p_turn FOR UPDATE;
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM ops.refuse_held('the turn of ' || p_turn, ARRAY['ops.turns'::regclass], TRUE);
+END;
+$$;
+
+-- Takes a lease that nobody alive has; says whether it is the caller's now.
+CREATE OR REPLACE FUNCTION ops.take_lease(p_lease text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF p_lease IS DISTINCT FROM 'outbox' THEN
+        RAISE EXCEPTION 'unknown lease "%": expected outbox', p_lease USING ERRCODE = 'HW001';
+    END IF;
+    PERFORM ops.take_turn('lease of ' || p_lease);
+    IF EXISTS (
+        SELECT FROM ops.leases AS l INNER JOIN ops.live_sessions AS s USING (claim, backend_pid)
+        WHERE l.lease = p_lease AND l.backend_pid <> pg_backend_pid()
+    ) THEN
+        RETURN FALSE;
+    END IF;
+    INSERT INTO ops.leases AS l (lease, claim, backend_pid)
+    VALUES (p_lease, ops.take_claim(), pg_backend_pid())
+    ON CONFLICT (lease) DO UPDATE SET claim = excluded.claim, backend_pid = excluded.backend_pid;
+    RETURN TRUE;
+END;
+$$;
+
+-- Gives a lease back that the caller has.
+CREATE OR REPLACE FUNCTION ops.drop_lease(p_lease text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM ops.leases AS l WHERE l.lease = p_lease AND l.backend_pid = pg_backend_pid()
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+ops.take_claim, ops.take_turn, ops.take_lease, ops.drop_lease, ops.holders_of, ops.refuse_held, ops.lock_tables
+FROM public;
+GRANT EXECUTE ON FUNCTION ops.take_lease, ops.drop_lease TO loader;
+GRANT SELECT ON ops.live_sessions TO loader, analyst;

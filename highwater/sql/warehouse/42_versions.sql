@@ -1,0 +1,148 @@
+-- Former versions of windows: set aside by the publishing functions when other content takes their place, kept for
+-- control.platform.keep_versions_days, put back by ops.rollback_window. Run as publisher; again is harmless.
+
+GRANT USAGE ON SCHEMA former TO analyst;
+
+-- One row a version of a window that can be read: the published one and those that are kept, each with its table.
+CREATE OR REPLACE VIEW ops.versions AS
+SELECT
+    l.dataset,
+    l.window_range,
+    l.version,
+    'published' AS state,
+    d.published_table AS held_in,
+    l.rows_published,
+    l.rows_quarantined,
+    l.content_hash,
+    l.dag_id,
+    l.run_id,
+    l.landed_at,
+    NULL::timestamptz AS replaced_at,
+    NULL::timestamptz AS kept_until
+FROM ops.window_ledger AS l
+INNER JOIN control.datasets AS d ON l.dataset = d.dataset AND d.grid = 'fixed'
+UNION ALL
+SELECT
+    v.dataset,
+    v.window_range,
+    v.version,
+    v.state,
+    'former.' || v.table_name AS held_in,
+    v.rows_published,
+    v.rows_quarantined,
+    v.content_hash,
+    v.dag_id,
+    v.run_id,
+    v.landed_at,
+    v.replaced_at,
+    v.replaced_at + make_interval(days => p.keep_versions_days) AS kept_until
+FROM ops.former_versions AS v
+CROSS JOIN control.platform AS p;
+
+-- Moves a table into schema former, with its indexes, under a name that no other has there.
+CREATE OR REPLACE FUNCTION ops.move_to_former(p_table regclass, p_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part record;
+BEGIN
+    -- A foreign key would keep rows of other tables from being deleted for the sake of a version that nobody reads.
+    FOR part IN SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = p_table AND k.contype = 'f' LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', p_table, part.conname);
+    END LOOP;
+    -- Names of indexes are unique in a schema: two versions of a window may bring the same.
+    FOR part IN
+        SELECT i.indexrelid::regclass AS index, row_number() OVER (ORDER BY i.indexrelid) AS place
+        FROM pg_index AS i WHERE i.indrelid = p_table
+    LOOP
+        EXECUTE format('ALTER INDEX %s RENAME TO %I', part.index, p_name || '_' || part.place);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s RENAME TO %I', p_table, p_name);
+    EXECUTE format('ALTER TABLE %s SET SCHEMA former', p_table);
+END;
+$$;
+
+-- Writes down a version that is about to be replaced, and moves its table and its quarantined rows to it.
+CREATE OR REPLACE FUNCTION ops.keep_version(p_version ops.window_ledger, p_table regclass, p_state text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kept CONSTANT bigint := nextval(pg_get_serial_sequence('ops.former_versions', 'former_id'));
+    kept_as CONSTANT text := 'version_' || kept;
+BEGIN
+    INSERT INTO ops.former_versions (
+        former_id, dataset, window_range, version, rows_extracted, rows_published, rows_quarantined, rows_deduplicated,
+        content_hash, shape_id, source_snapshot, dag_id, run_id, landed_at, table_name, state, replaced_at
+    )
+    OVERRIDING SYSTEM VALUE
+    VALUES (
+        kept, p_version.dataset, p_version.window_range, p_version.version, p_version.rows_extracted,
+        p_version.rows_published, p_version.rows_quarantined, p_version.rows_deduplicated, p_version.content_hash,
+        p_version.shape_id, p_version.source_snapshot, p_version.dag_id, p_version.run_id, p_version.landed_at,
+        kept_as, p_state, ops.clock()
+    );
+    PERFORM ops.move_to_former(p_table, kept_as);
+    -- Rights that somebody gave to the partition by its name do not live on in the version.
+    EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, loader, operator, analyst', p_table);
+    PERFORM ops.let_analyst_read(p_table, p_version.dataset);
+    WITH moved AS (
+        DELETE FROM quarantine.rejected_rows AS q
+        WHERE q.dataset = p_version.dataset AND q.window_range = p_version.window_range
+        RETURNING q.*
+    )
+    INSERT INTO quarantine.former_rejected_rows (former_id, reason, source_row, run_id, quarantined_at)
+    SELECT kept, m.reason, m.source_row, m.run_id, m.quarantined_at FROM moved AS m;
+END;
+$$;
+
+-- The window was taken out of the ledger by hand, and its versions begin anew: what was kept of it may not be put back
+-- any more. What is being pruned just now is gone anyway, and not waited for.
+CREATE OR REPLACE FUNCTION ops.forget_versions(p_dataset text, p_window tstzrange) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH kept AS (
+        SELECT v.former_id FROM ops.former_versions AS v
+        WHERE v.dataset = p_dataset AND v.window_range = p_window AND v.state = 'kept'
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE ops.former_versions AS v SET state = 'forgotten' FROM kept AS k WHERE v.former_id = k.former_id
+$$;
+
+-- Drops former versions whose days are over, at most so many in one transaction; returns how many. One that somebody
+-- reads or puts back stays for the next time, and a publishing function is not waited for: it holds none of them.
+CREATE OR REPLACE FUNCTION ops.prune_versions(p_most integer DEFAULT 100) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    expired record;
+    dependants text;
+    pruned integer := 0;
+BEGIN
+    PERFORM ops.withdraw_reading();
+    FOR expired IN
+        SELECT v.former_id, v.table_name
+        FROM ops.former_versions AS v CROSS JOIN control.platform AS p
+        WHERE v.state = 'forgotten' OR v.replaced_at + make_interval(days => p.keep_versions_days) <= ops.clock()
+        ORDER BY v.former_id
+        FOR UPDATE OF v SKIP LOCKED
+    LOOP
+        EXIT WHEN pruned >= p_most;
+        BEGIN
+            EXECUTE format('DROP TABLE IF EXISTS former.%I', expired.table_name);
+            DELETE FROM ops.former_versions AS v WHERE v.former_id = expired.former_id;
+            pruned := pruned + 1;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                RAISE NOTICE 'former.% is being read: it is dropped the next time', expired.table_name;
+            WHEN dependent_objects_still_exist THEN
+                GET STACKED DIAGNOSTICS dependants = PG_EXCEPTION_DETAIL;
+                RAISE WARNING 'former.% is over but cannot be dropped: %', expired.table_name, dependants;
+        END;
+    END LOOP;
+    RETURN pruned;
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.move_to_former, ops.keep_version, ops.forget_versions, ops.prune_versions FROM public;
+GRANT EXECUTE ON FUNCTION ops.prune_versions TO loader;
+GRANT SELECT ON ops.former_versions, ops.rollbacks, ops.versions, quarantine.former_rejected_rows TO loader, analyst;

@@ -1,0 +1,366 @@
+-- The questions people ask of the ledger, as views.
+
+-- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and why; it costs
+-- as much as these windows, however many there are. Of a dataset that runs by watermark a window is a step of its grid:
+-- landed once the ledger covers it, with the rows of the windows that begin in it.
+CREATE OR REPLACE FUNCTION ops.windows_between(p_dataset text, p_from timestamptz, p_to timestamptz)
+RETURNS TABLE (
+    window_range tstzrange,
+    state text,
+    reason text,
+    version integer,
+    rows_extracted bigint,
+    rows_published bigint,
+    rows_quarantined bigint,
+    rows_deduplicated bigint,
+    landed_at timestamptz,
+    is_due boolean
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = OFF
+-- How many windows a series gives is a guess to the planner; looking each up in a table of them would take minutes.
+-- One plan for all bounds, made once a session; it must not read all of a long ledger.
+SET enable_nestloop = OFF SET enable_seqscan = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
+AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := ops.clock();
+    known control.datasets;
+    step interval;
+    due timestamptz;
+    first_start timestamptz;
+    last_start timestamptz;
+    -- Ranges are in order of their starts: from the first that may begin the stretch to the last.
+    first_range tstzrange;
+    last_range tstzrange;
+    states record;
+    catchup record;
+BEGIN
+    SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
+    IF NOT found OR greatest(p_from, known.first_window) > moment THEN
+        RETURN;
+    END IF;
+    step := make_interval(secs => extract(EPOCH FROM known.step));
+    first_start := control.window_at_or_after(known, greatest(p_from, known.first_window));
+    last_start := least(moment, p_to - '1 microsecond'::interval);
+    IF first_start > last_start THEN
+        RETURN;
+    END IF;
+    first_range := tstzrange(first_start, first_start, '[]');
+    last_range := tstzrange(last_start, NULL, '[)');
+    due := control.due_until(known, moment);
+    SELECT * INTO states FROM ops.window_states(p_dataset, tstzrange(first_start, last_start, '[]'));
+    SELECT c.is_on, c.reason INTO catchup FROM control.catchup_is_on(p_dataset) AS c;
+    RETURN QUERY
+    WITH expected AS MATERIALIZED (
+        SELECT
+            each.window_range,
+            CASE
+                WHEN states.landed @> each.window_range THEN 'landed'
+                WHEN states.held @> each.window_range THEN 'held'
+                WHEN states.running @> each.window_range THEN 'running'
+                WHEN states.failed @> each.window_range THEN 'failed'
+                WHEN states.skipped @> each.window_range THEN 'skipped'
+                WHEN states.missing @> each.window_range THEN 'missing'
+                ELSE 'not due'
+            END AS state
+        FROM (
+            SELECT tstzrange(edge, edge + step, '[)') AS window_range
+            FROM generate_series(first_start, last_start, step) AS edge
+        ) AS each
+    ),
+
+    landed AS (
+        SELECT
+            l.window_range, l.version, l.run_id, l.rows_extracted, l.rows_published, l.rows_quarantined,
+            l.rows_deduplicated, l.landed_at
+        FROM ops.window_ledger AS l
+        WHERE
+            known.grid = 'fixed' AND l.dataset = p_dataset AND l.window_range >= first_range AND l.window_range <= last_range
+        UNION ALL
+        SELECT
+            e.window_range, l.version, l.run_id, begun.rows_extracted, begun.rows_published, begun.rows_quarantined,
+            begun.rows_deduplicated, l.landed_at
+        FROM expected AS e
+        INNER JOIN ops.window_ledger AS l
+            ON l.dataset = p_dataset AND l.window_range @> (upper(e.window_range) - '1 microsecond'::interval)
+        CROSS JOIN LATERAL (
+            SELECT
+                coalesce(sum(b.rows_extracted), 0)::bigint AS rows_extracted,
+                coalesce(sum(b.rows_published), 0)::bigint AS rows_published,
+                coalesce(sum(b.rows_quarantined), 0)::bigint AS rows_quarantined,
+                coalesce(sum(b.rows_deduplicated), 0)::bigint AS rows_deduplicated
+            FROM ops.window_ledger AS b
+            WHERE
+                b.dataset = p_dataset AND lower(b.window_range) <@ e.window_range AND b.window_range && e.window_range
+        ) AS begun
+        WHERE known.grid = 'watermark' AND e.state IN ('landed', 'held')
+    ),
+
+    latest AS (
+        SELECT DISTINCT ON (a.window_range)
+            a.window_range,
+            a.stage,
+            a.error,
+            a.started_at,
+            CASE WHEN a.state = 'running' AND live.attempt_id IS NULL THEN 'lost' ELSE a.state END AS state
+        FROM ops.attempts AS a
+        LEFT JOIN ops.live_attempts AS live USING (attempt_id)
+        WHERE
+            a.dataset = p_dataset AND lower(a.window_range) >= first_start AND lower(a.window_range) <= last_start
+        ORDER BY a.window_range ASC, a.attempt_id DESC
+    ),
+
+    looked_at AS (
+        SELECT DISTINCT ON (c.window_range) c.window_range, c.error
+        FROM ops.source_checks AS c
+        INNER JOIN control.sources AS s USING (source)
+        WHERE
+            s.dataset = p_dataset AND lower(c.window_range) >= first_start AND lower(c.window_range) <= last_start
+        ORDER BY c.window_range ASC, c.check_id DESC
+    ),
+
+    skipped AS (
+        SELECT s.window_range, s.rule, s.reason
+        FROM ops.skipped_windows AS s
+        WHERE s.dataset = p_dataset AND s.window_range >= first_range AND s.window_range <= last_range
+    )
+
+    SELECT
+        e.window_range,
+        e.state,
+        CASE e.state
+            WHEN 'landed' THEN coalesce(failed.reload, 'version ' || l.version || ' by ' || l.run_id)
+            WHEN 'held' THEN coalesce(failed.reload, h.sentence)
+            WHEN 'running'
+                THEN coalesce(
+                    w.what,
+                    a.stage || CASE a.state
+                        WHEN 'retrying' THEN ' is tried again: ' || coalesce(a.error, 'it says nothing')
+                        ELSE ' is done, the next stage follows'
+                    END
+                )
+            WHEN 'failed'
+                THEN a.stage || CASE a.state
+                    WHEN 'lost' THEN ': the process died; Airflow tries again while it has tries left'
+                    WHEN 'retrying' THEN ', to be tried again while its run stands: ' || coalesce(a.error, 'it says nothing')
+                    ELSE ': ' || coalesce(a.error, 'it says nothing')
+                END
+            WHEN 'skipped'
+                THEN coalesce(
+                    (
+                        SELECT v.rule || ': ' || v.reason
+                        FROM control.policy_verdict(p_dataset, e.window_range, moment) AS v
+                    ),
+                    s.rule || ': ' || s.reason
+                )
+            WHEN 'missing'
+                THEN CASE
+                    WHEN NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
+                    WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
+                        THEN 'it had landed, and is in the ledger no more'
+                    WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
+                    ELSE coalesce(k.error, 'no run of ' || known.dag_id || ' has begun it')
+                END
+            ELSE 'the window has not ended, or its run is not due'
+        END,
+        l.version,
+        l.rows_extracted,
+        l.rows_published,
+        l.rows_quarantined,
+        l.rows_deduplicated,
+        l.landed_at,
+        upper(e.window_range) <= due
+    FROM expected AS e
+    LEFT JOIN landed AS l USING (window_range)
+    LEFT JOIN skipped AS s USING (window_range)
+    LEFT JOIN latest AS a USING (window_range)
+    LEFT JOIN looked_at AS k USING (window_range)
+    LEFT JOIN ops.windows_in_work(p_dataset) AS w USING (window_range)
+    LEFT JOIN ops.held_windows AS h ON h.dataset = p_dataset AND e.window_range = h.window_range
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at THEN
+            'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
+            || coalesce(a.error, 'the process died') END AS reload
+    ) AS failed;
+END;
+$$;
+
+-- One row per expected window of every dataset, up to the one that is under way. All of them: who wants some asks
+-- ops.windows_between, who wants their number ops.window_totals.
+CREATE OR REPLACE VIEW ops.window_status AS
+SELECT
+    d.dataset,
+    w.window_range,
+    lower(w.window_range) AS window_start,
+    upper(w.window_range) AS window_end,
+    w.state,
+    w.reason,
+    w.version,
+    w.rows_extracted,
+    w.rows_published,
+    w.rows_quarantined,
+    w.rows_deduplicated,
+    w.landed_at,
+    w.is_due
+FROM control.datasets AS d
+CROSS JOIN LATERAL ops.windows_between(d.dataset, '-infinity', 'infinity') AS w;
+
+REVOKE EXECUTE ON FUNCTION ops.windows_between FROM public;
+GRANT EXECUTE ON FUNCTION ops.windows_between TO loader, analyst;
+
+-- One row per dataset: its due windows by their states, the rows that are there, and the stretches of what
+-- failed or is missing.
+CREATE OR REPLACE VIEW ops.window_totals AS
+SELECT
+    d.dataset,
+    control.windows_in(d, s.due) AS windows_due,
+    control.windows_in(d, s.landed * s.due) AS windows_landed,
+    control.windows_in(d, s.running * s.due) AS windows_running,
+    control.windows_in(d, s.failed * s.due) AS windows_failed,
+    control.windows_in(d, s.skipped * s.due) AS windows_skipped,
+    control.windows_in(d, s.missing) AS windows_missing,
+    m.rows_extracted,
+    coalesce(merged.published_rows, m.rows_published) AS rows_published,
+    CASE WHEN d.grid = 'watermark' THEN refused.keys ELSE m.rows_quarantined END AS rows_quarantined,
+    m.rows_deduplicated,
+    newest.landed_at AS last_landed_at,
+    s.failed * s.due + s.missing AS not_landed,
+    control.windows_in(d, s.held * s.due) AS windows_held
+FROM control.datasets AS d
+CROSS JOIN LATERAL ops.window_states(d.dataset) AS s
+CROSS JOIN
+    LATERAL (
+        SELECT
+            coalesce(sum(k.rows_extracted), 0)::bigint AS rows_extracted,
+            coalesce(sum(k.rows_published), 0)::bigint AS rows_published,
+            coalesce(sum(k.rows_quarantined), 0)::bigint AS rows_quarantined,
+            coalesce(sum(k.rows_deduplicated), 0)::bigint AS rows_deduplicated
+        FROM ops.ledger_months AS k
+        WHERE k.dataset = d.dataset
+    ) AS m
+-- Change sets bring the same rows again: what is there is what the last one left, and what of it is still refused.
+LEFT JOIN ops.checkpoints AS merged ON d.dataset = merged.dataset AND d.grid = 'watermark'
+CROSS JOIN
+    LATERAL (
+        SELECT count(*) AS keys FROM quarantine.refused_keys AS q
+        WHERE q.dataset = d.dataset AND d.grid = 'watermark'
+    ) AS refused
+LEFT JOIN LATERAL (
+    SELECT l.landed_at FROM ops.window_ledger AS l
+    WHERE l.dataset = d.dataset
+    ORDER BY l.landed_at DESC
+    LIMIT 1
+) AS newest ON TRUE;
+
+-- One row per stretch of due windows that are in work, failed or missing. What windows of a former grid cover is none.
+CREATE OR REPLACE VIEW ops.gaps AS
+SELECT
+    d.dataset,
+    gap.window_range,
+    lower(gap.window_range) AS gap_start,
+    upper(gap.window_range) AS gap_end,
+    ceil(extract(EPOCH FROM upper(gap.window_range) - lower(gap.window_range)) / extract(EPOCH FROM d.step))::bigint
+        AS windows
+FROM control.datasets AS d
+CROSS JOIN LATERAL ops.window_states(d.dataset) AS s
+CROSS JOIN LATERAL ops.accounted_for(d) AS known
+CROSS JOIN LATERAL unnest(
+    (s.running + s.failed) * s.due + s.missing - (known.anyhow - known.skipped)
+) AS gap (window_range);
+
+-- One row per dataset and day of its due windows.
+CREATE OR REPLACE VIEW ops.coverage AS
+SELECT
+    dataset,
+    window_start::date AS day,
+    count(*) AS windows,
+    count(*) FILTER (WHERE state = 'landed') AS landed,
+    count(*) FILTER (WHERE state = 'running') AS running,
+    count(*) FILTER (WHERE state = 'failed') AS failed,
+    count(*) FILTER (WHERE state = 'skipped') AS skipped,
+    count(*) FILTER (WHERE state = 'missing') AS missing,
+    sum(rows_published) AS rows_published,
+    sum(rows_quarantined) AS rows_quarantined,
+    count(*) FILTER (WHERE state = 'held') AS held
+FROM ops.window_status
+WHERE is_due
+GROUP BY dataset, window_start::date;
+
+-- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts
+-- from the first window on; what comes behind it and is not wanted makes it no older.
+CREATE OR REPLACE VIEW ops.freshness AS
+SELECT
+    d.dataset,
+    newest.landed_until,
+    ops.clock() - newest.landed_until AS lag,
+    d.max_lag,
+    coalesce(
+        ops.clock() - coalesce(
+            (
+                SELECT upper(u.stretch) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (stretch)
+                WHERE u.stretch @> coalesce(newest.landed_until, d.first_window)
+            ),
+            newest.landed_until, d.first_window
+        ) > d.max_lag, FALSE
+    ) AS is_stale
+FROM control.datasets AS d
+LEFT JOIN LATERAL (
+    -- No two overlap: the one that begins last ends last. One that ends in the future, as a clock that was ahead has
+    -- left it, makes nothing fresh.
+    SELECT upper(l.window_range) AS landed_until FROM ops.window_ledger AS l
+    WHERE l.dataset = d.dataset AND upper(l.window_range) <= ops.clock()
+    ORDER BY l.window_range DESC
+    LIMIT 1
+) AS newest ON TRUE;
+
+-- One row per moment at which the number of windows in work changed. A window is in work from the start of a run's
+-- first stage on it to the end of its summary; a run that is cleared and done over counts anew.
+CREATE OR REPLACE VIEW ops.concurrency AS
+WITH stages AS (
+    SELECT
+        a.dataset,
+        a.dag_id,
+        a.run_id,
+        a.window_range,
+        a.started_at,
+        coalesce(a.ended_at, CASE WHEN live.attempt_id IS NOT NULL THEN ops.clock() END, a.started_at) AS ended_at,
+        count(*) FILTER (WHERE a.stage = 'summarise' AND a.state = 'succeeded') OVER (
+            PARTITION BY a.dataset, a.dag_id, a.run_id, a.window_range ORDER BY a.attempt_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS times_done
+    FROM ops.attempts AS a
+    LEFT JOIN ops.live_attempts AS live USING (attempt_id)
+),
+
+works AS (
+    SELECT
+        dataset,
+        min(started_at) AS started_at,
+        max(ended_at) AS ended_at
+    FROM stages
+    GROUP BY dataset, dag_id, run_id, window_range, times_done
+),
+
+changes AS (
+    SELECT
+        dataset,
+        started_at AS moment,
+        1 AS change
+    FROM works
+    UNION ALL
+    SELECT
+        dataset,
+        ended_at AS moment,
+        -1 AS change
+    FROM works
+)
+
+SELECT
+    dataset,
+    moment,
+    sum(change) OVER (PARTITION BY dataset ORDER BY moment, change ROWS UNBOUNDED PRECEDING) AS windows_in_work
+FROM changes;
+
+GRANT SELECT ON
+ops.window_status, ops.window_totals, ops.gaps, ops.coverage, ops.freshness, ops.concurrency
+TO loader, analyst;

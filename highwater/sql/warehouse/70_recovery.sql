@@ -1,0 +1,161 @@
+-- Writes down how a health check went, and what a comparison of what was recovered came to: when, says the database.
+CREATE OR REPLACE FUNCTION ops.record_health_check(
+    p_check text, p_verdict text, p_detail text, p_seconds numeric, p_run_id text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)
+    VALUES (p_check, p_verdict, control.cut(p_detail), p_seconds, p_run_id)
+$$;
+
+CREATE OR REPLACE FUNCTION ops.record_integrity_check(
+    p_dataset text, p_check text, p_windows tstzrange[], p_verdict text, p_detail text, p_run_id text
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.integrity_checks (dataset, check_name, window_ranges, verdict, detail, run_id)
+    SELECT p_dataset, p_check, range_agg(w), p_verdict, control.cut(p_detail), p_run_id FROM unnest(p_windows) AS w
+$$;
+
+REVOKE EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check FROM public;
+GRANT EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check TO loader;
+REVOKE INSERT ON ops.health_checks, ops.integrity_checks FROM loader;
+GRANT SELECT ON ops.health_checks, ops.integrity_checks TO loader, analyst;
+
+-- One row per trouble that the record of a recovery shows. Three due windows missing in a dataset are an outage, which
+-- lasts until none is; history that is loaded for the first time is none. The backlog grows when twelve hours made more
+-- windows due than landed.
+CREATE OR REPLACE VIEW ops.recovery_troubles AS
+WITH missing AS (
+    SELECT
+        d.dataset,
+        d.dag_id,
+        d.step,
+        range_agg(g.window_range) - coalesce(h.window_ranges, '{}'::tstzmultirange) AS window_ranges
+    FROM ops.gaps AS g
+    INNER JOIN control.datasets AS d USING (dataset)
+    LEFT JOIN ops.history_to_load AS h USING (dataset)
+    WHERE d.dag_id = 'system_recovery_processing'
+    GROUP BY d.dataset, d.dag_id, d.step, h.window_ranges
+),
+
+backlog AS (
+    SELECT
+        d.dataset,
+        d.dag_id,
+        (
+            SELECT sum(ceil(extract(EPOCH FROM upper(r) - lower(r)) / extract(EPOCH FROM d.step)))
+            FROM unnest(d.window_ranges) AS r
+        ) AS windows,
+        d.window_ranges,
+        (
+            SELECT count(*) FROM ops.window_ledger AS l
+            WHERE l.dataset = d.dataset AND l.landed_at > ops.clock() - '12 hours'::interval
+        ) AS landed_lately,
+        extract(EPOCH FROM '12 hours'::interval) / extract(EPOCH FROM d.step) AS due_lately
+    FROM missing AS d
+    WHERE NOT isempty(d.window_ranges)
+),
+
+outages AS (
+    SELECT
+        b.dag_id,
+        b.dataset,
+        b.window_ranges
+    FROM backlog AS b
+    WHERE
+        b.windows >= 3
+        OR EXISTS (
+            SELECT FROM ops.incidents AS i
+            WHERE i.kind = 'outage found' AND i.subject = b.dag_id AND i.closed_at IS NULL
+        )
+)
+
+SELECT
+    'outage found' AS kind,
+    o.dag_id AS subject,
+    o.dataset,
+    lower(o.window_ranges) AS since,
+    o.window_ranges
+FROM outages AS o
+UNION ALL
+SELECT
+    'first load of history' AS kind,
+    d.dag_id AS subject,
+    h.dataset,
+    lower(h.window_ranges) AS since,
+    h.window_ranges
+FROM ops.history_to_load AS h
+INNER JOIN control.datasets AS d USING (dataset)
+WHERE d.dag_id = 'system_recovery_processing'
+UNION ALL
+SELECT
+    'backlog growing' AS kind,
+    b.dataset AS subject,
+    b.dataset,
+    lower(b.window_ranges) AS since,
+    b.window_ranges
+FROM backlog AS b
+WHERE
+    b.windows >= 3 AND b.landed_lately < b.due_lately
+    AND EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE
+            i.kind = 'outage found' AND i.subject = b.dag_id AND i.closed_at IS NULL
+            AND i.opened_at < ops.clock() - '12 hours'::interval
+    )
+UNION ALL
+SELECT
+    'data lost' AS kind,
+    s.dataset AS subject,
+    s.dataset,
+    lower(s.window_range) AS since,
+    tstzmultirange(s.window_range) AS window_ranges
+FROM ops.skipped_windows AS s
+WHERE
+    s.rule = 'lost'
+    AND NOT EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE i.kind = 'data lost' AND i.subject = s.dataset AND i.acknowledged_at >= s.skipped_at
+    )
+UNION ALL
+SELECT
+    'integrity broken' AS kind,
+    c.dataset AS subject,
+    c.dataset,
+    c.checked_at AS since,
+    c.window_ranges
+FROM ops.integrity_checks AS c
+WHERE
+    c.verdict = 'failed'
+    AND NOT EXISTS (
+        SELECT FROM ops.integrity_checks AS later
+        WHERE
+            later.dataset = c.dataset AND later.check_name = c.check_name AND later.check_id > c.check_id
+            AND later.verdict = 'passed' AND later.window_ranges @> c.window_ranges
+    )
+    -- Whether a gap is still there, the ledger knows itself: whoever fills it compares only what it loaded.
+    AND (
+        c.check_name <> 'windows without gap or overlap'
+        OR EXISTS (
+            SELECT FROM ops.gaps AS g
+            WHERE g.dataset = c.dataset AND g.window_range && range_merge(c.window_ranges)
+        )
+    )
+UNION ALL
+SELECT
+    CASE WHEN h.check_name LIKE 'source %' THEN 'source away' ELSE 'platform unhealthy' END AS kind,
+    CASE WHEN h.check_name LIKE 'source %' THEN substr(h.check_name, 8) ELSE h.check_name END AS subject,
+    d.dataset,
+    h.checked_at AS since,
+    '{}'::tstzmultirange AS window_ranges
+FROM ops.health_checks AS h
+CROSS JOIN control.datasets AS d
+WHERE
+    h.verdict = 'unwell' AND d.critical
+    AND NOT EXISTS (
+        SELECT FROM ops.health_checks AS later
+        WHERE later.check_name = h.check_name AND later.check_id > h.check_id AND later.verdict = 'well'
+    );
+
+GRANT SELECT ON ops.recovery_troubles TO loader, analyst;

@@ -1,0 +1,81 @@
+-- Who watches the watcher: the platform's own DAGs say that they work, and the warehouse when it was started. Run as
+-- publisher; again is harmless.
+
+-- Says that a task has begun; it lives as long as the caller's session.
+CREATE OR REPLACE FUNCTION ops.begin_own_task(p_dag_id text, p_task_id text, p_run_id text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO ops.own_tasks (dag_id, task_id, run_id, state, began_at, claim, backend_pid)
+    VALUES (p_dag_id, p_task_id, p_run_id, 'running', ops.clock(), ops.take_claim(), pg_backend_pid())
+    ON CONFLICT (dag_id, task_id) DO UPDATE
+    SET
+        run_id = excluded.run_id, state = excluded.state, error = NULL, began_at = excluded.began_at,
+        claim = excluded.claim, backend_pid = excluded.backend_pid
+$$;
+
+-- Says how a task ended. One that went well was not missed; a run of a watcher counts against the others.
+CREATE OR REPLACE FUNCTION ops.end_own_task(p_dag_id text, p_task_id text, p_state text, p_error text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE ops.own_tasks AS t
+    SET state = p_state, error = p_error
+    WHERE t.dag_id = p_dag_id AND t.task_id = p_task_id AND t.backend_pid = pg_backend_pid() AND t.state = 'running';
+    IF NOT found OR p_state <> 'succeeded' THEN
+        RETURN;
+    END IF;
+    INSERT INTO ops.own_dags AS d (dag_id, last_seen_at)
+    VALUES (p_dag_id, ops.clock())
+    ON CONFLICT (dag_id) DO UPDATE SET missed = 0, last_seen_at = excluded.last_seen_at;
+    IF (p_dag_id, p_task_id) IN (('incident_watch', 'look'), ('catchup_control', 'fill_gaps')) THEN
+        INSERT INTO ops.own_dags AS d (dag_id, missed)
+        SELECT k.dag_id, 1 FROM unnest(ARRAY['catchup_control', 'content_check', 'incident_watch']) AS k (dag_id)
+        WHERE k.dag_id <> p_dag_id
+        ON CONFLICT (dag_id) DO UPDATE SET missed = d.missed + 1;
+    END IF;
+END;
+$$;
+
+-- Writes down when the server was started, where nobody has; says whether it was once too often.
+CREATE OR REPLACE FUNCTION ops.note_start() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM ops.server_starts AS s WHERE s.started_at = pg_postmaster_start_time()) THEN
+        RETURN FALSE;
+    END IF;
+    INSERT INTO ops.server_starts (started_at) VALUES (pg_postmaster_start_time()) ON CONFLICT DO NOTHING;
+    DELETE FROM ops.server_starts AS s WHERE s.seen_at < ops.clock() - '7 days'::interval;
+    RETURN EXISTS (SELECT FROM ops.platform_troubles AS t WHERE t.kind = 'warehouse restarts');
+END;
+$$;
+
+-- One row a trouble of the platform itself; it stands for a dataset where others name one.
+CREATE OR REPLACE VIEW ops.platform_troubles AS
+SELECT
+    'platform task failed' AS kind,
+    t.dag_id AS subject,
+    t.began_at AS since
+FROM ops.own_tasks AS t
+LEFT JOIN ops.live_sessions AS live ON t.claim = live.claim AND t.backend_pid = live.backend_pid
+WHERE t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL)
+UNION ALL
+SELECT
+    'platform DAG does not run' AS kind,
+    d.dag_id AS subject,
+    coalesce(d.last_seen_at, ops.clock()) AS since
+FROM ops.own_dags AS d
+-- Two watchers run every five minutes: twenty minutes, of what runs nightly two days.
+WHERE d.missed >= CASE d.dag_id WHEN 'content_check' THEN 1152 ELSE 4 END
+UNION ALL
+SELECT
+    'warehouse restarts' AS kind,
+    'warehouse' AS subject,
+    min(s.seen_at) AS since
+FROM ops.server_starts AS s
+WHERE s.seen_at > ops.clock() - '1 hour'::interval
+HAVING count(*) >= 5;
+
+REVOKE EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start FROM public;
+GRANT EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start TO loader;
+GRANT SELECT ON ops.own_tasks, ops.own_dags, ops.server_starts, ops.platform_troubles TO loader, analyst;
