@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from highwater.airflow.tasks import nothing_to_do, stage
+from highwater.airflow.tasks import nothing_to_do, stage, what_waits
 from highwater.loading import staging
 from highwater.loading.changes import consistency, increments
 from highwater.loading.changes.increments import IncrementalPipeline, Plan
@@ -26,6 +26,8 @@ FULL = "full"
 @task.short_circuit
 def determine_mode(increment: IncrementalPipeline) -> dict[str, Any]:
     """Is this hour covered already? If not: is the run to take what changed, or everything, and why?"""
+    if waits := what_waits(increment.dataset, any_time=True):
+        return nothing_to_do(waits.sentence)
     with stage(increment.dataset, "determine_mode", any_time=True) as attempt:
         params = get_current_context()["params"]
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None

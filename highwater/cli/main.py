@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -31,6 +32,7 @@ from highwater.cli import incidents as cli_incidents
 from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
 from highwater.model.errors import ConfigurationError, HighwaterError
+from highwater.recovery import backlog
 from highwater.setup import airflow_files, metadata, secret_folders
 from highwater.setup import bootstrap as bootstrapping
 from highwater.store import sentences, warehouse
@@ -144,12 +146,16 @@ def status(
     with warehouse.session("analyst") as cursor:
         found = statuses.read(cursor)
         troubles = statuses.troubles(cursor, found)
+        recoveries = backlog.recent(cursor)
         incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
         answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
+        answer |= {"recoveries": [asdict(each) for each in recoveries]}
         typer.echo(json.dumps(answer, default=str, indent=2))
     else:
         out.print(statuses.draw(found, troubles), soft_wrap=True)
+        for each in recoveries:
+            out.print(str(each), markup=False, highlight=False, soft_wrap=True)
         out.print(cli_incidents.draw(incidents, untold), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
         raise typer.Exit(NOT_WHOLE)

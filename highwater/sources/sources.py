@@ -58,8 +58,12 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
         SourceBusy: somebody holds what is asked for.
         RefusedData: a value in it is not of the type that it is read as.
     """
-    with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
-        yield cursor
+    try:
+        with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
+            yield cursor
+    except ConfigurationError as problem:
+        problem.source = problem.source or connection_id
+        raise
 
 
 def why_away(connection_id: str, known: Mapping[str, Any]) -> str | None:

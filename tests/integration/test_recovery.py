@@ -201,6 +201,10 @@ class TestOutages:
         with warehouse.session("analyst") as cursor:
             said = str(recovery_backlog.progress(cursor))
         assert "critical 3/3, non-critical 3/3" in said and "recovered at 2026-10-31 12:00:00, counted then" in said
+        shell = CliRunner()
+        assert said in shell.invoke(app, ["status"]).output.replace("\n", " ")
+        (told,) = json.loads(shell.invoke(app, ["status", "--json"]).output)["recoveries"]
+        assert (told["critical_done"], told["non_critical_total"], told["recovered_at"] is None) == (3, 3, False)
         later(timedelta(minutes=30))
         drill.simulate(window(11).start)
         change("DELETE FROM ops.attempts")
