@@ -14,6 +14,10 @@ class ConfigurationError(HighwaterError):
     is_final = True
 
 
+class WrongVersion(ConfigurationError):
+    """The warehouse's schema is of another version than this code."""
+
+
 class NotRegistered(ConfigurationError):
     """A dataset has no row in control.datasets: its runs wait until it has."""
 
