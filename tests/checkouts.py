@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from highwater import settings
+from highwater.environment import settings
 
-FOLDERS = ("config", "dags", "docker", "expectations", "highwater", "scripts", "sql")
+FOLDERS = ("config", "dags", "docker", "expectations", "highwater", "scripts", "simulation", "sql")
 
 
 class Checkout:
@@ -35,10 +35,10 @@ class Checkout:
     def add_version(self, version: str, after: str, **files: str) -> None:
         """A migration that runs these files, each by its name without .sql."""
         for name, text in files.items():
-            self.write(f"sql/migrations/{version}/{name}.sql", text)
+            self.write(f"highwater/sql/migrations/{version}/{name}.sql", text)
         self.write(
-            f"highwater/migrations/versions/v{version.replace('.', '_')}.py",
-            "from highwater.migrations import tables\n\n"
+            f"highwater/setup/migrations/versions/v{version.replace('.', '_')}.py",
+            "from highwater.setup.migrations import tables\n\n"
             f"revision = {version!r}\ndown_revision = {after!r}\n\n\n"
             "def upgrade() -> None:\n    tables.run_files_of(revision)\n",
         )
@@ -46,7 +46,7 @@ class Checkout:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command of Highwater, begun."""
         return subprocess.Popen(
-            [sys.executable, "-m", "highwater.cli", *arguments],
+            [sys.executable, "-m", "highwater.cli.main", *arguments],
             cwd=self.root,
             env=os.environ | {"PYTHONPATH": str(self.root)},
             stdout=subprocess.PIPE,

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from psycopg2 import sql
 
-from highwater import credentials, local_server, settings, warehouse
+from highwater.environment import credentials, settings
+from highwater.local import server
+from highwater.store import warehouse
 
 FOLDER = settings.ROOT / "tests/upgrade/states"
 STATES = sorted(path.name.removesuffix(".sql.gz") for path in FOLDER.glob("*.sql.gz"))
@@ -55,7 +57,7 @@ def psql(database: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
     config = settings.get()
     return subprocess.run(
         [
-            *(Path(local_server.program("psql")), "--no-psqlrc", "--quiet", "--output", os.devnull),
+            *(Path(server.program("psql")), "--no-psqlrc", "--quiet", "--output", os.devnull),
             *("--set=ON_ERROR_STOP=1", "--host", config.warehouse_host, "--port", str(config.warehouse_port)),
             *("--username", config.warehouse_admin, "--dbname", database),
         ],

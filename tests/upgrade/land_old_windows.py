@@ -66,10 +66,11 @@ def _others(by_dag: Any) -> None:
 
 def _fail() -> None:
     """A stage that is refused its data, and where incidents are known one of it."""
-    from highwater import ledger
     from highwater.errors import RefusedData
     from highwater.ledger import Run
     from highwater.windows import Window
+
+    from highwater import ledger
 
     window = Window(ANCHOR - timedelta(days=9), ANCHOR - timedelta(days=8))
     with suppress(RefusedData), ledger.attempt("daily_sales", window, "audit", Run(FOLDER, "run b")):
@@ -107,10 +108,11 @@ def _land() -> Any:
     """Lands one day of sales by the code of that state; takes the day's start."""
     if loading := _module("loading"):
         return lambda start: loading.land(loading.day(start.date().isoformat()))
-    from highwater import ledger, publish, staging
     from highwater.ledger import Run
     from highwater.publish import Staged
     from highwater.windows import Window
+
+    from highwater import ledger, publish, staging
 
     def land(start: datetime) -> None:
         window = Window(start, start + timedelta(days=1))

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from old_states import STATES, database, restore, schema
 
-from highwater import bootstrap, settings, warehouse
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 LAST = next(state for state in STATES if state.name.startswith("f882bfb"))
 

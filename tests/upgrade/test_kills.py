@@ -14,8 +14,10 @@ from checkouts import Checkout
 from old_states import STATES, database, restore, schema
 from waiting import wait_until
 
-from highwater import bootstrap, schema_version, settings, warehouse
-from highwater.migrations import running
+from highwater.environment import settings
+from highwater.setup import bootstrap
+from highwater.setup.migrations import running
+from highwater.store import schema_version, warehouse
 
 TIMES = 10
 LEDGER = "SELECT dataset, window_range::text, version, content_hash FROM ops.window_ledger ORDER BY 1, 2"

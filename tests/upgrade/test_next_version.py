@@ -9,8 +9,10 @@ import pytest
 from checkouts import Checkout
 from old_states import database, schema
 
-from highwater import bootstrap, schema_version, settings, warehouse
-from highwater.errors import WrongVersion
+from highwater.environment import settings
+from highwater.model.errors import WrongVersion
+from highwater.setup import bootstrap
+from highwater.store import schema_version, warehouse
 
 NEXT = "99.0.0"
 
@@ -45,27 +47,27 @@ def make_next(checkout: Checkout) -> None:
         **{"10_colour": "ALTER TABLE control.datasets ADD COLUMN colour text NOT NULL DEFAULT 'red';\n"},
     )
     checkout.change(
-        "sql/warehouse/44_skips.sql",
+        "highwater/sql/warehouse/44_skips.sql",
         "ops.forget_skip(p_dataset text, p_window tstzrange)",
         "ops.forget_skip(p_dataset text, p_window tstzrange, p_why text DEFAULT 'none')",
     )
     checkout.change(
-        "sql/warehouse/38_content.sql",
+        "highwater/sql/warehouse/38_content.sql",
         "    p_table regclass, p_shape integer, OUT row_count bigint, OUT content_hash text\n",
         "    p_table regclass, p_shape integer, OUT row_count bigint, OUT content_hash text, OUT shape integer\n",
     )
     checkout.change(
-        "sql/warehouse/38_content.sql",
+        "highwater/sql/warehouse/38_content.sql",
         "    SELECT c.row_count, c.content_hash\n    FROM ops.shapes",
         "    SELECT c.row_count, c.content_hash, s.shape_id\n    FROM ops.shapes",
     )
     checkout.change(
-        "sql/warehouse/24_claims.sql",
+        "highwater/sql/warehouse/24_claims.sql",
         "    l.objid::bigint::integer AS claim,\n",
         "    l.objid::bigint::integer AS claim,\n    l.granted AS is_held,\n",
     )
     checkout.write(
-        "sql/warehouse/99_colour.sql",
+        "highwater/sql/warehouse/99_colour.sql",
         "CREATE FUNCTION control.colour_of(wanted control.datasets) RETURNS text LANGUAGE sql IMMUTABLE"
         " RETURN wanted.colour;\nREVOKE EXECUTE ON FUNCTION control.colour_of FROM public;\n",
     )
@@ -98,22 +100,27 @@ def test_it_comes_whole_and_is_what_a_new_warehouse_has(checkout: Checkout, mine
 
 BROKEN = {
     "a migration": (
-        f"sql/migrations/{NEXT}/20_more.sql",
+        f"highwater/sql/migrations/{NEXT}/20_more.sql",
         "CREATE TABLE ops.more (n integer);\n\n-- It has none.\nALTER TABLE ops.attempts\nDROP COLUMN nought;\n",
-        f'sql/migrations/{NEXT}/20_more.sql, line 4 is refused: column "nought" of relation "attempts" does not exist:'
-        " correct the statement that begins 'ALTER TABLE ops.attempts DROP COLUMN nought'",
+        f'highwater/sql/migrations/{NEXT}/20_more.sql, line 4 is refused: column "nought" of relation "attempts" does'
+        " not exist: correct the statement that begins 'ALTER TABLE ops.attempts DROP COLUMN nought'",
     ),
     "a function": (
-        "sql/warehouse/99_more.sql",
+        "highwater/sql/warehouse/99_more.sql",
         "CREATE VIEW ops.more AS SELECT 1 AS n;\nCREATE VIEW ops.less AS\nSELECT\n    nought\nFROM ops.attempts;\n",
-        'sql/warehouse/99_more.sql, line 4 is refused: column "nought" does not exist:'
+        'highwater/sql/warehouse/99_more.sql, line 4 is refused: column "nought" does not exist:'
         " correct the statement that begins 'CREATE VIEW ops.less AS SELECT nought FROM ops.attempts'",
     ),
     "a table where functions are made": (
-        "sql/warehouse/90_tickets.sql",
+        "highwater/sql/warehouse/90_tickets.sql",
         "-- As release 0.1 had it.\nCREATE TABLE IF NOT EXISTS sales.tickets (n integer);\n",
-        "sql/warehouse/90_tickets.sql, line 2: the statement that begins 'CREATE TABLE IF NOT EXISTS sales.tickets"
-        " (n integer)' would not be undone",
+        "highwater/sql/warehouse/90_tickets.sql, line 2: the statement that begins 'CREATE TABLE IF NOT EXISTS"
+        " sales.tickets (n integer)' would not be undone",
+    ),
+    "a dataset where release 0.1 had it": (
+        "sql/warehouse/90_tickets.sql",
+        "CREATE TABLE IF NOT EXISTS sales.tickets (n integer);\n",
+        "sql/warehouse/90_tickets.sql is not run any more: move it into sql/datasets/",
     ),
     "a user's dataset": (
         "sql/datasets/90_tickets.sql",

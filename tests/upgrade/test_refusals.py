@@ -14,10 +14,13 @@ from loading import day, stage
 from old_states import STATES, database, restore, schema
 from page_server import page_server
 
-from highwater import bootstrap, policy_reader, schema_version, settings, warehouse
-from highwater.errors import ConfigurationError, WrongVersion
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError, WrongVersion
 from highwater.page import reading
 from highwater.page.problems import Problem
+from highwater.policy import reader as policy_reader
+from highwater.setup import bootstrap
+from highwater.store import schema_version, warehouse
 
 COMMANDS = (
     "bootstrap",
@@ -50,7 +53,7 @@ def admin(statement: str) -> None:
 def highwater(command: str) -> tuple[int, list[str]]:
     """The exit code of a command, and the lines that it says as a mistake."""
     done = subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *command.split(" ")],
+        [sys.executable, "-m", "highwater.cli.main", *command.split(" ")],
         env=os.environ | {"PYTHONPATH": str(settings.ROOT)},
         capture_output=True,
         text=True,
@@ -141,7 +144,7 @@ class TestOlderThanTheCode:
     def test_a_plan_says_what_a_start_would_do_and_does_nothing(self) -> None:
         before = everything()
         done = subprocess.run(
-            [sys.executable, "-m", "highwater.cli", "migrate", "--plan", "--json"],
+            [sys.executable, "-m", "highwater.cli.main", "migrate", "--plan", "--json"],
             env=os.environ | {"PYTHONPATH": str(settings.ROOT)},
             capture_output=True,
             text=True,
