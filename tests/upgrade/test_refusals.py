@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 from loading import day, stage
 from old_states import STATES, database, restore, schema
@@ -124,6 +125,18 @@ class TestNewerThanTheCode:
             answer = client.get("/")
         assert answer.status_code == 503
         assert "newer than this code" in answer.text
+
+
+def test_a_start_of_code_without_versions_ends_where_it_writes_its_anchor(platform: Path) -> None:
+    """As every one of them does, before it replaces functions that read what it does not know."""
+    anchor = "INSERT INTO control.platform (anchor) VALUES ('2026-10-31') ON CONFLICT (only_row) DO NOTHING"
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("SET LOCAL ROLE publisher")
+        said = f"the warehouse's schema is version {schema_version.head()}, newer than the code of this start"
+        with pytest.raises(psycopg2.Error, match=said) as refused:
+            cursor.execute(anchor)
+        assert refused.value.pgcode == "HW012"
+        cursor.connection.rollback()
 
 
 class TestOlderThanTheCode:
