@@ -21,6 +21,10 @@ class ConfigurationError(HighwaterError):
         self.source = source
 
 
+class WrongVersion(ConfigurationError):
+    """The warehouse's schema is of another version than this code."""
+
+
 class NotRegistered(ConfigurationError):
     """A dataset has no row in control.datasets: its runs wait until it has."""
 

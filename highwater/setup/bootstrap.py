@@ -27,7 +27,7 @@ from highwater.policy import conditions, file
 from highwater.policy import reader as policy_reader
 from highwater.setup import airflow_files, migrations, roles
 from highwater.setup.migrations import Plan
-from highwater.store import driver_errors, warehouse
+from highwater.store import driver_errors, schema_version, warehouse
 
 log = logging.getLogger(__name__)
 
@@ -271,6 +271,8 @@ def _say_settings(cursor: Cursor, anchor: date) -> None:
     config = settings.get()
     said = {
         "anchor": anchor.isoformat(),
+        # Without it a start is taken for one of older code.
+        "schema_version": schema_version.head(),
         "history_days": config.history_days,
         "channel_days": config.channel_days,
         "keep_versions_days": config.keep_versions_days,

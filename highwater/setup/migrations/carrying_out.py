@@ -86,7 +86,7 @@ def _lock_tables(cursor: Cursor) -> None:
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
         " WHERE n.nspname IN ('control', 'ops', 'quarantine') AND c.relkind IN ('r', 'p')"
-        " AND c.relname <> 'alembic_version' ORDER BY c.oid"
+        " AND c.relname <> 'alembic_version' AND c.relowner = 'publisher'::pg_catalog.regrole ORDER BY c.oid"
     )
     for schema, table in warehouse.fetch_all(cursor):
         cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
