@@ -23,10 +23,10 @@ from highwater.model.errors import (
     SourceSlow,
 )
 from highwater.model.windows import Window
-from highwater.sources import links, types
-from highwater.sources.links import Known
-from highwater.store import driver_errors, statements, warehouse
+from highwater.sources import types
+from highwater.store import driver_errors, links, statements, warehouse
 from highwater.store.driver_errors import Kind
+from highwater.store.links import Known
 
 UNKNOWN_ENCODING = "SQL_ASCII"
 """The encoding of a database that does not know which one its text is in."""

@@ -12,8 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
-from highwater.sources import links
-from highwater.store import warehouse
+from highwater.store import links, warehouse
 
 log = logging.getLogger(__name__)
 

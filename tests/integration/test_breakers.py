@@ -19,8 +19,8 @@ from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
-from highwater.sources import links, sources
-from highwater.store import breakers, ledger, warehouse
+from highwater.sources import sources
+from highwater.store import breakers, ledger, links, warehouse
 from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")

@@ -22,10 +22,9 @@ from highwater.incidents import alerts
 from highwater.model import clock
 from highwater.model.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.recovery import backlog as recovery_backlog
-from highwater.setup import bootstrap
 from highwater.sources import health
-from highwater.sources import links as sources_links
 from highwater.store import ledger, warehouse
+from highwater.store import links as sources_links
 from highwater.store.ledger import Run
 from simulation import batches, drill
 
@@ -252,14 +251,6 @@ class TestOutages:
         assert rows("SELECT kind FROM ops.incidents WHERE subject LIKE 'system%' ORDER BY 1") == [
             ("first load of history",), ("outage found",)
         ]  # fmt: skip
-
-    def test_what_closed_before_results_were_kept_is_counted_once(self, hook: Receiver) -> None:
-        alerts.look()
-        land_all(10, 11, 12)
-        before = rows("SELECT * FROM ops.recovery_progress")
-        change("DROP VIEW ops.recovery_progress; DROP TABLE ops.recovery_results")
-        bootstrap.run()
-        assert rows("SELECT * FROM ops.recovery_progress") == before
 
     def test_a_backlog_that_grows_is_told(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
