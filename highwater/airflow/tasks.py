@@ -11,7 +11,6 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
-from psycopg2.extensions import cursor as Cursor
 
 from highwater.incidents import alerts
 from highwater.loading import stages
@@ -107,51 +106,50 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
         stages.summarise(pipeline.dataset, attempt, Landed(**landed))
 
 
-def what_stands(dataset: str) -> Standing | None:
+def what_stands(dataset: str, *, tries: bool = True) -> Standing | None:
     """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it.
+
+    ``tries`` is as in `what_waits`.
 
     Raises:
         AirflowFailException: a person asked for a window that another one holds.
     """
+    waits = what_waits(dataset, tries=False)
+    if waits and waits.verdict == ledger.UNREGISTERED:
+        return waits
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
         with warehouse.session("loader") as cursor:
-            try:
-                grid = ledger.grid(cursor, dataset)
-            except NotRegistered as unknown:
-                return Standing(ledger.UNREGISTERED, _wait_for_row(cursor, dataset, run, moment, unknown))
-            window = window_of(moment, grid)
+            window = window_of(moment, ledger.grid(cursor, dataset))
             stands = ledger.standing(cursor, dataset, window)
         if run.by_hand:
             if stands and stands.verdict == ledger.HELD:
                 publish.refuse_held(dataset, window)
             return None
-        if stands is None and (why := breakers.stopped(dataset)):
-            return Standing(ledger.STOPPED, why)
-        return stands
+    if stands or waits is None or not tries:
+        return stands or waits
+    # A window that has landed is no try.
+    return what_waits(dataset)
 
 
-def waits_for_row(dataset: str) -> str | None:
-    """Why a run that nobody asked for waits for a row in control.datasets; None where there is one.
+def what_waits(dataset: str, *, any_time: bool = False, tries: bool = True) -> Standing | None:
+    """Why a run that nobody asked for tries no window of a dataset: it has no row yet, or its breaker is open.
 
-    Raises:
-        AirflowFailException: there is none, and a person asked for the run.
+    None where it may, and of a run that a person asked for. ``any_time`` is as in `stage`. Of a
+    stopped dataset one window is let through now and then, for who ``tries`` one where the answer is None.
     """
     with final_errors_end_the_task(success_opens_nothing=True):
-        run, moment = this_run(any_time=True)
+        run, moment = this_run(any_time=any_time)
+        if run.by_hand:
+            return None
         with warehouse.session("loader") as cursor:
             try:
                 ledger.grid(cursor, dataset)
-            except NotRegistered as unknown:
-                return _wait_for_row(cursor, dataset, run, moment, unknown)
-    return None
-
-
-def _wait_for_row(cursor: Cursor, dataset: str, run: Run, moment: datetime | None, unknown: NotRegistered) -> str:
-    if run.by_hand:
-        raise unknown
-    breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
-    return f"it waits: {unknown}"
+            except NotRegistered as missing:
+                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
+                return Standing(ledger.UNREGISTERED, f"it waits: {missing}")
+        why = breakers.stopped(dataset) if tries else breakers.still_stopped(dataset)
+        return Standing(ledger.STOPPED, why) if why else None
 
 
 @contextmanager

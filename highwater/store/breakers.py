@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import sys
 from datetime import datetime
 
-import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
-from highwater.store import warehouse
+from highwater.store import links, warehouse
 
 log = logging.getLogger(__name__)
 
 _OUR_OWN = {"datasets", "sources", "gate"}
 """Folders of the project's sql/ in which no pipeline has statements."""
+_ELSEWHERE = {
+    "home", "secrets_dir", "alert_urls", "alert_urls_file", "warehouse_admin", "warehouse_admin_password_file",
+    "metadata_host", "metadata_port", "metadata_database", "ui_port",
+}  # fmt: skip
+"""Settings that no window rests on."""
+_SECRET = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+"""Parameters of a connection that nobody is to learn of."""
 
 
-def fingerprint(cursor: Cursor, dataset: str) -> str:
-    """All that a change of may mend the dataset, as one value; to be taken before it is tried."""
-    cursor.execute("SELECT ops.breaker_fingerprint(%s, %s)", (dataset, _files()))
-    return str(warehouse.fetch_value(cursor))
+def look(cursor: Cursor, dataset: str) -> str:
+    """What a change of may mend the dataset, but for its connections, as one value; to be taken before it is tried."""
+    cursor.execute("SELECT ops.breaker_fingerprint(%s)", (dataset,))
+    values = settings.get().model_dump(mode="json", exclude=_ELSEWHERE)
+    return _hash([_files(), values, warehouse.fetch_value(cursor)])
 
 
-def consider(cursor: Cursor, dataset: str, before: str) -> None:
+def consider(cursor: Cursor, dataset: str, seen: str) -> None:
     """Stop the dataset if its last windows failed in a row for one reason; to be asked when one has failed for good.
 
-    ``before`` is the `fingerprint` of when that try began. Never raises: what failed is what people are to see.
+    ``seen`` is the `look` of when that try began: what was mended since is a change. Never raises: what failed is what
+    people are to see.
     """
     try:
-        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, before))
-    except psycopg2.Error:
+        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, _fingerprint(cursor, dataset, seen)))
+    except Exception:
         log.warning("whether %s is to be stopped could not be asked", dataset, exc_info=True)
 
 
@@ -58,7 +69,8 @@ def still_stopped(dataset: str) -> str | None:
         cursor.execute("SELECT ops.stopped_because(%s)", (dataset,))
         if warehouse.fetch_value(cursor) is None:
             return None
-        cursor.execute("SELECT ops.still_stopped(%s, %s)", (dataset, _files()))
+        now = _fingerprint(cursor, dataset, look(cursor, dataset))
+        cursor.execute("SELECT ops.still_stopped(%s, %s)", (dataset, now))
         why: str | None = warehouse.fetch_value(cursor)
         return why
 
@@ -73,15 +85,42 @@ def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: dat
         return
     try:
         cursor.execute("SELECT ops.wait_for_dataset(%s, %s, %s)", (dataset, dag_id, moment))
-    except psycopg2.errors.CheckViolation:
+    except errors.CheckViolation:
         raise ConfigurationError(
             f"dataset {dataset!r} of {dag_id} has no row in control.datasets, and can have none: its name is lower case"
             " letters, digits and _, a letter first, at most 30"
         ) from None
 
 
+def _fingerprint(cursor: Cursor, dataset: str, seen: str) -> str:
+    """The `look` and the connections of the sources that the dataset failed by: these are known once it has."""
+    cursor.execute("SELECT source FROM ops.sources_in_trouble(%s) AS source ORDER BY 1", (dataset,))
+    connections = {row.source: _connection(row.source) for row in warehouse.fetch_all(cursor)}
+    return _hash([seen, connections])
+
+
+def _hash(known: object) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _connection(source: str) -> object:
+    """What is known of a connection but for its secrets, which whoever reads the hash could guess by it.
+
+    A wrong one of these is a source that is away, which stops nobody.
+    """
+    if "airflow" not in sys.modules:
+        # No task: Airflow would be set up by looking.
+        return None
+    try:
+        known = links.of_airflow(source)
+    except ConfigurationError as wrong:
+        return str(wrong)
+    public = {name: value for name, value in known.parameters.items() if name not in _SECRET}
+    return [public, known.encoding, dict(known.settings)]
+
+
 def _files() -> str:
-    """A hash of every file that a change of may mend a pipeline."""
+    """A hash of the files of the pipelines."""
     found = hashlib.sha256()
     root = settings.ROOT
     for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (root / "expectations", "*.json"), (root / "dags", "*.py")):

@@ -8,8 +8,7 @@ import psycopg2
 import pytest
 
 from highwater.model.errors import ConfigurationError, RefusedData
-from highwater.sources import links
-from highwater.store import driver_errors, sentences
+from highwater.store import driver_errors, links, sentences
 from highwater.store.driver_errors import Kind
 
 

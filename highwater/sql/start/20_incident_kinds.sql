@@ -94,9 +94,9 @@ VALUES
 (
     'dataset stopped', '1 hour', FALSE,
     'Its windows failed in a row for one reason, or it has a DAG and no row in control.datasets: ops.breakers says '
-    'which. No more are tried until a file of sql/, expectations/ or dags/, its rows of control or its table changed, '
-    'or one lands: once an hour one is tried, since a source or a connection may have been mended. Then all that was '
-    'not loaded comes back by itself.'
+    'which. No more are tried until a file of sql/, expectations/ or dags/, a setting, a connection, its rows of '
+    'control or its table changed, or one lands: once an hour one is tried, since a source or a secret may have been '
+    'mended. Then all that was not loaded comes back by itself.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

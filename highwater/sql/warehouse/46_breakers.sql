@@ -18,12 +18,43 @@ BEGIN
 END;
 $$;
 
--- All that a change of may mend a dataset, as one value; p_files is the part that lies in files.
-CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text, p_files text) RETURNS text
+-- The sources that a change of may mend a dataset: those that have a rule for it, and the one asked as it failed last;
+-- of one that is stopped, as that stopped it, whatever was tried since.
+CREATE OR REPLACE FUNCTION ops.sources_in_trouble(p_dataset text) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.source FROM control.sources AS s WHERE s.dataset = p_dataset AND s.source IS NOT NULL
+    UNION
+    SELECT newest.source
+    FROM (
+        SELECT a.source FROM ops.attempts AS a
+        WHERE
+            a.dataset = p_dataset AND a.state = 'failed'
+            AND a.ended_at <= coalesce(
+                (SELECT b.opened_at FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL), 'infinity'
+            )
+        ORDER BY a.attempt_id DESC
+        LIMIT 1
+    ) AS newest
+    WHERE newest.source IS NOT NULL
+$$;
+
+-- When a window of a dataset was landed last by a run; null where none was. Changes are landed by another stage.
+CREATE OR REPLACE FUNCTION ops.newest_landing(p_dataset text) RETURNS ops.attempts
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.* FROM ops.attempts AS a
+    WHERE a.dataset = p_dataset AND a.stage IN ('load', 'update_checkpoint') AND a.state = 'succeeded'
+    ORDER BY a.attempt_id DESC
+    LIMIT 1
+$$;
+
+-- All within the warehouse that a change of may mend a dataset, as one value.
+CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT md5(concat_ws(
-        '|', p_files,
+        '|',
         (SELECT d::text FROM control.datasets AS d WHERE d.dataset = p_dataset),
         (SELECT string_agg(s::text, ';' ORDER BY s::text) FROM control.sources AS s WHERE s.dataset = p_dataset),
         (SELECT count(*)::text FROM control.accepted_reloads AS a WHERE a.dataset = p_dataset),
@@ -46,18 +77,6 @@ AS $$
     FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL
 $$;
 
--- The newest attempt that landed something of a dataset, by windows or by changes; 0 where none has.
-CREATE OR REPLACE FUNCTION ops.newest_load(p_dataset text) RETURNS integer
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce(max(newest.attempt_id), 0)
-    FROM unnest(ARRAY['load', 'update_checkpoint']) AS s (stage)
-    CROSS JOIN LATERAL (
-        SELECT max(a.attempt_id) AS attempt_id FROM ops.attempts AS a
-        WHERE a.dataset = p_dataset AND a.stage = s.stage AND a.state = 'succeeded'
-    ) AS newest
-$$;
-
 -- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good;
 -- p_fingerprint is of when that began, since a mistake may have been mended while it was under way.
 CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_fingerprint text) RETURNS void
@@ -66,7 +85,7 @@ AS $$
 DECLARE
     in_a_row CONSTANT integer := 3;
     newest ops.attempts;
-    since CONSTANT integer := ops.newest_load(p_dataset);
+    since CONSTANT integer := coalesce((ops.newest_landing(p_dataset)).attempt_id, 0);
     alike record;
 BEGIN
     SELECT a.* INTO newest FROM ops.attempts AS a
@@ -123,7 +142,7 @@ $$;
 
 -- Lets a stopped dataset go on where something changed, or something of it has landed. Windows of backfills that wait
 -- for it are to be loaded again. Returns why it is stopped still, else null.
-CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_files text) RETURNS text
+CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_fingerprint text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -134,11 +153,9 @@ BEGIN
         AND CASE b.error_kind
             WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
-                b.fingerprint <> ops.breaker_fingerprint(p_dataset, p_files)
+                b.fingerprint <> p_fingerprint
                 -- One that landed, by hand or to see whether it is mended, shows that it is.
-                OR b.opened_at <= (
-                    SELECT a.started_at FROM ops.attempts AS a WHERE a.attempt_id = ops.newest_load(p_dataset)
-                )
+                OR b.opened_at <= (ops.newest_landing(p_dataset)).started_at
         END;
     IF NOT found THEN
         RETURN ops.stopped_because(p_dataset);
@@ -194,12 +211,13 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.failure_reason, ops.waits_for_person, ops.breaker_fingerprint, ops.stopped_because, ops.newest_load,
-ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through, ops.breaker_resumed
+ops.failure_reason, ops.waits_for_person, ops.sources_in_trouble, ops.newest_landing, ops.breaker_fingerprint,
+ops.stopped_because, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through,
+ops.breaker_resumed
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.stopped_because TO loader, analyst, operator;
 GRANT EXECUTE ON FUNCTION
-ops.breaker_fingerprint, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through,
-ops.breaker_resumed
+ops.sources_in_trouble, ops.breaker_fingerprint, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped,
+ops.let_one_through, ops.breaker_resumed
 TO loader;
 GRANT SELECT ON ops.breakers TO loader, analyst;
