@@ -60,7 +60,10 @@ def _pipelines(file: Path) -> Iterator[Pipeline]:
     spec = importlib.util.spec_from_file_location(f"pipelines_of_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigurationError(f"{file.name} in the folder of DAGs cannot be read: {sentences.of(error)}") from error
     for value in vars(module).values():
         yield from _within(value)
 
@@ -85,8 +88,7 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     Raises:
         psycopg2.OperationalError: the warehouse is away. The window is taken again by whoever comes next.
     """
-    if pipeline.connection:
-        stages.refuse_bad_configuration(pipeline)
+    # What is configured wrongly fails as each window is tried, so that the window, its attempt and the breaker say it.
     breakers.still_stopped(pipeline.dataset)
     ends = time.monotonic() + SHIFT
     with warehouse.autocommitting("loader") as cursor:

@@ -82,8 +82,8 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'rolled back', '24 hours', TRUE,
-    'A former version was put back; ops.rollbacks says by whom and why. It is held until somebody releases it: mend '
-    'the source, clean.sql or the suite, then scripts/highwater release, and load the window again.'
+    'A former version was put back; ops.rollbacks says by whom and why. A held window is loaded '
+    'again once the source, clean.sql or the suite is mended and scripts/highwater release has let go of it.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
