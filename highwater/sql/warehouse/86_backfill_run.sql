@@ -31,7 +31,8 @@ DECLARE
         WHEN 'resumed' THEN '{paused,stopped,failed}'::text[]
     END;
 BEGIN
-    IF NOT held.state = ANY(valid) THEN
+    -- What the policy paused would go on by itself, so a person may keep it from that.
+    IF NOT (held.state = ANY(valid) OR (p_verb = 'paused' AND held.state = 'paused' AND held.held_by = 'policy')) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
             array_to_string(valid, ', '), p_verb USING ERRCODE = 'HW033';
     END IF;
@@ -126,6 +127,7 @@ DECLARE
     candidate control.backfill_windows;
     switch record;
     landed ops.window_ledger;
+    unwanted record;
 BEGIN
     verdict := 'end';
     IF held.state <> 'running' OR held.dag_run_id IS DISTINCT FROM p_run_id THEN
@@ -162,6 +164,7 @@ BEGIN
         CONTINUE WHEN EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = candidate.window_no);
         SELECT * INTO landed FROM ops.window_ledger AS l
         WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
+        SELECT * INTO unwanted FROM control.not_wanted_any_more(held, candidate.window_range);
         IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
             UPDATE control.backfill_windows AS w
             SET state = 'landed', version = landed.version, ended_at = landed.landed_at
@@ -177,6 +180,10 @@ BEGIN
             SET
                 state = 'skipped', rule = 'landed meanwhile', ended_at = ops.clock(),
                 reason = 'version ' || landed.version || ' by ' || landed.run_id
+            WHERE w.window_no = candidate.window_no;
+        ELSIF unwanted.rule IS NOT NULL THEN
+            UPDATE control.backfill_windows AS w
+            SET state = 'skipped', rule = unwanted.rule, reason = unwanted.reason, ended_at = ops.clock()
             WHERE w.window_no = candidate.window_no;
         ELSE
             UPDATE control.backfill_windows AS w
@@ -203,7 +210,8 @@ AS $$
     WHERE b.backfill_id = p_backfill AND b.state = 'running'
 $$;
 
--- A lane says what became of the window it holds.
+-- A lane says what became of the window it holds. What landed and was replaced or rolled back since has landed; what a
+-- person had come to hold before it could land is skipped, and p_error says who and why.
 CREATE OR REPLACE FUNCTION control.end_backfill_window(
     p_window_no integer, p_state text, p_version integer, p_error text
 ) RETURNS void
@@ -216,13 +224,17 @@ BEGIN
         SELECT FROM control.backfill_windows AS w
         INNER JOIN control.backfills AS b USING (backfill_id)
         INNER JOIN ops.window_ledger AS l ON l.dataset = b.dataset AND l.window_range = w.window_range
-        WHERE w.window_no = p_window_no AND l.version = p_version
+        WHERE w.window_no = p_window_no AND l.version >= p_version
     ) THEN
         RAISE EXCEPTION 'window % of the backfill has not landed at version %: the ledger says otherwise', p_window_no,
             p_version USING ERRCODE = 'HW034';
     END IF;
     UPDATE control.backfill_windows AS w
-    SET state = p_state, version = p_version, error = p_error, ended_at = ops.clock()
+    SET
+        state = p_state, version = p_version, ended_at = ops.clock(),
+        rule = CASE p_state WHEN 'skipped' THEN 'held' ELSE w.rule END,
+        reason = CASE p_state WHEN 'skipped' THEN p_error ELSE w.reason END,
+        error = CASE p_state WHEN 'skipped' THEN NULL ELSE p_error END
     WHERE w.window_no = p_window_no AND w.state = 'running' AND w.backend_pid = pg_backend_pid()
     RETURNING w.* INTO ended;
     IF ended.state = 'failed' THEN
@@ -277,63 +289,6 @@ BEGIN
 END;
 $$;
 
--- One row a backfill that a run of Airflow has taken on and in which nothing has lived for ten minutes: its lanes wait
--- for slots, or the run is gone, which only Airflow can tell.
-CREATE OR REPLACE VIEW ops.silent_backfills AS
-SELECT
-    b.backfill_id,
-    b.dataset,
-    b.state,
-    b.dag_run_id,
-    latest.moment AS silent_since
-FROM control.backfills AS b
-CROSS JOIN
-    LATERAL (
-        SELECT greatest(max(w.started_at), max(w.ended_at), b.running_since) AS moment
-        FROM control.backfill_windows AS w
-        WHERE w.backfill_id = b.backfill_id
-    ) AS latest
-WHERE
-    NOT b.run_is_over
-    -- A moment to come was written while a clock was ahead.
-    AND ops.clock() NOT BETWEEN latest.moment AND latest.moment + '10 minutes'::interval
-    AND NOT EXISTS (
-        SELECT FROM control.backfill_windows AS w
-        INNER JOIN ops.live_claims USING (window_no)
-        WHERE w.backfill_id = b.backfill_id
-    );
-
-GRANT SELECT ON ops.silent_backfills TO loader, analyst;
-
--- The run of Airflow that had a backfill will not end it any more. One that ended without its last task leaves the
--- backfill stopped, as its own end would have; for one that Airflow knows nothing of (p_is_known), as after its
--- metadata were made anew, another run is asked for. Does nothing where another run has taken it on, or a lane lives.
-CREATE OR REPLACE FUNCTION control.end_without_run(p_backfill integer, p_run_id text, p_is_known boolean)
-RETURNS control.backfills
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
-    goes_on CONSTANT boolean := held.state = 'running' AND NOT p_is_known;
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM ops.silent_backfills AS s WHERE s.backfill_id = p_backfill AND s.dag_run_id = p_run_id
-    ) THEN
-        RETURN held;
-    END IF;
-    held := control.end_backfill(p_backfill, p_run_id);
-    IF goes_on AND held.state = 'stopped' THEN
-        UPDATE control.backfills AS b
-        SET
-            state = 'requested', starts = b.starts + 1, dag_run_id = NULL, waits_since = ops.clock(),
-            note = 'Airflow knows its run ' || p_run_id || ' no more: another is asked for'
-        WHERE b.backfill_id = p_backfill
-        RETURNING b.* INTO held;
-    END IF;
-    RETURN held;
-END;
-$$;
-
 -- The backfills that wait for a run of Airflow: those asked for, and those that the policy paused and now wants again.
 CREATE OR REPLACE FUNCTION control.backfills_to_start() RETURNS SETOF control.backfills
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -364,45 +319,15 @@ $$;
 REVOKE EXECUTE ON FUNCTION control.note_not_started FROM public;
 GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
 
--- One row a backfill that no run of Airflow has begun though catchup_control, which starts it within five minutes, must
--- have looked twice; and one that is stopped before its windows are done, and goes on by nobody but a person.
-CREATE OR REPLACE VIEW ops.backfill_troubles AS
-SELECT
-    'backfill not started' AS kind,
-    'backfill ' || b.backfill_id || ' of ' || b.dataset AS subject,
-    b.dataset,
-    coalesce(b.waits_since, b.requested_at) AS since,
-    (
-        SELECT coalesce(range_agg(w.window_range), '{}'::tstzmultirange) FROM control.backfill_windows AS w
-        WHERE w.backfill_id = b.backfill_id AND w.state = 'planned'
-    ) AS window_ranges
-FROM control.backfills AS b
-WHERE b.state = 'requested' AND coalesce(b.waits_since, b.requested_at) <= ops.clock() - '10 minutes'::interval
-UNION ALL
-SELECT
-    'backfill stopped' AS kind,
-    'backfill ' || b.backfill_id || ' of ' || b.dataset AS subject,
-    b.dataset,
-    coalesce(max(w.ended_at), b.running_since, b.requested_at) AS since,
-    range_agg(w.window_range) FILTER (WHERE w.state IN ('planned', 'running')) AS window_ranges
-FROM control.backfills AS b
-INNER JOIN control.backfill_windows AS w USING (backfill_id)
-WHERE b.state = 'stopped'
-GROUP BY b.backfill_id
--- A window that failed has an incident of its own.
-HAVING count(*) FILTER (WHERE w.state = 'failed') = 0 AND count(*) FILTER (WHERE w.state IN ('planned', 'running')) > 0;
-
-GRANT SELECT ON ops.backfill_troubles TO loader, analyst;
-
 REVOKE EXECUTE ON FUNCTION
 control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,
 control.resume_backfill, control.begin_backfill, control.next_backfill_window, control.end_backfill_window,
-control.end_backfill, control.end_without_run, control.hold_backfill
+control.end_backfill, control.hold_backfill
 FROM public;
 -- Each says who does it: a run of Airflow does none of them.
 REVOKE EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill FROM loader;
 GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO operator;
 GRANT EXECUTE ON FUNCTION
 control.begin_backfill, control.next_backfill_window, control.end_backfill_window, control.end_backfill,
-control.end_without_run, control.backfills_to_start, control.stop_backfill
+control.backfills_to_start, control.stop_backfill
 TO loader;
