@@ -17,7 +17,7 @@ from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 OURS = {
-    "catchup_control": {"look_at_conditions", "announce_changes", "resume_stopped", "fill_gaps"},
+    "catchup_control": {"look_at_conditions", "announce_changes", "resume_stopped", "end_without_run", "fill_gaps"},
     "incident_watch": {"look", "prune_versions"},
     "content_check": {"compare_a_share"},
     "simulated_sources": {"legacy", "shop", "channels", "batches"},
