@@ -21,17 +21,20 @@ require_engine() {
   }
 }
 
-# Whether the platform runs in containers: what is typed is then for them.
-compose_is_up() {
+# Whether that service of docker compose runs: what is typed is then for its container.
+service_runs() {
   command -v docker >/dev/null && [ -f "$root/docker-compose.yaml" ] &&
-    [ -n "$(compose ps --quiet --status running apiserver 2>/dev/null)" ]
+    [ -n "$(compose ps --quiet --status running "$1" 2>/dev/null)" ]
 }
 
-# Containers that are stopped need no .venv, and nothing of this machine is looked at in their place.
+# Where the platform is one of containers, and that service of it is not up, nothing of this machine is looked at in its
+# place, and no .venv is made. Containers that are stopped may be of long ago where the demo was started from here too.
 refuse_stopped_compose() {
-  [ ! -e "${HIGHWATER_HOME:-$root/.highwater}/platform.env" ] && command -v docker >/dev/null &&
-    [ -n "$(compose ps --all --quiet 2>/dev/null)" ] || return 0
-  echo "${0##*/}: the platform of docker compose is not up: docker compose ps --all shows what runs," \
+  command -v docker >/dev/null || return 0
+  [ -n "$(compose ps --quiet --status running 2>/dev/null)" ] ||
+    { [ ! -e "${HIGHWATER_HOME:-$root/.highwater}/platform.env" ] && [ -n "$(compose ps --all --quiet 2>/dev/null)" ]; } ||
+    return 0
+  echo "${0##*/}: the $1 of docker compose is not up: docker compose ps --all shows what runs," \
     "docker compose up --detach --wait starts it" >&2
   exit 2
 }
