@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,7 @@ from highwater import (
     cli_verify,
     commands,
     credentials,
+    log_folder,
     metadata,
     secret_folders,
     sentences,
@@ -82,6 +84,8 @@ def bootstrap() -> None:
 @app.command()
 def init() -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
+    if home := os.environ.get("AIRFLOW_HOME"):
+        log_folder.refuse_closed(Path(home) / "logs")
     bootstrapping.run()
     out.print("init: the warehouse is up to date")
     metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
