@@ -28,6 +28,7 @@ from highwater import (
     credentials,
     driver_errors,
     local_environment,
+    migrations,
     policy_file,
     policy_reader,
     roles,
@@ -38,6 +39,7 @@ from highwater import (
 )
 from highwater.commands import Place
 from highwater.errors import ConfigurationError
+from highwater.migrations import Plan, running
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ def run() -> None:
     alerts.check_addresses()
     if credentials.can_be_made():
         credentials.ensure()
+    plan()
+    if credentials.can_be_made():
         airflow_files.write()
         local_environment.renew_password_files()
     with closing(_admin_of_metadata()) as link:
@@ -61,6 +65,46 @@ def run() -> None:
         with link.cursor() as cursor:
             roles.prepare_login(cursor, "airflow", idle_in_transaction_session_timeout=roles.AIRFLOW_MAY_IDLE)
             roles.prepare_database(cursor, config.metadata_database, owner="airflow")
+    with _warehouse_up_to_date(), closing(_admin(config.sources_database)) as admin:
+        _sources(admin)
+    for day in simulation.advance(clock.now()):
+        log.info("simulated legacy.sales of %s", day)
+    shop_simulation.advance(clock.now())
+    for day in channel_simulation.advance(clock.now()):
+        log.info("simulated store and partner of %s", day)
+    batch_simulation.advance(clock.now())
+
+
+def plan() -> Plan:
+    """What `migrate` would do; nothing is changed.
+
+    Raises:
+        ConfigurationError: the warehouse is newer than this code, or not Highwater's; it is away, or refuses the login.
+    """
+    database = settings.get().warehouse_database
+    with closing(_admin("postgres")) as link, link, link.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", (database,))
+        if cursor.fetchone() is None:
+            return migrations.of_nothing()
+    with closing(_admin(database)) as link, link, link.cursor() as cursor:
+        return migrations.plan(cursor)
+
+
+def migrate() -> Plan:
+    """Bring the warehouse alone, and its server's roles, to this code's version; returns what there was to do.
+
+    Raises:
+        ConfigurationError: as `run`.
+    """
+    planned = plan()
+    with _warehouse_up_to_date():
+        return planned
+
+
+@contextmanager
+def _warehouse_up_to_date() -> Iterator[None]:
+    """Make roles and warehouse current, and keep the turn for the block: two starts at once never are in it."""
+    config = settings.get()
     with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
@@ -74,14 +118,7 @@ def run() -> None:
                     anchor = _warehouse(admin)
                 policy_reader.remember()
                 airflow_files.replace(config.anchor_file, anchor.isoformat() + "\n")
-                with closing(_admin(config.sources_database)) as admin:
-                    _sources(admin)
-    for day in simulation.advance(clock.now()):
-        log.info("simulated legacy.sales of %s", day)
-    shop_simulation.advance(clock.now())
-    for day in channel_simulation.advance(clock.now()):
-        log.info("simulated store and partner of %s", day)
-    batch_simulation.advance(clock.now())
+                yield
 
 
 def _admin(database: str) -> Connection:
@@ -144,7 +181,7 @@ def _roles(cursor: Cursor) -> None:
 
 
 def _warehouse(admin: Connection) -> date:
-    """What the admin gives the warehouse, then everything of sql/warehouse/, as publisher, in one transaction.
+    """What the admin gives the warehouse, then its schema, as publisher, in one transaction.
 
     Returns:
         The anchor, stored at the first start.
@@ -154,14 +191,21 @@ def _warehouse(admin: Connection) -> date:
         cursor.execute("CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public")
         _take_from_loader(cursor)
     with roles.session_of_publisher(admin) as link:
-        # Of a list psycopg2 keeps the last fifty, and a start has more to say.
-        link.notices = deque()  # type: ignore[assignment]
+        link.notices = _Notices()  # type: ignore[assignment]
         anchor = _apply(link)
         for notice in link.notices:
             if notice.startswith("WARNING"):
                 log.warning(notice.removeprefix("WARNING:").strip())
         _policies(link)
     return anchor
+
+
+class _Notices(deque[str]):
+    """What the server has said, all of it: of a list psycopg2 keeps the last fifty, and SQLAlchemy empties it."""
+
+    def __setitem__(self, place: Any, notice: Any) -> None:
+        if not isinstance(place, slice):
+            super().__setitem__(place, notice)
 
 
 def _patient(function: Callable[..., T]) -> Callable[..., T]:
@@ -188,13 +232,14 @@ def _patient(function: Callable[..., T]) -> Callable[..., T]:
 
 @_patient
 def _apply(link: Connection) -> date:
-    """Everything of sql/warehouse/ in one transaction; returns the anchor it was done for."""
+    """The warehouse's schema, and what a start says, in one transaction; returns the anchor it was done for."""
     with link, link.cursor() as cursor:
         stored = _stored_anchor(cursor)
-        anchor = settings.get().anchor or stored or settings.get().anchor_date()
-        _say_settings(cursor, anchor)
-        with _refusals_of_the_start(settings.get(), stored):
-            _run_folder(cursor, "warehouse")
+    anchor = settings.get().anchor or stored or settings.get().anchor_date()
+    with _refusals_of_the_start(settings.get(), stored):
+        done = migrations.carry_out(link, lambda cursor: _say_settings(cursor, anchor))
+    for line in done.in_words():
+        log.info("warehouse: %s", line)
     return anchor
 
 
@@ -224,7 +269,7 @@ def _stored_anchor(cursor: Cursor) -> date | None:
 
 
 def _say_settings(cursor: Cursor, anchor: date) -> None:
-    """What the files of sql/warehouse/ ask for, until the transaction ends."""
+    """What the files of sql/start/ and sql/datasets/ ask for, until the transaction ends."""
     config = settings.get()
     said = {
         "anchor": anchor.isoformat(),
@@ -299,10 +344,10 @@ def _sources(admin: Connection) -> None:
     with admin, admin.cursor() as cursor:
         roles.close_public(cursor)
         roles.own_schema(cursor, "gate")
-        _run_folder(cursor, "gate")
+        running.run_folder(cursor, "gate")
     try:
         with warehouse.session("simulator", settings.get().sources_database) as cursor:
-            _run_folder(cursor, "sources")
+            running.run_folder(cursor, "sources")
     except LockNotAvailable:
         raise _held_up(settings.get().sources_database) from None
 
@@ -353,8 +398,3 @@ def _turn_comes(cursor: Cursor) -> Iterator[None]:
 TURN_COMES_WITHIN = "5min"
 DEADLOCKS = 5
 """So often a start that Postgres ended for a deadlock is tried from its beginning; it has changed nothing."""
-
-
-def _run_folder(cursor: Cursor, folder: str) -> None:
-    for path in sorted((warehouse.SQL / folder).glob("*.sql")):
-        warehouse.run_file(cursor, f"{folder}/{path.name}")

@@ -82,6 +82,22 @@ def bootstrap() -> None:
 
 
 @app.command()
+def migrate(
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Bring the warehouse's schema to the version of this code; bootstrap, init and the demo do so as well."""
+    done = bootstrapping.plan() if plan else bootstrapping.migrate()
+    if as_json:
+        typer.echo(json.dumps(done.as_json(), indent=2))
+        return
+    out.print(f"from      {done.before or 'no version'}")
+    out.print(f"to        {done.after}")
+    for line in done.in_words() or ["nothing to do"]:
+        out.print(f"{'would do' if plan else 'done':8}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def init() -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
     if home := os.environ.get("AIRFLOW_HOME"):

@@ -74,3 +74,14 @@ def how_to_start() -> str:
             )
         case _:
             return "HIGHWATER_WAREHOUSE_HOST and HIGHWATER_WAREHOUSE_PORT say where it is"
+
+
+def how_to_migrate() -> str:
+    """What brings the warehouse to the version of this code, as the platform runs here: the end of a sentence."""
+    match place():
+        case Place.COMPOSE:
+            return "docker compose up --detach --wait brings it there"
+        case Place.DEMO if not demo_runs():
+            return f"scripts/demo brings it there as it starts, {typed('migrate')} without starting"
+        case _:
+            return f"{typed('migrate')} brings it there"

@@ -82,6 +82,37 @@ def one_statement(text: str, file: str) -> str:
     return text[: statements[0][1]]
 
 
+def statements(text: str) -> list[tuple[int, str]]:
+    """The statements that the text holds: where each begins, behind the comments before it, and its text.
+
+    The body of a function that is written as statements (``BEGIN ATOMIC … END``) is part of the one that makes it.
+    """
+    bare = list(text)
+    ends = []
+    for kind, start, end in _spans(text):
+        if kind == "end":
+            ends.append(start)
+        else:
+            bare[start:end] = [character if character == "\n" else " " for character in text[start:end]]
+            if kind == "string":
+                bare[start] = "x"
+    ends.append(len(text))
+    found, begin = [], 0
+    for end in ends:
+        words = "".join(bare[begin:end])
+        if len(_BODY.findall(words)) > len(_BODY_ENDS.findall(words)):
+            continue
+        if words.strip():
+            start = begin + len(words) - len(words.lstrip())
+            found.append((start, text[start:end]))
+        begin = end + 1
+    return found
+
+
+_BODY = re.compile(r"\bBEGIN\s+ATOMIC\b|(?<=\s)CASE\b", re.IGNORECASE)
+_BODY_ENDS = re.compile(r"\bEND\b", re.IGNORECASE)
+
+
 def line_of(text: str, position: int) -> int:
     """The line of a place in the text, counted from 1."""
     return text.count("\n", 0, position) + 1

@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encodings
 from psycopg2.extras import NamedTupleCursor
 
-from highwater import clock, credentials, driver_errors, settings, sql_text
+from highwater import clock, credentials, driver_errors, schema_version, settings, sql_text
 from highwater.errors import ConfigurationError, NoRoom
 
 SQL = settings.ROOT / "sql"
@@ -38,10 +38,11 @@ def connect(role: str, database: str | None = None, *, patience: int | None = No
 
     Raises:
         psycopg2.OperationalError: the server is away or refuses the login.
-        ConfigurationError: the environment would lead the connection elsewhere.
+        ConfigurationError: the environment would lead the connection elsewhere; or the warehouse's schema is of another
+            version than this code, which nobody but the admin, who migrates it, gets to see.
     """
     config = settings.get()
-    return open_session(
+    link = open_session(
         Login(role, config.warehouse_admin if role == "postgres" else role, credentials.password(role)),
         config.warehouse_host,
         config.warehouse_port,
@@ -49,6 +50,13 @@ def connect(role: str, database: str | None = None, *, patience: int | None = No
         patience=patience,
         sslmode=config.warehouse_sslmode,
     )
+    if role != "postgres" and database in (None, config.warehouse_database):
+        try:
+            schema_version.assert_fits(link)
+        except BaseException:
+            link.close()
+            raise
+    return link
 
 
 def connect_metadata(role: str, database: str) -> Connection:

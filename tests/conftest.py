@@ -26,7 +26,7 @@ ENVIRONMENT = {
     "SIMULATION_CHANNEL_SALES": "400",
 }
 """Small, and the same on every day of the year: thirty windows are due, 2026-10-01 to 2026-10-30, all closed."""
-SUITES = ("unit", "integration", "adversary", "e2e", "compose")
+SUITES = ("unit", "integration", "adversary", "upgrade", "e2e", "compose")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

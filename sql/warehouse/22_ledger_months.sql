@@ -1,28 +1,6 @@
 -- The ledger in sum, so that totals and gaps of a million windows cost as much as those of its months. Triggers keep it
 -- in the transaction that changes the ledger or the skipped windows. Run as publisher; again is harmless.
 
-CREATE INDEX IF NOT EXISTS window_ledger_by_landing ON ops.window_ledger (dataset, landed_at);
-
--- One row per dataset, month (UTC) in which windows begin, and length of them. Windows of one length that touch lie on
--- the same grid, so a stretch is on it if its start is. Of a dataset that runs by watermark the lengths are one: '0'.
-CREATE TABLE IF NOT EXISTS ops.ledger_months (
-    dataset text NOT NULL REFERENCES control.datasets ON DELETE CASCADE,
-    month timestamptz NOT NULL,
-    step interval NOT NULL,
-    landed tstzmultirange NOT NULL DEFAULT '{}',
-    skipped tstzmultirange NOT NULL DEFAULT '{}',
-    rows_extracted bigint NOT NULL DEFAULT 0,
-    rows_published bigint NOT NULL DEFAULT 0,
-    rows_quarantined bigint NOT NULL DEFAULT 0,
-    rows_deduplicated bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (dataset, month, step)
--- Each landing changes a row of it: room for that on its page.
-) WITH (fillfactor = 50);
-
-COMMENT ON TABLE ops.ledger_months IS 'ops.window_ledger and ops.skipped_windows in sum, kept by triggers on both';
-COMMENT ON COLUMN ops.ledger_months.landed IS 'The stretches that landed';
-COMMENT ON COLUMN ops.ledger_months.skipped IS 'The stretches that ops.skipped_windows names';
-
 -- What the months must be, from every row there is: the definition that the triggers keep to.
 CREATE OR REPLACE VIEW ops.counted_months AS
 SELECT
@@ -201,21 +179,6 @@ $$;
 
 CREATE OR REPLACE TRIGGER months_are_counted_again AFTER UPDATE OF grid ON control.datasets
 FOR EACH ROW WHEN (old.grid IS DISTINCT FROM new.grid) EXECUTE FUNCTION ops.count_months_again();
-
--- Those of an older warehouse; the triggers' locks keep writers out until this is there.
-INSERT INTO ops.ledger_months
-SELECT
-    c.dataset,
-    c.month,
-    c.step,
-    c.landed,
-    c.skipped,
-    c.rows_extracted,
-    c.rows_published,
-    c.rows_quarantined,
-    c.rows_deduplicated
-FROM ops.counted_months AS c
-WHERE NOT EXISTS (SELECT FROM ops.ledger_months);
 
 -- What of a dataset landed or is skipped: as windows of its grid, and what is accounted for anyhow, be it by windows of
 -- a former grid. Of windows that begin in p_within at least; whoever asks about a few pays for a few months.

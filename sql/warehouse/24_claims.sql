@@ -87,9 +87,6 @@ BEGIN
 END;
 $$;
 
--- One row a kind of work that is done by one transaction at a time. Only functions of the owner reach it.
-CREATE TABLE IF NOT EXISTS ops.turns (turn text PRIMARY KEY);
-
 -- Waits for the turn and keeps it until the transaction ends.
 CREATE OR REPLACE FUNCTION ops.take_turn(p_turn text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -101,13 +98,6 @@ EXCEPTION WHEN lock_not_available THEN
     PERFORM ops.refuse_held('the turn of ' || p_turn, ARRAY['ops.turns'::regclass], TRUE);
 END;
 $$;
-
--- One row a kind of work that one session does at a time: it has the lease for as long as its claim lives.
-CREATE TABLE IF NOT EXISTS ops.leases (
-    lease text PRIMARY KEY,
-    claim integer NOT NULL,
-    backend_pid integer NOT NULL
-);
 
 -- Takes a lease that nobody alive has; says whether it is the caller's now.
 CREATE OR REPLACE FUNCTION ops.take_lease(p_lease text) RETURNS boolean

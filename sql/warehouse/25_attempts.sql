@@ -1,64 +1,3 @@
--- One row per try of a stage, so that concurrency and cost are queries.
-CREATE TABLE IF NOT EXISTS ops.attempts (
-    attempt_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dataset text NOT NULL REFERENCES control.datasets,
-    window_range tstzrange NOT NULL,
-    stage text NOT NULL,
-    dag_id text NOT NULL,
-    run_id text NOT NULL,
-    try_number integer NOT NULL,
-    host text NOT NULL,
-    pid integer NOT NULL,
-    state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'succeeded', 'retrying', 'failed', 'lost')),
-    error text,
-    started_at timestamptz NOT NULL,
-    ended_at timestamptz,
-    seconds numeric(12, 3),
-    row_count bigint,
-    peak_memory_bytes bigint
-);
-
-ALTER TABLE ops.attempts
-ADD COLUMN IF NOT EXISTS error_kind text,
-ADD COLUMN IF NOT EXISTS source text,
-ADD COLUMN IF NOT EXISTS claim integer,
-ADD COLUMN IF NOT EXISTS backend_pid integer;
-
-DO $$
-BEGIN
-    PERFORM control.add_rule_of_records(
-        'ops.attempts', 'window_is_usual',
-        'control.is_usual_window(window_range)'
-    );
-    PERFORM control.add_rule_of_records(
-        'ops.attempts', 'names_are_short',
-        'control.are_names(stage, dag_id, run_id, host, error_kind)'
-    );
-    PERFORM control.add_rule_of_records(
-        'ops.attempts', 'counts_are_usual',
-        'control.are_counts(seconds, row_count, peak_memory_bytes)'
-    );
-    PERFORM control.add_rule_of_records(
-        'ops.attempts', 'source_is_the_id_of_a_connection',
-        'source ~ ''^[A-Za-z0-9_.-]{1,200}$'''
-    );
-END;
-$$;
-
-CREATE INDEX IF NOT EXISTS attempts_by_window ON ops.attempts (dataset, lower(window_range));
-CREATE INDEX IF NOT EXISTS attempts_by_run ON ops.attempts (dag_id, run_id);
-CREATE INDEX IF NOT EXISTS attempts_of_schedule ON ops.attempts (dataset, dag_id, lower(window_range))
-WHERE run_id ~ '^(scheduled|backfill)__';
-CREATE INDEX IF NOT EXISTS attempts_running ON ops.attempts (attempt_id) WHERE state = 'running';
-
-COMMENT ON COLUMN ops.attempts.seconds IS 'Measured by a clock that does not jump';
-COMMENT ON COLUMN ops.attempts.error_kind IS 'The class of the error: by it the trouble is sorted';
-COMMENT ON COLUMN ops.attempts.source IS 'The source that was away';
-COMMENT ON COLUMN ops.attempts.state IS 'lost: the process died; retrying: failed, and Airflow tries again';
-
-COMMENT ON COLUMN ops.attempts.claim IS 'Of the database session that opened it: while that lives, it does';
-COMMENT ON COLUMN ops.attempts.backend_pid IS 'The process of that session on the database server';
-
 -- Attempts whose process lives: the session that opened them still stands.
 CREATE OR REPLACE VIEW ops.live_attempts AS
 SELECT a.attempt_id
@@ -94,8 +33,7 @@ BEGIN
 END;
 $$;
 
--- Closes an attempt that its own session opened. The first form did not sort the error.
-DROP FUNCTION IF EXISTS ops.finish_attempt(integer, text, text, numeric, bigint, bigint);
+-- Closes an attempt that its own session opened.
 CREATE OR REPLACE FUNCTION ops.finish_attempt(
     p_attempt integer, p_state text, p_error text, p_seconds numeric, p_rows bigint, p_peak bigint, p_error_kind text,
     p_source text

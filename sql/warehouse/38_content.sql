@@ -1,18 +1,6 @@
 -- The content of a table as a number of rows and a hash, whatever the order of the rows, and the shape that the hash
 -- was taken over: a column that is added later is no difference. Run as publisher; again is harmless.
 
--- One row a list of columns, in the order they are hashed in.
-CREATE TABLE IF NOT EXISTS ops.shapes (
-    shape_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    hashed_columns text[] NOT NULL,
-    is_linear boolean NOT NULL DEFAULT FALSE,
-    UNIQUE (hashed_columns, is_linear)
-);
-
-COMMENT ON TABLE ops.shapes IS 'How a content hash was taken: over which columns, in order';
-COMMENT ON COLUMN ops.shapes.is_linear IS
-'As release 0.1 took it: a sum of hashes of values, which can stay the same where two rows have exchanged theirs';
-
 -- The columns of a table, in order.
 CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -58,7 +46,6 @@ RETURN format('row(%s)', ops.column_list(p_columns, 't.'));
 -- Rows and content hash of a table over the given columns, over all if none are given. Null where it lacks one of them.
 -- A row counts as its text, which tells 1.0 from 1.00 and binds its values together; what values look like as text must
 -- not depend on the session.
-DROP FUNCTION IF EXISTS ops.table_content(regclass);
 CREATE OR REPLACE FUNCTION ops.table_content(
     p_table regclass,
     p_columns text[] DEFAULT NULL,
@@ -138,30 +125,6 @@ BEGIN
     END IF;
 END;
 $$;
-
-ALTER TABLE ops.window_ledger
-ADD COLUMN IF NOT EXISTS shape_id integer REFERENCES ops.shapes;
-
-COMMENT ON COLUMN ops.window_ledger.shape_id IS 'The columns that content_hash was taken over';
-
--- Windows that landed before shapes were kept: in the shape that their table has now.
-WITH present AS MATERIALIZED (
-    SELECT
-        d.dataset,
-        ops.shape_of(ops.columns_of(to_regclass(d.published_table)), TRUE) AS shape_id
-    FROM control.datasets AS d
-    WHERE
-        to_regclass(d.published_table) IS NOT NULL
-        AND EXISTS (
-            SELECT FROM ops.window_ledger AS l
-            WHERE l.dataset = d.dataset AND l.shape_id IS NULL
-        )
-)
-
-UPDATE ops.window_ledger AS l
-SET shape_id = p.shape_id
-FROM present AS p
-WHERE l.shape_id IS NULL AND l.dataset = p.dataset;
 
 REVOKE EXECUTE ON FUNCTION ops.shape_of FROM public;
 GRANT SELECT ON ops.shapes TO loader, analyst;

@@ -157,7 +157,6 @@ $$;
 -- Why a table is not wholly the publisher's own, or null: another owner, a way to lose its rows, a right of somebody
 -- else's (than the reader's that is named), an option, or anything in the catalogue that depends on it but its own
 -- columns, keys, indexes and types.
-DROP FUNCTION IF EXISTS ops.table_flaw(regclass);
 CREATE OR REPLACE FUNCTION ops.table_flaw(p_table regclass, p_reader regrole DEFAULT NULL) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

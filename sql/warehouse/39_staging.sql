@@ -3,39 +3,6 @@
 -- <set>_rejected with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and
 -- owns none; once a set is finished nobody writes to it. Run as publisher; again is harmless.
 
-DROP FUNCTION IF EXISTS ops.take_set(text, text, tstzrange, bigint, bigint);
-
--- One row a set that has tables.
-CREATE TABLE IF NOT EXISTS ops.staging_sets (
-    set_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    set_name text NOT NULL GENERATED ALWAYS AS ('set_' || set_id) STORED UNIQUE,
-    dataset text NOT NULL REFERENCES control.datasets,
-    window_range tstzrange NOT NULL,
-    dag_id text NOT NULL,
-    run_id text NOT NULL,
-    made_at timestamptz NOT NULL,
-    finished_at timestamptz,
-    rows_extracted bigint,
-    rows_published bigint,
-    rows_quarantined bigint,
-    rows_deduplicated bigint,
-    content_hash text,
-    shape_id integer REFERENCES ops.shapes
-);
-
-CREATE INDEX IF NOT EXISTS staging_sets_of_dataset ON ops.staging_sets (dataset, window_range);
-
-DO $$
-BEGIN
-    PERFORM control.add_rule('ops.staging_sets', 'window_is_usual', 'control.is_usual_window(window_range)');
-    PERFORM control.add_rule('ops.staging_sets', 'names_are_short', 'control.are_names(dag_id, run_id)');
-END;
-$$;
-
-COMMENT ON TABLE ops.staging_sets IS
-'Sets in schema staging: what each is of, and what it holds as the database counted it';
-COMMENT ON COLUMN ops.staging_sets.finished_at IS 'Since then nobody may write to it';
-
 -- The table of a set by its part; null where there is none.
 CREATE OR REPLACE FUNCTION ops.set_table(p_set text, p_part text) RETURNS regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -2,13 +2,6 @@
 -- written, in one transaction. Partitions are found by their bounds in the catalogue, never by a name. Errors that a
 -- retry cannot help carry SQLSTATE HW0xx. Run as publisher; again is harmless.
 
-DROP FUNCTION IF EXISTS ops.publish_window(text, tstzrange, text, integer, bigint, bigint, text, text, text);
-DROP FUNCTION IF EXISTS ops.swap_in(control.datasets, tstzrange, regclass, ops.window_ledger, text);
-DROP FUNCTION IF EXISTS ops.assert_plain_table(regclass);
-
--- Numbers for the names of partitions.
-CREATE SEQUENCE IF NOT EXISTS ops.partition_numbers;
-
 -- The dataset by that name, whose window the range must be.
 CREATE OR REPLACE FUNCTION ops.dataset_with_window(p_dataset text, p_window tstzrange) RETURNS control.datasets
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
@@ -47,7 +40,6 @@ $$;
 
 -- The partition of a published table with exactly the bounds of a window; null where there is none. One that is being
 -- detached concurrently is none, since nobody reads it any more; only who asks for such a one is given it.
-DROP FUNCTION IF EXISTS ops.partition_of(regclass, tstzrange);
 CREATE OR REPLACE FUNCTION ops.partition_of(
     p_published regclass, p_window tstzrange, p_being_detached boolean DEFAULT FALSE
 ) RETURNS regclass
@@ -305,27 +297,6 @@ BEGIN
     DELETE FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset AND s.window_range = p_window;
     PERFORM ops.drop_set(p_set);
     outcome := 'published';
-END;
-$$;
-
--- Partitions and former versions of an older warehouse carry rights of their own, which pass the parent's by.
-DO $$
-DECLARE
-    held record;
-BEGIN
-    FOR held IN
-        SELECT c.oid::regclass AS held_in
-        FROM pg_catalog.pg_class AS c
-        WHERE
-            c.relkind = 'r' AND c.relowner = 'publisher'::regrole
-            AND (c.relispartition OR c.relnamespace = to_regnamespace('former'))
-            AND EXISTS (
-                SELECT FROM pg_catalog.aclexplode(c.relacl) AS a
-                WHERE a.grantee = 0 OR a.grantee = 'loader'::regrole OR (a.grantee <> c.relowner AND c.relispartition)
-            )
-    LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, loader, analyst', held.held_in);
-    END LOOP;
 END;
 $$;
 

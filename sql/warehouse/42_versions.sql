@@ -1,96 +1,7 @@
 -- Former versions of windows: set aside by the publishing functions when other content takes their place, kept for
 -- control.platform.keep_versions_days, put back by ops.rollback_window. Run as publisher; again is harmless.
-CREATE SCHEMA IF NOT EXISTS former;
-
-COMMENT ON SCHEMA former IS 'Former versions of windows, a table each; ops.versions says which is which';
 
 GRANT USAGE ON SCHEMA former TO analyst;
-
--- Here and not in 05_platform.sql: publishing reads control.datasets before control.platform, so locks come in that
--- order.
-ALTER TABLE control.platform
-ADD COLUMN IF NOT EXISTS keep_versions_days integer NOT NULL DEFAULT 7
-CONSTRAINT keep_versions_days_is_not_negative CHECK (keep_versions_days >= 0),
-ADD COLUMN IF NOT EXISTS refused_rows_since timestamptz;
-
-COMMENT ON COLUMN control.platform.keep_versions_days IS
-'For so long a version of a window is kept after other content replaced it; 0: it is not';
-
-COMMENT ON COLUMN control.platform.refused_rows_since IS
-'Refused rows of windows that ended by then were deleted: they are not counted against the ledger';
-
-UPDATE control.platform
-SET keep_versions_days = current_setting('highwater.keep_versions_days')::integer
-WHERE keep_versions_days <> current_setting('highwater.keep_versions_days')::integer;
-
--- One row a version of a window that is kept though it is not published: its ledger row as it was, and its table.
-CREATE TABLE IF NOT EXISTS ops.former_versions (
-    former_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dataset text NOT NULL REFERENCES control.datasets,
-    window_range tstzrange NOT NULL,
-    version integer NOT NULL,
-    rows_extracted bigint NOT NULL,
-    rows_published bigint NOT NULL,
-    rows_quarantined bigint NOT NULL,
-    rows_deduplicated bigint NOT NULL,
-    content_hash text NOT NULL,
-    source_snapshot text,
-    dag_id text NOT NULL,
-    run_id text NOT NULL,
-    landed_at timestamptz NOT NULL,
-    table_name text NOT NULL,
-    state text NOT NULL CHECK (state IN ('kept', 'rolled back', 'forgotten')),
-    replaced_at timestamptz NOT NULL
-);
-
-ALTER TABLE ops.former_versions
-ADD COLUMN IF NOT EXISTS shape_id integer REFERENCES ops.shapes;
-
--- Versions that were kept before shapes were: in the shape of their table.
-UPDATE ops.former_versions AS v
-SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('former.%I', v.table_name))), TRUE)
-WHERE v.shape_id IS NULL AND to_regclass(format('former.%I', v.table_name)) IS NOT NULL;
-
-CREATE UNIQUE INDEX IF NOT EXISTS one_kept_version_of_a_number
-ON ops.former_versions (dataset, window_range, version) WHERE state = 'kept';
-
-COMMENT ON COLUMN ops.former_versions.state IS
-'kept: it may be put back; rolled back: another was put in its place, so it is not offered again; forgotten: the '
-'window was taken out of the ledger since, whose versions began anew';
-
--- One row per refused source row of a former version.
-CREATE TABLE IF NOT EXISTS quarantine.former_rejected_rows (
-    former_id bigint NOT NULL REFERENCES ops.former_versions ON DELETE CASCADE,
-    reason text NOT NULL,
-    source_row jsonb NOT NULL,
-    run_id text NOT NULL,
-    quarantined_at timestamptz NOT NULL
-);
-
-CREATE INDEX IF NOT EXISTS former_rejected_rows_by_version ON quarantine.former_rejected_rows (former_id);
-
--- One row a rollback: who put which version in the place of which, and why.
-CREATE TABLE IF NOT EXISTS ops.rollbacks (
-    rollback_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dataset text NOT NULL REFERENCES control.datasets,
-    window_range tstzrange NOT NULL,
-    from_version integer NOT NULL,
-    from_run_id text NOT NULL,
-    from_content_hash text NOT NULL,
-    to_version integer NOT NULL,
-    to_run_id text NOT NULL,
-    content_hash text NOT NULL,
-    as_version integer NOT NULL,
-    rolled_back_by text NOT NULL,
-    login text NOT NULL DEFAULT session_user,
-    reason text NOT NULL,
-    rolled_back_at timestamptz NOT NULL DEFAULT ops.clock()
-);
-
-CREATE INDEX IF NOT EXISTS rollbacks_by_window ON ops.rollbacks (dataset, window_range);
-
-COMMENT ON TABLE ops.rollbacks IS 'Who put which former version of a window back, and why';
-COMMENT ON COLUMN ops.rollbacks.as_version IS 'The version in the ledger under which the former one stands again';
 
 -- One row a version of a window that can be read: the published one and those that are kept, each with its table.
 CREATE OR REPLACE VIEW ops.versions AS
@@ -127,9 +38,6 @@ SELECT
     v.replaced_at + make_interval(days => p.keep_versions_days) AS kept_until
 FROM ops.former_versions AS v
 CROSS JOIN control.platform AS p;
-
-DROP FUNCTION IF EXISTS ops.keep_version(ops.window_ledger, text);
-DROP FUNCTION IF EXISTS ops.version_table(ops.window_ledger, bigint);
 
 -- Moves a table into schema former, with its indexes, under a name that no other has there.
 CREATE OR REPLACE FUNCTION ops.move_to_former(p_table regclass, p_name text) RETURNS void

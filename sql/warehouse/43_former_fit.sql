@@ -208,8 +208,6 @@ BEGIN
 END;
 $$;
 
-DROP FUNCTION IF EXISTS ops.take_constraints(regclass, regclass);
-
 REVOKE EXECUTE ON FUNCTION
 ops.is_constant, ops.columns_since, ops.rows_as_published, ops.unfit_columns, ops.rule_broken, ops.assert_fits,
 ops.make_fit

@@ -2,30 +2,6 @@
 -- published into it meanwhile. Run as publisher; again is harmless. ops.rollback_window makes holds, and
 -- ops.publish_window asks.
 
--- One row a hold: who holds the window and why, and who let go of it and why.
-CREATE TABLE IF NOT EXISTS ops.holds (
-    hold_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    dataset text NOT NULL REFERENCES control.datasets,
-    window_range tstzrange NOT NULL,
-    rollback_id bigint NOT NULL REFERENCES ops.rollbacks ON DELETE CASCADE,
-    held_by text NOT NULL,
-    login text NOT NULL DEFAULT session_user,
-    reason text NOT NULL,
-    held_at timestamptz NOT NULL DEFAULT ops.clock(),
-    released_at timestamptz,
-    released_by text,
-    released_login text,
-    release_reason text,
-    CONSTRAINT a_release_says_who_and_why CHECK (
-        num_nonnulls(released_at, released_by, released_login, release_reason) IN (0, 4)
-    )
-);
-
-CREATE UNIQUE INDEX IF NOT EXISTS a_window_is_held_once ON ops.holds (dataset, window_range) WHERE released_at IS NULL;
-
-COMMENT ON TABLE ops.holds IS 'Windows put back to a former version: nothing replaces them before a release';
-COMMENT ON COLUMN ops.holds.login IS 'The role of the warehouse that held it';
-
 -- One row a window that is held now: the version that the rollback put back is what is published.
 CREATE OR REPLACE VIEW ops.held_windows AS
 SELECT
@@ -108,24 +84,6 @@ BEGIN
     RETURNING h.*;
 END;
 $$;
-
--- What was rolled back before there were holds, and stands, is held as well.
-INSERT INTO ops.holds (dataset, window_range, rollback_id, held_by, login, reason, held_at)
-SELECT
-    r.dataset,
-    r.window_range,
-    r.rollback_id,
-    r.rolled_back_by,
-    r.login,
-    r.reason,
-    r.rolled_back_at
-FROM ops.rollbacks AS r
-INNER JOIN ops.window_ledger AS l
-    ON r.dataset = l.dataset AND r.window_range = l.window_range AND l.staged_as = 'rollback ' || r.rollback_id
-WHERE NOT EXISTS (
-    SELECT FROM ops.holds AS h
-    WHERE h.rollback_id = r.rollback_id
-);
 
 REVOKE EXECUTE ON FUNCTION ops.held_because, ops.assert_not_held, ops.hold_window, ops.release_windows FROM public;
 GRANT EXECUTE ON FUNCTION ops.held_because TO loader, analyst, operator;

@@ -1,10 +1,6 @@
 -- The only way changes are published. A set in staging is as in 40_publish.sql, but its clean table holds changed rows,
 -- those that are gone with deleted_at; in full mode every row of the source. The published table has a deleted_at.
 
-DROP FUNCTION IF EXISTS ops.merge_changes(
-    text, tstzrange, text, text, text, integer, text, bigint, bigint, text, jsonb, boolean, text, text
-);
-
 -- The key of a row as quarantine.refused_keys has it, as SQL: a JSON array of strings.
 CREATE OR REPLACE FUNCTION ops.key_expression(p_columns text[], p_prefix text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

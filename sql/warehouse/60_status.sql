@@ -252,9 +252,6 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS newest ON TRUE;
 
--- Totals were once made of these.
-DROP FUNCTION IF EXISTS ops.due_windows(text);
-
 -- One row per stretch of due windows that are in work, failed or missing. What windows of a former grid cover is none.
 CREATE OR REPLACE VIEW ops.gaps AS
 SELECT

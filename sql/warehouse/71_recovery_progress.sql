@@ -49,22 +49,6 @@ CROSS JOIN
     ) AS a
 WHERE i.kind IN ('outage found', 'first load of history');
 
--- One row per recovery that is over: what it had come to when it closed.
-CREATE TABLE IF NOT EXISTS ops.recovery_results (
-    incident_id bigint PRIMARY KEY REFERENCES ops.incidents ON DELETE CASCADE,
-    critical_done bigint NOT NULL,
-    critical_total bigint NOT NULL,
-    non_critical_done bigint NOT NULL,
-    non_critical_total bigint NOT NULL,
-    lost bigint NOT NULL,
-    windows_per_minute numeric,
-    attempts bigint NOT NULL,
-    failures bigint NOT NULL
-);
-
-COMMENT ON TABLE ops.recovery_results IS
-'What a recovery had come to when it closed: written down in the transaction that closed it, and not counted again';
-
 -- Writes down what a recovery has come to.
 CREATE OR REPLACE FUNCTION ops.keep_recovery_result(p_incident bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -93,13 +77,6 @@ $$;
 CREATE OR REPLACE TRIGGER recovery_closes AFTER UPDATE OF closed_at ON ops.incidents
 FOR EACH ROW WHEN (old.closed_at IS NULL AND new.closed_at IS NOT NULL)
 EXECUTE FUNCTION ops.recovery_closes();
-
--- Recoveries that closed before results were kept: what the ledger says of them now is all there is.
-SELECT ops.keep_recovery_result(n.incident_id)
-FROM ops.recovery_now AS n
-WHERE
-    n.recovered_at IS NOT NULL
-    AND n.incident_id NOT IN (SELECT r.incident_id FROM ops.recovery_results AS r);
 
 -- One row per outage that was found, or first load of history: how much of it is back, and when the rest may be; of
 -- one that is over, what it had come to when it closed.

@@ -1,16 +1,3 @@
--- A rollback is told to everybody, and stays an incident until a person has acknowledged it. Run as publisher; again is
--- harmless.
-INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
-VALUES
-(
-    'rolled back', '24 hours', TRUE,
-    'A former version was put back; ops.rollbacks says by whom and why. It is held until somebody releases it: mend '
-    'the source, clean.sql or the suite, then scripts/highwater release, and load the window again.'
-)
-ON CONFLICT (kind) DO UPDATE
-    SET needs_person = excluded.needs_person, advice = excluded.advice
-    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
-
 -- One row per rollback that nobody has acknowledged since.
 CREATE OR REPLACE VIEW ops.rollback_troubles AS
 SELECT

@@ -1,16 +1,3 @@
--- That a dataset is stopped is told to everybody. Run as publisher; again is harmless.
-INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
-VALUES
-(
-    'dataset stopped', '1 hour', FALSE,
-    'Its windows failed in a row for one reason, or it has a DAG and no row in control.datasets: ops.breakers says '
-    'which. No more are tried until a file of sql/, expectations/ or dags/, its rows of control or its table changed '
-    '(where data was refused, once an hour too); then all that was not loaded comes back by itself.'
-)
-ON CONFLICT (kind) DO UPDATE
-    SET needs_person = excluded.needs_person, advice = excluded.advice
-    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
-
 -- One row a dataset that is stopped now.
 CREATE OR REPLACE VIEW ops.breaker_troubles AS
 SELECT

@@ -1,38 +1,6 @@
 -- Who watches the watcher: the platform's own DAGs say that they work, and the warehouse when it was started. Run as
 -- publisher; again is harmless.
 
--- One row a task of the platform's own DAGs: how its latest try went.
-CREATE TABLE IF NOT EXISTS ops.own_tasks (
-    dag_id text NOT NULL,
-    task_id text NOT NULL,
-    run_id text NOT NULL,
-    state text NOT NULL CHECK (state IN ('running', 'succeeded', 'retrying', 'failed')),
-    error text,
-    began_at timestamptz NOT NULL,
-    claim integer NOT NULL,
-    backend_pid integer NOT NULL,
-    PRIMARY KEY (dag_id, task_id)
-);
-
-COMMENT ON TABLE ops.own_tasks IS
-'The latest try of each task of the platform''s own DAGs; one that is running and whose session is gone was killed';
-
--- One row such a DAG that is to run again and again: how often another one has run since it did last. So a machine that
--- was off for a week has missed nothing, and a DAG that is paused or cannot be read is missed within twenty minutes.
-CREATE TABLE IF NOT EXISTS ops.own_dags (
-    dag_id text PRIMARY KEY,
-    missed integer NOT NULL DEFAULT 0,
-    last_seen_at timestamptz
-);
-
--- One row a start of the warehouse's server that somebody saw.
-CREATE TABLE IF NOT EXISTS ops.server_starts (
-    started_at timestamptz PRIMARY KEY,
-    seen_at timestamptz NOT NULL DEFAULT ops.clock()
-);
-
-CREATE INDEX IF NOT EXISTS server_starts_by_when_seen ON ops.server_starts (seen_at);
-
 -- Says that a task has begun; it lives as long as the caller's session.
 CREATE OR REPLACE FUNCTION ops.begin_own_task(p_dag_id text, p_task_id text, p_run_id text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -81,27 +49,6 @@ BEGIN
     RETURN EXISTS (SELECT FROM ops.platform_troubles AS t WHERE t.kind = 'warehouse restarts');
 END;
 $$;
-
-INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
-VALUES
-(
-    'platform task failed', '1 hour', FALSE,
-    'A task of one of the platform''s own DAGs failed, was cancelled or killed: ops.own_tasks says which and why. It '
-    'is over when the next run of the task goes well.'
-),
-(
-    'platform DAG does not run', '1 hour', FALSE,
-    'Other DAGs of the platform run and this one does not: see that it is neither paused nor without runs, and that '
-    'Airflow can read its file.'
-),
-(
-    'warehouse restarts', '1 hour', FALSE,
-    'The server of the warehouse was started five times or more within an hour: its log says why it ended. It is over '
-    'when an hour has passed with fewer.'
-)
-ON CONFLICT (kind) DO UPDATE
-    SET needs_person = excluded.needs_person, advice = excluded.advice
-    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
 
 -- One row a trouble of the platform itself; it stands for a dataset where others name one.
 CREATE OR REPLACE VIEW ops.platform_troubles AS

@@ -21,7 +21,6 @@ $$;
 
 -- Refuses what may not be done to a backfill in the state it is in; asked by who does it, and by who is about to ask a
 -- person whether to.
-DROP FUNCTION IF EXISTS control.refuse_state(control.backfills, text, text[]);
 CREATE OR REPLACE FUNCTION control.refuse_state(held control.backfills, p_verb text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -307,18 +306,6 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION control.note_not_started FROM public;
 GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
-
-INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
-VALUES
-(
-    'backfill not started', '2 hours', FALSE,
-    'No run of selective_backfill has begun it. See that the DAGs selective_backfill and catchup_control are not '
-    'paused and that their runs do not fail; scripts/highwater backfill list shows what Airflow said. '
-    'scripts/highwater backfill cancel takes it back.'
-)
-ON CONFLICT (kind) DO UPDATE
-    SET needs_person = excluded.needs_person, advice = excluded.advice
-    WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
 
 -- One row a backfill that no run of Airflow has begun though catchup_control, which starts it within five minutes, must
 -- have looked twice.

@@ -1,16 +1,3 @@
--- Every change of a rule is kept, whoever made it and by which way. Run as publisher; again is harmless. Policies and
--- closed days are seen to in 15_policy.sql.
-
-ALTER TABLE control.catchup_policy_history
-DROP CONSTRAINT IF EXISTS catchup_policy_history_what_check,
-DROP CONSTRAINT IF EXISTS what_is_known,
-ADD CONSTRAINT what_is_known CHECK (
-    what IN (
-        'policy', 'closed day', 'source rule', 'condition', 'condition rule', 'dataset', 'platform', 'known source',
-        'incident kind'
-    )
-);
-
 -- Keeps a change of a row; the trigger says what it is of, and which column tells the rows apart where it is not the
 -- dataset. Rows that a start adds are part of Highwater, not somebody's change.
 CREATE OR REPLACE FUNCTION control.record_rule() RETURNS trigger

@@ -107,6 +107,9 @@ class TestAStart:
     @pytest.mark.parametrize("role", ["analyst", "loader"])
     def test_that_waits_in_vain_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
         with holding(role, "SELECT count(*) FROM control.datasets") as pid:
+            # It has nothing to do, and so waits for nobody.
+            start()
+            act("postgres", "DROP FUNCTION ops.skip_window")
             said = rf"{role} \(pid {pid}, {SINCE}\) holds .*control.datasets.*pg_terminate_backend"
             with pytest.raises(ConfigurationError, match=said):
                 start()

@@ -54,14 +54,14 @@ def test_init_run_again_changes_nothing_that_landed(stack: Stack, loaded: list[t
 def test_an_upgrade_applies_new_statements_and_starts_everything_anew(
     stack: Stack, loaded: list[tuple[str, ...]]
 ) -> None:
-    added = stack.folder / "sql/warehouse/99_added.sql"
-    added.write_text("CREATE TABLE IF NOT EXISTS ops.added_later (n integer);\n")
+    added = stack.folder / "sql/datasets/99_added.sql"
+    added.write_text("CREATE TABLE IF NOT EXISTS sales.added_later (n integer);\n")
     before = {service: stack.inspect(service)["Id"] for service in SERVICES}
     stack.compose("up", "--detach", "--build", "--force-recreate", "--wait")
     added.unlink()
     assert not before.items() & {service: stack.inspect(service)["Id"] for service in SERVICES}.items()
-    assert stack.sql("SELECT to_regclass('ops.added_later') IS NOT NULL, current_database()") == [("t", "warehouse")]
-    stack.sql("DROP TABLE ops.added_later")
+    assert stack.sql("SELECT to_regclass('sales.added_later') IS NOT NULL, current_database()") == [("t", "warehouse")]
+    stack.sql("DROP TABLE sales.added_later")
     assert stack.hashes() == loaded
 
 

@@ -250,17 +250,3 @@ def test_of_audits_that_fail_again_and_again_the_newest_set_stays_to_be_looked_a
     small_shop("UPDATE shop.orders SET status = 'shipped' WHERE order_id = 30")
     land("b")
     assert staged() == set()
-
-
-def test_keys_of_an_older_release_are_rewritten_once(small_shop: Change, tamper: Tamper) -> None:
-    small_shop("UPDATE shop.orders SET amount = -1 WHERE order_id = 11")
-    land()
-    tamper("ALTER TABLE quarantine.refused_keys DROP CONSTRAINT key_is_an_array")
-    tamper("UPDATE quarantine.refused_keys SET key = '11'")
-    tamper("ALTER TABLE ops.consistency_checks ADD next_bucket bigint NOT NULL DEFAULT 0, DROP next_after_source")
-    for _ in range(2):
-        with warehouse.session("postgres") as cursor:
-            cursor.execute("SET LOCAL ROLE publisher")
-            warehouse.run_file(cursor, "warehouse/35_checkpoints.sql")
-        assert value("SELECT key FROM quarantine.refused_keys") == '["11"]'
-    assert (compare().keys, compare().refused) == ((), 1)

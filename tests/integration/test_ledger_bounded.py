@@ -79,7 +79,7 @@ def test_months_that_are_missing_or_of_another_grid_are_counted_again(ledger: Cu
     ledger.execute("DELETE FROM ops.ledger_months")
     ledger.execute(differ)
     assert warehouse.fetch_value(ledger) > 20, "as in a warehouse of an older Highwater"
-    warehouse.run_file(ledger, "warehouse/22_ledger_months.sql")
+    warehouse.run_file(ledger, "adoption/22_ledger_months.sql")
     ledger.execute(differ)
     assert warehouse.fetch_value(ledger) == 0
     ledger.execute("UPDATE control.datasets SET grid = 'watermark' WHERE dataset = 'short'")

@@ -327,23 +327,6 @@ def test_a_window_that_could_not_be_compared_is_told(
             assert said in str(warehouse.fetch_value(cursor))
 
 
-def test_looks_of_an_older_warehouse_are_kept(table: str) -> None:
-    """There, a window had one row."""
-    assert shell("checked").exit_code == 0
-    with warehouse.session("postgres") as cursor:
-        cursor.execute("SET LOCAL ROLE publisher")
-        cursor.execute("ALTER TABLE ops.content_checks DROP COLUMN check_no CASCADE")
-        cursor.execute("ALTER TABLE ops.content_checks ADD PRIMARY KEY (dataset, window_range)")
-        for _ in range(2):
-            warehouse.run_file(cursor, "warehouse/68_verify.sql")
-            cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
-            cursor.execute(
-                "SELECT count(*) AS n, count(DISTINCT window_range) AS windows FROM ops.newest_content_checks"
-            )
-            assert tuple(cursor.fetchone() or ()) == (3, 3)
-        cursor.connection.rollback()
-
-
 MONTHS = {
     "a stretch that never landed": "UPDATE ops.ledger_months SET landed = landed + '{[2026-10-10,2026-10-20)}'",
     "a number": "UPDATE ops.ledger_months SET rows_published = 99999",

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from highwater.errors import ConfigurationError
-from highwater.sql_text import line_of, one_statement, with_parameters
+from highwater.sql_text import line_of, one_statement, statements, with_parameters
 
 KNOWN = ("window_start", "window_end", "now")
 
@@ -75,3 +75,19 @@ def test_a_second_statement_is_refused_where_it_begins() -> None:
 
 def test_lines_count_from_one() -> None:
     assert [line_of("a\nb", place) for place in (0, 1, 2)] == [1, 1, 2]
+
+
+def test_the_statements_of_a_file_come_with_their_places() -> None:
+    text = (
+        "-- first; no end\nSELECT 'a;b', \"c;d\" /* ; */;\n\n-- second\nCREATE FUNCTION f() RETURNS integer\n"
+        "BEGIN ATOMIC\n    SELECT CASE WHEN TRUE THEN 1 END;\n    SELECT 2;\nEND;\n"
+        "DO $$ BEGIN NULL; END; $$;\n-- done\n"
+    )
+    found = statements(text)
+    assert [statement.split("\n")[0] for _, statement in found] == [
+        "SELECT 'a;b', \"c;d\" /* ; */",
+        "CREATE FUNCTION f() RETURNS integer",
+        "DO $$ BEGIN NULL; END; $$",
+    ]
+    assert [line_of(text, start) for start, _ in found] == [2, 5, 10]
+    assert found[1][1].endswith("END")

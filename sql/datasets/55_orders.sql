@@ -27,4 +27,8 @@ ON CONFLICT (dataset) DO UPDATE
     WHERE datasets.first_window <> excluded.first_window
     AND 'orders' NOT IN (SELECT l.dataset FROM ops.window_ledger AS l);
 
+INSERT INTO control.known_sources (source, holds) VALUES ('shop', 'orders as they change') ON CONFLICT (
+    source
+) DO NOTHING;
+
 INSERT INTO control.sources (dataset, source) VALUES ('orders', 'shop') ON CONFLICT (dataset) DO NOTHING;

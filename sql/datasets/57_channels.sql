@@ -89,6 +89,13 @@ ON CONFLICT (dataset) DO UPDATE
 UPDATE control.datasets SET fills_gaps = TRUE
 WHERE dag_id = 'multi_source_sync' AND NOT fills_gaps;
 
+INSERT INTO control.known_sources (source, holds)
+VALUES
+('store', 'the sales of the stores, a day at a time'),
+('partner', 'the orders of the partner, a day at a time'),
+('supplier', 'the settlements of the supplier, a week at a time')
+ON CONFLICT (source) DO NOTHING;
+
 INSERT INTO control.sources (dataset, source, strategy, catch_up)
 VALUES
 ('store_sales', 'store', 'windows', 'all'),

@@ -1,0 +1,51 @@
+-- What system_recovery_processing loads. Run as publisher; again is harmless.
+
+-- One row a payment of good quality; a partition a window of six hours.
+CREATE TABLE IF NOT EXISTS sales.payments (
+    payment_id bigint NOT NULL,
+    order_id bigint,
+    paid_at timestamptz NOT NULL,
+    amount numeric(12, 2) NOT NULL,
+    currency text NOT NULL,
+    method text NOT NULL,
+    status text NOT NULL,
+    PRIMARY KEY (payment_id, paid_at)
+) PARTITION BY RANGE (paid_at);
+
+COMMENT ON TABLE sales.payments IS 'One row a payment; what landed of which window is in ops.window_ledger';
+COMMENT ON COLUMN sales.payments.order_id IS
+'Of sales.orders, as far as that has landed; empty for a payment of another kind';
+
+-- One row a view of a page, of good quality; a partition a window of six hours.
+CREATE TABLE IF NOT EXISTS sales.page_views (
+    view_id bigint NOT NULL,
+    session_id text NOT NULL,
+    viewed_at timestamptz NOT NULL,
+    path text NOT NULL,
+    device text NOT NULL,
+    seconds_on_page integer NOT NULL,
+    PRIMARY KEY (view_id, viewed_at)
+) PARTITION BY RANGE (viewed_at);
+
+COMMENT ON TABLE sales.page_views IS 'One row a view of a page; what landed of which window is in ops.window_ledger';
+
+-- What landed stays landed when the anchor moves.
+INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag)
+SELECT
+    d.dataset,
+    'system_recovery_processing' AS dag_id,
+    'sales.' || d.dataset AS published_table,
+    (current_setting('highwater.anchor')::date - 3)::timestamp AT TIME ZONE 'UTC' AS first_window,
+    '6 hours' AS step,
+    '15 minutes' AS due_after,
+    d.critical,
+    d.max_lag
+FROM (VALUES ('payments', TRUE, '8 hours'::interval), ('page_views', FALSE, '14 hours'::interval))
+    AS d (dataset, critical, max_lag)
+ON CONFLICT (dataset) DO UPDATE
+    SET first_window = excluded.first_window
+    WHERE datasets.first_window <> excluded.first_window
+    AND datasets.dataset NOT IN (SELECT l.dataset FROM ops.window_ledger AS l);
+
+UPDATE control.datasets SET fills_gaps = TRUE
+WHERE dag_id = 'system_recovery_processing' AND NOT fills_gaps;

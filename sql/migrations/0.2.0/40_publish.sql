@@ -1,0 +1,2 @@
+-- Numbers for the names of partitions.
+CREATE SEQUENCE ops.partition_numbers;
