@@ -25,6 +25,7 @@ from highwater import (
     cli_policy,
     cli_recovery,
     cli_release,
+    cli_restore,
     cli_rollback,
     cli_sources,
     cli_verify,
@@ -54,6 +55,7 @@ app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(cli_recovery.app, name="recovery")
 app.add_typer(cli_backfill.app, name="backfill")
+app.add_typer(cli_restore.app, name="restore", hidden=True)
 app.command()(cli_rollback.rollback)
 app.command()(cli_release.release)
 app.command()(cli_verify.verify)

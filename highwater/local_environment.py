@@ -43,11 +43,17 @@ def environment(port: int) -> dict[str, str]:
 def psql_command(role: str) -> str:
     """A command line that logs in to the warehouse as ``role``, its password in a file that only this user reads."""
     config = settings.get()
-    passwords = config.secrets / f"{role}.pgpass"
-    _write_password_file(passwords)
+    passwords = password_file(role)
     program = "psql" if shutil.which("psql") else str(local_server.program("psql"))
     where = ["-h", config.warehouse_host, "-p", str(config.warehouse_port), "-U", role, "-d", config.warehouse_database]
     return f"PGPASSFILE={shlex.quote(str(passwords))} {shlex.join([program, *where])}"
+
+
+def password_file(role: str) -> Path:
+    """The file that libpq reads the role's password from (PGPASSFILE), made or brought to the password of now."""
+    passwords = settings.get().secrets / f"{role}.pgpass"
+    _write_password_file(passwords)
+    return passwords
 
 
 def renew_password_files() -> None:
