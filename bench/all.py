@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other: a table, docs/benchmark.json, and docs/benchmark.svg drawn from it."""
+"""Every benchmark, one after the other: a table, benchmark.json and benchmark.svg in docs/explanation/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from highwater import clock, settings
+from highwater.environment import settings
+from highwater.model import clock
 
 HERE = Path(__file__).parent
 BENCHMARKS = (
@@ -65,7 +66,7 @@ def main(
         int | None, typer.Option(min=1, help="Instead of what each benchmark measures by itself.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The file of figures; the chart is drawn beside it.")] = settings.ROOT
-    / "docs/benchmark.json",
+    / "docs/explanation/benchmark.json",
     draw: Annotated[bool, typer.Option("--draw", help="Measure nothing; draw the chart from the file.")] = False,
 ) -> None:
     """Measure all, an hour or two on a machine that should have nothing else to do.

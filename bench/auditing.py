@@ -10,9 +10,11 @@ import typer
 from measuring import AsJson, Figure, Repeat, Rows
 from psycopg2 import sql
 
-from highwater import quality, stages, warehouse
-from highwater.errors import HighwaterError
-from highwater.windows import Window
+from highwater.loading import stages
+from highwater.model.errors import HighwaterError
+from highwater.model.windows import Window
+from highwater.quality import audits
+from highwater.store import warehouse
 
 RULES = Path(__file__).with_name("auditing.sql")
 """What expectations/daily_sales.json demands of the rows, a column a rule, in the suite's order."""
@@ -35,7 +37,7 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
     given = stages.audit_parameters(window, staged.rows - staged.rejected - staged.deduplicated)
 
     def by_great_expectations() -> None:
-        report = quality.audit(of_sales.suite, "staging", f"{staged.name}_clean", given)
+        report = audits.audit(of_sales.suite, "staging", f"{staged.name}_clean", given)
         if not report.success:
             raise HighwaterError(report.sentence())
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
-from highwater import settings
+from highwater.environment import settings
 
 
 @task

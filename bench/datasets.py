@@ -10,8 +10,9 @@ import measuring
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import policy_reader, warehouse
-from highwater import status as statuses
+from highwater.policy import reader
+from highwater.store import status as statuses
+from highwater.store import warehouse
 
 FEW = 100
 WINDOWS = 7
@@ -31,7 +32,7 @@ def _status() -> None:
 
 ASKED: dict[str, Callable[[], None]] = {
     # By each process that schedules.
-    "the policies, read every 3 s": lambda: policy_reader.PolicyReader().look(),
+    "the policies, read every 3 s": lambda: reader.PolicyReader().look(),
     # By a task that fails, by most where something is wrong, and every five minutes.
     "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.look_for_incidents()"),
     "all gaps": partial(_all_of, "analyst", "SELECT * FROM ops.gaps"),

@@ -15,7 +15,9 @@ import measuring
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import quality, settings, warehouse
+from highwater.environment import settings
+from highwater.quality import audits
+from highwater.store import warehouse
 
 sys.path.append(str(settings.ROOT / "tests"))
 from shopping import compare, identify, merge, plan, process
@@ -88,7 +90,7 @@ def main(
     """Load each table in full once, then take a thousand changes again and again; flat is a ratio of about 1."""
     figures = []
     with measuring.platform(SIMULATION_ROWS_PER_DAY="0", SIMULATION_SHOP_ORDERS="0"):
-        quality.load_suite("orders")
+        audits.load_suite("orders")
         for size in rows or SIZES:
             fill(size)
             full = timed_run()

@@ -22,7 +22,11 @@ from measuring import AsJson, Figure, Repeat
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, catchup_control, clock, recovery, status, warehouse
+from highwater.airflow import catchup_control
+from highwater.incidents import alerts
+from highwater.model import clock
+from highwater.recovery import backlog
+from highwater.store import status, warehouse
 
 DATASET = "hourly"
 BASELINE, STATUS = "count the ledger", "highwater status"
@@ -182,7 +186,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
         "the page: now": ("analyst", the_page_now),
         "a landing's ledger row": ("postgres", run(LANDING)),
         "catchup_control: gaps to fill": ("loader", catchup_control.gaps_to_fill),
-        "recovery: backlog": ("loader", lambda cursor: recovery.backlog(cursor, DATASET, recovery.MOST_CRITICAL)),
+        "recovery: backlog": ("loader", lambda cursor: backlog.backlog(cursor, DATASET, backlog.MOST_CRITICAL)),
         "incidents: a look": ("loader", run("SELECT * FROM ops.look_for_incidents()")),
     }
 

@@ -26,7 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from highwater import bootstrap, ledger, local_server, settings, warehouse
+from highwater.environment import settings
+from highwater.local import server
+from highwater.setup import bootstrap
+from highwater.store import ledger, warehouse
 
 Repeat = Annotated[
     int, typer.Option(min=1, help="So often each is measured, in turn with its baseline; the median counts.")
@@ -117,11 +120,11 @@ def platform(**variables: str) -> Iterator[Path]:
     os.environ |= {"HIGHWATER_HOME": str(home), **variables}
     settings.get.cache_clear()
     try:
-        local_server.start()
+        server.start()
         bootstrap.run()
         yield home
     finally:
-        local_server.remove()
+        server.remove()
         shutil.rmtree(home)
 
 
@@ -142,7 +145,7 @@ def machine() -> dict[str, Any]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         system.processor(),
     )
-    postgres = local_server.program("postgres")
+    postgres = server.program("postgres")
     return {
         "processor": model,
         "cores": os.cpu_count(),

@@ -12,7 +12,8 @@ import scheduled
 import typer
 from measuring import AsJson, Figure, Repeat, Rows
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 DAG = "historical_sales_migration"
 MOST = 191
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from airflow.sdk import dag, task
 
-from highwater import ledger
+from highwater.store import ledger
 
 
 @task

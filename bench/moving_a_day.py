@@ -14,9 +14,11 @@ import sales_days
 import typer
 from measuring import AsJson, Figure, Repeat, Rows
 
-from highwater import credentials, settings, staging, warehouse
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.environment import credentials, settings
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.store import warehouse
+from highwater.store.ledger import Run
 
 SIZES = (*sales_days.SIZES, 5_000_000)
 LARGEST_FOR_OTHERS = 200_000

@@ -16,8 +16,9 @@ import measuring
 import typer
 from measuring import AsJson, Figure
 
-from highwater import settings, warehouse
-from highwater.local_platform import LocalAirflow
+from highwater.environment import settings
+from highwater.local.platform import LocalAirflow
+from highwater.store import warehouse
 
 SEEN = {
     "Airflow's list of DAGs": ("/dags", "a[href*='/dags/historical_sales_migration']"),

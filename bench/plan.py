@@ -10,8 +10,10 @@ import measuring
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import backfill, clock, ledger, warehouse
-from highwater.backfill import Request
+from highwater.backfill import requests
+from highwater.backfill.requests import Request
+from highwater.model import clock
+from highwater.store import ledger, warehouse
 
 HOURS = 87_600
 
@@ -27,17 +29,17 @@ def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
             )
             cursor.fetchall()
 
-        backfill.plan(cursor, Request(asked.dataset, asked.from_time, asked.from_time + timedelta(hours=1)))
+        requests.plan(cursor, Request(asked.dataset, asked.from_time, asked.from_time + timedelta(hours=1)))
         ledger.reset_peak_memory()
         before = ledger.peak_memory_bytes() or 0
         took, bare = measuring.medians(
             repeat,
-            lambda: measuring.seconds(lambda: backfill.plan(cursor, asked)),
+            lambda: measuring.seconds(lambda: requests.plan(cursor, asked)),
             lambda: measuring.seconds(bare_grid),
         )
         peak = ledger.peak_memory_bytes() or 0
-        plan = backfill.plan(cursor, asked)
-        written = measuring.seconds(lambda: backfill.request(cursor, asked, shown=plan))
+        plan = requests.plan(cursor, asked)
+        written = measuring.seconds(lambda: requests.request(cursor, asked, shown=plan))
     more = {
         "to_load": plan.to_load,
         "memory_mib": round((peak - before) / 2**20, 1),

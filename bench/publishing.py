@@ -10,10 +10,11 @@ import sales_days
 import typer
 from measuring import AsJson, Figure, Repeat, Rows
 
-from highwater import ledger, publish, staging, warehouse
-from highwater.ledger import Run
-from highwater.publish import Staged
-from highwater.windows import Window
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from highwater.store.publish import Staged
 
 BASELINE = """
 CREATE TABLE IF NOT EXISTS sales.baseline (LIKE sales.daily_sales INCLUDING ALL) PARTITION BY RANGE (sold_at);

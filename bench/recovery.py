@@ -9,7 +9,9 @@ import scheduled
 import typer
 from measuring import AsJson, Figure, Repeat
 
-from highwater import clock, settings, warehouse
+from highwater.environment import settings
+from highwater.model import clock
+from highwater.store import warehouse
 
 DAG, EMPTY = "system_recovery_processing", "empty_recovery"
 EMPTY_DAG = """
@@ -17,7 +19,7 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag, get_current_context, task
 
-from highwater import settings
+from highwater.environment import settings
 
 START = settings.get().days_before_anchor(3)
 

@@ -11,12 +11,16 @@ from datetime import UTC, datetime, timedelta
 import measuring
 from measuring import Figure
 
-from highwater import credentials, local_environment, local_server, settings, sources, stages, warehouse
-from highwater.ledger import Attempt, Run
-from highwater.publish import Staged
-from highwater.sources import Completeness
-from highwater.stages import Pipeline
-from highwater.windows import Window
+from highwater.environment import credentials, settings
+from highwater.loading import stages
+from highwater.loading.stages import Pipeline
+from highwater.local import environment, server
+from highwater.model.windows import Window
+from highwater.sources import sources
+from highwater.sources.sources import Completeness
+from highwater.store import warehouse
+from highwater.store.ledger import Attempt, Run
+from highwater.store.publish import Staged
 
 SALES = Pipeline(dataset="daily_sales", folder="historical_sales_migration", connection="legacy", suite="daily_sales")
 COLUMNS = (
@@ -109,10 +113,10 @@ def drop_sets() -> None:
 def _psql(role: str, database: str) -> str:
     """psql without its start file, as ``role``, its password in the environment of that one process."""
     port = str(settings.get().warehouse_port)
-    program = shlex.join([str(local_server.program("psql")), "-XqAt", "-h", "127.0.0.1", "-p", port, "-U", role])
+    program = shlex.join([str(server.program("psql")), "-XqAt", "-h", "127.0.0.1", "-p", port, "-U", role])
     return f"PGPASSWORD={shlex.quote(credentials.password(role))} {program} -d {database}"
 
 
 def _connect_as_airflow() -> None:
-    os.environ |= local_environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
+    os.environ |= environment.environment(port=1) | {"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
     (settings.get().home / "airflow").mkdir(exist_ok=True)

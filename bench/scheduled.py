@@ -12,9 +12,10 @@ from pathlib import Path
 
 import measuring
 
-from highwater import settings, warehouse
-from highwater.errors import HighwaterError
-from highwater.local_platform import LocalAirflow
+from highwater.environment import settings
+from highwater.local.platform import LocalAirflow
+from highwater.model.errors import HighwaterError
+from highwater.store import warehouse
 
 PATIENCE = 3600
 """Seconds after which waiting ends in an error."""

@@ -9,9 +9,10 @@ import sales_days
 import typer
 from measuring import AsJson, Figure, Repeat, Rows
 
-from highwater import stages, warehouse
-from highwater.ledger import Run, as_range
-from highwater.windows import Window
+from highwater.loading import stages
+from highwater.model.windows import Window
+from highwater.store import warehouse
+from highwater.store.ledger import Run, as_range
 
 
 def main(

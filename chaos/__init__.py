@@ -1,1 +1,1 @@
-"""Faults by the dice on a whole platform, and what must hold all the same: ``scripts/chaos``, docs/chaos.md."""
+"""Random faults on a whole platform, and what must hold all the same: ``scripts/chaos``, docs/explanation/chaos.md."""

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chaos import faults, report, schedule, stretch
 from chaos.platform import Kept, Platform, platform
-from highwater.errors import HighwaterError
+from highwater.model.errors import HighwaterError
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -32,7 +32,8 @@ def main(
         str | None, typer.Option(help="Strike with this fault in each seed, such as 'restore source'.")
     ] = None,
     tables: Annotated[
-        Path | None, typer.Option(help="Play nothing; write the tables of --out into this file, docs/chaos.md.")
+        Path | None,
+        typer.Option(help="Play nothing; write the tables of --out into this file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, credentials, local_server, settings, warehouse
-from highwater.errors import HighwaterError
+from highwater.environment import credentials, settings
+from highwater.local import server
+from highwater.model import clock
+from highwater.model.errors import HighwaterError
+from highwater.store import warehouse
 
 MOST_TRIES = 5
 """A restore that meets a reader in a deadlock is done again."""
@@ -115,7 +118,7 @@ def _execute(cursor: Cursor, statement: str, *names: str) -> None:
 def _run(program: str, *arguments: str | Path) -> None:
     config = settings.get()
     done = subprocess.run(
-        [local_server.program(program), *arguments],
+        [server.program(program), *arguments],
         env={
             "PATH": os.defpath,
             "PGHOST": config.warehouse_host,

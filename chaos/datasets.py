@@ -6,9 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from highwater import settings, staging, warehouse
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.store import warehouse
+from highwater.store.ledger import Run
 
 
 @dataclass(frozen=True)

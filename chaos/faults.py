@@ -16,8 +16,9 @@ from chaos.felt import MISSED, Felt
 from chaos.platform import Platform
 from chaos.schedule import Strike
 from chaos.source_faults import restore_source, source_away, source_cut, source_slow
-from highwater import local_placement, local_server, settings
-from highwater.errors import HighwaterError
+from highwater.environment import settings
+from highwater.local import placement, server
+from highwater.model.errors import HighwaterError
 from tests.holding import held
 
 SMALL_DISK = 24
@@ -57,10 +58,10 @@ def kill_component(component: str) -> Callable[[Platform, str, Felt], str]:
 
 def kill_postgres(platform: Platform, _target: str, felt: Felt) -> str:
     """``kill -9`` to the postmaster: metadata, warehouse and sources are gone at once, and come back."""
-    pid = int((local_placement.data_folder() / "postmaster.pid").read_text().split("\n", 1)[0])
+    pid = int((placement.data_folder() / "postmaster.pid").read_text().split("\n", 1)[0])
     live = platform.until(lambda: _at_work(platform)) or 0
     os.kill(pid, signal.SIGKILL)
-    local_server.start()
+    server.start()
     felt.senders_killed += 1  # they take turns
     return f"killed under {live} attempts and started again"
 
@@ -141,7 +142,7 @@ def _at_work(platform: Platform) -> int:
 def small_disk(platform: Platform) -> Iterator[None]:
     """A file system of a few MiB as a tablespace for what is staged; where there can be none, ``disk`` says why."""
     folder = platform.home / "small"
-    user = local_placement.server_user()
+    user = placement.server_user()
     if user is None:
         platform.disk = "only root may mount the small disk that is filled"
         yield

@@ -15,8 +15,9 @@ from psycopg2.extensions import cursor as Cursor
 from chaos import datasets
 from chaos.datasets import DATASETS, MADE_OF_PUBLISHED, ORDERS
 from chaos.reader import Reads
-from highwater import ledger, stages, warehouse
-from highwater.windows import Window
+from highwater.loading import stages
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
 
 MOST = 5
 """So many of what is wrong are named."""
@@ -177,7 +178,7 @@ def ledger_agrees(cursor: Cursor, stretch: Stretch) -> Finding:
 
 def suite_holds(cursor: Cursor, stretch: Stretch) -> Finding:
     """Every published row of a window that was worked on passes its suite; a synchronised day passed its comparison."""
-    from highwater import quality
+    from highwater.quality import audits
 
     wrong = []
     landed = worked_on(cursor, stretch)
@@ -195,12 +196,10 @@ def suite_holds(cursor: Cursor, stretch: Stretch) -> Finding:
                 wrong.append(f"{each} was published with {row.audits} findings, {row.failed} of them failed")
             continue
         with _copied(each) as table:
-            report = quality.audit(
-                each.dataset.suite, "staging", table, stages.audit_parameters(each.window, each.rows)
-            )
+            report = audits.audit(each.dataset.suite, "staging", table, stages.audit_parameters(each.window, each.rows))
         if not report.success:
             wrong.append(f"{each}: {report.sentence()}")
-    report = quality.audit("orders", "sales", "orders", {})
+    report = audits.audit("orders", "sales", "orders", {})
     if not report.success:
         wrong.append(f"orders: {report.sentence()}")
     return Finding("suite holds", f"{len(landed)} windows and the orders", tuple(wrong))

@@ -22,22 +22,16 @@ from psycopg2.extensions import connection as Connection
 
 from chaos.datasets import DAGS
 from chaos.schedule import BYSTANDERS
-from highwater import (
-    airflow_api,
-    airflow_files,
-    batch_simulation,
-    bootstrap,
-    channel_simulation,
-    clock,
-    local_environment,
-    local_server,
-    settings,
-    shop_simulation,
-    simulation,
-    warehouse,
-)
-from highwater.errors import HighwaterError
-from highwater.local_platform import LocalAirflow, session_of
+from highwater.airflow import api
+from highwater.environment import files, settings
+from highwater.local import environment as local_environment
+from highwater.local import server
+from highwater.local.platform import LocalAirflow, session_of
+from highwater.model import clock
+from highwater.model.errors import HighwaterError
+from highwater.setup import bootstrap
+from highwater.store import warehouse
+from simulation import batches, channels, sales, shop
 from tests.receiver import Receiver, receiver
 
 PATIENCE = 420
@@ -218,7 +212,7 @@ class Platform:
 
     def set_clock(self, now: datetime) -> None:
         """It is ``now``, for everybody."""
-        airflow_files.replace(self.file, now.isoformat())
+        files.replace(self.file, now.isoformat())
 
     def move(self, now: datetime) -> None:
         """The sources live on until ``now``, and then that is what the clock says."""
@@ -226,10 +220,10 @@ class Platform:
             retry=tenacity.retry_if_exception_type(psycopg2.OperationalError), stop=tenacity.stop_after_attempt(3)
         ):
             with attempt:
-                simulation.advance(now)
-                shop_simulation.advance(now)
-                batch_simulation.advance(now)
-                channel_simulation.advance(now)
+                sales.advance(now)
+                shop.advance(now)
+                batches.advance(now)
+                channels.advance(now)
         self.set_clock(now)
         self.parse()
 
@@ -254,7 +248,7 @@ class Platform:
         while True:
             try:
                 if self._api is None:
-                    self._api = airflow_api.log_in()
+                    self._api = api.log_in()
                 answer = self._api.request(method, path, **arguments)
                 if answer.status_code in accept:
                     return answer.json() if answer.content else None
@@ -366,8 +360,8 @@ def platform(begin: datetime, kept: Kept) -> Iterator[Platform]:
             "HIGHWATER_ALERT_URLS": hook.url,
         }
         stack.enter_context(environment(MEASURES | mine))
-        stack.callback(lambda: local_server.stop() if kept.wanted else local_server.remove())
-        local_server.start()
+        stack.callback(lambda: server.stop() if kept.wanted else server.remove())
+        server.start()
         bootstrap.run()
         with warehouse.session("operator") as cursor:
             # An hourly run after an outage of a day finds all done by the first; two of them show that as well as many.

@@ -14,7 +14,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from chaos.datasets import DATASETS, ORDERS, Dataset
-from highwater import warehouse
+from highwater.store import warehouse
 
 PAUSE = 0.2
 """Seconds between two rounds: the machine is to be busy with what is read, not with reading."""

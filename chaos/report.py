@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from highwater import airflow_files
-from highwater.errors import ConfigurationError
+from highwater.environment import files
+from highwater.model.errors import ConfigurationError
 
 Seed = dict[str, Any]
 """A `stretch.Result` as JSON."""
@@ -25,7 +25,7 @@ def read(file: Path) -> list[Seed]:
 def write(file: Path, seeds: Iterable[Seed]) -> None:
     """Keep the seeds, in their order; a reader never sees half a file."""
     ordered = sorted(seeds, key=lambda seed: seed["seed"])
-    airflow_files.replace(file, json.dumps({"seeds": ordered}, indent=1, default=str) + "\n")
+    files.replace(file, json.dumps({"seeds": ordered}, indent=1, default=str) + "\n")
 
 
 def table(seeds: Iterable[Seed]) -> Table:
@@ -81,7 +81,7 @@ def write_tables(file: Path, seeds: list[Seed]) -> None:
         if not (found and closed):
             raise ConfigurationError(f"invalid --tables {file}: expected a line {begin.strip()} and below it {end}")
         text = before + begin + "\n".join([*lines, ""]) + end + after
-    airflow_files.replace(file, text)
+    files.replace(file, text)
 
 
 def _by_fault(seeds: list[Seed]) -> list[str]:

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
 
 EPOCH = datetime(2025, 1, 1, 2, 30, tzinfo=UTC)
 """When the stretch of seed 0 begins. It lies behind the real clock, so that Airflow takes all that is due at once."""

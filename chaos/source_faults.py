@@ -9,8 +9,10 @@ from typing import Any
 from chaos.datasets import ORDERS, ORDERS_DAG
 from chaos.felt import MISSED, Felt
 from chaos.platform import Platform, Restored
-from highwater import batch_simulation, channel_simulation, outages, settings, simulation, warehouse
-from highwater.errors import HighwaterError
+from highwater.environment import settings
+from highwater.model.errors import HighwaterError
+from highwater.store import warehouse
+from simulation import batches, channels, outages, sales
 
 SECONDS_A_ROW = {
     "legacy.sales": 0.002,
@@ -90,7 +92,7 @@ def restore_source(platform: Platform, target: str, felt: Felt) -> str:
         return MISSED
     if what == ALL_SOURCES:
         backup.swap_database()
-        for source in (simulation, batch_simulation, channel_simulation):
+        for source in (sales, batches, channels):
             source.advance(platform.now)
     else:
         backup.restore_schema(what)

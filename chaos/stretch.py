@@ -15,7 +15,9 @@ from chaos.invariants import Finding, Stretch
 from chaos.platform import Platform, Stuck
 from chaos.reader import Reader
 from chaos.schedule import RESTORE, Schedule
-from highwater import alerts, stages, warehouse
+from highwater.incidents import alerts
+from highwater.loading import stages
+from highwater.store import warehouse
 
 MOST_NUDGES = 3
 """So often the next run of a DAG is started early, which would come hours later by the clock."""

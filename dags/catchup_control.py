@@ -22,7 +22,8 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag
 
-from highwater import backfill_tasks, catchup_tasks, settings
+from highwater.airflow import backfill_tasks, catchup_tasks
+from highwater.environment import settings
 
 
 @dag(

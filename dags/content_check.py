@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
-from highwater import settings
-from highwater.watching import watched
+from highwater.environment import settings
+from highwater.incidents.watching import watched
 
 AT_MOST = timedelta(minutes=30)
 
@@ -23,7 +23,8 @@ def compare_a_share() -> None:
 
     Fails where a window could not be compared: nobody knows of it.
     """
-    from highwater import alerts, verify
+    from highwater.incidents import alerts
+    from highwater.store import verify
 
     try:
         verify.nightly_share(AT_MOST)

@@ -21,10 +21,12 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import alerts, settings, tasks
-from highwater.metadata import SALES as POOL
-from highwater.tasks import Pipeline
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import tasks
+from highwater.airflow.tasks import Pipeline
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.setup.metadata import SALES as POOL
 
 SALES = Pipeline(
     dataset="daily_sales",

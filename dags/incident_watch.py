@@ -11,15 +11,16 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
-from highwater import settings
-from highwater.watching import watched
+from highwater.environment import settings
+from highwater.incidents.watching import watched
 
 
 @task
 @watched
 def look() -> None:
     """Finish what was killed behind its load; open, escalate and close incidents, and send what is waiting."""
-    from highwater import alerts, stages
+    from highwater.incidents import alerts
+    from highwater.loading import stages
 
     try:
         stages.finish_cut_short()
@@ -31,7 +32,7 @@ def look() -> None:
 @watched
 def prune_versions() -> None:
     """Let go of former versions that were kept for HIGHWATER_KEEP_VERSIONS_DAYS."""
-    from highwater import rollback
+    from highwater.store import rollback
 
     rollback.prune()
 

@@ -26,10 +26,12 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag
 
-from highwater import alerts, increment_tasks, settings
-from highwater.increments import Increment
-from highwater.metadata import ORDERS as POOL
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import increment_tasks
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.loading.changes.increments import Increment
+from highwater.setup.metadata import ORDERS as POOL
 
 ORDERS = Increment(
     dataset="orders",

@@ -6,6 +6,7 @@ one channel it counts in, with a flag for each source it rests on.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
+| `ask_ledger` | ends a scheduled run whose day has landed, and that nothing is left for | retried |
 | `check_<source>` | one look, kept in `ops.source_checks`: there, quick, window complete? | away is no failure |
 | `sync_<source>` | lands the windows its rule gives: stage, audit, publish | skipped if away, else retried |
 | `synchronise` | makes aside each day whose sources hold something new | runs whatever became of the loads |
@@ -22,18 +23,20 @@ How far each is trusted is a row of `control.sources` and holds from the next ru
 `scripts/highwater sources` prints how they are; `scripts/highwater outage start partner` takes one away. A source that
 hangs costs its timeout once a run; the loads share the pool `loading`, and nothing waits in it.
 
-A day that comes short, empty, late or in another shape is never published; what each of these gets is in the README.
+A day that comes short, empty, late or in another shape is never published;
+docs/reference/dags/multi_source_sync.md says what each gets.
 """
 
 from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import settings, sync_tasks
-from highwater.metadata import CHANNELS as POOL
-from highwater.metadata import LOADING
-from highwater.stages import Pipeline
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import sync_tasks
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.loading.stages import Pipeline
+from highwater.setup.metadata import CHANNELS as POOL
+from highwater.setup.metadata import LOADING
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),
@@ -61,9 +64,11 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
     tags=["highwater", "channel_sales"],
 )
 def multi_source_sync() -> None:
+    begun = sync_tasks.ask_ledger(CHANNELS, list(SOURCES.values()))
     made = sync_tasks.make_days.override(task_id="synchronise")(CHANNELS)
     for source, pipeline in SOURCES.items():
         checked = sync_tasks.check.override(task_id=f"check_{source}")(pipeline)
+        begun >> checked
         sync_tasks.sync.override(task_id=f"sync_{source}", pool=LOADING)(pipeline, checked) >> made
     compared = sync_tasks.compare.override(task_id="validate_cross_source")(CHANNELS, made)
     sync_tasks.publish_days.override(task_id="publish_channel_sales")(CHANNELS, compared)

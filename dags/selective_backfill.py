@@ -22,9 +22,12 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import alerts, backfill_form, backfill_tasks, settings
-from highwater.metadata import BACKFILL
-from highwater.retries import ByKind
+from highwater.airflow import backfill_tasks
+from highwater.airflow.retries import ByKind
+from highwater.backfill import form
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.setup.metadata import BACKFILL
 
 
 @dag(
@@ -38,7 +41,7 @@ from highwater.retries import ByKind
         "priority_weight": -1000,
         "weight_rule": "absolute",
     },
-    params=backfill_form.params(),
+    params=form.params(),
     on_failure_callback=alerts.on_failure,
     doc_md=__doc__,
     tags=["highwater", "backfill"],

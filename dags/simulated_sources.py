@@ -11,44 +11,49 @@ from datetime import timedelta
 
 from airflow.sdk import CronDataIntervalTimetable, dag, task
 
-from highwater import settings
-from highwater.watching import watched
+from highwater.environment import settings
+from highwater.incidents.watching import watched
 
 
 @task
 @watched
 def legacy() -> None:
     """Make the days that are missing."""
-    from highwater import clock, simulation
+    from highwater.model import clock
+    from simulation import sales
 
-    simulation.advance(clock.now())
+    sales.advance(clock.now())
 
 
 @task
 @watched
 def shop() -> None:
     """Play the ticks that are missing; the late transaction of the newest stays open for a while."""
-    from highwater import clock, settings, shop_simulation
+    from highwater.environment import settings
+    from highwater.model import clock
+    from simulation import shop as simulation_shop
 
-    shop_simulation.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
+    simulation_shop.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
 
 
 @task
 @watched
 def channels() -> None:
     """Make what store, partner and supplier miss; begin and end outages."""
-    from highwater import channel_simulation, clock
+    from highwater.model import clock
+    from simulation import channels as simulation_channels
 
-    channel_simulation.advance(clock.now())
+    simulation_channels.advance(clock.now())
 
 
 @task
 @watched
 def batches() -> None:
     """Make the batches of payments and page views that are missing."""
-    from highwater import batch_simulation, clock
+    from highwater.model import clock
+    from simulation import batches as simulation_batches
 
-    batch_simulation.advance(clock.now())
+    simulation_batches.advance(clock.now())
 
 
 @dag(

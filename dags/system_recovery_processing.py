@@ -23,10 +23,12 @@ from datetime import timedelta
 
 from airflow.sdk import dag
 
-from highwater import alerts, recovery_tasks, settings
-from highwater.retries import ByKind
-from highwater.tasks import Pipeline
-from highwater.timetable import PolicyTimetable
+from highwater.airflow import recovery_tasks
+from highwater.airflow.retries import ByKind
+from highwater.airflow.tasks import Pipeline
+from highwater.airflow.timetable import PolicyTimetable
+from highwater.environment import settings
+from highwater.incidents import alerts
 
 PAYMENTS = Pipeline("payments", "system_recovery_processing/payments", "billing", "payments")
 PAGE_VIEWS = Pipeline("page_views", "system_recovery_processing/page_views", "web", "page_views")

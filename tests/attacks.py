@@ -9,7 +9,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from highwater import bootstrap, settings, warehouse
+from highwater.environment import settings
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 LOGINS = ("loader", "analyst", "operator", "simulator", "legacy_reader", "shop_reader", "web_reader")
 

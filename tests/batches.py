@@ -6,11 +6,15 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from highwater import alerts, ledger, publish, settings, sources, staging, warehouse
-from highwater.batch_simulation import BILLING, WEB
-from highwater.ledger import Run
-from highwater.publish import Landed, Staged
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.sources import sources
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from highwater.store.publish import Landed, Staged
+from simulation.batches import BILLING, WEB
 
 DATASETS = {"payments": BILLING, "page_views": WEB}
 FIRST = datetime(2026, 10, 28, tzinfo=UTC)

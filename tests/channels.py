@@ -9,12 +9,14 @@ from typing import Any
 
 from psycopg2 import sql
 
-from highwater import ledger, settings, stages, sync, synchronise, warehouse
-from highwater.ledger import Run
-from highwater.quality import AuditReport
-from highwater.source_checks import Check
-from highwater.stages import Pipeline
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.loading import stages, sync, synchronise
+from highwater.loading.source_checks import Check
+from highwater.loading.stages import Pipeline
+from highwater.model.windows import Window
+from highwater.quality.audits import AuditReport
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 STORE = Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales")
 PARTNER = Pipeline("partner_sales", "multi_source_sync/partner", "partner", "partner_sales")

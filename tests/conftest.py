@@ -16,7 +16,10 @@ from psycopg2.extensions import cursor as Cursor
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from highwater import bootstrap, local_server, settings, warehouse
+from highwater.environment import settings
+from highwater.local import server
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 ENVIRONMENT = {
     "HIGHWATER_ANCHOR": "2026-10-31",
@@ -87,12 +90,12 @@ def platform(scratch: Callable[[str], Path]) -> Iterator[Path]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        local_server.start()
+        server.start()
         try:
             bootstrap.run()
             yield settings.get().home
         finally:
-            local_server.remove()
+            server.remove()
             settings.get.cache_clear()
 
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 import psutil  # type: ignore[import-untyped]
 from psycopg2 import sql
 
-from highwater import warehouse
+from highwater.store import warehouse
 
 
 @contextmanager

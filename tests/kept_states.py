@@ -9,7 +9,9 @@ from contextlib import closing
 
 from psycopg2 import sql
 
-from highwater import credentials, local_server, settings, warehouse
+from highwater.environment import credentials, settings
+from highwater.local import server
+from highwater.store import warehouse
 
 FOLDER = settings.ROOT / "tests/upgrade/states"
 STATES = sorted(path.name.removesuffix(".sql.gz") for path in FOLDER.glob("*.sql.gz"))
@@ -65,7 +67,7 @@ def _tool(name: str, *arguments: str, text: bytes = b"") -> subprocess.Completed
     config = settings.get()
     login = {"PGUSER": config.warehouse_admin, "PGPASSWORD": credentials.password("postgres")}
     where = {"PGHOST": config.warehouse_host, "PGPORT": str(config.warehouse_port)}
-    program = str(local_server.program(name))
+    program = str(server.program(name))
     return subprocess.run(
         [program, *arguments], input=text, capture_output=True, check=False, env={**os.environ, **where, **login}
     )

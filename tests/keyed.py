@@ -13,10 +13,12 @@ import pytest
 from psycopg2.extras import execute_values
 from shopping import HOUR, run, shop
 
-from highwater import consistency, ledger, settings, warehouse
-from highwater.checkpoints import Merged
-from highwater.consistency import Check
-from highwater.increments import Increment
+from highwater.environment import settings
+from highwater.loading.changes import consistency
+from highwater.loading.changes.consistency import Check
+from highwater.loading.changes.increments import Increment
+from highwater.store import ledger, warehouse
+from highwater.store.checkpoints import Merged
 
 STATEMENTS = {
     "source_state": (

@@ -8,11 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import credentials, ledger, publish, settings, source_links, staging, warehouse
-from highwater.ledger import Run
-from highwater.publish import Landed, Staged
-from highwater.source_links import Known
-from highwater.windows import Window
+from highwater.environment import credentials, settings
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.sources import links
+from highwater.sources.links import Known
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from highwater.store.publish import Landed, Staged
 
 DATASET, FOLDER = "daily_sales", "historical_sales_migration"
 OTHER_QUANTITY = (
@@ -98,4 +101,4 @@ def known_source(name: str) -> Known:
     config = settings.get()
     fields = {"host": config.warehouse_host, "port": config.warehouse_port, "schema": config.sources_database}
     login = f"{name}_reader"
-    return source_links.of_fields(name, fields | {"login": login, "password": credentials.password(login)})
+    return links.of_fields(name, fields | {"login": login, "password": credentials.password(login)})

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql
 
-from highwater import credentials, local_placement, settings, warehouse
+from highwater.environment import credentials, settings
+from highwater.local import placement
+from highwater.store import warehouse
 
 STATES = sorted((Path(__file__).parent / "upgrade/states").glob("*.sql.gz"))
 
@@ -21,7 +23,7 @@ def psql(database: str, text: bytes) -> None:
     """Run a dump, as the admin."""
     done = subprocess.run(
         [
-            local_placement.binaries() / "psql",
+            placement.binaries() / "psql",
             "--no-psqlrc",
             "--quiet",
             "--set=ON_ERROR_STOP=1",
@@ -94,7 +96,7 @@ def schema() -> str:
         )
         data = [f"--exclude-table={row[0]}" for row in cursor.fetchall()]
     dump = subprocess.run(
-        [local_placement.binaries() / "pg_dump", "--schema-only", *data, name],
+        [placement.binaries() / "pg_dump", "--schema-only", *data, name],
         env=as_admin(),
         check=True,
         capture_output=True,

@@ -13,7 +13,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import settings, source_types, warehouse
+from highwater.environment import settings
+from highwater.sources import types
+from highwater.store import warehouse
 
 READER, PASSWORD = "own_reader", "of a test"
 
@@ -81,7 +83,7 @@ def own_folder(patch: pytest.MonkeyPatch, root: Path) -> Path:
 def arrived(source: Cursor, name: str, parameters: dict[str, object]) -> tuple[Sequence[tuple[str, str]], list[Any]]:
     """The columns that ``sql/<name>`` gives at the source, and its rows as they stand in the warehouse then."""
     with warehouse.session("loader") as target:
-        found = source_types.describe(source, target, name, parameters)
+        found = types.describe(source, target, name, parameters)
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in found.columns
         )

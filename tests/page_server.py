@@ -13,7 +13,9 @@ from contextlib import closing, contextmanager
 import httpx
 from waiting import wait_until
 
-from highwater import local_environment, metadata, settings
+from highwater.environment import settings
+from highwater.local import environment as local_environment
+from highwater.setup import metadata
 
 USERS = "admin:admin,vera:viewer"
 """vera may look at all, and do nothing."""

@@ -1,4 +1,4 @@
-"""docs/operations.md as a program reads it: its symptoms, and the commands of each, to look and to act."""
+"""docs/how-to/operations.md as a program reads it: its symptoms, and the commands of each, to look and to act."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shlex
 import textwrap
 from dataclasses import dataclass, field
 
-from highwater import settings
+from highwater.environment import settings
 
-PAGE = settings.ROOT / "docs/operations.md"
+PAGE = settings.ROOT / "docs/how-to/operations.md"
 FENCE = re.compile(r"^( *)```(\w+)(?: ([\w /]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:scripts/highwater|SELECT|DELETE|UPDATE) [^`…]+)`")
 ACT = "**Act**"

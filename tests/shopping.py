@@ -9,12 +9,14 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import consistency, increments, ledger, settings, warehouse
-from highwater.checkpoints import Changes, Merged
-from highwater.consistency import Check
-from highwater.increments import Increment, Plan
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.loading.changes import consistency, increments
+from highwater.loading.changes.consistency import Check
+from highwater.loading.changes.increments import Increment, Plan
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store.checkpoints import Changes, Merged
+from highwater.store.ledger import Run
 
 ORDERS = Increment("orders", "incremental_data_processing", "shop", "orders", "order_changes")
 COLUMNS = "order_id, customer_id, status, amount, currency, placed_at, updated_at"

@@ -12,7 +12,8 @@ from typing import Any
 
 from shopping import HOUR, ORDERS, compare, identify, plan, run
 
-from highwater import increments, ledger
+from highwater.loading.changes import increments
+from highwater.store import ledger
 
 STAGES: dict[str, Callable[[Any], Any]] = {
     "determine_mode": lambda _: plan(),

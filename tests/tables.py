@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from psycopg2 import sql
 
-from highwater import ledger, publish, staging, warehouse
-from highwater.ledger import Run
-from highwater.publish import Landed, Staged
-from highwater.windows import Window
+from highwater.loading import staging
+from highwater.model.windows import Window
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from highwater.store.publish import Landed, Staged
 
 COLUMNS = "id bigint NOT NULL, at timestamptz NOT NULL"
 KEYED = "PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"

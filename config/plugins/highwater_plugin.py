@@ -1,5 +1,5 @@
 """Airflow looks for plugins in this folder; Highwater's is with the rest of its code."""
 
-from highwater.airflow_plugin import HighwaterPlugin
+from highwater.airflow.plugin import HighwaterPlugin
 
 __all__ = ["HighwaterPlugin"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from highwater import backfill
+from highwater.backfill import requests
 from highwater.page import asked, backfills, reading, rendering, starting
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.backfills import Choice, Order, Wish
@@ -36,7 +36,7 @@ def ask_for_backfill(request: Request, visitor: VisitorDep, order: Annotated[Ord
     visitor.require_own_form(request, order.token)
     with reading.session() as cursor:
         of = asked.dataset(asked.datasets(cursor, visitor), order.dataset)
-    visitor.require_run({of.dag_id, backfill.DAG})
+    visitor.require_run({of.dag_id, requests.DAG})
     try:
         with reading.session(WRITER) as cursor:
             number = backfills.ask(cursor, order, visitor.name)
@@ -53,9 +53,9 @@ def ask_to_cancel(request: Request, visitor: VisitorDep, number: int) -> Respons
     """What cancelling a backfill does and does not undo, and the form that does it: there is no way back."""
     with reading.session() as cursor:
         found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
-    visitor.require_change({found.dag_id, backfill.DAG})
+    visitor.require_change({found.dag_id, requests.DAG})
     with reading.session() as cursor:
-        facts = {"backfill": found, "meant": backfill.cancelling(cursor, number), "token": visitor.form_token()}
+        facts = {"backfill": found, "meant": requests.cancelling(cursor, number), "token": visitor.form_token()}
     return rendering.page(request, "backfill_cancel.html", facts)
 
 
@@ -69,11 +69,11 @@ def change_backfill(  # noqa: PLR0917 - as the form gives them
     visitor.require_own_form(request, token)
     with reading.session() as cursor:
         found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
-    visitor.require_change({found.dag_id, backfill.DAG})
+    visitor.require_change({found.dag_id, requests.DAG})
     if act == "cancel" and sure != "yes":
         return _see(f"backfills/{number}/cancel")
     with reading.session(WRITER) as cursor:
-        backfill.change(cursor, act, number, visitor.name)
+        requests.change(cursor, act, number, visitor.name)
     if act == "resume":
         starting.start(request, number)
     return _see(f"backfills/{number}")
@@ -104,12 +104,12 @@ def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | Non
     facts: dict[str, Any] = {"said": None, "plan": [], "wish": wish, "refusal": refusal and refusal.sentence}
     with reading.session() as cursor:
         known = asked.datasets(cursor, visitor)
-        runnable = visitor.runnable({row.dag_id for row in known} | {backfill.DAG})
+        runnable = visitor.runnable({row.dag_id for row in known} | {requests.DAG})
         facts["datasets"] = [row for row in known if row.dag_id in runnable and row.grid == "fixed"]
         if isinstance(wish, Choice) and wish.chosen:
             facts["wish"], facts["said"] = backfills.for_cells(wish, asked.dataset(known, wish.dataset))
     if refusal is None and facts["wish"].since and facts["wish"].until:
-        visitor.require_run({asked.dataset(known, wish.dataset).dag_id, backfill.DAG})
+        visitor.require_run({asked.dataset(known, wish.dataset).dag_id, requests.DAG})
         try:
             with reading.session() as cursor:
                 facts["plan"] = backfills.plan(cursor, facts["wish"])

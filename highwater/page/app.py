@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from highwater import expected
+from highwater.model import expected
 from highwater.page import actions, views
 from highwater.page.problems import Problem
 from highwater.page.rendering import problem_response

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, moments, warehouse
-from highwater.errors import ConfigurationError
+from highwater.model import clock, moments
+from highwater.model.errors import ConfigurationError
 from highwater.page.problems import Problem
+from highwater.store import warehouse
 
 if TYPE_CHECKING:
     from highwater.page.access import Visitor

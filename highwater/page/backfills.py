@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, ConfigDict, Field
 
-from highwater import backfill, warehouse
+from highwater.backfill import requests
 from highwater.page import asked
 from highwater.page.problems import Problem
+from highwater.store import warehouse
 
 MOST_CHOSEN = 1_000
 """So many cells may be chosen at once."""
@@ -38,7 +39,7 @@ class Wish(BaseModel):
     closed_days: Word = "skip"
     direction: Word = "oldest"
     on_failure: Word = "continue"
-    max_active: int = Field(3, ge=1, le=backfill.MOST_ACTIVE)
+    max_active: int = Field(3, ge=1, le=requests.MOST_ACTIVE)
 
     def parameters(self) -> dict[str, Any]:
         """As the warehouse takes it.
@@ -115,7 +116,7 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
         HighwaterError: the warehouse refuses it, in its own words.
     """
     wanted = order.parameters()
-    asked_for = backfill.Request(
+    asked_for = requests.Request(
         **{name: wanted[name] for name in _AS_THEY_ARE},
         from_time=wanted["since"],
         to_time=wanted["until"],
@@ -123,7 +124,7 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
         requested_by=by,
         via="form",
     )
-    return backfill.request(cursor, asked_for, shown=backfill.Plan([], order.shown) if order.shown else None)
+    return requests.request(cursor, asked_for, shown=requests.Plan([], order.shown) if order.shown else None)
 
 
 _AS_THEY_ARE = (

@@ -10,9 +10,9 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
 from highwater.page.asked import Stretch
-from highwater.status import STATES
+from highwater.store import warehouse
+from highwater.store.status import STATES
 
 MOST_CELLS = 20_000
 """So many cells are drawn at most."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
-from highwater import identity
+from highwater.environment import identity
 from highwater.page.app import Guard
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
 from highwater.page.access import Visitor
+from highwater.store import warehouse
 
 PARTS = {
     "datasets": "datasets_now",
@@ -19,7 +19,7 @@ PARTS = {
     "sources": "sources",
     "policy_changes": "policy_changes",
 }
-"""Each with the file in sql/page/ that asks for it."""
+"""Each with the file in highwater/sql/page/ that asks for it."""
 
 
 def read(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, list[Any]]:

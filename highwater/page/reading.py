@@ -12,9 +12,9 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import sentences, warehouse
-from highwater.errors import HighwaterError
+from highwater.model.errors import HighwaterError
 from highwater.page.problems import Problem
+from highwater.store import sentences, warehouse
 
 log = logging.getLogger(__name__)
 

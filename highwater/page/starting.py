@@ -10,8 +10,9 @@ from airflow.api_fastapi.app import API_ROOT_PATH
 from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
 from fastapi import Request
 
-from highwater import backfill, sentences
+from highwater.backfill import requests
 from highwater.page import reading
+from highwater.store import sentences
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +23,12 @@ PATIENCE = 5
 def start(request: Request, number: int) -> bool:
     """Ask this very server to run the DAG for a backfill; False where that did not come about."""
     with reading.session() as cursor:
-        run_id, conf = backfill.conf_of(cursor, number)
+        run_id, conf = requests.conf_of(cursor, number)
     host, port = request.scope["server"]
     bearer = request.headers.get("authorization") or f"Bearer {request.cookies.get(COOKIE_NAME_JWT_TOKEN)}"
     try:
         answer = httpx.post(
-            f"{request.url.scheme}://{host}:{port}{API_ROOT_PATH or '/'}api/v2/dags/{backfill.DAG}/dagRuns",
+            f"{request.url.scheme}://{host}:{port}{API_ROOT_PATH or '/'}api/v2/dags/{requests.DAG}/dagRuns",
             headers={"Authorization": bearer},
             json={"dag_run_id": run_id, "logical_date": None, "conf": conf},
             timeout=PATIENCE,
@@ -40,6 +41,6 @@ def start(request: Request, number: int) -> bool:
         said = sentences.of(error)
         log.warning("backfill %s is not started from here: %s", number, said)
         with reading.session("operator") as cursor:
-            backfill.note_not_started(cursor, number, said)
+            requests.note_not_started(cursor, number, said)
         return False
     return True

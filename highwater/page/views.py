@@ -9,11 +9,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import backfill, clock, warehouse
+from highwater.backfill import requests
+from highwater.model import clock
 from highwater.page import asked, backfills, calendar, now, reading, rendering, window
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.asked import Stretch, StretchDep
 from highwater.page.problems import Problem
+from highwater.store import warehouse
 
 router = APIRouter()
 
@@ -106,8 +108,8 @@ def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Respons
     """How far a backfill is, what became of each window, and what may be done about it."""
     with reading.session() as cursor:
         facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
-    dags = {facts["backfill"].dag_id, backfill.DAG}
-    facts |= {"may_change": visitor.changeable(dags) == dags, "token": visitor.form_token(), "dag": backfill.DAG}
+    dags = {facts["backfill"].dag_id, requests.DAG}
+    facts |= {"may_change": visitor.changeable(dags) == dags, "token": visitor.form_token(), "dag": requests.DAG}
     return rendering.page(request, _partly(request, "backfill"), facts)
 
 

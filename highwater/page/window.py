@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -13,10 +12,10 @@ from airflow.utils.session import create_session
 from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import select
 
-from highwater import ledger, warehouse
+from highwater.model.windows import Window
 from highwater.page import rendering
 from highwater.page.problems import Problem
-from highwater.windows import Window
+from highwater.store import ledger, warehouse
 
 PARTS = ("versions", "attempts", "validations", "quarantine")
 
@@ -46,17 +45,7 @@ def read(cursor: Cursor, of: Any, start: datetime, *, may_see_rows: bool) -> dic
     return facts | {
         "timings": timings(facts["attempts"]),
         "audits": audits(facts["validations"]),
-        "tries": tries(facts["attempts"]),
     }
-
-
-def tries(attempts: Sequence[Any]) -> int:
-    """How often the window was tried: each run as often as the stage that it tried most often."""
-    stages = Counter((attempt.dag_id, attempt.run_id, attempt.stage) for attempt in attempts)
-    runs: dict[tuple[str, str], int] = {}
-    for (dag_id, run_id, _), times in stages.items():
-        runs[dag_id, run_id] = max(times, runs.get((dag_id, run_id), 0))
-    return sum(runs.values())
 
 
 def audits(validations: Sequence[Any]) -> list[dict[str, Any]]:

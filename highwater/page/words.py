@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from highwater import estimates
-from highwater import status as statuses
-from highwater.windows import Window
+from highwater.model import estimates
+from highwater.model.windows import Window
+from highwater.store import status as statuses
 
 STATES = {
     "landed": ("", "landed"),
@@ -92,9 +92,9 @@ def cell_title(cell: Any) -> str:
     return " · ".join(parts)
 
 
-def attempts(number: int) -> str:
-    """So many times a window was tried."""
-    return "1 attempt" if number == 1 else f"{number:,} attempts"
+def attempts(number: int, which: str = "") -> str:
+    """So many times a window was tried; with ``"failed "`` before the noun, so many times in vain."""
+    return f"{number:,} {which}attempt{'' if number == 1 else 's'}"
 
 
 def cell_address(cell: Any, folded: bool) -> str:

@@ -11,11 +11,11 @@ is_demo() {
     { ! command -v docker >/dev/null || [ -z "$(compose ps --quiet --status running 2>/dev/null)" ]; }
 }
 
-# become_local [--alone] SCRIPT …: the script again, with the demo's tools at hand; see highwater/local_tools.py.
+# become_local [--alone] SCRIPT …: the script again, with the demo's tools at hand; see highwater/local/tools.py.
 become_local() {
   prepare_venv
   export PYTHONPATH=$root
-  exec "$venv/bin/python" -m highwater.local_tools "$@"
+  exec "$venv/bin/python" -m highwater.local.tools "$@"
 }
 
 if [ -n "${HIGHWATER_HAS_TOOLS:-}" ]; then
@@ -24,7 +24,7 @@ if [ -n "${HIGHWATER_HAS_TOOLS:-}" ]; then
   # The same where no server is asked: nothing is there to be changed.
   reader() { "$@"; }
   # The command line of the admin.
-  as_admin() { "$venv/bin/python" -m highwater.cli "$@"; }
+  as_admin() { "$venv/bin/python" -m highwater.cli.main "$@"; }
   stop_airflow() { :; }
   start_all() { as_admin bootstrap; }
   how_it_starts="scripts/demo starts it"
@@ -66,4 +66,4 @@ read_dump() {
 }
 
 # The versions of the schema that this code knows, oldest first.
-known_versions() { find "$root/sql/migrations" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort --version-sort; }
+known_versions() { find "$root/highwater/sql/migrations" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort --version-sort; }

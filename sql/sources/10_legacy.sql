@@ -77,7 +77,7 @@ RETURN CASE
 END;
 
 -- The rows of a day: a function of their number k (0, 1, …), the day and the seed alone, the same wherever it runs.
--- One row in 3000 has each of the defects; SLOTS in highwater/simulation.py says the same and counts them.
+-- One row in 3000 has each of the defects; SLOTS in simulation/sales.py says the same and counts them.
 -- OFFSET 0 keeps the planner from computing the hashes once for each column.
 CREATE OR REPLACE FUNCTION legacy.rows_of_day(day date, row_count integer, seed bigint)
 RETURNS SETOF legacy.sales

@@ -27,7 +27,7 @@ COMMENT ON TABLE billing.closed_batches IS
 'A batch is complete once closed_at has come; row_count and amount_total are the billing system''s own counts.';
 
 -- The payments of a batch: a function of their number k (0, 1, …), the batch and the seed alone. Of a hundred, one has
--- an amount of zero, one a currency that nobody knows, one comes twice; BILLING in highwater/batch_simulation.py says
+-- an amount of zero, one a currency that nobody knows, one comes twice; BILLING in simulation/batches.py says
 -- the same. Payments are for the shop's first orders, but for those it never hands over whole (7 and 13 of each 500).
 CREATE OR REPLACE FUNCTION billing.payments_of(batch timestamptz, row_count integer, seed bigint, orders integer)
 RETURNS SETOF billing.payments

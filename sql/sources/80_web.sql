@@ -26,7 +26,7 @@ COMMENT ON TABLE web.closed_batches IS
 
 -- The views of a batch: a function of their number k (0, 1, …), the batch and the seed alone. Of a hundred, one has no
 -- session, one a time before the batch, one comes twice, and one has an untidy path that can be mended; WEB in
--- highwater/batch_simulation.py says the same.
+-- simulation/batches.py says the same.
 CREATE OR REPLACE FUNCTION web.views_of(batch timestamptz, row_count integer, seed bigint)
 RETURNS SETOF web.page_views
 LANGUAGE sql STABLE

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 TAKING = "pg_advisory_lock(bigint), pg_advisory_lock(integer, integer)"
 

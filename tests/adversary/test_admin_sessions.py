@@ -10,8 +10,10 @@ import pytest
 from attacks import LOGINS, act, home_of, powers, refused, start
 from psycopg2 import sql
 
-from highwater import bootstrap, credentials, roles, settings, warehouse
-from highwater.errors import ConfigurationError
+from highwater.environment import credentials, settings
+from highwater.model.errors import ConfigurationError
+from highwater.setup import bootstrap, roles
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 

@@ -6,7 +6,8 @@ import psycopg2
 import pytest
 from attacks import act, powers, refused, start
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 

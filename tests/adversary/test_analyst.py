@@ -13,10 +13,15 @@ from attacks import act, refused, start
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import alerts, backfill, clock, ledger, outages, publish, settings, shop_simulation, warehouse
-from highwater.backfill import Request
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.backfill import requests
+from highwater.backfill.requests import Request
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model import clock
+from highwater.model.windows import Window
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from simulation import outages, shop
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
@@ -66,7 +71,7 @@ class TestHoldsNothingUp:
 
     def test_a_backfill_is_asked_for_and_its_windows_are_taken(self) -> None:
         with warehouse.session("operator") as cursor:
-            number = backfill.request(
+            number = requests.request(
                 cursor, Request("daily_sales", DAY.start, DAY.end, reason="to see", requested_by="kim")
             )
         act("loader", "SELECT control.begin_backfill(%s, 'r')", (number,))
@@ -137,7 +142,7 @@ def test_no_reader_holds_the_simulation_up(platform: object) -> None:
     with closing(warehouse.connect("shop_reader", settings.get().sources_database)) as link, link.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(oid::integer, n) FROM pg_class, generate_series(0, 3) AS n"
                        " WHERE relname IN ('orders', 'outages', 'sales', 'payments', 'page_views')")  # fmt: skip
-        shop_simulation.advance(clock.now())
+        shop.advance(clock.now())
         with outages.turn():
             pass
 

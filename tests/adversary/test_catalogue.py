@@ -9,8 +9,8 @@ from attacks import act
 from loading import DATASET, change_set, day, run, stage
 from typer.testing import CliRunner
 
-from highwater import publish, rollback
-from highwater.cli import app
+from highwater.cli.main import app
+from highwater.store import publish, rollback
 
 FIRST = date(2026, 10, 1)
 DAYS = [day(str(FIRST + timedelta(days=n))) for n in range(30)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attacks import act, writable
 
-from highwater import settings
+from highwater.environment import settings
 
 pytestmark = pytest.mark.usefixtures("platform")
 

@@ -15,8 +15,10 @@ from psycopg2.extensions import cursor as Cursor
 from tables import defined, window
 from waiting import wait_until
 
-from highwater import credentials, ledger, publish, roles, rollback, settings, warehouse
-from highwater.errors import Busy, ConfigurationError
+from highwater.environment import credentials, settings
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.setup import roles
+from highwater.store import ledger, publish, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")

@@ -12,9 +12,9 @@ from attacks import act, refused
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import ledger, warehouse
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 

@@ -12,9 +12,10 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from tables import defined, window
 
-from highwater import publish, staging, warehouse
-from highwater.errors import RefusedData
-from highwater.publish import Staged
+from highwater.loading import staging
+from highwater.model.errors import RefusedData
+from highwater.store import publish, warehouse
+from highwater.store.publish import Staged
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")
@@ -305,7 +306,7 @@ def being_cleaned(rows: int) -> str:
     "row", ["'', '{}'", "' ', '{}'", "'r', '[]'", "'r', '1'", "'r', 'null'", "'r', NULL", "NULL, '{}'"]
 )
 def test_a_refused_row_has_a_reason_and_is_a_row(row: str) -> None:
-    """What it says there is its own word, as docs/security.md tells; that it says something is not."""
+    """What it says there is its own word, as docs/explanation/security.md tells; that it says something is not."""
     with defined("shaped"):
         name = being_cleaned(1)
         with pytest.raises(errors.IntegrityError, match=r"a_refused_row_has_a_reason|source_row_is_a_row|null value"):

@@ -6,7 +6,8 @@ import psycopg2
 import pytest
 from attacks import act, refused, writable
 
-from highwater import credentials, settings, warehouse
+from highwater.environment import credentials, settings
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 

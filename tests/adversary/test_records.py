@@ -11,7 +11,8 @@ import shopping
 from attacks import act, start
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, warehouse
+from highwater.incidents import alerts
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 

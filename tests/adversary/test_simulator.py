@@ -8,7 +8,8 @@ import psycopg2
 import pytest
 from attacks import act, powers
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 

@@ -12,7 +12,9 @@ import pytest
 from stack import CHANNEL_DAYS, Stack, copy_of_checkout
 from waiting import wait_until
 
-from highwater import bootstrap, local_server, settings
+from highwater.environment import settings
+from highwater.local import server
+from highwater.setup import bootstrap
 
 WINDOWS = 30
 
@@ -78,12 +80,12 @@ def expected(scratch: Callable[[str], Path], small: dict[str, str]) -> list[str]
         for name, value in small.items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        local_server.start()
+        server.start()
         try:
             bootstrap.run()
             first = settings.get().days_before_anchor(WINDOWS).date()
             days = [(first + timedelta(days=n)).isoformat() for n in range(WINDOWS)]
             return [loading.land(loading.day(day)).content_hash for day in days]
         finally:
-            local_server.remove()
+            server.remove()
             settings.get.cache_clear()

@@ -20,7 +20,8 @@ PORTS = (22, 5432, 5555, 6379, 8080, 8793, 8794)
 ROLES = ("postgres", "publisher", "airflow", "operator", "analyst", "loader", "simulator", "legacy_reader")
 TARGETS = (
     "/usr/mine", "/opt/highwater/dags/mine.py", "/opt/highwater/sql/mine.sql", "/opt/highwater/config/mine.py",
-    "/opt/highwater/highwater/mine.py", "/opt/highwater/expectations/mine.json", "/opt/airflow/mine.cfg",
+    "/opt/highwater/highwater/mine.py", "/opt/highwater/simulation/mine.py",
+    "/opt/highwater/expectations/mine.json", "/opt/airflow/mine.cfg",
     "/run/highwater-secrets/mine", "/run/highwater-ui/ui_passwords.json", "/run/sockets/mine",
     "/var/lib/highwater/ui_passwords.json", "/var/lib/highwater/anchor", "/var/lib/highwater/policies.json",
 )  # fmt: skip

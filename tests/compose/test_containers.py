@@ -10,9 +10,9 @@ import psycopg2
 import pytest
 from stack import AIRFLOW, DATABASES, ONE_SHOTS, SERVICES, Stack
 
-from highwater import secret_folders
+from highwater.setup import secret_folders
 
-SOURCES = ("dags", "sql", "expectations", "config", "highwater")
+SOURCES = ("dags", "sql", "expectations", "config", "highwater", "simulation")
 MAY_WRITE = {
     "preflight": set(),
     "secrets": {

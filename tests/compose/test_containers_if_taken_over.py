@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from stack import Stack
 
-from highwater import secret_folders
+from highwater.setup import secret_folders
 
 INTRUDER = Path(__file__).with_name("intruder.py").read_text()
 SUPERUSERS = ("postgres_password", "metadata_admin_password")
@@ -24,7 +24,7 @@ MAY_LOG_IN = {
     "worker": {("warehouse", role) for role in ("analyst", "loader", "simulator", "legacy_reader")},
     "dag-processor": {("warehouse", "analyst"), ("warehouse", "loader"), ("metadata", "airflow")},
 }
-"""The DAG processor records DAGs in the metadata; the code that it runs shares its user (docs/operations.md)."""
+"""The DAG processor records DAGs in the metadata; the code that it runs shares its user (docs/how-to/operations.md)."""
 MAY_CONNECT = {
     "worker": {"apiserver:8080", "redis:6379", "warehouse:5432"},
     "dag-processor": {"apiserver:8080", "metadata:5432", "warehouse:5432"},

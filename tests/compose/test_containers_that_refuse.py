@@ -79,11 +79,11 @@ def test_too_little_memory(idle: Stack) -> None:
 
 
 def test_a_mount_that_cannot_be_read(idle: Stack) -> None:
-    secret = idle.folder / "sql/warehouse/00_schemas.sql"
+    secret = idle.folder / "highwater/sql/warehouse/00_schemas.sql"
     secret.chmod(0o600)
     line = refusal(idle)
     secret.chmod(0o644)
-    assert "sql/warehouse/00_schemas.sql is not readable for user 50000" in line
+    assert "highwater/sql/warehouse/00_schemas.sql is not readable for user 50000" in line
     owner = idle.folder.stat().st_uid
     assert ("HIGHWATER_UID=" in line) == (owner != 0), "nobody is told to run it as root"
     assert "chmod -R a+rX" in line
@@ -173,7 +173,7 @@ def test_somebody_elses_warehouse(elsewhere: Stack) -> None:
     elsewhere.compose("run", "--rm", "-T", "init")
     asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
     counted = (
-        "from highwater import warehouse\n"
+        "from highwater.store import warehouse\n"
         f"with warehouse.session('loader') as cursor: cursor.execute({asked!r}); print(*cursor.fetchone())"
     )
     datasets, encrypted = elsewhere.compose("run", "--rm", "-T", "init", "python", "-c", counted).stdout.split()

@@ -17,8 +17,12 @@ import psutil
 import pytest
 from waiting import wait_until
 
-from highwater import bootstrap, local_environment, local_server, settings, warehouse
-from highwater.local_platform import LocalAirflow
+from highwater.environment import settings
+from highwater.local import environment as local_environment
+from highwater.local import server
+from highwater.local.platform import LocalAirflow
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 DATASET, DAG = "daily_sales", "historical_sales_migration"
 PATIENCE = 600
@@ -150,13 +154,13 @@ def platform(home: Path, dags: Sequence[str] = (DAG,), **environment: str) -> It
         for name, value in (defaults | environment | {"HIGHWATER_HOME": str(home)}).items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        local_server.start()
+        server.start()
         try:
             bootstrap.run()
             with LocalAirflow() as airflow:
                 yield Live(airflow)
         finally:
-            local_server.remove()
+            server.remove()
             patch.undo()
             settings.get.cache_clear()
 

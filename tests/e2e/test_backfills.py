@@ -15,8 +15,12 @@ import live
 import pytest
 from live import Live
 
-from highwater import airflow_api, backfill, moments, settings, warehouse
-from highwater.backfill import LOAD, Plan, Request
+from highwater.airflow import api
+from highwater.backfill import requests
+from highwater.backfill.requests import LOAD, Plan, Request
+from highwater.environment import settings
+from highwater.model import moments
+from highwater.store import warehouse
 
 DATASET, DAYS = "daily_sales", 92
 OWNER = "historical_sales_migration"
@@ -26,7 +30,9 @@ from datetime import timedelta
 
 from airflow.sdk import DeltaTriggerTimetable, dag, task
 
-from highwater import backfill_tasks, clock, settings
+from highwater.airflow import backfill_tasks
+from highwater.environment import settings
+from highwater.model import clock
 
 @dag(schedule=None, start_date=settings.get().days_before_anchor(0))
 def starter() -> None:
@@ -52,7 +58,7 @@ class Backfills:
     def __init__(self, platform: Live) -> None:
         self.live = platform
         platform.wait("Airflow to be healthy", lambda: not platform.airflow.ailing())
-        self.api = airflow_api.log_in()
+        self.api = api.log_in()
         self.first: datetime = platform.value(
             "SELECT first_window FROM control.datasets WHERE dataset = %s", (DATASET,)
         )
@@ -74,7 +80,7 @@ class Backfills:
     def highwater(self, *arguments: str, code: int = 0) -> str:
         """Run the command line as a person would; returns what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "highwater.cli", *arguments], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "highwater.cli.main", *arguments], capture_output=True, text=True, check=False
         )
         assert done.returncode == code, (done.stdout, done.stderr)
         return done.stdout
@@ -83,7 +89,7 @@ class Backfills:
         """The plan for days by their places, the last included."""
         request = Request(DATASET, moments.midnight(self.day(first)), moments.midnight(self.day(last + 1)), **asked)
         with warehouse.session("analyst") as cursor:
-            return backfill.plan(cursor, request)
+            return requests.plan(cursor, request)
 
     def insert(self, role: str, first: int, last: int, **values: Any) -> int:
         """``INSERT INTO control.backfills`` as that login."""
@@ -100,12 +106,12 @@ class Backfills:
     def now(self, number: int) -> dict[str, Any]:
         """How far a backfill is."""
         with warehouse.session("analyst") as cursor:
-            return backfill.progress(cursor, number)
+            return requests.progress(cursor, number)
 
     def windows(self, number: int) -> list[dict[str, Any]]:
         """The windows of a backfill."""
         with warehouse.session("analyst") as cursor:
-            return backfill.windows(cursor, number)
+            return requests.windows(cursor, number)
 
     def until(self, number: int, *states: str) -> dict[str, Any]:
         """Wait until a backfill is in one of the states, and none of its windows in work; returns how far it is."""

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from chaos import invariants
-from highwater import settings
+from highwater.environment import settings
 
 pytestmark = pytest.mark.timeout(1800)
 FIRST, SEEDS = 200, 10
-"""Others than those of docs/chaos.md."""
+"""Others than those of docs/explanation/chaos.md."""
 
 
 def test_ten_seeds_of_faults_leave_all_as_it_is_without() -> None:

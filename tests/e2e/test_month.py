@@ -14,7 +14,9 @@ import loading
 import pytest
 from live import DAG, Live
 
-from highwater import settings, simulation, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
+from simulation import sales
 
 STAGES = {
     "validate_availability": ("sources", "legacy.closed_days"),
@@ -47,7 +49,7 @@ class TestUndisturbed:
     def month(self, scratch: Callable[[str], Path]) -> Iterator[Live]:
         """Thirty days landed; the source closed one of them only after it had been asked."""
         with live.platform(scratch("month"), SIMULATION_LATE_CLOSE_SECONDS="86400") as platform:
-            late = simulation.late_day()
+            late = sales.late_day()
             platform.wait(
                 "a try of the late day",
                 lambda: platform.value(
@@ -73,7 +75,7 @@ class TestUndisturbed:
                 "SELECT reason, count(*) FROM quarantine.rejected_rows WHERE dataset = 'daily_sales' GROUP BY reason"
             )
         )
-        planted = {kind: 30 * rows for kind, rows in simulation.planted(400).items()}
+        planted = {kind: 30 * rows for kind, rows in sales.planted(400).items()}
         assert found == {
             "null key": planted["null key"],
             "quantity not positive": planted["negative quantity"],
@@ -94,7 +96,7 @@ class TestUndisturbed:
         tries = month.rows(
             "SELECT state, error FROM ops.attempts WHERE stage = 'validate_availability'"
             " AND lower(window_range)::date = %s ORDER BY attempt_id",
-            (simulation.late_day(),),
+            (sales.late_day(),),
         )
         assert [row.state for row in tries[:-1]] == ["retrying"] * (len(tries) - 1)
         assert tries[-1].state == "succeeded"

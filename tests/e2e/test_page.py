@@ -14,7 +14,8 @@ import live
 import pytest
 from live import Live
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Frame, Page

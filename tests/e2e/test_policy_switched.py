@@ -13,7 +13,12 @@ import pytest
 from live import DAG, Live
 from waiting import wait_until
 
-from highwater import airflow_api, airflow_files, policy, policy_reader, settings, simulation, warehouse
+from highwater.airflow import api
+from highwater.environment import files, settings
+from highwater.model import policy
+from highwater.policy import reader
+from highwater.store import warehouse
+from simulation import sales
 
 CONTROL = "catchup_control"
 OFF = "UPDATE control.catchup_policies SET enabled = false, reason = 'the servers move' WHERE dataset = 'daily_sales'"
@@ -26,13 +31,13 @@ class Story:
 
     def __init__(self, platform: Live, file: Path) -> None:
         self.platform, self.file = platform, file
-        self.api = airflow_api.log_in()
+        self.api = api.log_in()
 
     def move(self, day: str) -> None:
         """It is noon of that day; the source has everything before it."""
         now = datetime.fromisoformat(f"{day}T12:00:00+00:00")
-        simulation.advance(now)
-        airflow_files.replace(self.file, now.isoformat())
+        sales.advance(now)
+        files.replace(self.file, now.isoformat())
 
     def change(self, statement: str, known: Callable[[policy.Policy], object]) -> None:
         """Do as a person does in psql, and wait until the DAG processor schedules by it."""
@@ -40,7 +45,7 @@ class Story:
             cursor.execute(statement)
         file = settings.get().policies_file
         self.platform.wait("the policy to be known", lambda: known(policy.read(file.read_text())["daily_sales"]))
-        self.parsed_after(file.stat().st_mtime + policy_reader.PAUSE)
+        self.parsed_after(file.stat().st_mtime + reader.PAUSE)
 
     def parsed_after(self, moment: float) -> None:
         """Wait until the DAG's file was read after a moment, and with it the next run worked out anew."""

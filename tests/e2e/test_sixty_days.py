@@ -18,7 +18,11 @@ import live
 import pytest
 from live import Live
 
-from highwater import airflow_api, airflow_files, channel_simulation, outages, settings, warehouse
+from highwater.airflow import api
+from highwater.environment import files, settings
+from highwater.store import warehouse
+from simulation import channels as simulation_channels
+from simulation import outages
 
 pytestmark = pytest.mark.timeout(1800)
 DAG = "multi_source_sync"
@@ -71,7 +75,7 @@ class Expected:
 
 def complete(day: datetime, now: datetime) -> bool:
     """Whether the partner has all orders of a day by then."""
-    kind = channel_simulation.kind_of(day.date())
+    kind = simulation_channels.kind_of(day.date())
     return kind == "usual" or (kind == "late" and now >= day + DAY + timedelta(hours=54))
 
 
@@ -91,12 +95,12 @@ class Clock:
         # asked several times a second: one connection, not one each time
         self.metadata = warehouse.connect("airflow", settings.get().metadata_database)
         self.metadata.autocommit = True
-        self.api = airflow_api.log_in()
+        self.api = api.log_in()
 
     def move(self, now: datetime) -> None:
         """It is ``now``; the sources move on to it."""
-        airflow_files.replace(self.file, now.isoformat())
-        channel_simulation.advance(now)
+        files.replace(self.file, now.isoformat())
+        simulation_channels.advance(now)
 
     def begin(self, day: datetime) -> str:
         """Trigger the run of a day."""
@@ -225,7 +229,7 @@ def test_every_day_of_the_store_and_every_synchronised_day_lands(played: Played)
 
 def test_every_complete_week_of_the_supplier_lands_as_it_was_delivered_last(played: Played) -> None:
     end = first() + DAY * DAYS
-    last = {d.week: d.number for d in channel_simulation.deliveries(end)}
+    last = {d.week: d.number for d in simulation_channels.deliveries(end)}
     landed = played.rows(
         "SELECT lower(window_range)::date, source_snapshot FROM ops.window_ledger"
         " WHERE dataset = 'supplier_settlements' ORDER BY 1"
@@ -255,7 +259,7 @@ def test_reliability_switches_the_catch_up_on_and_off_and_says_so_once_each_time
 
 
 def test_a_day_is_held_back_only_while_the_delivery_of_its_week_is_wrong(played: Played) -> None:
-    monday = first() + timedelta(days=-first().weekday() % 7 + 7 * (channel_simulation.WRONG_WEEK - 1))
+    monday = first() + timedelta(days=-first().weekday() % 7 + 7 * (simulation_channels.WRONG_WEEK - 1))
     wrong = [monday + timedelta(days=10 + n) for n in range(3)]
     assert [day for day, state in played.states.items() if state == "failed"] == wrong
     held = played.rows(

@@ -14,7 +14,11 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
 
-from highwater import channel_simulation, clock, local_environment, settings, shop_simulation, simulation, warehouse
+from highwater.environment import settings
+from highwater.local import environment
+from highwater.model import clock
+from highwater.store import warehouse
+from simulation import channels, sales, shop
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +28,7 @@ def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
     Tasks run for real, one after the other, in this process, and are not retried: the end to end tests see to that.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in local_environment.environment(port=1).items():
+        for name, value in environment.environment(port=1).items():
             patch.setenv(name, value)
         (settings.get().home / "airflow").mkdir(exist_ok=True)
         subprocess.run(
@@ -58,7 +62,7 @@ def shop_restored(platform: Path) -> Iterator[None]:
     yield
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
-    shop_simulation.advance(clock.now())
+    shop.advance(clock.now())
 
 
 @pytest.fixture
@@ -97,7 +101,7 @@ def source_day(simulator: Cursor) -> Iterator[Callable[[str], int]]:
     yield change
     change("DROP TABLE legacy.sales_20261005")
     change("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-05'")
-    assert [str(made) for made in simulation.advance(clock.now())] == ["2026-10-05"]
+    assert [str(made) for made in sales.advance(clock.now())] == ["2026-10-05"]
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def three_sources(airflow: Callable[..., Any], empty_warehouse: None) -> Iterato
             "TRUNCATE store.sales, store.closed_days, partner.orders, partner.closed_days, partner.made_days,"
             " partner.resends, partner.outages, supplier.settlements, supplier.deliveries, simulation.outages"
         )
-    channel_simulation.advance(clock.now())
+    channels.advance(clock.now())
 
 
 @pytest.fixture

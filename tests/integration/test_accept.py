@@ -14,8 +14,8 @@ from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater import warehouse
-from highwater.errors import RefusedData
+from highwater.model.errors import RefusedData
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "nothing_accepted")
 DAY = "2026-10-05"
@@ -40,7 +40,7 @@ ACCEPTED = (
 
 
 def command(*arguments: str) -> Any:
-    from highwater.cli import app
+    from highwater.cli.main import app
 
     return CliRunner().invoke(app, ["accept", *arguments])
 

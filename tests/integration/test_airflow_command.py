@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from highwater import settings
+from highwater.environment import settings
 
 
 def typed(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """What the command comes to for somebody whose environment knows nothing of Airflow."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     return subprocess.run(
-        [sys.executable, "-m", "highwater.airflow_command", *words],
+        [sys.executable, "-m", "highwater.local.airflow_command", *words],
         env={**mine, "PYTHONPATH": str(settings.ROOT), **environment},
         cwd="/",
         capture_output=True,

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from loading import day, known_source, land
 
-from highwater import backfill, backfill_lanes, settings, source_links, warehouse
-from highwater.backfill import Request
-from highwater.errors import ConfigurationError, NotOver
-from highwater.ledger import Run
-from highwater.stages import Pipeline
+from highwater.backfill import lanes, requests
+from highwater.backfill.requests import Request
+from highwater.environment import settings
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import ConfigurationError, NotOver
+from highwater.sources import links
+from highwater.store import warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("no_backfills")
 DATASET = "daily_sales"
@@ -33,9 +36,9 @@ def no_backfills(empty_warehouse: None) -> Iterator[None]:
 @pytest.fixture
 def known(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source is a login of the simulation, as its connection in Airflow has it; pauses are short."""
-    monkeypatch.setattr(source_links, "of_airflow", known_source)
-    monkeypatch.setattr(backfill_lanes, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(backfill_lanes, "TURN", 0.01)
+    monkeypatch.setattr(links, "of_airflow", known_source)
+    monkeypatch.setattr(lanes, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(lanes, "TURN", 0.01)
 
 
 def change(statement: str, *values: Any, role: str = "postgres", database: str = "warehouse") -> None:
@@ -65,13 +68,13 @@ def ask(first: int, last: int, **asked: Any) -> int:
     end = datetime(2026, 10, last, tzinfo=UTC) + timedelta(days=1)
     values = {"dataset": DATASET, "reason": "a test", "requested_by": "somebody"} | asked
     with warehouse.session("operator") as cursor:
-        return backfill.request(cursor, Request(from_time=start, to_time=end, **values))
+        return requests.request(cursor, Request(from_time=start, to_time=end, **values))
 
 
 def begin(number: int, run_id: str = "run 1") -> Run:
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.begin_backfill(%s, %s)", (number, run_id))
-    return Run(backfill.DAG, run_id)
+    return Run(requests.DAG, run_id)
 
 
 def end(number: int, run: Run) -> None:
@@ -81,17 +84,17 @@ def end(number: int, run: Run) -> None:
 
 def now(number: int) -> dict[str, Any]:
     with warehouse.session("analyst") as cursor:
-        return backfill.progress(cursor, number)
+        return requests.progress(cursor, number)
 
 
 def states(number: int) -> list[str]:
     with warehouse.session("analyst") as cursor:
-        return [window["state"] for window in backfill.windows(cursor, number)]
+        return [window["state"] for window in requests.windows(cursor, number)]
 
 
 def verb(what: str, number: int) -> None:
     with warehouse.session("operator") as cursor:
-        backfill.change(cursor, what, number, "somebody")
+        requests.change(cursor, what, number, "somebody")
 
 
 class Lane:
@@ -218,10 +221,10 @@ class TestLanes:
             assert now(number)["state"] == "paused"
             assert "condition a_test does not hold since" in now(number)["note"]
             with warehouse.session("loader") as cursor:
-                assert backfill.waiting(cursor) == []
+                assert requests.waiting(cursor) == []
             change("UPDATE control.condition_states SET holds = TRUE WHERE condition = 'a_test'")
             with warehouse.session("loader") as cursor:
-                ((run_id, conf),) = backfill.waiting(cursor)
+                ((run_id, conf),) = requests.waiting(cursor)
             assert (run_id, conf["backfill_id"]) == (f"backfill_{number}_2", number)
             assert Lane(number, begin(number, run_id)).take() == ("take", 1)
         finally:
@@ -238,7 +241,7 @@ class TestLanes:
         finally:
             change("UPDATE control.catchup_policies SET enabled = TRUE WHERE dataset = 'daily_sales'")
         with warehouse.session("loader") as cursor:
-            assert [conf["backfill_id"] for _, conf in backfill.waiting(cursor)] == [policys]
+            assert [conf["backfill_id"] for _, conf in requests.waiting(cursor)] == [policys]
 
     def test_lanes_that_all_died_leave_it_stopped_with_the_way_on(self) -> None:
         number = ask(1, 3)
@@ -258,7 +261,7 @@ class TestLoading:
         try:
             number = ask(1, 3)
             run = begin(number)
-            assert backfill_lanes.work(number, SALES, run)
+            assert lanes.work(number, SALES, run)
             end(number, run)
             assert states(number) == ["landed", "failed", "landed"]
             assert now(number)["state"] == "failed"
@@ -273,7 +276,7 @@ class TestLoading:
             spoil(1)
         verb("resume", number)
         again = begin(number, "run 2")
-        assert backfill_lanes.work(number, SALES, again)
+        assert lanes.work(number, SALES, again)
         end(number, again)
         assert (now(number)["state"], states(number)) == ("done", ["landed"] * 3)
 
@@ -281,7 +284,7 @@ class TestLoading:
         spoil(99)
         try:
             number = ask(1, 3, on_failure="stop")
-            assert backfill_lanes.work(number, SALES, begin(number))
+            assert lanes.work(number, SALES, begin(number))
         finally:
             spoil(1)
         assert (now(number)["state"], states(number)) == ("stopped", ["landed", "failed", "planned"])
@@ -291,37 +294,37 @@ class TestLoading:
         change("ALTER ROLE legacy_reader NOLOGIN")
         try:
             number = ask(1, 1)
-            assert backfill_lanes.work(number, SALES, begin(number))
+            assert lanes.work(number, SALES, begin(number))
         finally:
             change("ALTER ROLE legacy_reader LOGIN")
         assert states(number) == ["failed"]
         assert rows("SELECT state, error_kind FROM ops.attempts ORDER BY attempt_id") == [
             ("retrying", "SourceAway")
-        ] * (backfill_lanes.TRIES - 1) + [("failed", "SourceAway")]
+        ] * (lanes.TRIES - 1) + [("failed", "SourceAway")]
 
     def test_a_window_that_a_clock_put_into_the_future_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         number, refusals = ask(1, 1), [NotOver("2026-10-01 ends in the future")]
-        load = backfill_lanes.load
+        load = lanes.load
 
         def once_by_a_clock_that_is_back(*given: Any) -> Any:
             if refusals:
                 raise refusals.pop()
             return load(*given)
 
-        monkeypatch.setattr(backfill_lanes, "load", once_by_a_clock_that_is_back)
-        assert backfill_lanes.work(number, SALES, begin(number))
+        monkeypatch.setattr(lanes, "load", once_by_a_clock_that_is_back)
+        assert lanes.work(number, SALES, begin(number))
         assert states(number) == ["landed"]
 
     def test_a_lane_gives_its_slot_to_another_backfill_that_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(backfill_lanes, "SHIFT", 0.0)
+        monkeypatch.setattr(lanes, "SHIFT", 0.0)
         number, other = ask(1, 1), ask(5, 5)
         run = begin(number)
-        assert not backfill_lanes.work(number, SALES, run)
+        assert not lanes.work(number, SALES, run)
         others = begin(other)
         verb("cancel", other)
-        assert not backfill_lanes.work(number, SALES, run), "lanes of the cancelled one wait to end"
+        assert not lanes.work(number, SALES, run), "lanes of the cancelled one wait to end"
         end(other, others)
-        assert backfill_lanes.work(number, SALES, run)
+        assert lanes.work(number, SALES, run)
         assert states(number) == ["landed"]
 
 
@@ -333,12 +336,12 @@ class TestThePipeline:
     )
     def test_it_is_the_one_in_the_file_of_the_dag_that_owns_the_dataset(self, dataset: str, connection: str) -> None:
         with warehouse.session("analyst") as cursor:
-            found = backfill_lanes.find_pipeline(cursor, dataset, settings.ROOT / "dags")
+            found = lanes.find_pipeline(cursor, dataset, settings.ROOT / "dags")
         assert (found.dataset, found.connection) == (dataset, connection)
 
     def test_a_dataset_without_one_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
         with warehouse.session("analyst") as cursor, pytest.raises(ConfigurationError) as refused:
-            backfill_lanes.find_pipeline(cursor, DATASET, tmp_path)
+            lanes.find_pipeline(cursor, DATASET, tmp_path)
         assert "historical_sales_migration.py in the folder of DAGs" in str(refused.value)
         assert "SALES = Pipeline(dataset='daily_sales'" in str(refused.value)
 
@@ -353,10 +356,10 @@ class TestTheDag:
     """Real tasks, one after the other, each run by `dag.test`."""
 
     def test_what_the_form_asks_for_lands(self, airflow: RunDag) -> None:
-        assert str(airflow(backfill.DAG, None, **FORM).state) == "success"
+        assert str(airflow(requests.DAG, None, **FORM).state) == "success"
         ((number, via, state),) = rows("SELECT backfill_id, via, state FROM control.backfills")
         assert (via, state, states(number)) == ("form", "done", ["landed", "skipped", "landed"])
-        assert rows("SELECT DISTINCT dag_id FROM ops.window_ledger") == [(backfill.DAG,)]
+        assert rows("SELECT DISTINCT dag_id FROM ops.window_ledger") == [(requests.DAG,)]
 
     def test_the_days_of_all_sources_together_are_made_from_what_landed(
         self, airflow: RunDag, three_sources: None
@@ -367,7 +370,7 @@ class TestTheDag:
             "dataset": "channel_sales", "first_day": "2026-10-28", "last_day": "2026-10-28", "which": "all",
             "excluded_dates": None,
         }  # fmt: skip
-        assert str(airflow(backfill.DAG, None, **form).state) == "success"
+        assert str(airflow(requests.DAG, None, **form).state) == "success"
         assert rows("SELECT version, dag_id FROM ops.window_ledger WHERE dataset = 'channel_sales'") == [
-            (version + 1, backfill.DAG)
+            (version + 1, requests.DAG)
         ]

@@ -14,10 +14,12 @@ import pytest
 from loading import day, land, run
 from typer.testing import CliRunner
 
-from highwater import backfill, ledger, warehouse, weekdays
-from highwater.backfill import LOAD, SKIP, Plan, PlanChanged, Request
-from highwater.cli import app
-from highwater.errors import AuditFailed, ConfigurationError
+from highwater.backfill import requests
+from highwater.backfill.requests import LOAD, SKIP, Plan, PlanChanged, Request
+from highwater.cli.main import app
+from highwater.model import weekdays
+from highwater.model.errors import AuditFailed, ConfigurationError
+from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("no_backfills")
 DATASET = "daily_sales"
@@ -66,12 +68,12 @@ def october(first: int = 1, last: int = 30, **asked: Any) -> Request:
 
 def plan(request: Request) -> Plan:
     with warehouse.session("analyst") as cursor:
-        return backfill.plan(cursor, request)
+        return requests.plan(cursor, request)
 
 
 def ask(request: Request, **more: Any) -> int:
     with warehouse.session("operator") as cursor:
-        return backfill.request(cursor, request, **more)
+        return requests.request(cursor, request, **more)
 
 
 def told(request: Request) -> dict[int, tuple[str, str | None, str]]:
@@ -174,13 +176,13 @@ FORM: dict[str, Any] = {
 
 @pytest.mark.usefixtures("airflow")
 def test_the_form_asks_for_what_is_filled_in() -> None:
-    from highwater import backfill_form
+    from highwater.backfill import form
 
-    assert backfill_form.request(FORM, "ada") == october(
+    assert form.request(FORM, "ada") == october(
         excluded_dates=[date(2026, 10, 5)], weekdays=[1, 7], direction="newest", via="form", requested_by="ada",
         max_active=2, on_failure="stop",
     )  # fmt: skip
-    assert backfill_form.request(FORM | {"weekdays": list(weekdays.NAMES)}, "ada").weekdays is None
+    assert form.request(FORM | {"weekdays": list(weekdays.NAMES)}, "ada").weekdays is None
 
 
 @pytest.mark.parametrize(
@@ -193,10 +195,10 @@ def test_the_form_asks_for_what_is_filled_in() -> None:
 )
 @pytest.mark.usefixtures("airflow")
 def test_a_form_with_a_date_or_weekday_that_does_not_exist_is_refused(wrong: dict[str, Any], said: str) -> None:
-    from highwater import backfill_form
+    from highwater.backfill import form
 
     with pytest.raises(ConfigurationError, match=said):
-        backfill_form.request(FORM | wrong, "ada")
+        form.request(FORM | wrong, "ada")
 
 
 class TestThePlan:
@@ -306,7 +308,7 @@ class TestWhatIsAskedFor:
         shown = plan(asked)
         number = ask(asked, shown=shown)
         with warehouse.session("analyst") as cursor:
-            written = backfill.windows(cursor, number)
+            written = requests.windows(cursor, number)
         assert [(w["start"], w["end"], w["action"], w["rule"], w["reason"]) for w in written] == list(shown.windows)
         assert {(w["action"], w["state"]) for w in written} == {(LOAD, "planned"), (SKIP, "skipped")}
         ((by, via, state),) = rows("SELECT requested_by, via, state FROM control.backfills")
@@ -362,7 +364,7 @@ class TestWhatIsAskedFor:
         land(day("2026-10-02"))
         number = ask(october(2, 2))
         with warehouse.session("analyst") as cursor:
-            now = backfill.progress(cursor, number)
+            now = requests.progress(cursor, number)
         assert (now["state"], now["percent"], now["note"]) == ("done", 100, "there was nothing to load")
 
     def test_one_that_is_over_keeps_what_it_came_to(self, later: Callable[[timedelta], None]) -> None:
@@ -374,7 +376,7 @@ class TestWhatIsAskedFor:
         change("UPDATE control.backfills SET state = 'done', running_since = ops.clock(), ended_at = ops.clock()")
         before = rows("SELECT p::text FROM ops.backfill_progress AS p")
         with warehouse.session("analyst") as cursor:
-            said = backfill.sentence(backfill.progress(cursor, number))
+            said = requests.sentence(requests.progress(cursor, number))
         assert f"backfill {number} of daily_sales is done since 2026-10-31 12:00, counted then: 3 landed" in said
         later(timedelta(hours=3))
         land(day("2026-10-02"))
@@ -391,13 +393,13 @@ class TestWhatIsAskedFor:
         for minutes in (6, 66):
             later(timedelta(minutes=minutes))
             with warehouse.session("analyst") as cursor:
-                now = backfill.progress(cursor, number)
+                now = requests.progress(cursor, number)
             assert now["windows_per_minute"] == 1
             assert now["at_least"] <= timedelta(minutes=24) <= now["at_most"]
-            assert "1.00 windows a minute, 19-29 min left" in backfill.sentence(now)
+            assert "1.00 windows a minute, 19-29 min left" in requests.sentence(now)
         change("UPDATE control.backfills SET state = 'paused'")
         with warehouse.session("analyst") as cursor:
-            now = backfill.progress(cursor, number)
+            now = requests.progress(cursor, number)
         assert (now["windows_per_minute"], now["at_most"]) == (1, None)
 
     def test_nobody_writes_windows_or_states_past_the_functions(self) -> None:
@@ -429,9 +431,9 @@ class TestTheCommandLine:
         assert lines[4].startswith("4 windows: 2 to load, 2 skipped (1 landed, 1 excluded date); plan ")
 
     def test_neighbours_are_put_together_where_there_are_very_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from highwater import cli_backfill_drawing
+        from highwater.cli import drawing
 
-        monkeypatch.setattr(cli_backfill_drawing, "MANY", 10)
+        monkeypatch.setattr(drawing, "MANY", 10)
         land(day("2026-10-12"))
         options = ["backfill", "plan", DATASET, "--from", "2026-10-01", "--to", "2026-10-30"]
         lines = [" ".join(line.split()) for line in CliRunner().invoke(app, options).output.splitlines()]

@@ -11,10 +11,13 @@ import pytest
 from loading import day
 from typer.testing import CliRunner
 
-from highwater import alerts, backfill, reasons, settings, warehouse
-from highwater.backfill import Request
-from highwater.cli import app
-from highwater.errors import ConfigurationError
+from highwater.backfill import requests
+from highwater.backfill.requests import Request
+from highwater.cli.main import app
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model.errors import ConfigurationError
+from highwater.store import reasons, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
@@ -24,27 +27,27 @@ WANTED = Request("daily_sales", day("2026-10-01").start, day("2026-10-03").start
 def taken(**changed: Any) -> int:
     """The number of the backfill that the warehouse takes; it refuses by raising."""
     with warehouse.session("operator") as cursor:
-        return backfill.request(cursor, Request(**(vars(WANTED) | changed)))
+        return requests.request(cursor, Request(**(vars(WANTED) | changed)))
 
 
 def conf(number: int) -> dict[str, Any]:
     with warehouse.session("analyst") as cursor:
-        return backfill.conf_of(cursor, number)[1]
+        return requests.conf_of(cursor, number)[1]
 
 
 def note(number: int) -> str:
     with warehouse.session("analyst") as cursor:
-        return str(backfill.progress(cursor, number)["note"])
+        return str(requests.progress(cursor, number)["note"])
 
 
 @pytest.mark.parametrize("words", ["t", " t ", "ü", "two\nlines", "x" * 500, '"; --'])
 def test_a_reason_that_the_warehouse_takes_passes_the_form_that_starts_the_run(airflow: Any, words: str) -> None:
     from airflow.sdk.definitions.param import ParamsDict
 
-    from highwater import backfill_form
+    from highwater.backfill import form
 
     number = taken(reason=words)
-    assert ParamsDict(backfill_form.params() | conf(number)).validate()["reason"] == words.strip()
+    assert ParamsDict(form.params() | conf(number)).validate()["reason"] == words.strip()
     assert reasons.said("reason", words) == words.strip()
 
 
@@ -84,36 +87,36 @@ def test_one_rule_refuses_a_reason_whoever_gives_it(words: str, said: str) -> No
 
 
 OFFERED = {
-    "which": backfill.WHICH,
-    "closed_days": backfill.CLOSED_DAYS,
-    "direction": backfill.DIRECTIONS,
-    "on_failure": backfill.ON_FAILURE,
+    "which": requests.WHICH,
+    "closed_days": requests.CLOSED_DAYS,
+    "direction": requests.DIRECTIONS,
+    "on_failure": requests.ON_FAILURE,
 }
 
 
 @pytest.mark.parametrize("field", OFFERED)
 def test_the_form_offers_what_the_warehouse_takes_and_says_it_may_be(airflow: Any, field: str) -> None:
-    from highwater import backfill_form
+    from highwater.backfill import form
 
-    assert tuple(backfill_form.params()[field].schema["enum"]) == OFFERED[field]
+    assert tuple(form.params()[field].schema["enum"]) == OFFERED[field]
     with pytest.raises(ConfigurationError) as refused:
         taken(**{field: "perhaps"})
     valid = str(refused.value).split("is none: ")[1].replace(" or ", ", ")
     assert set(valid.split(", ")) == set(OFFERED[field])
 
 
-@pytest.mark.parametrize("many", [0, backfill.MOST_ACTIVE + 1])
+@pytest.mark.parametrize("many", [0, requests.MOST_ACTIVE + 1])
 def test_form_page_and_warehouse_take_as_many_at_once(airflow: Any, many: int) -> None:
     from pydantic import ValidationError
 
-    from highwater import backfill_form
+    from highwater.backfill import form
     from highwater.page.backfills import Wish
 
-    with pytest.raises(ConfigurationError, match=f"max_active {many} is refused: 1 to {backfill.MOST_ACTIVE}"):
+    with pytest.raises(ConfigurationError, match=f"max_active {many} is refused: 1 to {requests.MOST_ACTIVE}"):
         taken(max_active=many)
     with pytest.raises(ValidationError):
         Wish(max_active=many)
-    schema = backfill_form.params()["max_active"].schema
+    schema = form.params()["max_active"].schema
     assert not schema["minimum"] <= many <= schema["maximum"]
 
 
@@ -140,7 +143,7 @@ class TestWhatAirflowDoesNotStart:
         alerts.look()
         assert len(opened()) == 1
         with warehouse.session("operator") as cursor:
-            backfill.change(cursor, "cancel", number, "ada")
+            requests.change(cursor, "cancel", number, "ada")
         alerts.look()
         assert not opened()
 
@@ -151,7 +154,7 @@ class TestWhatAirflowDoesNotStart:
         done = CliRunner().invoke(app, ["backfill", "run", "daily_sales", *words], catch_exceptions=False)
         assert "it waits for catchup_control, which starts it within five minutes (Airflow at" in done.output
         with warehouse.session("analyst") as cursor:
-            (latest,) = backfill.latest(cursor, 1)
+            (latest,) = requests.latest(cursor, 1)
         assert latest["note"].startswith("not started: Airflow at http://127.0.0.1:1 does not answer: nothing listens")
         with warehouse.session("loader") as cursor:
             cursor.execute("SELECT control.begin_backfill(%s, 'a run')", (latest["backfill_id"],))

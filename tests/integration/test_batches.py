@@ -14,11 +14,16 @@ import pytest
 from batches import DATASETS, land, stage
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import batch_simulation, clock, ledger, publish, quality, settings, sources, warehouse
-from highwater.batch_simulation import BILLING, WEB, Source
-from highwater.errors import ConfigurationError, RefusedData
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.windows import Window
+from highwater.quality import audits
+from highwater.sources import sources
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
+from simulation import batches
+from simulation.batches import BILLING, WEB, Source
 
 MORNING = Window(datetime(2026, 10, 29, 6, tzinfo=UTC), datetime(2026, 10, 29, 12, tzinfo=UTC))
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
@@ -66,17 +71,17 @@ def world(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_twelve_batches_lie_before_the_anchor_and_each_is_made_once(world: None) -> None:
     midnight = datetime(2024, 3, 10, tzinfo=UTC)
-    assert [len(made) for made in batch_simulation.advance(midnight).values()] == [12, 12]
-    assert batch_simulation.advance(midnight) == {"billing": [], "web": []}
+    assert [len(made) for made in batches.advance(midnight).values()] == [12, 12]
+    assert batches.advance(midnight) == {"billing": [], "web": []}
     made: list[dict[str, list[Window]]] = []
     later = midnight + timedelta(hours=13)
-    both = [threading.Thread(target=lambda: made.append(batch_simulation.advance(later))) for _ in range(2)]
+    both = [threading.Thread(target=lambda: made.append(batches.advance(later))) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:
         one.join()
     assert [sorted(a + b) for a, b in zip(made[0].values(), made[1].values(), strict=True)] == [
-        batch_simulation.history(later)[-2:]
+        batches.history(later)[-2:]
     ] * 2
     with warehouse.session("web_reader", settings.get().sources_database) as cursor:
         cursor.execute("SELECT count(*) FROM web.page_views WHERE batch_start < '2025-01-01'")
@@ -85,7 +90,7 @@ def test_twelve_batches_lie_before_the_anchor_and_each_is_made_once(world: None)
 
 def test_a_moment_without_time_zone_is_refused(platform: Path) -> None:
     with pytest.raises(ConfigurationError, match="time zone"):
-        batch_simulation.advance(datetime(2024, 3, 10, 12))  # noqa: DTZ001
+        batches.advance(datetime(2024, 3, 10, 12))  # noqa: DTZ001
 
 
 @pytest.mark.parametrize(("role", "table"), [("billing_reader", "billing.payments"), ("web_reader", "web.page_views")])
@@ -116,7 +121,7 @@ class TestLanding:
         parameters = sources.bounds(MORNING) | {
             "expected_rows": staged.expected_rows - staged.rejected - staged.deduplicated
         }
-        report = quality.audit(dataset, "staging", f"{staged.name}_clean", parameters)
+        report = audits.audit(dataset, "staging", f"{staged.name}_clean", parameters)
         assert report.success, report.sentence()
 
     def test_an_untidy_path_is_mended(self, analyst: Cursor) -> None:
@@ -140,7 +145,7 @@ class TestLanding:
 
 
 def test_a_batch_that_is_not_closed_is_not_loaded(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from highwater.errors import NotReady
+    from highwater.model.errors import NotReady
 
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-29T12:04:59+00:00")
     with pytest.raises(NotReady, match="the batch closes at 2026-10-29 12:05:00 UTC"):

@@ -17,7 +17,10 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import bootstrap, credentials, local_environment, local_placement, settings, warehouse
+from highwater.environment import credentials, settings
+from highwater.local import environment, placement
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -34,7 +37,7 @@ def everything() -> dict[str, str]:
     state = {}
     for database in (config.warehouse_database, config.sources_database):
         dump = subprocess.run(
-            [local_placement.binaries() / "pg_dump", "--no-comments", "--exclude-table-data=legacy.sales*", database],
+            [placement.binaries() / "pg_dump", "--no-comments", "--exclude-table-data=legacy.sales*", database],
             env={
                 **os.environ,
                 "PGHOST": "127.0.0.1",
@@ -64,7 +67,7 @@ def test_a_second_run_changes_nothing() -> None:
 
 
 def test_a_command_line_that_was_printed_logs_in_with_a_password_made_anew() -> None:
-    printed = local_environment.psql_command("analyst")
+    printed = environment.psql_command("analyst")
     (settings.get().secrets / "analyst_password").unlink()
     bootstrap.run()
     said = subprocess.run([*_sh(printed), "-qAtc", "SELECT session_user"], check=False, capture_output=True, text=True)

@@ -12,11 +12,14 @@ import pytest
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, backfill, backfill_lanes, breakers, catchup_control, ledger, warehouse
-from highwater.backfill import Request
-from highwater.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
-from highwater.ledger import Run
-from highwater.stages import Pipeline
+from highwater.airflow import catchup_control
+from highwater.backfill import lanes, requests
+from highwater.backfill.requests import Request
+from highwater.incidents import alerts
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
+from highwater.store import breakers, ledger, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
@@ -169,11 +172,11 @@ def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
         wanted = Request(
             "daily_sales", day("2026-10-01").start, day("2026-10-08").end, reason="why", requested_by="ada"
         )
-        number = backfill.request(cursor, wanted)
+        number = requests.request(cursor, wanted)
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.begin_backfill(%s, 'a run')", (number,))
     (statements / "clean.sql").write_text(clean.replace("FROM copies AS c;", "FROM nowhere AS c;"))
-    backfill_lanes.work(number, SALES, Run("selective_backfill", "a run"))
+    lanes.work(number, SALES, Run("selective_backfill", "a run"))
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1 ORDER BY 1") == [
         ("failed", 3),
         ("planned", 5),
@@ -181,21 +184,21 @@ def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
     ((state, note),) = rows("SELECT state, note FROM control.backfills")
     assert (state, note.startswith("paused: daily_sales is stopped since")) == ("paused", True)
     with warehouse.session("loader") as cursor:
-        assert backfill.waiting(cursor) == []
+        assert requests.waiting(cursor) == []
     (statements / "clean.sql").write_text(clean)
     catchup_control.let_go_on()
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("planned", 8)]
     with warehouse.session("loader") as cursor:
-        assert len(backfill.waiting(cursor)) == 1
+        assert len(requests.waiting(cursor)) == 1
         cursor.execute("SELECT control.begin_backfill(%s, 'another run')", (number,))
-    backfill_lanes.work(number, SALES, Run("selective_backfill", "another run"))
+    lanes.work(number, SALES, Run("selective_backfill", "another run"))
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("landed", 8)]
 
 
 @pytest.fixture
 def nobody_asked(airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of this test are as the schedule makes them."""
-    from highwater import tasks
+    from highwater.airflow import tasks
 
     monkeypatch.setattr(tasks, "UNASKED", {"scheduled", "manual"})
 

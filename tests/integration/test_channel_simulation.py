@@ -13,8 +13,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import channel_simulation as channels
-from highwater import clock, settings, warehouse
+from highwater.environment import settings
+from highwater.model import clock
+from highwater.store import warehouse
+from simulation import channels
 
 SALES = 600
 END = datetime(2024, 3, 10, 12, tzinfo=UTC)

@@ -10,7 +10,8 @@ import channels
 import pytest
 from channels import CHANNELS, PARTNER, STORE, SUPPLIER, change, day, rows, value
 
-from highwater import channel_simulation, warehouse
+from highwater.store import warehouse
+from simulation import channels as simulation_channels
 
 pytestmark = pytest.mark.usefixtures("three_sources")
 RunDag = Callable[..., Any]
@@ -45,7 +46,7 @@ def test_a_day_lands_from_each_source_by_its_rule_and_comes_together(airflow: Ru
     assert [tuple(row) for row in stages] == [(stage, "succeeded") for stage in STAGES * 3]
     assert value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
     sales = 400
-    counted = sales + channel_simulation.partner_orders(sales) - channel_simulation.fulfilled(sales)
+    counted = sales + simulation_channels.partner_orders(sales) - simulation_channels.fulfilled(sales)
     assert value("SELECT rows_published FROM ops.window_ledger WHERE dataset = 'channel_sales' AND lower(window_range)"
                  " = %s", TODAY.start) == counted  # fmt: skip
     assert flags() == (True, True, False)
@@ -125,7 +126,7 @@ def test_a_day_that_breaks_a_critical_comparison_keeps_its_former_version(airflo
 def test_loads_share_a_pool_and_looks_do_not_wait_for_it(airflow: RunDag) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    from highwater import settings
+    from highwater.environment import settings
 
     dag = DagBag(dag_folder=settings.ROOT / f"dags/{DAG}.py").dags[DAG]
     assert {task.task_id for task in dag.tasks if task.pool == "loading"} == {

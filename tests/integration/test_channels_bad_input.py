@@ -10,8 +10,9 @@ import channels
 import pytest
 from channels import PARTNER, STORE, SUPPLIER, change, day, instead, rows, rule, run, value
 
-from highwater import settings, sync
-from highwater.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
+from highwater.environment import settings
+from highwater.loading import sync
+from highwater.model.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
 
 pytestmark = pytest.mark.usefixtures("three_sources")
 TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")

@@ -9,9 +9,12 @@ import pytest
 from channels import PARTNER, STORE, SUPPLIER, change, day, rows, rule
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import holds, ledger, quality, rollback, settings, synchronise, warehouse
-from highwater.errors import RefusedData
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.loading import synchronise
+from highwater.model.errors import RefusedData
+from highwater.model.windows import Window
+from highwater.quality import audits
+from highwater.store import holds, ledger, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("three_sources")
 TODAY, SETTLED = day("2026-10-30"), day("2026-10-25")
@@ -38,7 +41,7 @@ def load_all() -> None:
     channels.load(SUPPLIER, TODAY)
 
 
-def broken(report: quality.AuditReport) -> dict[str, dict[str, object]]:
+def broken(report: audits.AuditReport) -> dict[str, dict[str, object]]:
     """What does not hold, by the column of one side: the verdict and the numbers of both sides."""
     return {
         str(finding.column_name): {"verdict": finding.verdict, **finding.observed}
@@ -63,7 +66,7 @@ def test_the_numbers_are_kept_in_the_results_of_the_day() -> None:
     load_all()
     report = channels.bring_together(SETTLED)
     with ledger.attempt("channel_sales", SETTLED, "audit", channels.run()), warehouse.session("loader") as cursor:
-        quality.store(cursor, report, dataset="channel_sales", window=SETTLED, run=channels.run())
+        audits.store(cursor, report, dataset="channel_sales", window=SETTLED, run=channels.run())
     kept = rows("SELECT observed FROM ops.validation_results WHERE suite = 'cross_source' ORDER BY rule_number")
     assert kept[0].observed == {"store_sales": 400, "store_sales_found": 400}
 
@@ -160,7 +163,7 @@ def test_what_goes_astray_after_it_was_published_is_caught(
 ) -> None:
     """The synchronised day was made before; what it was made from changes under it."""
     load_all()
-    from highwater import synchronise
+    from highwater.loading import synchronise
 
     with synchronise.snapshot() as published:
         staged = synchronise.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())

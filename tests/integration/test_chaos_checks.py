@@ -16,8 +16,11 @@ from chaos import invariants, reader
 from chaos.datasets import DATASETS
 from chaos.invariants import Finding, Stretch
 from chaos.reader import Reads
-from highwater import alerts, increments, ledger, staging, warehouse
-from highwater.errors import SourceAway
+from highwater.incidents import alerts
+from highwater.loading import staging
+from highwater.loading.changes import increments
+from highwater.model.errors import SourceAway
+from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 FIRST, SECOND = batches.window(0), batches.window(1)

@@ -15,7 +15,10 @@ from psycopg2.extensions import cursor as Cursor
 from chaos import backup, datasets, invariants
 from chaos.backup import Backup
 from chaos.invariants import Stretch
-from highwater import batch_simulation, channel_simulation, clock, settings, simulation, warehouse
+from highwater.environment import settings
+from highwater.model import clock
+from highwater.store import warehouse
+from simulation import batches, channels, sales
 
 Change = Callable[[str], int]
 MARKS = """
@@ -70,7 +73,7 @@ def test_a_schema_that_is_put_back_has_the_rows_of_then_in_new_tables(small_shop
 def whole(kept: Backup) -> Iterator[Backup]:
     """The same; afterwards the sources other than the shop are brought up to date."""
     yield kept
-    for source in (simulation, batch_simulation, channel_simulation):
+    for source in (sales, batches, channels):
         source.advance(clock.now())
 
 

@@ -11,14 +11,14 @@ import pytest
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import credentials, settings
+from highwater.environment import credentials, settings
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
 
 def highwater(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT), **environment},
         cwd="/",
         capture_output=True,
@@ -76,7 +76,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
         (("status",), {"HIGHWATER_HISTORY_DAYS": "-3"}, "HIGHWATER_HISTORY_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
         (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),
-        (("statsu",), {}, "No such command 'statsu'"),
+        (("statsu",), {}, "command 'statsu' is not known"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_two(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from shopping import land, plan, rule, value
 
-from highwater import settings
+from highwater.environment import settings
 
 Change = Callable[[str], int]
 
@@ -25,7 +25,7 @@ def orders(small_shop: Change) -> Change:
 
 def highwater(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT)},
         cwd="/",
         input=answer,
@@ -77,7 +77,7 @@ def test_reset_records_who_and_why_and_leads_to_a_full_run(
         (("show", "daily_sales"), "'daily_sales' is no dataset that is loaded by its changes; there is orders"),
         (("reset", "nothing", "--reason", "x", "--yes"), "'nothing' is no dataset that is loaded by its changes"),
         (("reset", "orders", "--reason", " ", "--yes"), 'reason " " is blank'),
-        (("reset", "orders", "--yes"), "Missing option '--reason'"),
+        (("reset", "orders", "--yes"), "option --reason is missing"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_two(orders: Change, arguments: tuple[str, ...], said: str) -> None:

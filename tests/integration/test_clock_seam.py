@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import clock, warehouse
+from highwater.model import clock
+from highwater.store import warehouse
 
 
 def test_a_session_has_the_moment_at_which_it_began(

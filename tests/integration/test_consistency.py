@@ -9,9 +9,9 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, land, plan, rule, there, value
 
-from highwater import checkpoints, warehouse
-from highwater.checkpoints import Merged
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.store import checkpoints, warehouse
+from highwater.store.checkpoints import Merged
 
 Change = Callable[[str], int]
 Tamper = Callable[[str], None]

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from keyed import Keyed, keyed
 from shopping import run, shop, value
 
-from highwater import checkpoints, increments, staging, warehouse
+from highwater.loading import staging
+from highwater.loading.changes import increments
+from highwater.store import checkpoints, warehouse
 
 LAST = 2**63 - 1
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6) | st.sampled_from(

@@ -10,8 +10,10 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import settings, sources, warehouse
-from highwater.errors import NoRoom, SourceAway
+from highwater.environment import settings
+from highwater.model.errors import NoRoom, SourceAway
+from highwater.sources import sources
+from highwater.store import warehouse
 
 NUMBERS = "SELECT n, n::text AS t, NULLIF(n % 3, 0) AS m FROM generate_series(1, 100000) AS n"
 

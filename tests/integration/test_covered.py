@@ -11,7 +11,9 @@ import pytest
 from loading import day, land, run
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, publish, synchronise, warehouse
+from highwater.loading import synchronise
+from highwater.store import ledger, publish, warehouse
+from simulation import drill
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 RunDag = Callable[..., Any]
@@ -47,6 +49,16 @@ def states(done: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in done.get_task_instances()}
 
 
+def shown(done: Any, task_id: str) -> Any:
+    """Why there was nothing to do, as Airflow's UI shows it."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        found = session.query(XComModel).filter_by(dag_id=done.dag_id, run_id=done.run_id, task_id=task_id)
+        return {each.key: XComModel.deserialize_value(each) for each in found}.get("why there is nothing to do")
+
+
 def stages(cursor: Cursor) -> list[str]:
     cursor.connection.rollback()
     cursor.execute("SELECT stage FROM ops.attempts ORDER BY attempt_id")
@@ -67,6 +79,7 @@ def test_a_scheduled_run_of_a_window_that_landed_ends_at_once_and_says_by_whom(
     assert {state for name, state in states(done).items() if name != "validate_availability"} == {"skipped"}
     assert (stages(analyst), version()) == (["validate_availability"], 1)
     assert "covered: landed version 1 by run run of a backfill" in caplog.text
+    assert shown(done, "validate_availability") == "covered: landed version 1 by run run of a backfill"
 
 
 def test_one_whose_window_has_not_landed_loads_it(scheduled: RunDag) -> None:
@@ -93,6 +106,28 @@ def test_a_window_that_a_rule_skips_stays_skipped(scheduled: RunDag, analyst: Cu
     assert (str(done.state), version(), stages(analyst)) == ("success", 0, [])
     analyst.execute("SELECT state, reason FROM ops.window_status WHERE window_start = '2026-10-05'")
     assert tuple(warehouse.fetch(analyst)) == ("skipped", "closed: the archive has lost it")
+
+
+@pytest.mark.usefixtures("three_sources")
+def test_a_scheduled_run_of_a_day_that_was_brought_together_ends_in_one_task_unless_something_is_left(
+    scheduled: RunDag, cleared: list[int]
+) -> None:
+    today = channels.day("2026-10-30")
+    first = scheduled("multi_source_sync", today.start).run_id
+    made = channels.rows("SELECT * FROM ops.window_ledger ORDER BY dataset, window_range")
+    done = scheduled("multi_source_sync", today.start)
+    assert {name for name, state in states(done).items() if state != "skipped"} == {"ask_ledger"}
+    said = f"covered: landed version 1 by run {first}"
+    assert (str(done.state), shown(done, "ask_ledger")) == ("success", said)
+    assert channels.rows("SELECT * FROM ops.window_ledger ORDER BY dataset, window_range") == made
+    with warehouse.session("postgres") as cursor:
+        drill.forget(cursor, "store_sales", drill.landed(cursor, "store_sales", today.start)[0])
+    done = scheduled("multi_source_sync", today.start)
+    assert set(states(done).values()) == {"success"}, "a window of the store was missing"
+    assert today in channels.landed(channels.STORE)
+    cleared[0] = 1
+    done = scheduled("multi_source_sync", today.start)
+    assert set(states(done).values()) == {"success"}, "somebody asked"
 
 
 def test_a_day_that_was_brought_together_is_made_again_only_when_somebody_asks_or_its_sources_changed(

@@ -8,8 +8,10 @@ import batches
 import pytest
 from waiting import wait_until
 
-from highwater import alerts, ledger, publish, stages, staging, warehouse
-from highwater.ledger import Run
+from highwater.incidents import alerts
+from highwater.loading import stages, staging
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 WINDOW, RUN = batches.window(0), Run("test", "run a")

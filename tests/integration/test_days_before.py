@@ -9,9 +9,14 @@ import pytest
 from loading import day, run
 from typer.testing import CliRunner
 
-from highwater import backfill, bootstrap, catchup_control, ledger, settings, simulation, warehouse
-from highwater.cli import app
-from highwater.ledger import Run
+from highwater.airflow import catchup_control
+from highwater.backfill import requests
+from highwater.cli.main import app
+from highwater.environment import settings
+from highwater.setup import bootstrap
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
+from simulation import sales
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 WORDS = ["backfill", "run", "daily_sales", "--from", "45d", "--to", "31d", "--reason", "compared", "--yes"]
@@ -20,7 +25,7 @@ WORDS = ["backfill", "run", "daily_sales", "--from", "45d", "--to", "31d", "--re
 @pytest.fixture
 def earlier(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Somebody has set HIGHWATER_HISTORY_DAYS and started again; the source itself stays as it is."""
-    monkeypatch.setattr(simulation, "advance", lambda _moment: [])
+    monkeypatch.setattr(sales, "advance", lambda _moment: [])
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "45")
     monkeypatch.setenv("HIGHWATER_UI_PORT", "1")
     settings.get.cache_clear()
@@ -37,15 +42,15 @@ def test_they_are_refused_with_where_the_way_is_written() -> None:
     done = CliRunner().invoke(app, WORDS)
     said = str(done.exception)
     assert "from 2026-09-16 00:00 is before the first window; valid for daily_sales: from 2026-10-01 00:00" in said
-    assert "docs/operations.md says how to load days before it" in said
-    assert "## Days before the first window are wanted" in (settings.ROOT / "docs/operations.md").read_text()
+    assert "docs/how-to/operations.md says how to load days before it" in said
+    assert "## Days before the first window are wanted" in (settings.ROOT / "docs/how-to/operations.md").read_text()
 
 
 def test_a_larger_setting_moves_the_first_window_and_they_are_asked_for(earlier: None) -> None:
     done = CliRunner().invoke(app, WORDS, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     with warehouse.session("analyst") as cursor:
-        (latest,) = backfill.latest(cursor, 1)
+        (latest,) = requests.latest(cursor, 1)
     assert latest["windows_left"] == 15
 
 

@@ -23,8 +23,12 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import NamedTupleCursor
 from waiting import wait_until
 
-from highwater import alerts, ledger, publish, recovery, settings, staging, warehouse
-from highwater.ledger import Run
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.loading import staging
+from highwater.recovery import backlog
+from highwater.store import ledger, publish, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "one_window_due")
 SCHEDULES = 100
@@ -162,7 +166,7 @@ def test_after_a_schedule_of_faults_all_is_as_without(
     steps = [step(dice, number, monkeypatch) for number in range(dice.randint(1, 3))]
     monkeypatch.setenv("HIGHWATER_NOW", NOON.isoformat())
     with warehouse.session("loader") as cursor:
-        left = {d: recovery.backlog(cursor, d, 9) for d in batches.DATASETS}
+        left = {d: backlog.backlog(cursor, d, 9) for d in batches.DATASETS}
     for dataset, windows in left.items():
         assert windows in ([], [WINDOW])
         if windows:

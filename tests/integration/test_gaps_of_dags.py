@@ -11,10 +11,11 @@ import pytest
 from loading import day
 from loading import land as land_day
 
-from highwater import catchup_control, ledger, warehouse
-from highwater.catchup_control import Gap
-from highwater.ledger import Run
-from highwater.windows import Grid, Window
+from highwater.airflow import catchup_control
+from highwater.airflow.catchup_control import Gap
+from highwater.model.windows import Grid, Window
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES = "historical_sales_migration"

@@ -14,8 +14,12 @@ from batches import window
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import bootstrap, clock, settings, simulation, warehouse
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError
+from highwater.setup import bootstrap
+from highwater.store import warehouse
+from simulation import sales
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 Start = Callable[..., None]
@@ -118,7 +122,7 @@ class TestAStart:
         assert state() == before
         assert os.environ["PGTZ"] == "Asia/Tokyo"
         assert clock.now().utcoffset() is not None
-        assert simulation.advance(clock.now()) == []
+        assert sales.advance(clock.now()) == []
 
     @pytest.mark.parametrize(
         ("flaw", "said"),

@@ -13,12 +13,15 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater import alerts, backfill, backfill_lanes, bootstrap, ledger, publish, rollback, warehouse
-from highwater.backfill import Request
-from highwater.cli import app
-from highwater.errors import ConfigurationError, Held
-from highwater.ledger import Run
-from highwater.stages import Pipeline
+from highwater.backfill import lanes, requests
+from highwater.backfill.requests import Request
+from highwater.cli.main import app
+from highwater.incidents import alerts
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import ConfigurationError, Held
+from highwater.setup import bootstrap
+from highwater.store import ledger, publish, rollback, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NAME = "2026-10-05"
@@ -52,7 +55,7 @@ def command(*arguments: str) -> Any:
 def planned(which: str = "all") -> list[tuple[str, str | None, str]]:
     wanted = Request("daily_sales", DAY.start, day("2026-10-06").end, which, reason="again", requested_by="kim")
     with warehouse.session("analyst") as cursor:
-        return [(each.action, each.rule, each.reason) for each in backfill.plan(cursor, wanted).windows]
+        return [(each.action, each.rule, each.reason) for each in requests.plan(cursor, wanted).windows]
 
 
 def test_nothing_is_published_into_it_and_who_tries_is_told_who_holds_it(held: None) -> None:
@@ -75,11 +78,11 @@ def test_a_backfill_that_was_asked_for_before_leaves_it_alone(source_day: Callab
     land(DAY, by="bad")
     with warehouse.session("operator") as cursor:
         asked = Request("daily_sales", DAY.start, DAY.end, "all", reason="again", requested_by="kim")
-        number = backfill.request(cursor, asked)
+        number = requests.request(cursor, asked)
     rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.begin_backfill(%s, 'run of it')", (number,))
-    backfill_lanes.work(number, SALES, Run("selective_backfill", "run of it"))
+    lanes.work(number, SALES, Run("selective_backfill", "run of it"))
     assert rows("SELECT state, rule, reason FROM control.backfill_windows") == [("skipped", "held", WHY)]
     assert rows("SELECT version FROM ops.window_ledger") == [(3,)]
 

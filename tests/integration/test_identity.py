@@ -14,9 +14,11 @@ import httpx
 import pytest
 from page_server import PageServer, page_server
 
-from highwater import airflow_api, airflow_files, credentials, identity, settings
-from highwater.airflow_api import ApiAway
-from highwater.identity import NotProven
+from highwater.airflow import api as airflow_api
+from highwater.airflow.api import ApiAway
+from highwater.environment import credentials, identity, settings
+from highwater.environment.identity import NotProven
+from highwater.setup import airflow_files
 
 
 @pytest.fixture(scope="module")

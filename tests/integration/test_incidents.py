@@ -20,8 +20,10 @@ from receiver import Receiver, receiver
 from typer.testing import CliRunner
 from waiting import wait_until
 
-from highwater import alerts, ledger, settings, warehouse
-from highwater.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
@@ -183,7 +185,7 @@ class TestWhatIsAnIncident:
         self, hook: Receiver, look: Callable[[], None]
     ) -> None:
         program = (
-            "from loading import *; from highwater import ledger\n"
+            "from loading import *; from highwater.store import ledger\n"
             "with ledger.attempt(DATASET, day('2026-10-05'), 'extract', run()): print('in', flush=True); input()"
         )
         path = os.pathsep.join([str(settings.ROOT), str(settings.ROOT / "tests")])
@@ -266,7 +268,7 @@ class TestWhatPeopleAreTold:
         attempt("extract", away())
         bodies = [message["message"] for message in hook.taken]
         assert "Nothing of it was published" in bodies[0] and "See that the source is up" in bodies[1]
-        assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; 1 attempts so far" in bodies[0]
+        assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; failed attempts so far: 1." in bodies[0]
         admin.execute("SELECT (SELECT json_agg(a) FROM ops.alerts AS a)::text || (SELECT json_agg(d) FROM"
                       " ops.alert_deliveries AS d)::text")  # fmt: skip
         stored = warehouse.fetch_value(admin)
@@ -301,7 +303,7 @@ class TestWhatPeopleAreTold:
 
     def test_a_sender_that_was_killed_holds_nobody_up(self, hook: Receiver) -> None:
         hook.answer = None
-        program = "from highwater import alerts; alerts.look()"
+        program = "from highwater.incidents import alerts; alerts.look()"
         with warehouse.session("loader") as cursor:
             cursor.execute("SELECT ops.start_attempt('daily_sales', %s, 'extract', 'd', 'r', 1, 'h', 1)",
                            (ledger.as_range(DAY),))  # fmt: skip
@@ -363,7 +365,7 @@ class TestReceiversThatFail:
     def test_one_that_never_takes_it_is_given_up_and_seen_in_the_status(
         self, hook: Receiver, later: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from highwater.cli_incidents import draw
+        from highwater.cli.incidents import draw
 
         monkeypatch.setattr(alerts, "MOST_TRIES", 3)
         hook.answer = 404
@@ -407,12 +409,12 @@ class TestReceiversThatFail:
 
 class TestTheCommands:
     def test_the_status_shows_what_is_open_and_what_was_not_delivered(self, hook: Receiver) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         hook.answer = 503
         attempt("extract", away())
         shown = CliRunner().invoke(app, ["status"]).output
-        assert f"{AWAY} (1 attempts)" in shown
+        assert f"{AWAY} (1 failed attempt)" in shown
         assert "pending (1 tries, answered 503)" in shown
         answer = json.loads(CliRunner().invoke(app, ["status", "--json"]).output)
         assert [incident["title"] for incident in answer["incidents"]] == [AWAY]
@@ -420,7 +422,7 @@ class TestTheCommands:
         assert "See that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
 
     def test_an_incident_is_acknowledged_by_name_and_with_a_note(self, hook: Receiver) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         attempt("extract", away())
         with warehouse.session("analyst") as cursor:
@@ -438,7 +440,7 @@ class TestTheCommands:
         self, platform: object, command: str
     ) -> None:
         refused = subprocess.run(
-            [sys.executable, "-m", "highwater.cli", command],
+            [sys.executable, "-m", "highwater.cli.main", command],
             env={
                 **os.environ,
                 "PYTHONPATH": str(settings.ROOT),

@@ -13,12 +13,15 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from shopping import HOUR, compare, here, identify, land, merge, plan, prepare, process, rule, run, there, value
 
-from highwater import checkpoints, increments, publish, settings, shop_simulation, warehouse
-from highwater import status as statuses
-from highwater.checkpoints import Merged
-from highwater.errors import RefusedData
-from highwater.publish import Staged
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.loading.changes import increments
+from highwater.model.errors import RefusedData
+from highwater.model.windows import Window
+from highwater.store import checkpoints, publish, warehouse
+from highwater.store import status as statuses
+from highwater.store.checkpoints import Merged
+from highwater.store.publish import Staged
+from simulation import shop
 
 Change = Callable[[str], int]
 NEW = (
@@ -245,7 +248,7 @@ def test_twenty_four_missed_hours_are_one_run_and_end_as_twenty_four_runs_would(
         small_shop("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
         for hour in range(0, 25):
             now = start + timedelta(hours=hour, minutes=2)
-            shop_simulation.advance(now)
+            shop.advance(now)
             if hour % every == 0:
                 monkeypatch.setenv("HIGHWATER_NOW", now.isoformat())
                 land(f"{name} {hour}")

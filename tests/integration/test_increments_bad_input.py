@@ -11,8 +11,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, identify, land, plan, prepare, rule, there, value
 
-from highwater import credentials, settings, warehouse
-from highwater.errors import ConfigurationError, RefusedData
+from highwater.environment import credentials, settings
+from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.store import warehouse
 
 Change = Callable[[str], int]
 RunDag = Callable[..., Any]
@@ -238,7 +239,7 @@ def test_a_setting_out_of_bounds_is_refused_by_name(small_shop: Change, assignme
 
 
 def test_a_reset_leads_to_a_full_run_that_changes_nothing(small_shop: Change) -> None:
-    from highwater import checkpoints
+    from highwater.store import checkpoints
 
     land()
     checkpoints.reset("orders", "ada", "the shop's server was moved")

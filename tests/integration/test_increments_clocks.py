@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from shopping import HOUR, ORDERS, compare, here, hours, land, prepare, run, there, value
 
-from highwater import alerts, checkpoints, increments, warehouse
-from highwater.errors import RefusedData
+from highwater.incidents import alerts
+from highwater.loading.changes import increments
+from highwater.model.errors import RefusedData
+from highwater.store import checkpoints, warehouse
 
 Change = Callable[[str], int]
 NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)

@@ -12,9 +12,11 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import HOUR, ORDERS, compare, here, identify, land, plan, prepare, run, there, value
 
-from highwater import checkpoints, increments, ledger, staging, warehouse
-from highwater.errors import AuditFailed, RefusedData
-from highwater.ledger import Run
+from highwater.loading import staging
+from highwater.loading.changes import increments
+from highwater.model.errors import AuditFailed, RefusedData
+from highwater.store import checkpoints, ledger, warehouse
+from highwater.store.ledger import Run
 
 Change = Callable[[str], int]
 Tamper = Callable[[str], None]

@@ -17,7 +17,9 @@ from shopping import compare, here, land, there, value
 from stage_of_its_own import STAGES, perform
 from waiting import wait_until
 
-from highwater import local_server, settings, warehouse
+from highwater.environment import settings
+from highwater.local import server
+from highwater.store import warehouse
 
 Change = Callable[[str], int]
 SOURCE, TARGET = "sources", "warehouse"
@@ -96,10 +98,10 @@ def test_a_merge_whose_database_is_killed_has_not_happened(small_shop: Change) -
     small_shop("UPDATE shop.orders SET amount = 600 WHERE order_id <= 50")
     changes = perform("process_changes", perform("identify_changes", perform("determine_mode", None)))
     kill_in("update_checkpoint", changes, TARGET, "quarantine.refused_keys")
-    postmaster = int((local_server.data_folder() / "postmaster.pid").read_text().splitlines()[0])
+    postmaster = int((server.data_folder() / "postmaster.pid").read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGQUIT)
     wait_until("the server to be gone", lambda: not psutil.pid_exists(postmaster), seconds=60)
-    local_server.start()
+    server.start()
     assert value("SELECT count(*) FROM ops.window_ledger") == 1
     assert here() != there()
     perform("update_checkpoint", changes)

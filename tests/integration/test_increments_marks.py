@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from shopping import compare, here, land, plan, rule, there, value
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 Change = Callable[[str], int]
 ALWAYS = "ALTER TABLE shop.orders ENABLE ALWAYS TRIGGER mark_change, ENABLE ALWAYS TRIGGER mark_truncation"

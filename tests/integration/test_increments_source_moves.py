@@ -11,8 +11,9 @@ import pytest
 from shopping import compare, here, identify, land, plan, rule, there, value
 from waiting import wait_until
 
-from highwater import settings, warehouse
-from highwater.errors import RefusedData, SourceMoved
+from highwater.environment import settings
+from highwater.model.errors import RefusedData, SourceMoved
+from highwater.store import warehouse
 
 Change = Callable[[str], int]
 NEW_TABLE = """

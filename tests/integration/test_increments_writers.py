@@ -15,7 +15,8 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from shopping import COLUMNS, compare, here, land, rule, shop, there, value
 
-from highwater import settings, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
 
 log = logging.getLogger(__name__)
 Change = Callable[[str], int]

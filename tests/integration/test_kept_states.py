@@ -9,7 +9,9 @@ from pathlib import Path
 import kept_states
 import pytest
 
-from highwater import bootstrap, settings, warehouse
+from highwater.environment import settings
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 DATABASE = "kept_state"
 

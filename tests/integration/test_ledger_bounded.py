@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import warehouse
+from highwater.store import warehouse
 
 WINDOWS = {"short": 1_000, "long": 20_000}
 """The ledger of the longer one takes some three hundred pages."""

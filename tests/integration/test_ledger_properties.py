@@ -14,11 +14,11 @@ from psycopg2.errors import CheckViolation
 from tables import RUN, defined
 from typer.testing import CliRunner
 
-from highwater import holds, publish, rollback, warehouse
-from highwater.cli import app
-from highwater.errors import ConfigurationError, RefusedData
-from highwater.publish import Staged
-from highwater.windows import Window
+from highwater.cli.main import app
+from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.windows import Window
+from highwater.store import holds, publish, rollback, warehouse
+from highwater.store.publish import Staged
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True)

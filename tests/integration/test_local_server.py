@@ -13,7 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from highwater import local_placement, local_server, settings, warehouse
+from highwater.environment import settings
+from highwater.local import placement
+from highwater.local import server as local_server
+from highwater.store import warehouse
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def home(scratch: Callable[[str], Path]) -> Iterator[Path]:
 
 
 def _postmaster() -> int:
-    return int((local_placement.data_folder() / "postmaster.pid").read_text().split()[0])
+    return int((placement.data_folder() / "postmaster.pid").read_text().split()[0])
 
 
 def _ask(question: str) -> str:
@@ -75,7 +78,7 @@ def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
 
 def test_a_lock_file_whose_pid_is_somebody_else_s_by_now_is_stale(home: Path) -> None:
     local_server.start()
-    lock = local_placement.data_folder() / "postmaster.pid"
+    lock = placement.data_folder() / "postmaster.pid"
     left, owner = lock.read_text(), lock.stat()
     pid = str(_postmaster())
     local_server.stop()
@@ -106,9 +109,9 @@ def test_a_port_taken_meanwhile_is_given_up_for_a_free_one(home: Path) -> None:
 def test_a_home_closed_to_the_server_s_user_has_its_data_elsewhere(home: Path) -> None:
     home.chmod(0o700)
     local_server.start()
-    data = local_placement.data_folder()
-    assert data.is_relative_to(local_placement.ELSEWHERE)
+    data = placement.data_folder()
+    assert data.is_relative_to(placement.ELSEWHERE)
     user = pwd.getpwuid(data.stat().st_uid).pw_name
-    assert user in local_placement.UNPRIVILEGED
+    assert user in placement.UNPRIVILEGED
     local_server.remove()
     assert not data.exists()

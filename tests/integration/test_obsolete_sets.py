@@ -6,8 +6,9 @@ import loading
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, staging, warehouse
-from highwater.errors import NotReady, RefusedData
+from highwater.loading import staging
+from highwater.model.errors import NotReady, RefusedData
+from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = loading.day("2026-10-05")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import psycopg2
 import pytest
 from loading import day, run
 from typer.testing import CliRunner
 
-from highwater import ledger, sentences, settings, source_rules, warehouse
-from highwater.cli import app
-from highwater.errors import ConfigurationError, WarehouseAway
+from highwater.cli.main import app
+from highwater.environment import settings
+from highwater.incidents import watching
+from highwater.model.errors import ConfigurationError, WarehouseAway
+from highwater.policy import source_rules
+from highwater.store import ledger, sentences, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
@@ -49,7 +53,7 @@ def test_ops_attempts_says_what_the_command_line_says_and_repeats_no_row(stateme
 
 
 def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
-    from highwater import tasks
+    from highwater.airflow import tasks
 
     with (
         pytest.raises(WarehouseAway) as raised,
@@ -61,6 +65,24 @@ def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
     assert str(raised.value) == kept()
     assert re.search("does not answer: (an administrator ended the session|the server closed the connection); ", kept())
     assert not raised.value.is_final
+
+
+def test_a_task_of_the_platform_s_own_says_the_same(airflow: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are watched; tests/integration/test_watchers.py sees to it."""
+    ti = SimpleNamespace(dag_id="incident_watch", task_id="prune_versions", run_id="r", try_number=1, max_tries=0)
+    monkeypatch.setattr("airflow.sdk.get_current_context", lambda: {"ti": ti})
+
+    @watching.watched
+    def cut_off() -> None:
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(WarehouseAway) as raised:
+        cut_off()
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT state, error FROM ops.own_tasks WHERE task_id = 'prune_versions'")
+        assert tuple(warehouse.fetch(cursor)) == ("failed", str(raised.value))
+    assert re.search("does not answer: (an administrator ended|the server closed)", str(raised.value))
 
 
 def test_the_page_says_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,18 +17,13 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import (
-    bootstrap,
-    channel_simulation,
-    clock,
-    credentials,
-    local_server,
-    outages,
-    roles,
-    settings,
-    warehouse,
-)
-from highwater.errors import ConfigurationError
+from highwater.environment import credentials, settings
+from highwater.local import server
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError
+from highwater.setup import bootstrap, roles
+from highwater.store import warehouse
+from simulation import channels, outages
 
 HOUR = timedelta(hours=1)
 
@@ -67,7 +62,7 @@ def test_in_a_scheduled_outage_the_login_is_refused_and_running_sessions_end(now
     reader = warehouse.connect("partner_reader", settings.get().sources_database)
     bystander = warehouse.connect("store_reader", settings.get().sources_database)
     schedule(now - HOUR, now + HOUR)
-    channel_simulation.advance(now)
+    channels.advance(now)
     assert [is_refused(source) for source in ("partner", "store", "supplier")] == [True, False, False]
     with pytest.raises(psycopg2.OperationalError), reader.cursor() as cursor:
         cursor.execute("SELECT 1")
@@ -117,7 +112,7 @@ def test_a_stop_ends_a_scheduled_outage_too_and_the_schedule_does_not_bring_it_b
     schedule(now - HOUR, now + HOUR)
     outages.start("partner", now, None, "to see", "ada")
     assert outages.stop("partner", now + HOUR / 2, "bob") == 2
-    channel_simulation.advance(now + HOUR * 3 / 4)
+    channels.advance(now + HOUR * 3 / 4)
     assert not is_refused("partner")
     (kept,) = [outage for outage in outages.latest(99) if outage["reason"] == "of this test"]
     assert (kept["ended_at"], kept["stopped_by"]) == (now + HOUR / 2, "bob")
@@ -125,14 +120,14 @@ def test_a_stop_ends_a_scheduled_outage_too_and_the_schedule_does_not_bring_it_b
 
 def test_after_an_outage_by_hand_the_partner_sends_old_orders_again(now: datetime, simulator: Cursor) -> None:
     outages.start("partner", now, 1, "to see", "ada")
-    channel_simulation.advance(now + HOUR)
+    channels.advance(now + HOUR)
     simulator.execute("DELETE FROM partner.orders WHERE received_at = %(at)s RETURNING order_id", {"at": now + HOUR})
     sent = len(simulator.fetchall())
     simulator.execute("DELETE FROM partner.resends WHERE sent_at = %(at)s", {"at": now + HOUR})
     simulator.connection.commit()
-    kinds = [channel_simulation.kind_of((now - days * 24 * HOUR).date()) for days in (1, 2)]
+    kinds = [channels.kind_of((now - days * 24 * HOUR).date()) for days in (1, 2)]
     assert kinds == ["usual", "usual"]
-    assert sent == 2 * channel_simulation.flooded(settings.get().simulation_channel_sales) > 0
+    assert sent == 2 * channels.flooded(settings.get().simulation_channel_sales) > 0
 
 
 @pytest.mark.parametrize(
@@ -262,7 +257,7 @@ def landlord(scratch: Callable[[str], Path]) -> Iterator[str]:
         home = scratch("landlord")
         patch.setenv("HIGHWATER_HOME", str(home))
         settings.get.cache_clear()
-        port = local_server.start()
+        port = server.start()
         with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:
             cursor.execute("CREATE ROLE landlord LOGIN CREATEROLE CREATEDB PASSWORD 'theirs'")
             link.commit()
@@ -282,7 +277,7 @@ def landlord(scratch: Callable[[str], Path]) -> Iterator[str]:
             patch.setenv(name, value)
         settings.get.cache_clear()
         yield "landlord"
-        local_server.remove()
+        server.remove()
     settings.get.cache_clear()
 
 
@@ -301,7 +296,7 @@ def test_an_admin_that_is_no_superuser_can_take_a_source_away(landlord: str) -> 
 
 def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", "outage", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", "outage", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT), "COLUMNS": "160"},
         cwd="/",
         capture_output=True,

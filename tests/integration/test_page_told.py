@@ -18,8 +18,11 @@ import pytest
 from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import holds, ledger, warehouse
-from highwater.status import STATES
+from highwater.incidents import alerts
+from highwater.loading import source_checks
+from highwater.loading.source_checks import Check
+from highwater.store import holds, ledger, warehouse
+from highwater.store.status import STATES
 
 WINDOW = "/windows/daily_sales/2026-10-05"
 FAILED = "/windows/daily_sales/2026-10-06"
@@ -84,7 +87,7 @@ def counted(client: httpx.Client, kind: str) -> int:
 
 def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, as a person types it."""
-    command = [sys.executable, "-m", "highwater.cli", *arguments]
+    command = [sys.executable, "-m", "highwater.cli.main", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True)
 
 
@@ -172,7 +175,7 @@ class TestLogin:
             [
                 sys.executable,
                 "-c",
-                "import sys, highwater.airflow_plugin; print('highwater.page.app' in sys.modules,"
+                "import sys, highwater.airflow.plugin; print('highwater.page.app' in sys.modules,"
                 " 'fastapi' in sys.modules)",
             ],
             capture_output=True,
@@ -250,6 +253,7 @@ class TestTold:
         cells = admin_client.get("/calendar.json", params={"days": 30}).json()["datasets"]["daily_sales"]
         tried = {cell["cell_start"][:10]: cell["attempts"] for cell in cells if cell["attempts"]}
         assert tried == {"2026-10-06": 1, "2026-10-08": 2}
+        assert admin_client.get(f"{WINDOW[:-10]}2026-10-08.json").json()["window"]["attempts"] == 2
 
     def test_an_incident_names_its_windows(self, admin_client: httpx.Client) -> None:
         with warehouse.session("loader") as cursor:
@@ -267,6 +271,26 @@ class TestTold:
         with warehouse.session("postgres") as cursor:
             cursor.execute("UPDATE ops.attempts SET ended_at = ended_at - '6 minutes'::interval")
         assert "<b>shop</b> was reachable <span" in admin_client.get("/now").text
+
+    def test_a_source_is_away_for_as_long_as_its_outage_lasts(self, admin_client: httpx.Client) -> None:
+        good = Check("good", reachable=True, seconds=0.01, complete=True, error=None)
+        away = Check("away", reachable=False, seconds=0.01, complete=None, error="source 'partner' is away: refused")
+
+        def shown(found: Check | None) -> tuple[str, bool]:
+            """What the page says of the partner, and whether `status` says that it is away, an hour after a look."""
+            if found:
+                run = ledger.Run("multi_source_sync", "a")
+                source_checks.record("partner", loading.day("2026-10-30"), found, run)
+            alerts.look()
+            page = admin_client.get("/now").raise_for_status().text
+            told = re.sub("<[^>]+>", "", page.split("<b>partner</b> ")[1]).split(" at ")[0]
+            with warehouse.session("postgres") as cursor:
+                cursor.execute("UPDATE ops.source_checks SET checked_at = checked_at - '1 hour'::interval")
+            return told, "partner: source away since" in highwater("status").stdout
+
+        assert [shown(good), shown(None)] == [("reachable", False), ("was reachable", False)]
+        assert [shown(away), shown(None)] == [("away", True), ("away", True)]
+        assert shown(good) == ("reachable", False)
 
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
@@ -565,6 +589,6 @@ class TestDone:
 
 
 def _airflow_environment() -> dict[str, str]:
-    from highwater import local_environment
+    from highwater.local import environment
 
-    return local_environment.environment(1)
+    return environment.environment(1)

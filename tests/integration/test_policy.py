@@ -18,9 +18,16 @@ from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver
 from typer.testing import CliRunner
 
-from highwater import alerts, catchup_control, clock, conditions, ledger, policy_reader, recovery, settings, warehouse
-from highwater.ledger import Run
-from highwater.policy_reader import PolicyReader
+from highwater.airflow import catchup_control
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model import clock
+from highwater.policy import conditions
+from highwater.policy import reader as policy_reader
+from highwater.policy.reader import PolicyReader
+from highwater.recovery import backlog
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "policies_restored")
 Clock = Callable[[timedelta], None]
@@ -57,7 +64,7 @@ def rows(query: str) -> list[tuple[Any, ...]]:
 
 def shell(*arguments: str) -> str:
     """What a command printed; it must have gone well."""
-    from highwater.cli import app
+    from highwater.cli.main import app
 
     done = CliRunner().invoke(app, ["policy", *arguments])
     assert done.exit_code == 0, (done.output, done.exception)
@@ -198,26 +205,21 @@ class TestBacklog:
     def test_off_the_recovery_loads_the_newest_due_window_alone(self) -> None:
         change("UPDATE control.catchup_policies SET enabled = false WHERE dataset = 'payments'")
         with warehouse.session("loader") as cursor:
-            assert recovery.backlog(cursor, "payments", 99) == [window(12)]
-            assert len(recovery.backlog(cursor, "page_views", 99)) == 13
+            assert backlog.backlog(cursor, "payments", 99) == [window(12)]
+            assert len(backlog.backlog(cursor, "page_views", 99)) == 13
 
     def test_what_is_not_wanted_is_no_part_of_it(self) -> None:
         change("UPDATE control.catchup_policies SET max_windows = 3 WHERE dataset = 'payments'")
         change("INSERT INTO control.closed_days VALUES ('2026-10-31', 'payments', 'x')")
         with warehouse.session("loader") as cursor:
-            assert recovery.backlog(cursor, "payments", 99) == [window(10), window(11)]
+            assert backlog.backlog(cursor, "payments", 99) == [window(10), window(11)]
 
 
 @pytest.fixture
 def predicate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Writes what the condition `tried` of daily_sales is; it settles at once."""
     folder = tmp_path / "sql"
-    folder.mkdir()
-    for name in ("catchup_control", "ops"):
-        (folder / name).symlink_to(warehouse.SQL / name)
-    (folder / "catchup_control").unlink()
     (folder / conditions.FOLDER).mkdir(parents=True)
-    (folder / "catchup_control/in_use.sql").symlink_to(warehouse.SQL / "catchup_control/in_use.sql")
     monkeypatch.setattr(warehouse, "SQL", folder)
 
     def write(text: str) -> None:
@@ -496,14 +498,14 @@ class TestTheCommands:
         ],
     )
     def test_a_mistake_is_named_and_changes_nothing(self, arguments: tuple[str, ...], said: str) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         done = CliRunner().invoke(app, ["policy", *arguments])
         assert said in str(done.exception)
         assert rows("SELECT count(*) FROM control.catchup_policy_history") == [(0,)]
 
     def test_a_file_with_one_mistake_changes_nothing_of_it(self, tmp_path: Path) -> None:
-        from highwater.cli import app
+        from highwater.cli.main import app
 
         file = tmp_path / "mine.yaml"
         file.write_text("{policies: {daily_sales: {max_windows: 9}, nobody: {}}}")

@@ -15,11 +15,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import clock, policy, policy_reader, recovery, warehouse
-from highwater import status as statuses
-from highwater.ledger import as_range
-from highwater.policy import Policy
-from highwater.windows import Grid, Window
+from highwater.model import clock, policy
+from highwater.model.policy import Policy
+from highwater.model.windows import Grid, Window
+from highwater.policy import reader
+from highwater.recovery import backlog
+from highwater.store import status as statuses
+from highwater.store import warehouse
+from highwater.store.ledger import as_range
 
 DATASET = "tried"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -140,13 +143,13 @@ def runs(world: World, known: Policy, latest: datetime | None) -> list[Window]:
     from airflow.timetables.base import TimeRestriction
     from pendulum import instance
 
-    from highwater.timetable import PolicyTimetable
+    from highwater.airflow.timetable import PolicyTimetable
 
     timetable, last, found = PolicyTimetable(CRONS[world.step], DATASET), None, []
     restriction = TimeRestriction(instance(BEGIN), None if latest is None else instance(latest), catchup=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(clock.SETTING, world.now.isoformat())
-        patch.setattr(policy_reader, "of", lambda _dataset: known)
+        patch.setattr(reader, "of", lambda _dataset: known)
         while info := timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
             last = info.data_interval
             if last.end > world.now:
@@ -329,4 +332,4 @@ def test_what_is_summed_up_or_bounded_says_what_every_window_says(
         if not world.enabled:
             due = [row for row in seen if row.is_due]
             expected = [window for window in to_load if window.end == due[-1].window_end]
-        assert recovery.backlog(tables, DATASET, 3, newest=newest) == expected[:3]
+        assert backlog.backlog(tables, DATASET, 3, newest=newest) == expected[:3]

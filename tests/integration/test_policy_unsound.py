@@ -14,9 +14,13 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater import alerts, bootstrap, policy_reader, settings, warehouse
-from highwater.errors import ConfigurationError
-from highwater.policy_reader import PolicyReader
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model.errors import ConfigurationError
+from highwater.policy import reader as policy_reader
+from highwater.policy.reader import PolicyReader
+from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "restored")
 BAD_DAYS = ["infinity", "-infinity", "0044-03-15 BC", "0001-01-01", "9999-12-31", "10000-01-01", "5874897-12-31"]
@@ -73,7 +77,7 @@ def older() -> Callable[[str], None]:
 
 def incidents() -> list[str]:
     """The subjects of what cannot be read, as `highwater status` tells them to a program."""
-    from highwater.cli import app
+    from highwater.cli.main import app
 
     done = CliRunner().invoke(app, ["status", "--json"])
     assert done.exit_code == 0, done.exception
@@ -81,7 +85,7 @@ def incidents() -> list[str]:
 
 
 def shell(*arguments: str) -> str:
-    from highwater.cli import app
+    from highwater.cli.main import app
 
     done = CliRunner().invoke(app, ["policy", *arguments])
     assert done.exit_code == 0, (done.output, done.exception)
@@ -171,7 +175,7 @@ class TestWhatIsThereAlready:
         assert rows("SELECT windows_missing FROM ops.window_totals WHERE dataset = 'daily_sales'") == [(30,)]
         assert "policy of daily_sales cannot be read" in shell("show")
         with warehouse.session("loader") as cursor:
-            warehouse.run_file(cursor, "catchup_control/in_use.sql")
+            warehouse.run_file(cursor, "policy/in_use.sql")
             assert cursor.fetchall() == []
         alerts.look()
         assert incidents() == ["policy of daily_sales"]

@@ -13,10 +13,12 @@ from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import ledger, publish, simulation, stages, staging, warehouse
-from highwater.errors import RefusedData
-from highwater.publish import Landed
-from highwater.windows import Window
+from highwater.loading import stages, staging
+from highwater.model.errors import RefusedData
+from highwater.model.windows import Window
+from highwater.store import ledger, publish, warehouse
+from highwater.store.publish import Landed
+from simulation import sales
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")
@@ -37,9 +39,9 @@ def test_every_row_of_the_source_is_published_quarantined_or_counted_as_a_copy(a
     land(DAY)
     analyst.execute("SELECT * FROM ops.window_ledger")
     row = warehouse.fetch(analyst)
-    planted = simulation.planted(400)
+    planted = sales.planted(400)
     assert (row.rows_extracted, row.rows_deduplicated) == (400, planted["duplicate"])
-    assert row.rows_quarantined == simulation.refused(400) == count(analyst, "quarantine.rejected_rows") > 0
+    assert row.rows_quarantined == sales.refused(400) == count(analyst, "quarantine.rejected_rows") > 0
     assert (
         row.rows_published == count(analyst, "sales.daily_sales") == 400 - row.rows_quarantined - planted["duplicate"]
     )

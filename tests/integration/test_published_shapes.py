@@ -10,8 +10,8 @@ import tables
 from psycopg2 import errors
 from tables import COLUMNS, admin, defined, land, rows_of, window
 
-from highwater import holds, publish, rollback, warehouse
-from highwater.errors import ConfigurationError, HighwaterError, NotOver, RefusedData
+from highwater.model.errors import ConfigurationError, HighwaterError, NotOver, RefusedData
+from highwater.store import holds, publish, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 W = window()

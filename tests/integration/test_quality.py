@@ -14,10 +14,11 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import ledger, quality, suites, warehouse
-from highwater.errors import Busy, ConfigurationError
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.model.windows import Window
+from highwater.quality import audits, suites
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 DAY = Window(datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC))
 ROWS = 200
@@ -83,7 +84,7 @@ def good(platform: Path) -> Iterator[str]:
         cursor.execute(sql.SQL("DROP TABLE staging.{}").format(sql.Identifier(GOOD)))
 
 
-def broken_by(statement: str) -> quality.AuditReport:
+def broken_by(statement: str) -> audits.AuditReport:
     """The audit of a copy of the good table on which the statement was run; the copy stays until the next one."""
     with warehouse.session("postgres") as cursor:
         name = sql.Identifier(BROKEN)
@@ -91,11 +92,11 @@ def broken_by(statement: str) -> quality.AuditReport:
         cursor.execute(sql.SQL("CREATE TABLE staging.{} AS TABLE staging.{}").format(name, sql.Identifier(GOOD)))
         cursor.execute(statement.format(t=f"staging.{BROKEN}"))
         cursor.execute(sql.SQL("GRANT SELECT ON staging.{} TO loader, analyst").format(name))
-    return quality.audit("daily_sales", "staging", BROKEN, PARAMETERS)
+    return audits.audit("daily_sales", "staging", BROKEN, PARAMETERS)
 
 
 def test_a_good_table_passes_every_rule(good: str) -> None:
-    report = quality.audit("daily_sales", "staging", good, PARAMETERS)
+    report = audits.audit("daily_sales", "staging", good, PARAMETERS)
     assert report.success
     assert [finding.verdict for finding in report.results] == ["passed"] * len(FAULTS)
     assert report.sentence() == f"audit daily_sales of staging.{good} passed, 19 of 19 expectations hold"
@@ -103,7 +104,7 @@ def test_a_good_table_passes_every_rule(good: str) -> None:
 
 def test_a_day_without_sales_breaks_no_critical_rule(good: str) -> None:
     broken_by("DELETE FROM {t}")
-    report = quality.audit("daily_sales", "staging", BROKEN, PARAMETERS | {"expected_rows": 0})
+    report = audits.audit("daily_sales", "staging", BROKEN, PARAMETERS | {"expected_rows": 0})
     assert report.success, report.sentence()
 
 
@@ -151,7 +152,7 @@ def test_a_query_survives_percent_signs_and_datetimes(good: str, analyst: Cursor
 def test_a_report_is_stored_whole(good: str, loader: Cursor) -> None:
     report = broken_by(FAULTS[15].statement)
     with ledger.attempt("daily_sales", DAY, "audit", Run("dag", "manual__1", 2)):
-        stored = quality.store(loader, report, dataset="daily_sales", window=DAY, run=Run("dag", "manual__1", 2))
+        stored = audits.store(loader, report, dataset="daily_sales", window=DAY, run=Run("dag", "manual__1", 2))
     assert stored == len(FAULTS)
     loader.execute(
         "SELECT * FROM ops.validation_results WHERE run_id = 'manual__1' AND verdict <> 'passed' ORDER BY rule_number"
@@ -185,7 +186,7 @@ def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_no_verdict_on_t
     regex = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "store_code", "regex": "S[0-"}}
     fine = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "store_code"}}
     write_suite(suite_folder, regex, fine)
-    report = quality.audit("small", "staging", good, {})
+    report = audits.audit("small", "staging", good, {})
     assert [finding.verdict for finding in report.results] == ["error", "passed"]
     assert not report.success
     assert "invalid regular expression" in report.sentence()
@@ -206,7 +207,7 @@ def test_kinds_of_expectations_that_other_suites_will_use_list_their_rows_too(
     good: str, suite_folder: Path, analyst: Cursor
 ) -> None:
     write_suite(suite_folder, *({"type": kind, "kwargs": kwargs} for kind, kwargs in KINDS.items()))
-    report = quality.audit("small", "staging", good, {})
+    report = audits.audit("small", "staging", good, {})
     assert [(finding.expectation, finding.verdict) for finding in report.results] == [
         (kind, "failed") for kind in KINDS
     ]
@@ -221,12 +222,12 @@ def test_a_misspelled_column_in_the_suites_own_sql_is_refused(good: str, suite_f
     query = "SELECT * FROM {batch} WHERE revenu < 0"
     write_suite(suite_folder, {"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": query}})
     with pytest.raises(ConfigurationError, match=r'small\.json.*"revenu" does not exist.*revenue'):
-        quality.audit("small", "staging", good, {})
+        audits.audit("small", "staging", good, {})
 
 
 def test_a_table_that_is_not_there_is_refused(platform: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"staging\.nowhere is not there"):
-        quality.audit("daily_sales", "staging", "nowhere", PARAMETERS)
+        audits.audit("daily_sales", "staging", "nowhere", PARAMETERS)
 
 
 def test_a_database_that_gives_up_is_no_verdict_on_the_data(
@@ -237,7 +238,7 @@ def test_a_database_that_gives_up_is_no_verdict_on_the_data(
     real = warehouse.connect
     monkeypatch.setattr(warehouse, "connect", lambda role, database=None: _impatient(real(role, database)))
     with pytest.raises(Busy, match=r"of an audit: a statement took longer than it may \(statement timeout\)$"):
-        quality.audit("small", "staging", good, {})
+        audits.audit("small", "staging", good, {})
 
 
 def _impatient(link: Connection) -> Connection:
@@ -248,7 +249,7 @@ def _impatient(link: Connection) -> Connection:
 
 
 def test_an_audit_leaves_no_connection_behind(good: str, admin: Cursor) -> None:
-    quality.audit("daily_sales", "staging", good, PARAMETERS)
+    audits.audit("daily_sales", "staging", good, PARAMETERS)
 
     def gone() -> bool:
         admin.connection.rollback()  # a transaction sees the sessions of its first look

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import ledger, quality, suites, warehouse
-from highwater.errors import ConfigurationError
-from highwater.ledger import Run
-from highwater.quality import Finding
-from highwater.windows import Window
+from highwater.model.errors import ConfigurationError
+from highwater.model.windows import Window
+from highwater.quality import audits, suites
+from highwater.quality.audits import Finding
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 DAY = Window(datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC))
 TABLE = "test_quality_values"
@@ -57,10 +58,10 @@ def table(platform: object) -> Iterator[Callable[[str], None]]:
 
 def audited(suite: str) -> tuple[Finding, ...]:
     """The findings of an audit, once they are stored."""
-    report = quality.audit(suite, "staging", TABLE, {})
+    report = audits.audit(suite, "staging", TABLE, {})
     run = Run("d", "values", 1)
     with ledger.attempt("daily_sales", DAY, "audit", run), warehouse.session("loader") as cursor:
-        assert quality.store(cursor, report, dataset="daily_sales", window=DAY, run=run)
+        assert audits.store(cursor, report, dataset="daily_sales", window=DAY, run=run)
     return report.results
 
 
@@ -75,7 +76,7 @@ def test_what_is_no_number_in_json_is_a_finding_that_can_be_stored(
     found = audited(rules(*given, severity=severity))
     assert found[0].observed == [value]
     assert {finding.verdict for finding in found} <= {"passed", "failed" if severity == "critical" else "warning"}
-    assert found[1].observed == (quality.NOTHING if value == "NaN" else value)
+    assert found[1].observed == (audits.NOTHING if value == "NaN" else value)
     with warehouse.session("analyst") as cursor:
         cursor.execute(
             "SELECT observed FROM ops.validation_results WHERE run_id = 'values' AND rule_number = 1"
@@ -90,7 +91,7 @@ def test_a_measure_of_no_value_breaks_its_rule_and_says_so(
 ) -> None:
     table(f"SELECT NULL::numeric AS num {rows}")
     found = audited(rules(*[(f"column_{of}_to_be_between", {"column": "num"} | BETWEEN) for of in AGGREGATES]))
-    assert [(finding.verdict, finding.observed) for finding in found] == [("warning", quality.NOTHING)] * len(found)
+    assert [(finding.verdict, finding.observed) for finding in found] == [("warning", audits.NOTHING)] * len(found)
 
 
 def test_a_value_that_python_cannot_hold_is_a_finding(rules: Callable[..., str], table: Callable[[str], None]) -> None:
@@ -166,4 +167,4 @@ def test_a_condition_that_cannot_be_read_is_found_before_anything_moves(
 ) -> None:
     suite = rules(("column_values_to_not_be_null", {"column": "num"} | condition))
     with pytest.raises(ConfigurationError, match=re.escape(said)):
-        quality.check_suite(suite, ["num", "kind"], {})
+        audits.check_suite(suite, ["num", "kind"], {})

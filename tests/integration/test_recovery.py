@@ -16,22 +16,18 @@ from loading import known_source, partition
 from receiver import Receiver
 from typer.testing import CliRunner
 
-from highwater import (
-    alerts,
-    batch_simulation,
-    bootstrap,
-    clock,
-    health,
-    ledger,
-    recovery,
-    recovery_drill,
-    settings,
-    source_links,
-    warehouse,
-)
-from highwater.cli import app
-from highwater.errors import AuditFailed, IntegrityBroken, Unhealthy
-from highwater.ledger import Run
+from highwater.cli.main import app
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model import clock
+from highwater.model.errors import AuditFailed, IntegrityBroken, Unhealthy
+from highwater.recovery import backlog as recovery_backlog
+from highwater.setup import bootstrap
+from highwater.sources import health
+from highwater.sources import links as sources_links
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
+from simulation import batches, drill
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "batches_restored")
 RUN = Run("system_recovery_processing", "run r")
@@ -47,7 +43,7 @@ def batches_restored(platform: Path) -> Iterator[None]:
     yield
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute("TRUNCATE billing.payments, billing.closed_batches, web.page_views, web.closed_batches")
-    batch_simulation.advance(clock.now())
+    batches.advance(clock.now())
 
 
 @pytest.fixture
@@ -61,7 +57,7 @@ def short(platform: Path) -> Iterator[None]:
 def backlog(dataset: str = "payments", most: int = 99, **asked: Any) -> list[int]:
     """The numbers of the windows that are to land."""
     with warehouse.session("loader") as cursor:
-        found = recovery.backlog(cursor, dataset, most, **asked)
+        found = recovery_backlog.backlog(cursor, dataset, most, **asked)
     return [int((each.start - FIRST) / STEP) for each in found]
 
 
@@ -114,7 +110,7 @@ class TestLost:
     ) -> None:
         change("DELETE FROM billing.closed_batches WHERE batch_start < '2026-10-31'", "simulator", "sources")
         with warehouse.session("billing_reader", settings.get().sources_database) as source:
-            kept = recovery.give_up_lost(source, "payments", [window(n) for n in (10, 11, 12)], RUN)
+            kept = recovery_backlog.give_up_lost(source, "payments", [window(n) for n in (10, 11, 12)], RUN)
         assert kept == [window(12)]
         assert (
             rows("SELECT rule, reason FROM ops.skipped_windows")
@@ -134,7 +130,7 @@ class TestLost:
     def test_a_source_that_is_empty_has_lost_nothing(self) -> None:
         change("TRUNCATE web.closed_batches", "simulator", "sources")
         with warehouse.session("web_reader", settings.get().sources_database) as source:
-            assert recovery.give_up_lost(source, "page_views", [window(0)], RUN) == [window(0)]
+            assert recovery_backlog.give_up_lost(source, "page_views", [window(0)], RUN) == [window(0)]
 
 
 FOUND = "system_recovery_processing: outage found since 2026-10-30 12:00 UTC"
@@ -166,7 +162,7 @@ class TestOutages:
         land_all(10, 11, datasets=["payments"])
         later(timedelta(minutes=10))
         with warehouse.session("analyst") as cursor:
-            now = recovery.progress(cursor)
+            now = recovery_backlog.progress(cursor)
         assert now is not None
         assert (now.critical_done, now.critical_total) == (2, 3)
         assert (now.non_critical_done, now.non_critical_total) == (0, 3)
@@ -175,11 +171,23 @@ class TestOutages:
         assert (now.at_least, now.at_most) == (None, None)
         assert "critical 2/3, non-critical 0/3, too few landed to say how much is left; 2 attempts" in str(now)
 
+    def test_its_attempts_are_no_stages(self) -> None:
+        alerts.look()
+        with pytest.raises(OSError), ledger.attempt("payments", window(10), "extract", RUN):
+            raise OSError("gone")
+        for stage in ("extract", "transform", "audit", "load", "summarise"):
+            with ledger.attempt("payments", window(10), stage, RUN):
+                pass
+        with warehouse.session("analyst") as cursor:
+            now = recovery_backlog.progress(cursor)
+        assert now is not None
+        assert (now.attempts, now.failures) == (2, 1)
+
     def test_a_second_outage_during_the_recovery_is_the_same_incident(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
         land_all(10, 11)
         later(timedelta(hours=5, minutes=20))
-        batch_simulation.advance(clock.now())
+        batches.advance(clock.now())
         land_all(12)
         assert outages(hook) == [FOUND], "a window became due meanwhile"
         land_all(13)
@@ -191,10 +199,10 @@ class TestOutages:
         land_all(10, 11, 12)
         before = rows("SELECT * FROM ops.recovery_progress")
         with warehouse.session("analyst") as cursor:
-            said = str(recovery.progress(cursor))
+            said = str(recovery_backlog.progress(cursor))
         assert "critical 3/3, non-critical 3/3" in said and "recovered at 2026-10-31 12:00:00, counted then" in said
         later(timedelta(minutes=30))
-        recovery_drill.simulate(window(11).start)
+        drill.simulate(window(11).start)
         change("DELETE FROM ops.attempts")
         # The second outage is another row; the first is as it was.
         assert rows("SELECT * FROM ops.recovery_progress ORDER BY incident_id")[:1] == before
@@ -218,11 +226,11 @@ class TestOutages:
         land_all(12)
         with warehouse.session("analyst") as cursor:
             assert alerts.open_incidents(cursor) == []
-            said = str(recovery.progress(cursor))
+            said = str(recovery_backlog.progress(cursor))
         assert "first load of history" in said and "loaded at 2026-10-31 12:00:00, counted then" in said
         assert (hook.titles, rows("SELECT kind FROM ops.incidents")) == ([], [("first load of history",)])
         later(timedelta(minutes=30))
-        recovery_drill.simulate(window(10).start)
+        drill.simulate(window(10).start)
         assert outages(hook) == [FOUND]
         assert rows("SELECT count(*) FROM ops.first_loads WHERE loaded_at IS NULL") == [(0,)]
 
@@ -272,7 +280,9 @@ def check(*numbers: int) -> None:
         ]
         billing, web = (stack.enter_context(link.cursor()) for link in links)
         target = stack.enter_context(warehouse.session("loader"))
-        recovery.check_integrity(billing=billing, web=web, target=target, critical=windows, others=windows, run=RUN)
+        recovery_backlog.check_integrity(
+            billing=billing, web=web, target=target, critical=windows, others=windows, run=RUN
+        )
 
 
 BROKEN = {
@@ -339,7 +349,7 @@ class TestHealth:
     @pytest.fixture(autouse=True)
     def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A source is a login of the simulation, as its connection in Airflow has it."""
-        monkeypatch.setattr(source_links, "of_airflow", known_source)
+        monkeypatch.setattr(sources_links, "of_airflow", known_source)
 
     def test_all_is_well_with_a_row_a_check(self) -> None:
         health.check("run", ["billing", "web"])
@@ -495,7 +505,7 @@ def test_how_long_the_rest_takes_leaves_out_when_nothing_was_loaded(later: Clock
     for minutes in (40, 400):
         later(timedelta(minutes=minutes))
         with warehouse.session("analyst") as cursor:
-            now = recovery.progress(cursor)
+            now = recovery_backlog.progress(cursor)
         assert now is not None and now.at_least is not None and now.at_most is not None
         assert float(now.windows_per_minute or 0) == 0.1
         assert now.at_least <= timedelta(minutes=10) * (2 * DUE - 4) <= now.at_most

@@ -13,8 +13,11 @@ import kept_states
 import loading
 import pytest
 
-from highwater import bootstrap, local_server, restoring, schema_version, settings, warehouse
-from highwater.local_platform import claim
+from highwater.environment import settings
+from highwater.local import server
+from highwater.local.platform import claim
+from highwater.setup import bootstrap, restoring
+from highwater.store import schema_version, warehouse
 
 SCRATCH = "to_be_dumped"
 DAYS = ("2026-10-05", "2026-10-06")
@@ -30,14 +33,14 @@ def home(scratch: Callable[[str], Path]) -> Iterator[Path]:
         for name, value in kept_states.ENVIRONMENT.items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        local_server.start()
+        server.start()
         try:
             bootstrap.run()
             for day in DAYS:
                 loading.land(loading.day(day))
             yield settings.get().home
         finally:
-            local_server.remove()
+            server.remove()
             settings.get.cache_clear()
 
 
@@ -202,6 +205,7 @@ def test_a_backup_takes_the_place_of_what_came_after_it(kept: Path) -> None:
         done = typed("scripts/restore", str(kept))
     assert done.returncode == 0, done.stderr
     assert ledger() == landed
+    assert "anew" not in done.stderr, "a restored schema is as this code made it"
     assert "what was there is the database warehouse_replaced until the next restore" in done.stdout
     assert databases()["warehouse_replaced"] == before["warehouse"]
     assert len(ledger("warehouse_replaced")) == len(landed) + 1
@@ -223,7 +227,7 @@ def test_a_backup_of_older_code_is_migrated(kept: Path, tmp_path: Path, state: s
     assert ledger() == landed
     assert len(landed) >= 5
     with warehouse.session("analyst") as cursor:
-        cursor.execute((settings.ROOT / "sql/schema/version.sql").read_text())
+        cursor.execute((settings.ROOT / "highwater/sql/schema/version.sql").read_text())
         assert warehouse.fetch_value(cursor) == schema_version.head()
     assert typed("scripts/restore", str(kept)).returncode == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from highwater.errors import AuditFailed, Busy, ConfigurationError, NotReady, RefusedData, SourceAway, Unhealthy
+from highwater.model.errors import AuditFailed, Busy, ConfigurationError, NotReady, RefusedData, SourceAway, Unhealthy
 
 # Airflow is set up by the fixture, so what imports it is imported after that.
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -14,7 +14,7 @@ def wait(error: BaseException, try_number: int) -> float:
     """Seconds until the next try."""
     from airflow.sdk import RetryAction
 
-    from highwater.retries import ByKind
+    from highwater.airflow.retries import ByKind
 
     decision = ByKind().evaluate(error, try_number, 24)
     assert decision.action is RetryAction.RETRY
@@ -26,7 +26,7 @@ def wait(error: BaseException, try_number: int) -> float:
 def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> None:
     from airflow.sdk import RetryAction
 
-    from highwater.retries import ByKind
+    from highwater.airflow.retries import ByKind
 
     assert ByKind().evaluate(error, 1, 24).action is RetryAction.FAIL
 
@@ -50,7 +50,7 @@ def test_busy_is_soon_and_an_open_window_is_looked_at_each_minute() -> None:
 def test_it_is_what_the_tasks_of_the_recovery_use() -> None:
     from airflow.dag_processing.dagbag import DagBag
 
-    from highwater import settings
+    from highwater.environment import settings
 
     dag = DagBag(dag_folder=settings.ROOT / "dags/system_recovery_processing.py").dags["system_recovery_processing"]
     kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in dag.tasks}

@@ -20,21 +20,15 @@ from receiver import Receiver
 from typer.testing import CliRunner
 from waiting import wait_until
 
-from highwater import (
-    alerts,
-    bootstrap,
-    credentials,
-    holds,
-    local_placement,
-    publish,
-    recovery_drill,
-    rollback,
-    settings,
-    warehouse,
-)
-from highwater.cli import app
-from highwater.errors import HighwaterError, RefusedData
-from highwater.rollback import Done
+from highwater.cli.main import app
+from highwater.environment import credentials, settings
+from highwater.incidents import alerts
+from highwater.local import placement
+from highwater.model.errors import HighwaterError, RefusedData
+from highwater.setup import bootstrap
+from highwater.store import holds, publish, rollback, warehouse
+from highwater.store.rollback import Done
+from simulation import drill
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NAME = "2026-10-05"
@@ -503,7 +497,7 @@ class TestOtherThingsGoOn:
             staged = batches.stage("payments", window)
             change_set(staged, f"SET amount = amount + {amount}")
             publish.publish_window("payments", window, staged, run(str(amount)))
-        assert recovery_drill.simulate(window.start) == 1
+        assert drill.simulate(window.start) == 1
         with pytest.raises(RefusedData, match="has not landed"):
             rollback.plan("payments", "2026-10-28T18:00")
         for amount in (2, 3):
@@ -550,7 +544,7 @@ class TestOtherThingsGoOn:
     ) -> None:
         """As scripts/backup and scripts/restore do it: one dump, restored aside in one transaction."""
         config = settings.get()
-        programs = local_placement.binaries()
+        programs = placement.binaries()
         where = {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(config.warehouse_port),

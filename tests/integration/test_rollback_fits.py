@@ -11,9 +11,9 @@ from loading import DATASET, OTHER_QUANTITY, day, land
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater import driver_errors, ledger, rollback, verify, warehouse
-from highwater.cli import app
-from highwater.errors import HighwaterError
+from highwater.cli.main import app
+from highwater.model.errors import HighwaterError
+from highwater.store import driver_errors, ledger, rollback, verify, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NAME = "2026-10-05"

@@ -13,9 +13,9 @@ from attacks import act
 from tables import admin, defined, window
 from waiting import wait_until
 
-from highwater import checkpoints, publish, warehouse
-from highwater.errors import HighwaterError, RefusedData
-from highwater.publish import Staged
+from highwater.model.errors import HighwaterError, RefusedData
+from highwater.store import checkpoints, publish, warehouse
+from highwater.store.publish import Staged
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 WAITS = "SELECT FROM pg_stat_activity WHERE usename = 'loader' AND wait_event_type = 'Lock'"

@@ -1,4 +1,4 @@
-"""docs/operations.md: each symptom is brought about, looked at and acted upon by the very commands written there."""
+"""docs/how-to/operations.md: each symptom is brought about, examined and resolved by the commands written there."""
 
 from __future__ import annotations
 
@@ -23,30 +23,23 @@ from loading import OTHER_QUANTITY, day, land, partition, run, stage
 from runbook import Command
 from typer.testing import CliRunner
 
-from highwater import (
-    alerts,
-    backfill,
-    bootstrap,
-    clock,
-    conditions,
-    credentials,
-    health,
-    ledger,
-    local_environment,
-    outages,
-    publish,
-    recovery,
-    settings,
-    simulation,
-    source_checks,
-    stages,
-    warehouse,
-)
-from highwater.backfill import Request
-from highwater.cli import app
-from highwater.errors import AuditFailed, ConfigurationError, IntegrityBroken, RefusedData
-from highwater.source_checks import Check
-from highwater.windows import Window
+from highwater.backfill import requests
+from highwater.backfill.requests import Request
+from highwater.cli.main import app
+from highwater.environment import credentials, settings
+from highwater.incidents import alerts
+from highwater.loading import source_checks, stages
+from highwater.loading.source_checks import Check
+from highwater.local import environment
+from highwater.model import clock
+from highwater.model.errors import AuditFailed, ConfigurationError, IntegrityBroken, RefusedData
+from highwater.model.windows import Window
+from highwater.policy import conditions
+from highwater.recovery import backlog
+from highwater.setup import bootstrap
+from highwater.sources import health
+from highwater.store import ledger, publish, warehouse
+from simulation import outages, sales
 
 SYMPTOMS = {symptom.title: symptom for symptom in runbook.symptoms()}
 DAY = day("2026-10-24")
@@ -121,7 +114,7 @@ def policy_keeps_it_off(stack: ExitStack) -> None:
         wanted = Request(
             "daily_sales", DAY.start, DAY.end, via="policy", reason="a gap", requested_by="catchup_control"
         )
-        backfill.request(cursor, wanted)
+        requests.request(cursor, wanted)
 
 
 def skipped(stack: ExitStack) -> None:
@@ -159,7 +152,7 @@ def landed_twice(stack: ExitStack) -> None:
     def as_simulated() -> None:
         execute("DROP TABLE legacy.sales_20261024", "simulator", sources)
         execute("DELETE FROM legacy.closed_days WHERE business_date = '2026-10-24'", "simulator", sources)
-        simulation.advance(clock.now())
+        sales.advance(clock.now())
 
     stack.callback(as_simulated)
 
@@ -186,7 +179,7 @@ def other_than_the_source(stack: ExitStack) -> None:
         warehouse.session("loader") as target,
         pytest.raises(IntegrityBroken),
     ):
-        recovery.check_integrity(
+        backlog.check_integrity(
             billing=billing.cursor(),
             web=web.cursor(),
             target=target,
@@ -456,7 +449,7 @@ def test_airflow_has_the_commands_that_are_typed(platform: Path) -> None:
     (platform / "airflow").mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(lines)],
-        env=local_environment.environment(1),
+        env=environment.environment(1),
         capture_output=True,
         text=True,
         check=False,
@@ -464,7 +457,16 @@ def test_airflow_has_the_commands_that_are_typed(platform: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-README = (settings.ROOT / "README.md").read_text()
+PAGES = (
+    "README.md",
+    "docs/how-to/compose.md",
+    *(f"docs/reference/dags/{path.name}" for path in sorted((settings.ROOT / "docs/reference/dags").glob("*.md"))),
+    "docs/how-to/roll-back.md",
+    "docs/reference/page.md",
+    "docs/reference/queries.md",
+)
+"""Those of which each command is typed; docs/how-to/operations.md has its own tests above."""
+README = "\n".join((settings.ROOT / page).read_text() for page in PAGES)
 FENCES = "\n".join(re.findall(r"^```(?:sh|sql)\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
 ASKED = [
     *re.findall(r"^(?:psql> )?((?:SELECT|UPDATE|INSERT) .*?;)", FENCES, re.MULTILINE),

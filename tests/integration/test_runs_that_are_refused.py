@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from highwater import metadata, run_guard, settings
+from highwater.airflow import run_guard
+from highwater.environment import settings
+from highwater.setup import metadata
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES, WATCH = "historical_sales_migration", "catchup_control"

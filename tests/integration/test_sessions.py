@@ -9,9 +9,9 @@ import psycopg2
 import pytest
 from waiting import wait_until
 
-from highwater import ledger, warehouse
-from highwater.ledger import Run
-from highwater.windows import Window
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store.ledger import Run
 
 DAY = Window(datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC))
 pytestmark = pytest.mark.usefixtures("empty_warehouse")

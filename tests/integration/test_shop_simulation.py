@@ -11,7 +11,9 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 from shopping import there
 
-from highwater import settings, shop_simulation, warehouse
+from highwater.environment import settings
+from highwater.store import warehouse
+from simulation import shop
 
 Change = Callable[[str], int]
 EVENING = datetime(2026, 10, 30, 20, 0, tzinfo=UTC)
@@ -41,23 +43,23 @@ def value(cursor: Cursor, query: str) -> object:
 def test_the_same_ticks_make_the_same_orders_whether_played_one_by_one_or_at_once(
     new_shop: Change, simulator: Cursor
 ) -> None:
-    assert shop_simulation.advance(EVENING) == 120
+    assert shop.advance(EVENING) == 120
     assert value(simulator, DIGEST) == GOLDEN
     new_shop("TRUNCATE shop.ticks, shop.orders, shop.deleted_orders RESTART IDENTITY")
     for minutes in range(0, 20 * 60 + 1, 75):
-        shop_simulation.advance(EVENING - timedelta(hours=20) + timedelta(minutes=minutes))
+        shop.advance(EVENING - timedelta(hours=20) + timedelta(minutes=minutes))
     assert value(simulator, DIGEST) == GOLDEN
 
 
 def test_a_tick_that_was_played_is_not_played_again(new_shop: Change) -> None:
-    shop_simulation.advance(EVENING)
-    assert shop_simulation.advance(EVENING + timedelta(minutes=9)) == 0
-    assert shop_simulation.advance(EVENING + timedelta(minutes=10)) == 1
+    shop.advance(EVENING)
+    assert shop.advance(EVENING + timedelta(minutes=9)) == 0
+    assert shop.advance(EVENING + timedelta(minutes=10)) == 1
 
 
 def test_a_shop_that_was_off_for_a_week_was_closed_for_all_but_the_last_day(new_shop: Change) -> None:
-    shop_simulation.advance(EVENING)
-    assert shop_simulation.advance(EVENING + timedelta(days=7)) == shop_simulation.MOST_TICKS
+    shop.advance(EVENING)
+    assert shop.advance(EVENING + timedelta(days=7)) == shop.MOST_TICKS
 
 
 def test_nights_are_quiet_evenings_busy_and_some_ticks_burst(simulator: Cursor) -> None:
@@ -74,7 +76,7 @@ def test_nights_are_quiet_evenings_busy_and_some_ticks_burst(simulator: Cursor) 
 
 
 def test_nothing_happens_in_the_future(new_shop: Change, simulator: Cursor) -> None:
-    shop_simulation.advance(EVENING)
+    shop.advance(EVENING)
     latest = value(simulator, "SELECT greatest(max(placed_at), max(updated_at)) FROM shop.orders")
     assert EVENING - timedelta(minutes=20) < latest < EVENING  # type: ignore[operator]
     assert value(simulator, "SELECT count(*) FROM shop.deleted_orders") != 0
@@ -82,11 +84,9 @@ def test_nothing_happens_in_the_future(new_shop: Change, simulator: Cursor) -> N
 
 def test_a_part_of_each_tick_commits_late_and_is_open_meanwhile(new_shop: Change, simulator: Cursor) -> None:
     """While the late transaction is held, the prompt one is there already, though it began later."""
-    shop_simulation.advance(EVENING)
+    shop.advance(EVENING)
     before = set(there())
-    holding = threading.Thread(
-        target=shop_simulation.advance, args=(EVENING + timedelta(minutes=10), timedelta(seconds=3))
-    )
+    holding = threading.Thread(target=shop.advance, args=(EVENING + timedelta(minutes=10), timedelta(seconds=3)))
     holding.start()
     while (tick := value(simulator, "SELECT count(*) FROM shop.ticks")) != 121:
         assert tick == 120
@@ -102,7 +102,7 @@ def test_a_part_of_each_tick_commits_late_and_is_open_meanwhile(new_shop: Change
 
 
 def test_two_at_once_play_each_tick_once(new_shop: Change, simulator: Cursor) -> None:
-    both = [threading.Thread(target=shop_simulation.advance, args=(EVENING,)) for _ in range(2)]
+    both = [threading.Thread(target=shop.advance, args=(EVENING,)) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:

@@ -12,8 +12,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import settings, simulation, warehouse
-from highwater.errors import Busy, ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.store import warehouse
+from simulation import sales as simulation_sales
 
 DAY = date(2024, 2, 29)
 NOON = datetime(2024, 3, 10, 12, tzinfo=UTC)
@@ -104,19 +106,19 @@ def test_a_day_holds_exactly_the_defects_that_arithmetic_says(simulator: Cursor,
     )
     copied, contested, claimed_twice = simulator.fetchone()
     assert claimed_twice == copied + contested
-    assert seen | {"duplicate": copied, "conflicting duplicate": contested} == simulation.planted(rows)
+    assert seen | {"duplicate": copied, "conflicting duplicate": contested} == simulation_sales.planted(rows)
 
 
 def test_no_row_has_two_defects(simulator: Cursor) -> None:
     faults = " + ".join(f"coalesce({condition}, false)::integer" for condition in KINDS.values())
     simulator.execute(f"SELECT max({faults}) FROM {ROWS}", {"day": DAY, "rows": 20_000, "seed": 7})
     assert simulator.fetchone()[0] == 1
-    assert len(set(simulation.SLOTS.values())) == len(simulation.SLOTS)
+    assert len(set(simulation_sales.SLOTS.values())) == len(simulation_sales.SLOTS)
 
 
 def test_a_quarter_percent_must_be_refused() -> None:
-    assert 0.002 < simulation.refused(20_000) / 20_000 < 0.003
-    assert simulation.refused(17) == 4
+    assert 0.002 < simulation_sales.refused(20_000) / 20_000 < 0.003
+    assert simulation_sales.refused(17) == 4
 
 
 def test_sales_look_like_those_of_a_till_system(simulator: Cursor) -> None:
@@ -151,10 +153,10 @@ def test_weekdays_are_busy_after_work_and_weekends_are_not(simulator: Cursor, da
 
 def test_advance_makes_the_missing_days_and_counts_them(world: Path, legacy_reader: Cursor) -> None:
     told: dict[date, int] = {}
-    assert simulation.advance(NOON, told.__setitem__) == days("2024-03-05", 5)
+    assert simulation_sales.advance(NOON, told.__setitem__) == days("2024-03-05", 5)
     assert told == dict.fromkeys(days("2024-03-05", 5), 60)
-    assert simulation.advance(NOON) == []
-    assert simulation.advance(NOON + timedelta(days=2)) == days("2024-03-10", 2)
+    assert simulation_sales.advance(NOON) == []
+    assert simulation_sales.advance(NOON + timedelta(days=2)) == days("2024-03-10", 2)
     legacy_reader.execute(
         "SELECT business_date, row_count, count(receipt_no) AS held"
         " FROM legacy.closed_days LEFT JOIN legacy.sales USING (business_date)"
@@ -164,19 +166,19 @@ def test_advance_makes_the_missing_days_and_counts_them(world: Path, legacy_read
 
 
 def test_a_day_that_is_there_is_left_alone(world: Path, simulator: Cursor) -> None:
-    simulation.advance(NOON)
+    simulation_sales.advance(NOON)
     simulator.execute("DELETE FROM legacy.sales WHERE business_date = '2024-03-06'")
     simulator.connection.commit()
-    assert simulation.advance(NOON) == []
+    assert simulation_sales.advance(NOON) == []
     simulator.execute("SELECT count(*) FROM legacy.sales WHERE business_date = '2024-03-06'")
     assert simulator.fetchone()[0] == 0
 
 
 def test_days_close_at_one_in_the_night_but_the_third_later(world: Path, simulator: Cursor) -> None:
-    simulation.advance(NOON)
+    simulation_sales.advance(NOON)
     simulator.execute("SELECT business_date, closed_at FROM legacy.closed_days WHERE business_date < '2025-01-01'")
     closed = dict(simulator.fetchall())
-    assert simulation.late_day() == date(2024, 3, 7)
+    assert simulation_sales.late_day() == date(2024, 3, 7)
     assert closed.pop(date(2024, 3, 7)) == NOON + timedelta(seconds=90)
     assert closed == {day: datetime(day.year, day.month, day.day + 1, 1, tzinfo=UTC) for day in closed}
 
@@ -184,12 +186,12 @@ def test_days_close_at_one_in_the_night_but_the_third_later(world: Path, simulat
 def test_a_short_history_has_no_late_day(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "2")
     settings.get.cache_clear()
-    assert simulation.late_day() is None
+    assert simulation_sales.late_day() is None
 
 
 def test_two_at_once_make_each_day_once(world: Path) -> None:
     made: list[list[date]] = []
-    both = [threading.Thread(target=lambda: made.append(simulation.advance(NOON))) for _ in range(2)]
+    both = [threading.Thread(target=lambda: made.append(simulation_sales.advance(NOON))) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:
@@ -210,12 +212,12 @@ def test_one_who_waits_too_long_is_told_the_day(world: Path, monkeypatch: pytest
         cursor.execute("SELECT legacy.generate_day('2024-03-09', 5, 7, now())")
         monkeypatch.setattr(psycopg2, "connect", impatient)
         with pytest.raises(Busy, match="2024-03-09"):
-            simulation.advance(NOON)
+            simulation_sales.advance(NOON)
 
 
 def test_a_moment_without_time_zone_is_refused(world: Path) -> None:
     with pytest.raises(ConfigurationError, match="time zone"):
-        simulation.advance(datetime(2024, 3, 10, 12))  # noqa: DTZ001
+        simulation_sales.advance(datetime(2024, 3, 10, 12))  # noqa: DTZ001
 
 
 def test_the_reader_reads_and_writes_nothing(legacy_reader: Cursor) -> None:
@@ -231,7 +233,7 @@ def test_the_reader_reads_and_writes_nothing(legacy_reader: Cursor) -> None:
 
 
 def test_the_file_may_run_again(world: Path, simulator: Cursor) -> None:
-    simulation.advance(NOON)
+    simulation_sales.advance(NOON)
     warehouse.run_file(simulator, "sources/10_legacy.sql")
     simulator.execute(
         "SELECT count(*) FROM legacy.sales JOIN legacy.closed_days USING (business_date)"

@@ -12,9 +12,10 @@ from loading import day, land, run
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater import bootstrap, publish, warehouse
-from highwater.errors import RefusedData
-from highwater.windows import Window
+from highwater.model.errors import RefusedData
+from highwater.model.windows import Window
+from highwater.setup import bootstrap
+from highwater.store import publish, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SKIP = "SELECT ops.skip_window(%s, %s, 'a rule', 'a reason', 'd', 'r')"

@@ -15,9 +15,11 @@ import pooler
 import pytest
 from own_source import PASSWORD, READER, admin, arrived, connect_airflow, database
 
-from highwater import settings, source_links, sources, warehouse
-from highwater.errors import Busy, ConfigurationError, NotReady, RefusedData, SourceAway, SourceBusy, SourceSlow
-from highwater.windows import Window
+from highwater.environment import settings
+from highwater.model.errors import Busy, ConfigurationError, NotReady, RefusedData, SourceAway, SourceBusy, SourceSlow
+from highwater.model.windows import Window
+from highwater.sources import links, sources
+from highwater.store import warehouse
 
 DAY = Window(datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC))
 ROWS = (
@@ -254,21 +256,21 @@ def test_what_the_environment_says_of_options_is_not_the_source_s(
 
 
 def test_every_parameter_that_libpq_knows_may_be_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {name: "1" for name in source_links.PARAMETERS if name not in ("options", "client_encoding")}
+    given = {name: "1" for name in links.PARAMETERS if name not in ("options", "client_encoding")}
     unknown = []
     for name, value in given.items():
         try:
-            known = source_links.of_fields("own", {"extra": {name: value}})
+            known = links.of_fields("own", {"extra": {name: value}})
             assert known.parameters[name] == "1"
         except ConfigurationError as error:
             assert re.search(f"extra '{name}' is unknown to libpq [0-9]+, which is installed", str(error))
             unknown.append(name)
     assert "sslmode" in given and len(unknown) < 12
-    assert source_links.of_fields("own", {"extra": '{"keepalives": false}'}).parameters["keepalives"] == "0"
+    assert links.of_fields("own", {"extra": '{"keepalives": false}'}).parameters["keepalives"] == "0"
     with pytest.raises(ConfigurationError, match="connection 'own' is refused: its extra is no JSON"):
-        source_links.of_fields("own", {"extra": "{sslmode"})
+        links.of_fields("own", {"extra": "{sslmode"})
     with pytest.raises(ConfigurationError, match="its extra is a list, expected an object"):
-        source_links.of_fields("own", {"extra": "[]"})
+        links.of_fields("own", {"extra": "[]"})
 
 
 def test_a_source_that_is_not_there_or_refuses_the_login_is_away(

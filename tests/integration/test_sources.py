@@ -17,9 +17,12 @@ import pytest
 from channels import PARTNER, STORE, SUPPLIER, day, rows, rule, value
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import bootstrap, metadata, settings, source_checks, warehouse
-from highwater.errors import ConfigurationError, RefusedData
-from highwater.source_checks import Check
+from highwater.environment import settings
+from highwater.loading import source_checks
+from highwater.loading.source_checks import Check
+from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.setup import bootstrap, metadata
+from highwater.store import warehouse
 
 TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
 GOOD = Check("good", True, 0.1, True, None)
@@ -260,7 +263,7 @@ def test_a_source_without_a_row_is_named(platform: object) -> None:
 
 def highwater(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "highwater.cli", *arguments],
+        [sys.executable, "-m", "highwater.cli.main", *arguments],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT), "COLUMNS": "200"},
         cwd="/",
         capture_output=True,

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from psycopg2.extensions import cursor as Cursor
 from test_policy_properties import BEGIN, DATASET, World, set_up, worlds
 
-from highwater import clock, ledger, recovery_drill, warehouse
-from highwater import status as statuses
-from highwater.ledger import as_range
-from highwater.windows import Window
+from highwater.model import clock
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store import status as statuses
+from highwater.store.ledger import as_range
+from simulation import drill
 
 MINUTE = timedelta(minutes=1)
 
@@ -140,7 +142,7 @@ def happen(cursor: Cursor, world: World, past: Past, living: tuple[int, int]) ->
 
 
 def expected(world: World, past: Past, n: int, *, unwanted: bool, due: bool) -> str:
-    """The state of a window by the words of sql/warehouse/59_states.sql, one after the other."""
+    """The state of a window by the words of highwater/sql/warehouse/59_states.sql, one after the other."""
     tries = past.tries.get(n, [])
     latest = tries[-1] if tries else None
     was_skipped = n in past.skipped and (latest is None or past.skipped[n] <= latest.ago)
@@ -225,7 +227,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
 
 def asked_datasets(cursor: Cursor) -> list[Any]:
-    """The rows of sql/page/datasets.sql."""
+    """The rows of highwater/sql/page/datasets.sql."""
     warehouse.run_file(cursor, "page/datasets.sql")
     return warehouse.fetch_all(cursor)
 
@@ -239,6 +241,30 @@ def told(dataset: str, start: datetime) -> tuple[str, str]:
         )
         ((state, reason),) = cursor.fetchall()
     return state, reason
+
+
+@pytest.mark.parametrize(
+    ("stages", "attempts"),
+    [
+        ("check extract load summarise", 1),
+        ("check check extract load", 2),
+        ("check check extract extract load summarise", 3),
+        ("check extract extract load summarise check extract load summarise", 3),
+        ("check extract load summarise load summarise", 2),
+    ],
+)
+def test_an_attempt_is_a_way_through_the_stages_and_no_stage(tables: Cursor, stages: str, attempts: int) -> None:
+    """Whatever of it is repeated begins another attempt: a stage that failed, a run that was cleared."""
+    window = as_range(Window(BEGIN, BEGIN + timedelta(hours=1)))
+    for run in ("r", "s"):
+        for stage in stages.split():
+            tables.execute(
+                "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
+                " started_at) VALUES (%s, %s, %s, 'trying', %s, 1, 'here', 1, 'succeeded', ops.clock())",
+                (DATASET, window, stage, run),
+            )
+    tables.execute("SELECT count(*) FILTER (WHERE begins_attempt) FROM ops.stage_tries WHERE dataset = %s", (DATASET,))
+    assert warehouse.fetch_value(tables) == 2 * attempts
 
 
 @pytest.mark.usefixtures("empty_warehouse")
@@ -272,8 +298,8 @@ class TestWhatIsGone:
         with ledger.attempt("daily_sales", window, "summarise", loading.run()):
             pass
         with warehouse.session("postgres") as cursor:
-            for row in recovery_drill.landed(cursor, "daily_sales", window.start):
-                recovery_drill.forget(cursor, "daily_sales", row)
+            for row in drill.landed(cursor, "daily_sales", window.start):
+                drill.forget(cursor, "daily_sales", row)
         assert told("daily_sales", window.start) == ("missing", "it had landed, and is in the ledger no more")
         (status,) = [one for one in statuses.read(analyst) if one.dataset == "daily_sales"]
         assert (status.windows_landed, status.windows_running, status.windows_missing) == (0, 0, 30)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from highwater import clock, policy_reader
-from highwater.policy import Policy
-from highwater.windows import Grid
+from highwater.model import clock
+from highwater.model.policy import Policy
+from highwater.model.windows import Grid
+from highwater.policy import reader
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
@@ -31,14 +32,14 @@ def runs(known: Policy | None, now: datetime = NOON, latest: datetime | None = N
     from airflow.timetables.base import TimeRestriction
     from pendulum import instance
 
-    from highwater.timetable import PolicyTimetable
+    from highwater.airflow.timetable import PolicyTimetable
 
     timetable, last = PolicyTimetable("0 2 * * *", "daily_sales"), None
     restriction = TimeRestriction(instance(FIRST), None if latest is None else instance(latest), catchup=True)
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(clock.SETTING, now.isoformat())
-        patch.setattr(policy_reader, "of", lambda _dataset: known)
+        patch.setattr(reader, "of", lambda _dataset: known)
         while len(found) < most:
             info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
             if info is None:
@@ -81,12 +82,12 @@ class TestTimetable:
         from airflow.timetables.base import TimeRestriction
         from pendulum import instance
 
-        from highwater.timetable import PolicyTimetable
+        from highwater.airflow.timetable import PolicyTimetable
 
         known = replace(ALL, skip_weekdays=frozenset({1}))
         timetable = PolicyTimetable("0 2 * * 1", "daily_sales")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(policy_reader, "of", lambda _dataset: known)
+            patch.setattr(reader, "of", lambda _dataset: known)
             asked = TimeRestriction(instance(FIRST), None, catchup=True)
             assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=asked) is None
 
@@ -95,8 +96,23 @@ class TestTimetable:
         assert coming.run_after > datetime.now(UTC) + timedelta(hours=13)
 
     def test_it_comes_back_from_the_metadata_as_it_was(self) -> None:
-        from highwater.timetable import PolicyTimetable
+        from highwater.airflow.timetable import PolicyTimetable
 
         timetable = PolicyTimetable("15 */6 * * *", "payments")
         again = PolicyTimetable.deserialize(json.loads(json.dumps(timetable.serialize())))
         assert (again.serialize(), again.dataset, again.summary) == (timetable.serialize(), "payments", "15 */6 * * *")
+
+    @pytest.mark.parametrize(
+        "name", ["highwater.airflow.timetable.PolicyTimetable", "highwater.timetable.PolicyTimetable"]
+    )
+    def test_airflow_finds_it_by_its_name_of_now_and_by_that_of_version_0_1(
+        self, airflow: Callable[..., Any], name: str
+    ) -> None:
+        from airflow.serialization.decoders import decode_timetable
+
+        from highwater.airflow.timetable import PolicyTimetable
+
+        stored = {"__type": name, "__var": PolicyTimetable("15 */6 * * *", "payments").serialize()}
+        found = decode_timetable(stored)
+        assert isinstance(found, PolicyTimetable)
+        assert found.dataset == "payments"

@@ -17,9 +17,11 @@ from loading import partition
 from tables import admin, defined, land, window
 from typer.testing import CliRunner, Result
 
-from highwater import alerts, clock, verify, warehouse
-from highwater.cli import app
-from highwater.errors import ConfigurationError
+from highwater.cli.main import app
+from highwater.incidents import alerts
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError
+from highwater.store import verify, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 

@@ -11,7 +11,9 @@ import pytest
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater import alerts, settings, warehouse
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 OURS = {

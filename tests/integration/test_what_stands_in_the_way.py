@@ -11,8 +11,8 @@ import pytest
 from loading import partition
 from tables import admin, defined, land, rows_of, window
 
-from highwater import verify, warehouse
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.store import verify, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 W = window()

@@ -1,4 +1,4 @@
-"""docs/your-own-data.md, done word for word in a checkout of its own: a table of somebody's becomes a dataset."""
+"""docs/tutorial/your-own-data.md, followed word for word in a checkout of its own: a table becomes a dataset."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from highwater import settings
+from highwater.environment import settings
 
-PAGE = (settings.ROOT / "docs/your-own-data.md").read_text()
+PAGE = (settings.ROOT / "docs/tutorial/your-own-data.md").read_text()
 BLOCKS = dict(re.findall(r"^```(.+?)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 FILES = {name.split(" ")[1]: text for name, text in BLOCKS.items() if re.search(r" \S+/", name)}
 CONNECT = re.findall(r"^(airflow connections add .*?[^\\])\n", PAGE, re.MULTILINE | re.DOTALL)
 AIRFLOW = (
-    "import os, sys; from highwater import local_environment;"
+    "import os, sys; from highwater.local import environment as local_environment;"
     " os.execvpe(sys.executable, [sys.executable, '-m', 'airflow', *sys.argv[1:]], local_environment.environment(1))"
 )
 HELP_DESK = """
@@ -66,7 +66,7 @@ class Checkout:
         return self.run(sys.executable, "-c", program, *arguments)
 
     def port(self) -> str:
-        return self.python("from highwater import settings; print(settings.get().warehouse_port)").strip()
+        return self.python("from highwater.environment import settings; print(settings.get().warehouse_port)").strip()
 
     def link(self, database: str) -> Connection:
         """The admin's connection to a database of the checkout's server."""
@@ -79,12 +79,12 @@ class Checkout:
 @pytest.fixture
 def checkout(scratch: Callable[[str], Path]) -> Iterator[Checkout]:
     root = scratch("own")
-    for folder in ("config", "dags", "docker", "expectations", "highwater", "scripts", "sql"):
+    for folder in ("config", "dags", "docker", "expectations", "highwater", "scripts", "simulation", "sql"):
         shutil.copytree(settings.ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     mine = Checkout(root)
-    mine.python("from highwater import local_server; local_server.start()")
+    mine.python("from highwater.local import server as local_server; local_server.start()")
     yield mine
-    mine.run(sys.executable, "-m", "highwater.local_platform")
+    mine.run(sys.executable, "-m", "highwater.local.platform")
 
 
 def trusting(dag: Path) -> None:
@@ -92,7 +92,7 @@ def trusting(dag: Path) -> None:
     text, found = re.subn(
         r"    extracted = .*?(?=\n\n\n)",
         BLOCKS["python in place of the five tasks"].rstrip(),
-        dag.read_text().replace("import alerts, tasks\n", "import alerts, sync_tasks\n"),
+        dag.read_text().replace("import tasks\n", "import sync_tasks\n"),
         flags=re.DOTALL,
     )
     assert found == 1
@@ -105,7 +105,7 @@ def test_a_table_of_somebodys_becomes_a_dataset(checkout: Checkout) -> None:
     for name, text in FILES.items():
         (checkout.root / name).parent.mkdir(exist_ok=True)
         (checkout.root / name).write_text(text)
-    checkout.run(sys.executable, "-m", "highwater.cli", "bootstrap")
+    checkout.run(sys.executable, "-m", "highwater.cli.main", "bootstrap")
     (checkout.root / ".highwater/airflow").mkdir()
     checkout.python(AIRFLOW, "db", "migrate")
     with closing(checkout.link("postgres")) as link, link.cursor() as cursor:
@@ -137,7 +137,7 @@ def test_a_table_of_somebodys_becomes_a_dataset(checkout: Checkout) -> None:
         )
         assert cursor.fetchone() == (23, 3)
     said = [
-        checkout.run(sys.executable, "-m", "highwater.cli", *command.split(" ")[1:])
+        checkout.run(sys.executable, "-m", "highwater.cli.main", *command.split(" ")[1:])
         for command in BLOCKS["sh"].splitlines()
     ]
     assert "2 of 30 due windows landed" in said[0]

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from highwater import alerts, settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.incidents import alerts
+from highwater.model.errors import ConfigurationError
 
 
 @pytest.fixture

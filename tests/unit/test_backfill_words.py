@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from highwater.backfill import LOAD, SKIP, Plan, Planned
-from highwater.errors import ConfigurationError
-from highwater.weekdays import NAMES, weekdays_of
+from highwater.backfill.requests import LOAD, SKIP, Plan, Planned
+from highwater.model.errors import ConfigurationError
+from highwater.model.weekdays import NAMES, weekdays_of
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

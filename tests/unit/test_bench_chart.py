@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from rich.console import Console
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_figures_of_one_thing_stand_together(measuring: ModuleType) -> None:
 
 
 def test_the_figures_of_the_docs_are_all_there_and_fit_the_chart(measuring: ModuleType) -> None:
-    known = json.loads((ROOT / "docs/benchmark.json").read_text())
+    known = json.loads((ROOT / "docs/explanation/benchmark.json").read_text())
     programs = {file.stem for file in (ROOT / "bench").glob("*.py")}
     assert set(known) == programs - {"all", "measuring", "sales_days", "scheduled"}
     figures = [measuring.Figure(**figure) for each in known.values() for figure in each["figures"]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from highwater.catch_up import Situation, Trust, decide, newest_due, within_policy
-from highwater.windows import Grid, Window
+from highwater.model.catch_up import Situation, Trust, decide, newest_due, within_policy
+from highwater.model.windows import Grid, Window
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from highwater import channel_simulation as channels
-from highwater import settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
+from simulation import channels
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos import faults, report, schedule, source_faults
-from highwater import settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
 
 SEEDS = range(200)
 
@@ -101,6 +101,6 @@ def test_a_file_that_has_no_place_for_the_tables_is_left_as_it_is(tmp_path: Path
 
 def test_the_docs_have_a_place_for_the_tables(tmp_path: Path) -> None:
     file = tmp_path / "chaos.md"
-    file.write_text((settings.ROOT / "docs/chaos.md").read_text())
+    file.write_text((settings.ROOT / "docs/explanation/chaos.md").read_text())
     report.write_tables(file, [])
     assert "> 0 seeds" in file.read_text()

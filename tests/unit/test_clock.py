@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import clock
-from highwater.errors import ConfigurationError
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError
 
 
 @pytest.fixture

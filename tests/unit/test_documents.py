@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from highwater import documents, policy_file, settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model import documents
+from highwater.model.errors import ConfigurationError
+from highwater.policy import file as policy_file
 
 BOMB = "a: &a [x, x, x]\n" + "".join(
     f"{name}: &{name} [*{before}, *{before}, *{before}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

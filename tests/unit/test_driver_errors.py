@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
-from highwater import driver_errors
-from highwater.driver_errors import Kind
+from highwater.store import driver_errors
+from highwater.store.driver_errors import Kind
 
 
 @pytest.mark.parametrize(

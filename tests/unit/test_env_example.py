@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from highwater.settings import ROOT, Settings
+from highwater.environment.settings import ROOT, Settings
 
 OF_THIS_MACHINE = {"home"}
 """Their default is a path of the machine the test runs on."""

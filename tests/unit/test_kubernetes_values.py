@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 FILE = ROOT / "docker/kubernetes/values.yaml"
 VALUES: dict[str, Any] = yaml.safe_load(FILE.read_text())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import log_folder
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.setup import log_folder
 
 
 @pytest.fixture

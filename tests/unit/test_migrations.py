@@ -7,15 +7,16 @@ import re
 
 import pytest
 
-from highwater import schema_version, settings
-from highwater.errors import ConfigurationError
-from highwater.migrations import running, tables
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
+from highwater.setup.migrations import running, tables
+from highwater.store import schema_version
 
-MIGRATIONS = settings.ROOT / "sql/migrations"
+MIGRATIONS = settings.ROOT / "highwater/sql/migrations"
 RELEASED = dict(
     reversed(line.split("  ")) for line in (MIGRATIONS / "released.sha256").read_text().splitlines() if line
 )
-REPEATABLE = sorted((settings.ROOT / "sql/warehouse").glob("*.sql"))
+REPEATABLE = sorted((settings.ROOT / "highwater/sql/warehouse").glob("*.sql"))
 
 
 def test_the_files_of_a_released_version_stay_as_they_were() -> None:
@@ -72,5 +73,5 @@ def test_one_that_does_is_named_with_its_line_and_where_it_belongs(statement: st
     text = f"-- What it does.\nGRANT SELECT ON ops.x TO analyst;\n\n{statement}\n"
     with pytest.raises(ConfigurationError) as refused:
         running.refuse_lasting("99_more.sql", text)
-    assert "sql/warehouse/99_more.sql, line 4" in str(refused.value)
-    assert "sql/datasets/" in str(refused.value) and "sql/migrations/" in str(refused.value)
+    assert "highwater/sql/warehouse/99_more.sql, line 4" in str(refused.value)
+    assert "sql/datasets/" in str(refused.value) and "highwater/sql/migrations/" in str(refused.value)

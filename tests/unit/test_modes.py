@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from highwater.checkpoints import Checkpoint, Rules, SourceState
-from highwater.errors import RefusedData
-from highwater.modes import Decision, Situation, decide
+from highwater.loading.changes.modes import Decision, Situation, decide
+from highwater.model.errors import RefusedData
+from highwater.store.checkpoints import Checkpoint, Rules, SourceState
 
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
 COLUMNS = {"order_id": "bigint", "amount": "numeric(12,2)"}

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 import pytest
 import typer
 
-from highwater import moments
-from highwater.cli import app
-from highwater.errors import ConfigurationError
+from highwater.cli.main import app
+from highwater.model import moments
+from highwater.model.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from highwater.page import asked, backfills, calendar, words
 from highwater.page.asked import Stretch
 from highwater.page.backfills import Choice
 from highwater.page.problems import Problem
-from highwater.status import STATES
+from highwater.store.status import STATES
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

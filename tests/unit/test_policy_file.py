@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import policy_file
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.policy import file as policy_file
 
 BAD = {
     "policies: {daily_sales: {enable: true}}": "unknown key 'enable' in policies.daily_sales; valid are enabled, "

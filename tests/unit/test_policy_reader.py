@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from highwater import settings
+from highwater.environment import settings
 
 WHILE_IT_TAKES_LONG = """
 with policy_reader._looking:
@@ -31,7 +31,7 @@ assert policy_reader._looking.acquire(timeout=5), "the next look finds it held"
 def test_a_look_holds_up_no_fork_for_long_and_a_fork_no_look(program: str) -> None:
     """Without its bound the fork waits for a look that never ends."""
     subprocess.run(
-        [sys.executable, "-c", f"import os\nfrom highwater import policy_reader\n{program}"],
+        [sys.executable, "-c", f"import os\nfrom highwater.policy import reader as policy_reader\n{program}"],
         env={**os.environ, "PYTHONPATH": str(settings.ROOT)},
         check=True,
         timeout=60,

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from highwater import policy
-from highwater.policy import Policy
-from highwater.windows import Grid, Window
+from highwater.model import policy
+from highwater.model.policy import Policy
+from highwater.model.windows import Grid, Window
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

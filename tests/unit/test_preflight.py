@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ class TestAFileThatNobodyElseMayRead:
         monkeypatch.setattr(preflight, "owner_of", lambda folder: 0)
         said = preflight.unreadable_mount()
         assert "HIGHWATER_UID=" not in said
-        assert said.endswith("run `chmod -R a+rX dags sql expectations config highwater docker/airflow`")
+        assert said.endswith("run `chmod -R a+rX dags sql expectations config highwater simulation docker/airflow`")
 
 
 def test_root_is_refused(preflight: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

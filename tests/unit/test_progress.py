@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 from psycopg2.errors import DeadlockDetected, LockNotAvailable
 
-from highwater import progress
-from highwater.progress import Progress
+from highwater.local import progress
+from highwater.local.progress import Progress
 
 ALL_LANDED = Progress(
     runs_active=0,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from highwater.estimates import rest_in_words
+from highwater.model.estimates import rest_in_words
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from highwater import clock, run_guard
+from highwater.airflow import run_guard
+from highwater.model import clock
 
 NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

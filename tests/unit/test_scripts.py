@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from highwater.settings import ROOT
+from highwater.environment.settings import ROOT
 
 DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"

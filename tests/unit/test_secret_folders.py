@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from highwater import airflow_files, credentials, secret_folders, settings
-from highwater.errors import ConfigurationError
+from highwater.environment import credentials, settings
+from highwater.model.errors import ConfigurationError
+from highwater.setup import airflow_files, secret_folders
 
 OF_THE_PLATFORM = {"fernet_key", "jwt_secret", "api_secret_key", "admin_password", "operator_password"}
 OF_SUPERUSERS = {"postgres_password", "metadata_admin_password"}

@@ -1,4 +1,4 @@
-"""docs/security.md: each claim names tests that show it, and each of them is there."""
+"""docs/explanation/security.md: each claim names tests that show it, and each of them is there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from highwater import credentials, roles
-from highwater.settings import ROOT
+from highwater.environment import credentials
+from highwater.environment.settings import ROOT
+from highwater.setup import roles
 
-PAGE = (ROOT / "docs/security.md").read_text()
+PAGE = (ROOT / "docs/explanation/security.md").read_text()
 NAMED = re.compile(r"`(tests/[^`]+)`")
 
 

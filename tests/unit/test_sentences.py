@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import re
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 from typer.testing import CliRunner
 
-from highwater import commands, driver_errors, sentences, settings
-from highwater.cli import app
-from highwater.errors import RefusedData
+from highwater.cli.main import app, main
+from highwater.environment import commands, settings
+from highwater.model.errors import RefusedData
+from highwater.store import driver_errors, sentences
 
 REFUSED = (
     'connection to server at "localhost" (::1), port 5432 failed: Connection refused\n'
@@ -160,7 +162,7 @@ def test_any_error_is_a_sentence(home: Path, error: Exception, said: str) -> Non
 def test_help_and_mistakes_name_the_command_that_people_type() -> None:
     for words in ([], ["--help"], ["backfill", "--help"], ["backfill", "run", "--help"], ["statsu"]):
         shown = CliRunner().invoke(app, words, prog_name=commands.PROGRAM)
-        assert "highwater.cli" not in shown.output
+        assert "highwater.cli.main" not in shown.output
         assert "python -m" not in shown.output
         assert "scripts/highwater" in shown.output
 
@@ -172,7 +174,7 @@ COMMAND = re.compile(
 
 
 def test_no_message_names_a_command_as_nobody_types_it() -> None:
-    folders = ("sql/**/*.sql", "highwater/**/*.py", "dags/*.py")
+    folders = ("sql/**/*.sql", "highwater/sql/**/*.sql", "highwater/**/*.py", "dags/*.py")
     files = [file for folder in folders for file in settings.ROOT.glob(folder)]
     found = [
         f"{file.name}: {line.strip()}"
@@ -181,3 +183,48 @@ def test_no_message_names_a_command_as_nobody_types_it() -> None:
         if COMMAND.search(line) and "hashtext" not in line
     ]
     assert not found
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "statsu",
+            "command 'statsu' is not known to scripts/highwater, did you mean status?; scripts/highwater --help",
+        ),
+        ("backfill zzz", "command 'zzz' is not known to scripts/highwater backfill, expected one of "),
+        ("status --jsno", "option --jsno is not known to scripts/highwater status, did you mean --json?; "),
+        ("status -q", "option -q is not known to scripts/highwater status; scripts/highwater status --help"),
+        ("status more", "argument 'more' is one too many for scripts/highwater status; "),
+        ("status --json=3", "option --json has a value, expected none; scripts/highwater status --help"),
+        ("backfill run", "argument DATASET is missing, expected a value; scripts/highwater backfill run --help"),
+        ("checkpoint reset orders", "option --reason is missing, expected a value; "),
+        (
+            "backfill plan x --from",
+            "option --from has no value, expected one behind it; scripts/highwater backfill plan ",
+        ),
+        ("outage simulate --hours x", "option --hours 'x' is refused: expected a whole number; "),
+        ("outage simulate --hours 3", "option --hours '3' is refused: expected at least 6; "),
+        ("incidents acknowledge x --note y", "argument INCIDENT 'x' is refused: expected a whole number; "),
+    ],
+)
+def test_what_is_typed_wrongly_is_said_in_one_line(
+    typed: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["highwater", *typed.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out, shown.err.count("\n")) == (2, "", 1)
+    assert shown.err.startswith(f"highwater: {said}")
+    assert shown.err.endswith(" --help shows what there is\n")
+
+
+def test_a_question_that_is_answered_with_no_ends_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["highwater", "outage", "simulate"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (1, "highwater: nothing was done\n")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from highwater import settings
-from highwater.errors import ConfigurationError
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)

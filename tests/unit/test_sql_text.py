@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from highwater.errors import ConfigurationError
-from highwater.sql_text import line_of, one_statement, statements, with_parameters
+from highwater.model.errors import ConfigurationError
+from highwater.model.sql_text import line_of, one_statement, statements, with_parameters
 
 KNOWN = ("window_start", "window_end", "now")
 

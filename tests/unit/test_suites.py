@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from highwater import suites
-from highwater.errors import ConfigurationError
+from highwater.model.errors import ConfigurationError
+from highwater.quality import suites
 
 COLUMNS = ("sale_id", "quantity", "revenue")
 NOT_NULL = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "sale_id"}, "description": "why"}

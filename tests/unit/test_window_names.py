@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from highwater.errors import ConfigurationError
-from highwater.rollback import window_named
-from highwater.windows import Grid, Window
+from highwater.model.errors import ConfigurationError
+from highwater.model.windows import Grid, Window
+from highwater.store.rollback import window_named
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
 DAYS, WEEKS, QUARTERS = (Grid(FIRST, timedelta(hours=hours)) for hours in (24, 168, 6))

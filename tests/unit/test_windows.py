@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from highwater.errors import ConfigurationError
-from highwater.windows import Grid, Window, window_of
+from highwater.model.errors import ConfigurationError
+from highwater.model.windows import Grid, Window, window_of
 
 DAY = timedelta(days=1)
 OCTOBER = datetime(2026, 10, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from old_states import database, schema
 
-from highwater import bootstrap
+from highwater.setup import bootstrap
 
 
 @pytest.fixture(scope="module", autouse=True)

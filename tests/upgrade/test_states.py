@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from old_states import STATES, database, restore, schema
 
-from highwater import bootstrap, schema_version, settings, verify, warehouse
+from highwater.environment import settings
+from highwater.setup import bootstrap
+from highwater.store import schema_version, verify, warehouse
 
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -1,0 +1,1 @@
+"""What Airflow imports: task blocks, the timetable, the plugin."""

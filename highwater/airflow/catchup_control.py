@@ -1,0 +1,175 @@
+"""What watches over the policies: tells of every change, and has the gaps filled that nothing else would fill."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater.backfill import requests
+from highwater.backfill.requests import Request
+from highwater.model.windows import Grid, Window, window_of
+from highwater.policy import file
+from highwater.store import breakers, warehouse
+
+log = logging.getLogger(__name__)
+
+WHO = "catchup_control"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of control.catchup_policy_history: who changed what of what is wanted, when and why."""
+
+    change_id: int
+    what: str
+    dataset: str | None
+    changed_at: datetime
+    changed_by: str
+    old: dict[str, Any] | None
+    new: dict[str, Any] | None
+    reason: str | None
+    announced_at: datetime | None
+
+    def __str__(self) -> str:
+        """One line: when, who, what of it was and is, and why."""
+        old, new = self.old or {}, self.new or {}
+        parts = [
+            f"{name} {file.shown(old.get(name))} -> {file.shown(new.get(name))}"
+            for name in dict.fromkeys([*old, *new])
+            if old.get(name) != new.get(name)
+        ]
+        why = f": {self.reason}" if self.reason else ""
+        about = f"{self.what} of {self.dataset or 'every dataset'}"
+        return f"{self.changed_at:%Y-%m-%d %H:%M:%S} {self.changed_by}, {about}: {', '.join(parts)}{why}"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch of windows that Airflow has gone past and the policy wants."""
+
+    dataset: str
+    dag_id: str
+    frontier: datetime
+    from_time: datetime
+    to_time: datetime
+    windows: int
+
+
+def announce(cursor: Cursor) -> list[Change]:
+    """The changes that nobody was told of yet; from now on they have been."""
+    cursor.execute("SELECT * FROM control.announce_changes()")
+    return [Change(*row) for row in cursor.fetchall()]
+
+
+def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[Change]:
+    """The latest changes of what is wanted of a dataset, or of all, the newest last."""
+    cursor.execute(
+        "SELECT * FROM control.catchup_policy_history WHERE %(dataset)s IS NULL OR dataset IS NULL"
+        " OR dataset = %(dataset)s ORDER BY change_id DESC LIMIT %(most)s",
+        {"dataset": dataset, "most": most},
+    )
+    return [Change(*row) for row in cursor.fetchall()][::-1]
+
+
+def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None = None) -> list[Gap]:
+    """The windows that the policy wants and that Airflow will make no run for any more.
+
+    Those of ``live``, by dataset, may yet be landed by runs that there are: they are left out.
+    """
+    waiting = {
+        dataset: "{" + ",".join(f"[{each.start.isoformat()},{each.end.isoformat()})" for each in windows) + "}"
+        for dataset, windows in (live or {}).items()
+    }
+    warehouse.run_file(cursor, "policy/gaps_to_fill.sql", {"live": json.dumps(waiting)})
+    return [Gap(*row) for row in cursor.fetchall()]
+
+
+def windows_on_their_way(gap: Gap, grid: Grid, newest_before: Callable[[datetime], datetime | None]) -> set[Window]:
+    """The windows of a gap that runs which have not ended may yet land.
+
+    ``newest_before`` tells the logical date of the newest such run before a moment. A run is about the window that
+    holds its logical date, so one that lies outside the gap, or has none, has no part in it.
+    """
+    found: set[Window] = set()
+    moment = gap.to_time
+    while (logical_date := newest_before(moment)) is not None and logical_date >= gap.from_time:
+        window = window_of(logical_date, grid)
+        found.add(window)
+        moment = window.start
+    return found
+
+
+def fill(cursor: Cursor, gap: Gap) -> int:
+    """Ask for a backfill of a gap; returns its number.
+
+    Raises:
+        ConfigurationError: it is refused; says why.
+    """
+    reason = _why(cursor, gap)
+    wanted = Request(gap.dataset, gap.from_time, gap.to_time, via="policy", reason=reason, requested_by=WHO)
+    return requests.request(cursor, wanted)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A dataset that was stopped and goes on: what it had not tried is asked for from ``from_time`` on."""
+
+    breaker_id: int
+    dataset: str
+    reason: str
+    from_time: datetime
+    to_time: datetime
+
+
+def let_go_on() -> list[Resumed]:
+    """The stopped datasets that something changed for, by now; each until `resume` has asked for its windows."""
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT dataset FROM ops.breakers WHERE closed_at IS NULL ORDER BY dataset")
+        open_ones = [row.dataset for row in warehouse.fetch_all(cursor)]
+    for dataset in open_ones:
+        if why := breakers.stopped(dataset):
+            log.warning("%s", why)
+    with warehouse.session("loader") as cursor:
+        warehouse.run_file(cursor, "policy/resumed.sql")
+        return [Resumed(*row) for row in cursor.fetchall()]
+
+
+def resume(cursor: Cursor, resumed: Resumed) -> int | None:
+    """Ask for a backfill of what was not tried; returns its number, or None where there is nothing to ask for.
+
+    Raises:
+        ConfigurationError: it is refused now; says why.
+    """
+    number = None
+    if resumed.from_time < resumed.to_time:
+        reason = f"something changed: {resumed.reason}"[:1000]
+        wanted = Request(
+            resumed.dataset, resumed.from_time, resumed.to_time, via="policy", reason=reason, requested_by=WHO
+        )
+        number = requests.request(cursor, wanted)
+    cursor.execute("SELECT ops.breaker_resumed(%s)", (resumed.breaker_id,))
+    return number
+
+
+def _why(cursor: Cursor, gap: Gap) -> str:
+    """Why a gap is filled: the schedule is past it; and who switched catch-up on again, if somebody did."""
+    cursor.execute(
+        "SELECT changed_at, changed_by FROM control.catchup_policy_history WHERE what = 'policy' AND dataset = %s"
+        " AND old ->> 'enabled' = 'false' AND new ->> 'enabled' = 'true' AND changed_at >= %s"
+        " ORDER BY change_id DESC LIMIT 1",
+        (gap.dataset, gap.from_time),
+    )
+    switched = warehouse.fetch(cursor)
+    since = f"; catch-up is on again since {switched[0]:%Y-%m-%d %H:%M} by {switched[1]}" if switched else ""
+    return f"the schedule of {gap.dag_id} is past them, at {gap.frontier:%Y-%m-%d %H:%M}{since}"
+
+
+def as_json(changes: list[Change]) -> str:
+    """For a program."""
+    return json.dumps([vars(change) for change in changes], default=str, indent=2)

@@ -1,0 +1,1 @@
+"""Backfills: requested, planned, run in lanes."""

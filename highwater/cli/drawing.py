@@ -1,0 +1,183 @@
+"""How plans and backfills look in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from highwater.backfill.requests import LOAD, Plan, Planned, sentence
+from highwater.model import estimates
+from highwater.model.windows import Window
+
+MANY = 150
+"""So many windows get a line each; more are put together where the same happens to neighbours."""
+
+
+def draw_plan(plan: Plan, *, every: bool = False) -> RenderableType:
+    """A line a window, or one for neighbours to which the same happens where there are many; and the sum."""
+    together = len(plan.windows) > MANY and not every
+    table = Table.grid(padding=(0, 2))
+    for action, rule, reason, windows in _stretches(plan.windows) if together else map(_alone, plan.windows):
+        table.add_row(
+            _span(windows[0], windows[-1]),
+            f"{len(windows):,} windows" if together else "",
+            Text(action, style="green" if action == LOAD else "dim"),
+            Text(reason if rule is None else f"{rule}: {reason}", style="" if action == LOAD else "dim"),
+        )
+    return Group(table, Text(summary(plan)))
+
+
+def summary(plan: Plan) -> str:
+    """How many windows are loaded, and how many are skipped by which rule."""
+    rules = Counter(window.rule for window in plan.windows if window.rule is not None)
+    skipped = ", ".join(f"{count:,} {rule}" for rule, count in rules.most_common())
+    return (
+        f"{len(plan.windows):,} windows: {plan.to_load:,} to load, {len(plan.windows) - plan.to_load:,} skipped"
+        + (f" ({skipped})" if skipped else "")
+        + f"; plan {plan.fingerprint[:12]}"
+    )
+
+
+def draw_difference(before: Plan, now: Plan) -> RenderableType:
+    """What happens to which window otherwise than it was shown."""
+    table = Table.grid(padding=(0, 2))
+    changed = before.difference(now)
+    for former, window in changed[:MANY]:
+        was = "not there" if former is None else _said(former)
+        table.add_row(_span(window, window), was, "→", _said(window))
+    more = len(changed) - MANY
+    return Group(
+        Text(f"the plan changed since it was shown: {len(changed)} windows", style="yellow"),
+        table,
+        Text(f"and {more} more\n" if more > 0 else "") + Text(summary(now)),
+    )
+
+
+def as_json(plan: Plan) -> Iterator[str]:
+    """The plan as JSON in pieces: it may be long."""
+    head = {"fingerprint": plan.fingerprint, "total": len(plan.windows), "to_load": plan.to_load}
+    yield json.dumps(head)[:-1] + ', "windows": [\n'
+    for place, window in enumerate(plan.windows):
+        yield (",\n" if place else "") + json.dumps(
+            window._asdict() | {"start": window.start.isoformat(), "end": window.end.isoformat()}
+        )
+    yield "\n]}\n"
+
+
+def draw_list(found: Sequence[dict[str, Any]]) -> RenderableType:
+    """A line a backfill."""
+    table = Table(title="backfills")
+    for heading in ("no", "dataset", "from", "to", "state", "done", "failed", "via", "by", "reason"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in ("no", "failed") else "left")
+    for row in found:
+        table.add_row(
+            str(row["backfill_id"]), row["dataset"], _moment(row["from_time"]), _moment(row["to_time"]), row["state"],
+            f"{row['windows_done']:,} of {row['windows_total']:,} ({row['percent']} %)", f"{row['failed']:,}",
+            row["via"], row["requested_by"], Text(row["reason"]),
+        )  # fmt: skip
+    return table
+
+
+def draw_windows(now: dict[str, Any], windows: Sequence[dict[str, Any]]) -> RenderableType:
+    """Each window of a backfill and what became of it; neighbours together where there are many."""
+    table = Table.grid(padding=(0, 2))
+    together = len(windows) > MANY
+    for told, group in groupby(windows, key=_told if together else lambda window: window["place"]):
+        same = list(group)
+        first, last = sorted((same[0], same[-1]), key=lambda window: window["start"])
+        table.add_row(
+            str(Window(first["start"], last["end"])), f"{len(same):,} windows" if together else "", same[0]["state"],
+            Text(told[1] if together else _told(same[0])[1]),
+        )  # fmt: skip
+    return Group(table, Text(sentence(now)))
+
+
+class Bar:
+    """The bar of a backfill that is watched, and what is said above it; a line a change where there is no terminal."""
+
+    def __init__(self, out: Console, now: dict[str, Any], *, quiet: bool) -> None:
+        self._out, self._quiet, self._last = out, quiet, ""
+        self._counts: list[Any] = []
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[figures]}"), console=out, disable=quiet or not out.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task(f"backfill {now['backfill_id']}", total=now["windows_total"], figures="")
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        if not self._quiet and self._out.is_terminal and self._last:
+            self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Say something above the bar."""
+        if not self._quiet:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, now: dict[str, Any]) -> None:
+        """Show how far it is now."""
+        rest = estimates.rest_in_words(now["at_least"], now["at_most"])
+        rate = f"{now['windows_per_minute']:g}/min" if now["windows_per_minute"] else ""
+        figures = (
+            f"{now['landed']:,} landed, {now['failed']:,} failed, {now['skipped']:,} skipped, "
+            f"{now['running']:,} running  {rate}  {f'{rest} left' if rest else ''}"
+            if now["state"] == "running"
+            else f"{now['state']}  {now['note'] or ''}"
+        )
+        self._bar.update(self._task, completed=now["windows_done"], figures=figures)
+        self._last = sentence(now)
+        counts = [now[name] for name in ("state", "note", "landed", "failed", "skipped", "cancelled")]
+        if counts != self._counts and not self._out.is_terminal and not self._quiet:
+            self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)
+        self._counts = counts
+
+
+def _stretches(windows: Sequence[Planned]) -> Iterator[tuple[str, str | None, str, list[Planned]]]:
+    for (action, rule, reason), group in groupby(windows, key=lambda window: window[2:]):
+        yield action, rule, reason, list(group)
+
+
+def _alone(window: Planned) -> tuple[str, str | None, str, list[Planned]]:
+    return window.action, window.rule, window.reason, [window]
+
+
+def _span(first: Planned, last: Planned) -> str:
+    """What lies between two windows, whichever comes first."""
+    earlier, later = sorted((first, last))
+    if earlier == later:
+        return str(Window(earlier.start, earlier.end))
+    return f"{_moment(earlier.start)} to {_moment(later.end)}"
+
+
+def _said(window: Planned) -> str:
+    return window.action if window.rule is None else f"{window.action} ({window.rule}: {window.reason})"
+
+
+def _told(window: dict[str, Any]) -> tuple[str, str]:
+    """What became of a window, and the words for it: its error, the rule that skips it, or its version."""
+    if window["error"]:
+        return window["state"], window["error"]
+    if window["rule"]:
+        return window["state"], f"{window['rule']}: {window['reason']}"
+    landed = f"version {window['version']}" if window["version"] else window["reason"]
+    return window["state"], landed
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}" if (moment.hour, moment.minute) == (0, 0) else f"{moment:%Y-%m-%d %H:%M}"

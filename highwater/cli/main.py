@@ -1,0 +1,183 @@
+"""``highwater …``: what a person or a program asks of the platform from a shell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import httpx
+import psycopg2
+import typer
+from rich.console import Console
+
+from highwater.cli import (
+    accept,
+    backfill,
+    checkpoint,
+    outage,
+    policy,
+    recovery,
+    release,
+    restore,
+    rollback,
+    sources,
+    usage,
+    verify,
+)
+from highwater.cli import incidents as cli_incidents
+from highwater.environment import commands, credentials, settings
+from highwater.incidents import alerts
+from highwater.model.errors import ConfigurationError, HighwaterError
+from highwater.setup import airflow_files, log_folder, metadata, secret_folders
+from highwater.setup import bootstrap as bootstrapping
+from highwater.store import sentences, warehouse
+from highwater.store import status as statuses
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What a person or a program asks of the platform from a shell.",
+)
+app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(outage.app, name="outage")
+app.add_typer(policy.app, name="policy")
+app.add_typer(sources.app, name="sources")
+app.add_typer(cli_incidents.app, name="incidents")
+app.add_typer(recovery.app, name="recovery")
+app.add_typer(backfill.app, name="backfill")
+app.add_typer(restore.app, name="restore", hidden=True)
+app.command()(rollback.rollback)
+app.command()(release.release)
+app.command()(verify.verify)
+app.command()(accept.accept)
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+NOT_WHOLE = 1
+NOT_DONE = 1
+MISTAKE = 2
+
+Folders = Annotated[
+    Path | None,
+    typer.Option(
+        "--folders", metavar="FOLDER", help="Bring the folders in it, named for services, to what each may know."
+    ),
+]
+
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where workers find the queue in Redis.")]
+
+
+@app.command()
+def bootstrap() -> None:
+    """Bring the databases to the current state: roles, schemas, functions, datasets. Never drops data."""
+    bootstrapping.run()
+    out.print("bootstrap: the databases are up to date")
+
+
+@app.command()
+def migrate(
+    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, and do nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+) -> None:
+    """Bring the warehouse's schema to the version of this code; bootstrap, init and the demo do so as well."""
+    done = bootstrapping.plan() if plan else bootstrapping.migrate()
+    if as_json:
+        typer.echo(json.dumps(done.as_json(), indent=2))
+        return
+    out.print(f"from      {done.before or 'no version'}")
+    out.print(f"to        {done.after}")
+    for line in done.in_words() or ["nothing to do"]:
+        out.print(f"{'would do' if plan else 'done':8}  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def init() -> None:
+    """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
+    if home := os.environ.get("AIRFLOW_HOME"):
+        log_folder.refuse_closed(Path(home) / "logs")
+    bootstrapping.run()
+    out.print("init: the warehouse is up to date")
+    metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")
+    out.print("init: Airflow's metadata is up to date")
+
+
+@app.command()
+def secrets(folders: Folders = None, broker: Broker = secret_folders.BROKER) -> None:
+    """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
+    made = credentials.ensure()
+    airflow_files.write()
+    if folders is not None:
+        secret_folders.write(folders, broker)
+    out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless every due window landed.")] = False,
+) -> None:
+    """Show what has landed, what is missing and why: one strip per dataset, one mark per window."""
+    with warehouse.session("analyst") as cursor:
+        found = statuses.read(cursor)
+        troubles = statuses.troubles(cursor, found)
+        incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
+    if as_json:
+        answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
+        typer.echo(json.dumps(answer, default=str, indent=2))
+    else:
+        out.print(statuses.draw(found, troubles), soft_wrap=True)
+        out.print(cli_incidents.draw(incidents, untold), soft_wrap=True)
+    if check and not all(status.is_whole for status in found):
+        raise typer.Exit(NOT_WHOLE)
+
+
+@app.command()
+def login(
+    role: Annotated[
+        str | None, typer.Option("--role", help="Print the password of this role of the warehouse instead.")
+    ] = None,
+) -> None:
+    """Show the address of Airflow's UI and its login."""
+    if role is not None:
+        if role not in credentials.LOGINS:
+            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.LOGINS)}")
+        typer.echo(credentials.password(role))
+        return
+    out.print(f"address   {settings.get().ui_address}")
+    out.print("user      admin")
+    out.print(f"password  {credentials.secret('admin_password')}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        code = app(prog_name=commands.PROGRAM, standalone_mode=False)
+    except usage.NoArgsIsHelpError as asked:
+        asked.show()
+        raise SystemExit(MISTAKE) from None
+    except usage.ClickException as mistake:
+        _refuse(usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
+    except typer.Abort:
+        err.print("highwater: nothing was done")
+        raise SystemExit(NOT_DONE) from None
+    except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError) as error:
+        _refuse(sentences.of(error))
+    else:
+        # What a command returns is nothing, or the code that it ends with.
+        raise SystemExit(code or 0)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    err.print(f"highwater: {sentence}", markup=False, highlight=False)
+    raise SystemExit(MISTAKE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""``highwater outage …``: take a simulated source away for a while, for real, and bring it back."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from highwater.cli import recovery
+from highwater.cli.options import AsJson, By
+from highwater.environment import commands
+from highwater.model import clock
+from highwater.store import reasons
+from simulation import outages
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
+)
+
+app.command()(recovery.simulate)
+out = Console()
+
+Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
+
+
+@app.command()
+def start(
+    source: Source,
+    hours: Annotated[float | None, typer.Option("--hours", help="For so long; else until it is stopped.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown by `list`.")] = "somebody wanted to see it",
+    by: By = "",
+) -> None:
+    """Refuse the source's login from now on and end its sessions."""
+    until = outages.start(source, clock.now(), hours, reason, reasons.who(by))
+    end = f"until {_shown(until)} UTC" if until else f"until {commands.typed(f'outage stop {source}')}"
+    _say(f"outage: {source} is away {end}")
+
+
+@app.command()
+def stop(source: Source, by: By = "") -> None:
+    """End the source's outage, a scheduled one too: its login is taken again."""
+    outages.stop(source, clock.now(), reasons.who(by))
+    _say(f"outage: {source} is back")
+
+
+@app.command("list")
+def show(
+    as_json: AsJson = False,
+    last: Annotated[int, typer.Option(help="So many of the outages.", min=0)] = 20,
+) -> None:
+    """Show which sources are away and the latest outages, those of the partner's schedule too."""
+    doors, found = outages.doors(clock.now()), outages.latest(last)
+    if as_json:
+        typer.echo(json.dumps({"sources": doors, "outages": found}, default=str, indent=2))
+        return
+    for door in doors:
+        changes = "" if door["is_away"] is not door["may_log_in"] else ", until simulated_sources runs next"
+        _say(f"{door['source']:<9} {'login taken' if door['may_log_in'] else 'login refused'}{changes}")
+    table = Table(title="the latest outages, in UTC")
+    for heading in ("source", "from", "until", "by", "reason", "ended by"):
+        table.add_column(heading)
+    for outage in found:
+        began, ended = _shown(outage["started_at"]), _shown(outage["ended_at"])
+        table.add_row(
+            outage["source"], began, ended, outage["started_by"], outage["reason"], outage["stopped_by"] or ""
+        )
+    out.print(table, markup=False)
+
+
+def _shown(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "open"
+
+
+def _say(sentence: str) -> None:
+    out.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,92 @@
+"""``highwater recovery``: how far the platform is back after an outage. ``highwater outage simulate``: stage one."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from highwater.cli import backfill
+from highwater.cli.options import AsJson, Yes
+from highwater.environment import commands
+from highwater.model import clock
+from highwater.recovery import backlog
+from highwater.recovery.backlog import Progress
+from highwater.store import warehouse
+from simulation import drill
+
+POLL = 1.0
+"""Seconds between two looks at the ledger."""
+
+app = typer.Typer(invoke_without_command=True, help="How far the platform is back after an outage; ask for the rest.")
+app.command("request")(backfill.recover)
+out = Console()
+
+
+@app.callback()
+def show(
+    context: typer.Context,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Stay until all is back.")] = False,
+) -> None:
+    """Show how far the recovery from the last outage is: what is back, how fast, when the rest may be."""
+    if context.invoked_subcommand:
+        return
+    now = _read()
+    if as_json:
+        typer.echo(json.dumps(None if now is None else asdict(now), default=str, indent=2))
+    elif now is None:
+        out.print("no outage was found so far")
+    elif not watch:
+        out.print(draw(now))
+    else:
+        with Live(draw(now), console=out, auto_refresh=False) as live:
+            while now and now.recovered_at is None:
+                time.sleep(POLL)
+                now = _read()
+                if now:
+                    live.update(draw(now), refresh=True)
+
+
+def simulate(
+    hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
+    yes: Yes = False,
+) -> None:
+    """Stage the scenario in a running platform: take the last hours of payments and page views out of its record.
+
+    The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
+    """
+    since = clock.now() - timedelta(hours=hours)
+    if not yes:
+        typer.confirm(
+            f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
+            abort=True,
+        )
+    forgotten = drill.simulate(since)
+    watch = commands.typed("recovery --watch")
+    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; {watch}")
+
+
+def draw(now: Progress) -> RenderableType:
+    """For a person: a bar for what matters most, one for the rest, and the line the tasks log."""
+    table = Table.grid(padding=(0, 1))
+    for name, done, total in (
+        ("critical", now.critical_done, now.critical_total),
+        ("non-critical", now.non_critical_done, now.non_critical_total),
+    ):
+        table.add_row(name, ProgressBar(total=max(total, 1), completed=done, width=40), f"{done} of {total}")
+    return Group(table, Text(str(now)))
+
+
+def _read() -> Progress | None:
+    with warehouse.session("analyst") as cursor:
+        return backlog.progress(cursor)

@@ -1,0 +1,64 @@
+"""``highwater release``: let windows be loaded again that somebody put back to a former version."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from highwater.cli.backfill import From, To
+from highwater.cli.options import AsJson, By, Yes
+from highwater.environment import commands
+from highwater.model import moments
+from highwater.store import holds, reasons
+from highwater.store.holds import Hold
+
+out = Console()
+
+
+def release(
+    dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
+    *,
+    from_: From,
+    to: To,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.holds.")] = "",
+    by: By = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is held, and release nothing.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let held windows be loaded again: a rollback holds its window until this. It loads nothing by itself."""
+    who = reasons.who(by)
+    if not dry_run:
+        reason = reasons.said("reason", reason)
+    found = holds.plan(dataset, moments.moment(from_, "--from"), moments.moment(to, "--to", end=True))
+    if not as_json:
+        for hold in found:
+            _say(_sentence(hold))
+    done = 0
+    if found and not dry_run:
+        if not yes:
+            typer.confirm(f"Release {len(found)} windows of {dataset}?", abort=True, err=as_json)
+        done = holds.release(found, who, reason)
+    if as_json:
+        held = [asdict(hold) | {"window": str(hold.window)} for hold in found]
+        typer.echo(json.dumps({"held": held, "released": done}, default=str, indent=2))
+    elif not found:
+        _say(f"{dataset} has no held window from {from_} to {to}")
+    elif not dry_run:
+        again = commands.typed(f"backfill run {dataset} --from {from_} --to {to} --which all --reason …")
+        _say(f"{done} released by {who}; load them again: {again}")
+
+
+def _sentence(hold: Hold) -> str:
+    return (
+        f"{hold.dataset} {hold.window} is held at version {hold.version} by {hold.held_by} since"
+        f" {hold.held_at:%Y-%m-%d %H:%M} UTC: {hold.reason}"
+    )
+
+
+def _say(sentence: str) -> None:
+    out.print(sentence, markup=False, highlight=False, soft_wrap=True)

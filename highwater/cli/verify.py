@@ -1,0 +1,116 @@
+"""``highwater verify``: compare what is published with what the ledger says of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from highwater.cli.options import AsJson
+from highwater.environment import commands
+from highwater.incidents import alerts
+from highwater.model import moments
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.store import verify as verifying
+from highwater.store.verify import Looked
+
+out = Console()
+err = Console(stderr=True)
+DIFFERENT = 1
+
+
+def verify(
+    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; all if not given.")] = None,
+    from_: Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs, or is held.
+
+    A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
+    """
+    start, end = (
+        moments.moment(from_, "--from") if from_ else None,
+        moments.moment(to, "--to", end=True) if to else None,
+    )
+    if start is not None and end is not None and end <= start:
+        raise ConfigurationError(f"invalid --to {to!r}: expected one that is not before --from {from_!r}")
+    windows = verifying.landed(dataset, start, end)
+    comparing = verifying.look("analyst", windows)
+    asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
+    looked, held = [each for each in asked if not each.held], [each for each in asked if each.held]
+    sums = verifying.sums("analyst", dataset)
+    unaccounted: list[tuple[str, str]] = []
+    partitions_held = None
+    try:
+        unaccounted = verifying.unaccounted(dataset)
+    except Busy as busy:
+        partitions_held = str(busy)
+    alerts.look()
+    different = sorted((each for each in looked if each.problem), key=lambda each: (each.dataset, each.window.start))
+    if as_json:
+        typer.echo(json.dumps(_as_json(looked, held, sums, unaccounted), indent=2))
+    else:
+        if different or sums or unaccounted:
+            out.print(_draw(different, sums, unaccounted))
+        if not windows:
+            out.print(f"nothing of {dataset or 'any dataset'} has landed in that stretch", soft_wrap=True)
+        out.print(
+            f"{len(looked)} landed windows compared with the ledger, {len(different)} differ"
+            + (f"; {len(unaccounted)} partitions are of no landed window" if unaccounted else ""),
+            soft_wrap=True,
+            highlight=False,
+        )
+        for each_of, _ in sums:
+            again = f"SELECT ops.recount_months('{each_of}')"
+            out.print(f"totals and gaps of {each_of} are not of its ledger; as postgres: {again}", soft_wrap=True)
+        for each in held:
+            out.print(
+                f"{each.dataset} {each.window} could not be compared: {each.held}", soft_wrap=True, highlight=False
+            )
+        if partitions_held:
+            out.print(f"partitions of no landed window could not be looked for: {partitions_held}", soft_wrap=True)
+        if different:
+            again = commands.typed("backfill run DATASET --which all --from … --to … --reason …")
+            reset = commands.typed("checkpoint reset DATASET --reason …")
+            out.print(f"load them again: {again}", soft_wrap=True)
+            out.print(f"a dataset that is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
+        if unaccounted:
+            out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
+    if different or held or sums or unaccounted or partitions_held:
+        raise typer.Exit(DIFFERENT)
+
+
+def _draw(different: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]) -> Table:
+    table = Table()
+    for heading in ("dataset", "window", "what differs"):
+        table.add_column(heading, overflow="fold")
+    for each in different:
+        table.add_row(each.dataset, str(each.window), each.problem)
+    for dataset, problem in sums:
+        table.add_row(dataset, "", problem)
+    for dataset, partition in unaccounted:
+        table.add_row(dataset, "", f"partition {partition} is of no landed window")
+    return table
+
+
+def _as_json(
+    looked: list[Looked], held: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
+) -> dict[str, Any]:
+    return {
+        "compared": len(looked),
+        "differences": [
+            {"dataset": each.dataset, "window": str(each.window), "problem": each.problem}
+            for each in looked
+            if each.problem
+        ],
+        "not_compared": [{"dataset": each.dataset, "window": str(each.window), "why": each.held} for each in held],
+        "sums": [{"dataset": dataset, "problem": problem} for dataset, problem in sums],
+        "unaccounted_partitions": [{"dataset": dataset, "partition": name} for dataset, name in unaccounted],
+    }

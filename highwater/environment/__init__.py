@@ -1,0 +1,1 @@
+"""Where Highwater runs: settings, secrets, the commands of this checkout."""

@@ -1,0 +1,87 @@
+"""What a person types: the commands of the checkout, and what starts the platform that they speak to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from enum import Enum
+
+from highwater.environment import settings
+
+PROGRAM = "scripts/highwater"
+"""What the command line is called in help and messages: the same in the checkout and in the containers behind it."""
+PLACE = "HIGHWATER_PLACE"
+"""Set to ``compose`` in the containers of docker compose."""
+
+
+class Place(Enum):
+    """Where the platform of this process is."""
+
+    COMPOSE = "compose"
+    DEMO = "demo"
+    ELSEWHERE = "elsewhere"
+    """The settings lead to a server that neither of the two made."""
+    NOWHERE = "nowhere"
+    """Nothing was started from this checkout so far."""
+
+
+def typed(arguments: str) -> str:
+    """A command of Highwater as a person types it, from its arguments."""
+    return f"{PROGRAM} {arguments}"
+
+
+def how_secrets_are_made() -> str:
+    """What makes a secret that is not there: the end of a sentence."""
+    return f"{typed('bootstrap')} makes it" if place() is Place.DEMO else how_to_start()
+
+
+def place() -> Place:
+    """Where the platform is that this process speaks to."""
+    config = settings.get()
+    if os.environ.get(PLACE) == Place.COMPOSE.value:
+        return Place.COMPOSE if config.warehouse_host in ("warehouse", "/run/sockets/warehouse") else Place.ELSEWHERE
+    if (config.home / "platform.env").exists():
+        return Place.DEMO
+    return Place.NOWHERE if config.warehouse_host == "127.0.0.1" else Place.ELSEWHERE
+
+
+def demo_runs() -> bool:
+    """Whether ``scripts/demo``, or a test in its place, runs the platform of this home."""
+    lock = settings.get().home / "platform.lock"
+    if not lock.exists() or not os.access(lock, os.R_OK):
+        return False
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def how_to_start() -> str:
+    """What brings back a platform that does not answer, as it runs here: the end of a sentence."""
+    match place():
+        case Place.COMPOSE:
+            return "docker compose ps --all shows what runs, docker compose up --detach --wait starts what does not"
+        case Place.DEMO if demo_runs():
+            return f"scripts/demo runs, its logs are in {settings.get().home}/logs"
+        case Place.DEMO:
+            return "scripts/demo starts it"
+        case Place.NOWHERE:
+            return (
+                "nothing was started from this checkout yet: scripts/demo starts it on this machine,"
+                " docker compose up --detach --wait in containers"
+            )
+        case _:
+            return "HIGHWATER_WAREHOUSE_HOST and HIGHWATER_WAREHOUSE_PORT say where it is"
+
+
+def how_to_migrate() -> str:
+    """What brings the warehouse to the version of this code, as the platform runs here: the end of a sentence."""
+    match place():
+        case Place.COMPOSE:
+            return "docker compose up --detach --wait brings it there"
+        case Place.DEMO if not demo_runs():
+            return f"scripts/demo brings it there as it starts, {typed('migrate')} without starting"
+        case _:
+            return f"{typed('migrate')} brings it there"

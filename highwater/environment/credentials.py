@@ -1,0 +1,119 @@
+"""Generated secrets: one file each, made once, never printed."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from highwater.environment import commands, files, settings
+from highwater.model.errors import ConfigurationError
+
+SOURCE_READERS = (
+    "legacy_reader",
+    "shop_reader",
+    "store_reader",
+    "partner_reader",
+    "supplier_reader",
+    "billing_reader",
+    "web_reader",
+)
+LOGINS = ("postgres", "airflow", "loader", "analyst", "operator", "simulator", *SOURCE_READERS)
+"""Database roles that log in; each has the secret ``<role>_password``."""
+
+
+def secret(name: str) -> str:
+    """The secret of that name.
+
+    Raises:
+        ConfigurationError: it was never made, or this user may not read it.
+    """
+    path = settings.get().secrets / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise ConfigurationError(f"secret {path} is missing: {commands.how_secrets_are_made()}") from None
+    except PermissionError:
+        raise ConfigurationError(f"secret {path} is not readable by uid {os.getuid()}") from None
+
+
+def password(role: str) -> str:
+    """The database password of a role; the admin's of somebody else's warehouse is in a file of its own.
+
+    Raises:
+        ConfigurationError: it was never made, or this user may not read it.
+    """
+    given = settings.get().warehouse_admin_password_file
+    if role != "postgres" or given is None:
+        return secret(f"{role}_password")
+    try:
+        return given.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE={given} cannot be read by user {os.getuid()}: {error.strerror}"
+        ) from None
+
+
+def password_file(role: str) -> Path:
+    """The file with the role's password in libpq's format, readable by this user only; written where it differs."""
+    passwords = settings.get().secrets / f"{role}.pgpass"
+    files.replace(passwords, f"*:*:*:{role}:{password(role)}\n", mode=0o600)
+    return passwords
+
+
+def renew_password_files() -> None:
+    """Bring the files that printed command lines name to the passwords of now."""
+    for passwords in settings.get().secrets.glob("*.pgpass"):
+        password_file(passwords.stem)
+
+
+def can_be_made() -> bool:
+    """Whether secrets are made here: a folder that is read-only was filled by whoever makes them."""
+    folder = settings.get().secrets
+    return not folder.exists() or os.access(folder, os.W_OK)
+
+
+def ensure() -> list[str]:
+    """Make the secrets that are missing; existing ones stay. Returns the names of those made."""
+    folder = settings.get().secrets
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    makers = {f"{role}_password": _token for role in LOGINS} | {
+        "metadata_admin_password": _token,
+        "broker_password": _token,
+        "admin_password": _token,
+        "platform_proof": _token,
+        "fernet_key": _fernet_key,
+        "jwt_secret": _signing_key,
+        "api_secret_key": _token,
+    }
+    return [name for name, make in makers.items() if _write_new(folder / name, make())]
+
+
+def _write_new(path: Path, value: str) -> bool:
+    """Create the file whole or not at all, so that a second writer or a crash cannot leave half a secret."""
+    if path.exists():
+        return False
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(value + "\n")
+    draft.chmod(0o440)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def _signing_key() -> str:
+    """64 bytes and more, as RFC 7518 section 3.2 asks for HMAC with SHA-512."""
+    return secrets.token_urlsafe(64)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

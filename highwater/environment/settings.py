@@ -1,0 +1,131 @@
+"""The environment, read once: every setting of Highwater with its default and its bounds."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from highwater.model import clock, expected
+from highwater.model.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout (or the image's copy of it): where dags/, sql/ and expectations/ lie."""
+
+DAY_IS_DUE_AFTER = timedelta(hours=2)
+"""A day's run is at 02:00, so before that the day before is the newest one that can be asked for."""
+
+
+class Settings(BaseSettings):
+    """All settings; the names in the environment are the fields' in capitals behind ``HIGHWATER_``."""
+
+    model_config = SettingsConfigDict(env_prefix="HIGHWATER_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = ROOT / ".highwater"
+    secrets_dir: Path | None = None
+    anchor: date | None = Field(default=None, ge=date(1970, 1, 1), le=date(2199, 12, 31))
+    history_days: int = Field(default=30, ge=1, le=3660)
+    channel_days: int = Field(default=14, ge=1, le=3660)
+    keep_versions_days: int = Field(default=7, ge=0, le=3660)
+
+    warehouse_host: str = "127.0.0.1"
+    warehouse_port: int = Field(default=5432, ge=1, le=65535)
+    warehouse_database: str = "warehouse"
+    warehouse_admin: str = "postgres"
+    warehouse_admin_password_file: Path | None = None
+    warehouse_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    sources_database: str = "sources"
+    metadata_host: str | None = None
+    metadata_port: int | None = Field(default=None, ge=1, le=65535)
+    metadata_database: str = "airflow"
+    ui_port: int = Field(default=8080, ge=1, le=65535)
+
+    recovery_order: Literal["oldest", "newest"] = "oldest"
+    recovery_batch: int = Field(default=24, ge=1, le=500)
+
+    alert_urls: SecretStr | None = None
+    alert_urls_file: Path | None = None
+
+    simulation_seed: int = Field(default=42, ge=0, le=2**31 - 1, validation_alias="SIMULATION_SEED")
+    simulation_rows_per_day: int = Field(
+        default=20_000, ge=0, le=10_000_000, validation_alias="SIMULATION_ROWS_PER_DAY"
+    )
+    simulation_late_close_seconds: int = Field(
+        default=90, ge=0, le=86_400, validation_alias="SIMULATION_LATE_CLOSE_SECONDS"
+    )
+    simulation_shop_orders: int = Field(default=5_000, ge=0, le=50_000_000, validation_alias="SIMULATION_SHOP_ORDERS")
+    simulation_late_commit_seconds: int = Field(
+        default=20, ge=0, le=3_600, validation_alias="SIMULATION_LATE_COMMIT_SECONDS"
+    )
+    simulation_channel_sales: int = Field(
+        default=2_000, ge=0, le=10_000_000, validation_alias="SIMULATION_CHANNEL_SALES"
+    )
+
+    @field_validator("home", "secrets_dir", "warehouse_admin_password_file", "alert_urls_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path if path is None else path.absolute()
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of generated secrets, one file each."""
+        return self.secrets_dir or self.home / "secrets"
+
+    @property
+    def anchor_file(self) -> Path:
+        """Where bootstrap keeps the anchor for the DAG files: they may read a line, not a database."""
+        return self.home / "anchor"
+
+    @property
+    def policies_file(self) -> Path:
+        """Where the last known catch-up policies lie for a scheduler that finds the warehouse away."""
+        return self.home / "policies.json"
+
+    @property
+    def ui_address(self) -> str:
+        """Where Airflow's UI is served, on this machine only."""
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    @property
+    def ui_passwords_file(self) -> Path:
+        """The login of Airflow's UI, as its SimpleAuthManager reads it."""
+        return self.home / "ui_passwords.json"
+
+    def anchor_date(self) -> date:
+        """The day that fixed start dates count from: ``HIGHWATER_ANCHOR``, else the day of the first start."""
+        if self.anchor is not None:
+            return self.anchor
+        if self.anchor_file.exists():
+            return date.fromisoformat(self.anchor_file.read_text().strip())
+        return (clock.now() - DAY_IS_DUE_AFTER).date()
+
+    def days_before_anchor(self, days: int) -> datetime:
+        """Midnight UTC, ``days`` days before the anchor: what a DAG takes as its start date."""
+        return datetime.combine(self.anchor_date() - timedelta(days=days), time(), tzinfo=UTC)
+
+
+@cache
+def get() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: a setting is out of bounds; names it, its value and what it may be.
+    """
+    home = Path(os.environ.get("HIGHWATER_HOME") or ROOT / ".highwater")
+    try:
+        return Settings(_env_file=(ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: object) -> str:
+    assert isinstance(problem, dict)
+    name = str(problem["loc"][0])
+    if name.islower():
+        name = f"HIGHWATER_{name.upper()}"
+    return f"setting {name}={expected.shown(problem['input'])} is refused: {expected.expected(problem)}"

@@ -1,0 +1,1 @@
+"""What is wrong, and telling people once."""

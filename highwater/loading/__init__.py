@@ -1,0 +1,1 @@
+"""The stages of a window, from its source to the published table."""

@@ -1,0 +1,1 @@
+"""Datasets that are loaded by their changes."""

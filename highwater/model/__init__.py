@@ -1,0 +1,1 @@
+"""What the rest is written in: windows, policies, moments, errors. Pure: no database, nothing else of the engine."""

@@ -1,0 +1,89 @@
+"""Days and moments as people type them, in every command: ``2026-10-24``, ``yesterday``, ``10d``, ``36h``; in UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+from highwater.model import clock
+from highwater.model.errors import ConfigurationError
+
+DAY = timedelta(days=1)
+
+FORMS = "a day (2026-10-24, today, yesterday, 10d for ten days ago) or a moment (2026-10-24T06:00, 10dT06:00, 36h, now)"
+"""What may be typed, in UTC; a help text and every refusal name it."""
+DAYS = "a day: 2026-10-24, today, yesterday, or 10d for ten days ago"
+
+_NAMED = {"today": 0, "yesterday": 1}
+_AGO = re.compile(r"([0-9]{1,5}) ?([dw])")
+_DAY_AND_HOUR = re.compile(r"(.+?)[Tt ]([0-9]{2}:.+)")
+_HOURS_AGO = re.compile(r"([0-9]{1,6}) ?h")
+
+
+def moment(text: str, name: str, *, end: bool = False) -> datetime:
+    """A day is its start, or with ``end`` its end, as of a last day that is included; a moment is what it is.
+
+    Hours ago are whole ones, so that the same words are the same moment for the rest of the hour.
+
+    Raises:
+        ConfigurationError: it is neither, or beyond the calendar; ``name`` is what it was given as.
+    """
+    try:
+        if (found := _day(text)) is not None:
+            return midnight(found) + (DAY if end else timedelta())
+        return _moment(text)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"invalid {name} {text!r}: expected {FORMS}") from None
+
+
+def day(text: str, name: str) -> date:
+    """A day.
+
+    Raises:
+        ConfigurationError: it is none; ``name`` is what it was given as.
+    """
+    try:
+        if (found := _day(text)) is not None:
+            return found
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigurationError(f"invalid {name} {text!r}: expected {DAYS}")
+
+
+def is_day(text: str) -> bool:
+    """Whether that names a whole day."""
+    try:
+        return _day(text) is not None
+    except (ValueError, OverflowError):
+        return False
+
+
+def midnight(of: date) -> datetime:
+    """With which a day begins."""
+    return datetime.combine(of, time(), tzinfo=UTC)
+
+
+def _day(text: str) -> date | None:
+    """None where it is written as a moment."""
+    given = text.strip()
+    today = clock.now().date()
+    if given.lower() in _NAMED:
+        return today - _NAMED[given.lower()] * DAY
+    if ago := _AGO.fullmatch(given.lower()):
+        return today - int(ago[1]) * (DAY if ago[2] == "d" else 7 * DAY)
+    try:
+        return date.fromisoformat(given)
+    except ValueError:
+        return None
+
+
+def _moment(text: str) -> datetime:
+    given = text.strip()
+    if given.lower() == "now":
+        return clock.now()
+    if ago := _HOURS_AGO.fullmatch(given.lower()):
+        return clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=int(ago[1]))
+    if (apart := _DAY_AND_HOUR.fullmatch(given)) and (named := _day(apart[1])) is not None:
+        given = f"{named.isoformat()}T{apart[2]}"
+    found = datetime.fromisoformat(given)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

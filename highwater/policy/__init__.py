@@ -1,0 +1,1 @@
+"""Catch-up policies: the file, the scheduler's copy, the conditions."""

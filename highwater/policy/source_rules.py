@@ -1,0 +1,88 @@
+"""Which sources there are, and how far each is trusted: changes of control.known_sources and control.sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from highwater.environment import commands
+from highwater.model.errors import ConfigurationError
+from highwater.policy import file
+from highwater.store import driver_errors, warehouse
+
+
+def add(source: str, holds: str) -> bool:
+    """Make a source known; False if it was already, whose words then stay.
+
+    Raises:
+        ConfigurationError: this cannot be the name of a connection, or nothing is said of it.
+    """
+    with _in_words(), warehouse.session("operator") as cursor:
+        cursor.execute(
+            "INSERT INTO control.known_sources (source, holds) VALUES (%s, %s) ON CONFLICT DO NOTHING", (source, holds)
+        )
+        return cursor.rowcount == 1
+
+
+def trust(source: str, dataset: str | None, rules: dict[str, Any]) -> None:
+    """Change the rules of a source that are given, by their columns; with ``dataset`` it gets a row if it has none.
+
+    Raises:
+        ConfigurationError: an unknown source or dataset, a value out of range, or no rule yet and no dataset named.
+    """
+    with _in_words(), warehouse.session("operator") as cursor:
+        refuse_unknown(cursor, source)
+        if dataset is not None:
+            file.refuse_unknown(cursor, {dataset}, set())
+            cursor.execute(
+                "INSERT INTO control.sources (dataset, source, strategy) VALUES (%s, %s, 'windows')"
+                " ON CONFLICT (source) DO NOTHING",
+                (dataset, source),
+            )
+        cursor.execute("SELECT dataset FROM control.sources WHERE source = %s FOR UPDATE", (source,))
+        row = warehouse.fetch(cursor)
+        if row is None:
+            raise ConfigurationError(f"source {source!r} has no rule yet: name the dataset that it feeds, by --dataset")
+        if dataset not in (None, row.dataset):
+            raise ConfigurationError(f"source {source!r} feeds {row.dataset}, not {dataset}")
+        if rules:
+            assigned = sql.SQL(", ").join(
+                sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in rules
+            )
+            cursor.execute(
+                sql.SQL("UPDATE control.sources SET {} WHERE source = %(source)s").format(assigned),
+                rules | {"source": source},
+            )
+
+
+def refuse_unknown(cursor: Cursor, source: str) -> None:
+    """Do nothing for a source that there is.
+
+    Raises:
+        ConfigurationError: names it, and those there are.
+    """
+    cursor.execute("SELECT source FROM control.known_sources ORDER BY source")
+    known = [row[0] for row in cursor.fetchall()]
+    if source not in known:
+        raise ConfigurationError(
+            f"unknown source {source!r}; known: {', '.join(known)}; a new one is first added, by"
+            f" {commands.typed(f'sources add {source} --holds …')}"
+        )
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the warehouse refuses, as a sentence that names the rule.
+
+    Raises:
+        ConfigurationError: a value breaks a rule of the table.
+    """
+    try:
+        yield
+    except (psycopg2.IntegrityError, psycopg2.DataError) as error:
+        raise ConfigurationError(f"the rule of the source is refused: {driver_errors.said(error)}") from None

@@ -1,0 +1,1 @@
+"""What an outage left to be loaded."""

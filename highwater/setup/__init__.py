@@ -1,0 +1,1 @@
+"""Bringing the databases and Airflow's files to what this version needs."""

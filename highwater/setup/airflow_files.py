@@ -1,0 +1,62 @@
+"""What Airflow reads from files that hold a secret: its connections, the way to its metadata, the UI's login."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from highwater.environment import commands, credentials, files, settings
+from highwater.model.errors import ConfigurationError
+
+
+def write() -> None:
+    """Make the files anew from the secrets and the settings; one that says so already is left alone.
+
+    Raises:
+        ConfigurationError: a secret was never made.
+    """
+    config = settings.get()
+    files.replace(config.secrets / "connections.json", json.dumps(_connections(), indent=2) + "\n", mode=0o440)
+    # no line break at its end: Airflow would take it for a part of the database's name
+    files.replace(config.secrets / "metadata_url", _metadata_url(), mode=0o640)
+    # Airflow opens this one for writing
+    files.replace(
+        config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}) + "\n", mode=0o600
+    )
+
+
+def connections() -> dict[str, dict[str, Any]]:
+    """The connections of the file, by name, each with conn_type, host, port, schema, login, password, extra.
+
+    Raises:
+        ConfigurationError: the file is not there.
+    """
+    file = settings.get().secrets / "connections.json"
+    try:
+        known: dict[str, dict[str, Any]] = json.loads(file.read_text())
+    except OSError:
+        raise ConfigurationError(f"{file} is missing: {commands.typed('bootstrap')} makes it") from None
+    return known
+
+
+def _connections() -> dict[str, dict[str, str | int]]:
+    """What Airflow's LocalFilesystemBackend serves: a connection a source, each with its read-only role."""
+    config = settings.get()
+    return {
+        reader.removesuffix("_reader"): {
+            "conn_type": "postgres",
+            "host": config.warehouse_host,
+            "port": config.warehouse_port,
+            "schema": config.sources_database,
+            "login": reader,
+            "password": credentials.password(reader),
+        }
+        for reader in credentials.SOURCE_READERS
+    }
+
+
+def _metadata_url() -> str:
+    config = settings.get()
+    host = config.metadata_host or config.warehouse_host
+    port = (config.metadata_port or 5432) if config.metadata_host else config.warehouse_port
+    return f"postgresql+psycopg2://airflow:{credentials.password('airflow')}@{host}:{port}/{config.metadata_database}"

@@ -1,0 +1,30 @@
+-- What becomes of words, a person's and an error's. What a span, a day or a moment may be is a rule of tables:
+-- highwater/sql/migrations/.
+
+-- The words with which a person says who asks or why, without the blanks around them. The one rule for all of them:
+-- command line, form, page and SQL come through here. A refusal has the SQLSTATE that the caller names.
+CREATE OR REPLACE FUNCTION control.words(p_name text, p_text text, p_state text DEFAULT 'HW030') RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    longest CONSTANT integer := 500;
+    blanks CONSTANT text := E' \t\r\n';
+BEGIN
+    IF coalesce(p_text, '') !~ '[^[:space:]]' THEN
+        RAISE EXCEPTION '% "%" is blank: expected words that others understand later', p_name, coalesce(p_text, '')
+            USING ERRCODE = p_state;
+    ELSIF length(p_text) > longest THEN
+        RAISE EXCEPTION '% "%…" has % characters: expected at most %', p_name, left(p_text, 40), length(p_text), longest
+            USING ERRCODE = p_state;
+    END IF;
+    RETURN btrim(p_text, blanks);
+END;
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.words FROM public;
+GRANT EXECUTE ON FUNCTION control.words TO loader, operator, analyst;
+
+-- What is kept of a text that says what happened: it may be an error of any length.
+CREATE OR REPLACE FUNCTION control.cut(p_text text) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN left(p_text, 10000);

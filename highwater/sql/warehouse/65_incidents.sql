@@ -1,0 +1,246 @@
+-- Incidents: one row a trouble from its first sign to its end, and what people are told of it. Nobody reports one: each
+-- look compares what attempts and ledger show with the incidents that are open. So a task that was killed is missed by
+-- nobody, and an incident closes when the record says that its cause is gone. Run as publisher; again is harmless.
+
+-- One row an attempt that failed for good, whose process died, or that found its source away, until the work it stood
+-- for is done: the same stage later (of any window, where the source is what failed or the dataset has no fixed
+-- windows), or the window's load.
+CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+WITH datasets AS MATERIALIZED (
+    SELECT
+        d.dataset,
+        d.grid,
+        control.unwanted(d.dataset, ops.clock()) AS unwanted
+    FROM control.datasets AS d
+)
+
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.error_kind,
+    a.source
+FROM ops.attempts AS a
+INNER JOIN datasets AS d ON a.dataset = d.dataset
+WHERE
+    (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'SourceAway'))
+    AND a.error_kind IS DISTINCT FROM 'Held'
+    AND NOT d.unwanted @> a.window_range
+    -- OFFSET is a fence: what there is of one window is looked up, never all that succeeded.
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS later
+        WHERE
+            later.state = 'succeeded' AND later.dataset = a.dataset
+            AND lower(later.window_range) = lower(a.window_range) AND later.window_range = a.window_range
+            AND (
+                (later.attempt_id > a.attempt_id AND later.stage IN (a.stage, 'load', 'update_checkpoint'))
+                -- An orphan that died while another attempt of its run did the same stage left nothing undone.
+                OR (
+                    a.state = 'lost' AND later.stage = a.stage AND later.run_id = a.run_id
+                    AND later.ended_at >= a.started_at
+                )
+            )
+        ORDER BY later.attempt_id
+        OFFSET 0
+    )
+    AND NOT (
+        -- One that was killed has no kind of error.
+        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'SourceAway')
+        AND EXISTS (
+            SELECT FROM ops.attempts AS later
+            WHERE
+                later.state = 'succeeded' AND later.dataset = a.dataset AND later.stage = a.stage
+                AND later.attempt_id > a.attempt_id
+        )
+    )
+    AND NOT (
+        d.grid = 'watermark'
+        AND EXISTS (
+            SELECT FROM ops.attempts AS later
+            WHERE
+                later.state = 'succeeded' AND later.dataset = a.dataset
+                AND later.stage IN ('load', 'update_checkpoint') AND later.attempt_id > a.attempt_id
+        )
+    )
+    -- One that died after it had published: its run wrote the summary, or somebody did in its place.
+    AND NOT EXISTS (
+        SELECT FROM ops.attempts AS finished
+        WHERE
+            a.state = 'lost' AND a.stage = 'load' AND finished.stage = 'summarise' AND finished.state = 'succeeded'
+            AND finished.dataset = a.dataset AND finished.window_range = a.window_range
+            AND finished.run_id = a.run_id AND finished.attempt_id > a.attempt_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM ops.skipped_windows AS s
+        WHERE s.dataset = a.dataset AND s.window_range = a.window_range
+    );
+
+-- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
+-- until then it is being caught up with.
+CREATE OR REPLACE VIEW ops.loading_troubles AS
+SELECT
+    CASE u.error_kind
+        WHEN 'SourceAway' THEN 'source away'
+        WHEN 'AuditFailed' THEN 'audit failed'
+        WHEN 'IntegrityBroken' THEN 'integrity broken'
+        ELSE 'load failed'
+    END AS kind,
+    CASE u.error_kind WHEN 'SourceAway' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject,
+    u.dataset,
+    u.started_at AS since,
+    tstzmultirange(u.window_range) AS window_ranges,
+    u.attempt_id
+FROM ops.unresolved_attempts AS u
+UNION ALL
+SELECT
+    'freshness exceeded' AS kind,
+    f.dataset AS subject,
+    f.dataset,
+    f.landed_until + f.max_lag AS since,
+    '{}'::tstzmultirange AS window_ranges,
+    NULL AS attempt_id
+FROM ops.freshness AS f
+WHERE
+    f.is_stale
+    AND f.landed_until IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM ops.window_ledger AS l
+        WHERE
+            l.dataset = f.dataset
+            -- What landed while a clock was ahead says nothing of now.
+            AND l.landed_at > ops.clock() - '1 hour'::interval AND l.landed_at <= ops.clock()
+    );
+
+-- What an incident is called in each of its messages: what, and since when.
+CREATE OR REPLACE FUNCTION ops.incident_title(incident ops.incidents) RETURNS text
+LANGUAGE sql STABLE SET timezone = 'UTC'
+RETURN incident.subject || ': ' || incident.kind || to_char(incident.since, '" since "YYYY-MM-DD HH24:MI" UTC"');
+
+-- Tells people of an event once, by names, counts and moments: an error may quote a row.
+CREATE OR REPLACE FUNCTION ops.tell(incident ops.incidents, p_event text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+    INSERT INTO ops.alerts (incident_id, event, title, body, created_at)
+    SELECT
+        incident.incident_id,
+        p_event,
+        CASE p_event WHEN 'opened' THEN '' WHEN 'escalated' THEN 'still: ' ELSE 'over: ' END || ops.incident_title(incident),
+        concat_ws(
+            E'\n',
+            CASE p_event
+                WHEN 'closed' THEN 'It is over: the record of the warehouse shows it mended, after '
+                    || date_trunc('second', ops.clock() - incident.since) || '.'
+                ELSE k.advice
+            END,
+            'Datasets: ' || array_to_string(incident.datasets, ', ') || '.',
+            'Windows: ' || nullif(w.windows, 0) || ' from ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI')
+            || ' to ' || to_char(upper(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ' UTC; '
+            || 'failed attempts so far: '
+            || (SELECT count(*) FROM ops.incident_attempts AS i WHERE i.incident_id = incident.incident_id) || '.',
+            CASE WHEN p_event <> 'closed' AND k.needs_person
+                THEN 'It stays open until a person has acknowledged it: scripts/highwater incidents acknowledge '
+                || incident.incident_id END,
+            'Look: scripts/highwater incidents list; scripts/highwater status.',
+            'Incident ' || incident.incident_id || ', ' || p_event || ' at ' || to_char(ops.clock(), 'YYYY-MM-DD HH24:MI:SS')
+            || ' UTC.'
+        ),
+        ops.clock()
+    FROM control.incident_kinds AS k
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(ceil(
+            extract(EPOCH FROM upper(r) - lower(r))
+            / (SELECT extract(EPOCH FROM min(d.step)) FROM control.datasets AS d WHERE d.dataset = ANY(incident.datasets))
+        )), 0)::bigint AS windows
+        FROM unnest(incident.window_ranges) AS r
+    ) AS w
+    WHERE k.kind = incident.kind AND k.is_trouble
+    ON CONFLICT (incident_id, event) DO NOTHING
+$$;
+
+-- A person has seen an incident: it is escalated no more, and may close.
+CREATE OR REPLACE FUNCTION ops.acknowledge_incident(p_incident bigint, p_by text, p_note text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    p_by := control.words('by', p_by, 'HW007');
+    p_note := control.words('note', p_note, 'HW007');
+    UPDATE ops.incidents AS i
+    SET acknowledged_at = ops.clock(), acknowledged_by = p_by, note = p_note
+    WHERE i.incident_id = p_incident AND i.closed_at IS NULL;
+    IF NOT found THEN
+        RAISE EXCEPTION 'incident % is not open; open: %', p_incident,
+            (SELECT coalesce(string_agg(i.incident_id::text, ', ' ORDER BY i.incident_id), 'none')
+             FROM ops.incidents AS i WHERE i.closed_at IS NULL)
+            USING ERRCODE = 'HW007';
+    END IF;
+END;
+$$;
+
+-- The next message to send to one of these addresses, null when there is none now. Messages to an address keep their
+-- order: while one waits for its next try, those behind it wait too. The caller holds the turn of the outbox.
+CREATE OR REPLACE FUNCTION ops.next_delivery(p_destinations text[])
+RETURNS TABLE (alert_no bigint, destination text, tries integer, alert_id uuid, event text, title text, body text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH addressed AS (
+        UPDATE ops.alerts AS a SET addressed = TRUE WHERE NOT a.addressed RETURNING a.alert_no
+    )
+    INSERT INTO ops.alert_deliveries (alert_no, destination)
+    SELECT n.alert_no, d FROM addressed AS n CROSS JOIN unnest(p_destinations) AS d;
+
+    UPDATE ops.alert_deliveries AS v
+    SET state = 'withdrawn'
+    WHERE v.state = 'pending' AND v.destination <> ALL(p_destinations);
+
+    RETURN QUERY
+    SELECT v.alert_no, v.destination, v.tries, a.alert_id, a.event, a.title, a.body
+    FROM (
+        SELECT DISTINCT ON (p.destination) p.* FROM ops.alert_deliveries AS p
+        WHERE p.state = 'pending'
+        ORDER BY p.destination, p.alert_no
+    ) AS v
+    INNER JOIN ops.alerts AS a ON v.alert_no = a.alert_no
+    -- A clock that was put back must not hold a message for longer than the longest wait.
+    WHERE v.next_try_at IS NULL OR ops.clock() NOT BETWEEN v.next_try_at - '15 minutes'::interval AND v.next_try_at
+    ORDER BY v.alert_no, v.destination
+    LIMIT 1;
+END;
+$$;
+
+-- Writes down how a delivery went; one that failed waits twice as long as before, at most a quarter of an hour, and is
+-- given up after so many tries.
+CREATE OR REPLACE FUNCTION ops.record_delivery(
+    p_alert bigint, p_destination text, p_error text, p_most_tries integer
+) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE ops.alert_deliveries AS v
+    SET
+        tries = v.tries + 1,
+        state = CASE
+            WHEN p_error IS NULL THEN 'sent'
+            WHEN v.tries + 1 >= p_most_tries THEN 'given up'
+            ELSE 'pending'
+        END,
+        last_error = p_error,
+        sent_at = CASE WHEN p_error IS NULL THEN ops.clock() END,
+        next_try_at = CASE WHEN p_error IS NOT NULL
+            THEN ops.clock() + least('15 minutes'::interval, '10 seconds'::interval * 2 ^ least(v.tries, 10)) END
+    WHERE v.alert_no = p_alert AND v.destination = p_destination AND v.state = 'pending'
+    RETURNING v.state
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+ops.incident_title, ops.tell, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
+FROM public;
+GRANT EXECUTE ON FUNCTION ops.next_delivery, ops.record_delivery TO loader;
+-- That a person has seen it is for a person to say.
+REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
+GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
+GRANT SELECT ON
+control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
+ops.loading_troubles
+TO loader, analyst;

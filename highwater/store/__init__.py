@@ -1,0 +1,1 @@
+"""The warehouse: connections, the ledger, publishing, checkpoints, what holds a window back."""

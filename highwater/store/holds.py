@@ -1,0 +1,63 @@
+"""Windows that a person holds: which they are, and letting go of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2.extensions import cursor as Cursor
+
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store.publish import in_words
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A window that nobody replaces, since somebody put a former version of it back."""
+
+    hold_id: int
+    dataset: str
+    window: Window
+    version: int
+    held_by: str
+    reason: str
+    held_at: datetime
+
+
+def held(cursor: Cursor, dataset: str, since: datetime | None = None, until: datetime | None = None) -> list[Hold]:
+    """The windows of a dataset that are held now and lie wholly between two moments, oldest first."""
+    cursor.execute(
+        "SELECT hold_id, lower(window_range) AS starts, upper(window_range) AS ends, version, held_by, reason, held_at"
+        " FROM ops.held_windows WHERE dataset = %s AND window_range <@ tstzrange(%s, %s) ORDER BY window_range",
+        (dataset, since, until),
+    )
+    return [
+        Hold(row.hold_id, dataset, Window(row.starts, row.ends), row.version, row.held_by, row.reason, row.held_at)
+        for row in warehouse.fetch_all(cursor)
+    ]
+
+
+def plan(dataset: str, since: datetime, until: datetime) -> list[Hold]:
+    """The holds that a release of a stretch would end; changes nothing.
+
+    Raises:
+        ConfigurationError: there is no such dataset.
+    """
+    with warehouse.session("analyst") as cursor:
+        ledger.grid(cursor, dataset)
+        return held(cursor, dataset, since, until)
+
+
+def release(wanted: Sequence[Hold], by: str, reason: str) -> int:
+    """End the holds that were shown, each with who and why in ops.holds; returns how many still were there."""
+    released = 0
+    with in_words(), warehouse.session("operator") as cursor:
+        for hold in wanted:
+            cursor.execute(
+                "SELECT hold_id FROM ops.release_windows(%s, %s, %s, %s, %s)",
+                (hold.dataset, hold.window.start, hold.window.end, by, reason),
+            )
+            released += cursor.rowcount
+    return released

@@ -1,0 +1,151 @@
+"""Put the former version of a window back: what that would change, doing it, and letting go of versions in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from highwater.model import moments
+from highwater.model.errors import ConfigurationError
+from highwater.model.windows import Grid, Window
+from highwater.store import ledger, warehouse
+from highwater.store.publish import in_words, patiently
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a window as the ledger has it, or had it."""
+
+    version: int
+    rows_published: int
+    rows_quarantined: int
+    content_hash: str
+    run_id: str
+    landed_at: datetime
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a rollback would do: ``former`` takes the place of ``present``, so many rows go and so many come."""
+
+    dataset: str
+    window: Window
+    present: Version
+    former: Version
+    replaced_at: datetime
+    rows_going: int
+    rows_coming: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A rollback that was carried out, as ops.rollbacks has it."""
+
+    rollback_id: int
+    from_version: int
+    to_version: int
+    as_version: int
+    content_hash: str
+
+
+def plan(dataset: str, name: str, to: int | None = None) -> Plan:
+    """See what a rollback of the window by that name would change; changes nothing.
+
+    Args:
+        dataset: whose window.
+        name: the window, see `window_named`.
+        to: the version that is to come back; None: the newest that is kept.
+
+    Raises:
+        ConfigurationError: there is no such dataset, or the name is none of a window.
+        RefusedData: it cannot be rolled back; says why, and what can be done.
+    """
+    with in_words(), warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
+        window = window_named(name, dataset, ledger.grid(cursor, dataset))
+        cursor.execute(
+            "SELECT (t.target).version AS target FROM ops.rollback_target(%s, %s, %s) AS t",
+            (dataset, ledger.as_range(window), to),
+        )
+        cursor.execute(
+            "SELECT v.version, v.rows_published, v.rows_quarantined, v.content_hash, v.run_id, v.landed_at,"
+            " v.replaced_at FROM ops.versions AS v WHERE v.dataset = %s AND v.window_range = %s"
+            " AND (v.state = 'published' OR (v.state = 'kept' AND v.version = %s)) ORDER BY v.version DESC",
+            (dataset, ledger.as_range(window), warehouse.fetch_value(cursor)),
+        )
+        published, kept = warehouse.fetch_all(cursor)
+        cursor.execute(
+            "SELECT rows_going, rows_coming FROM ops.rollback_difference(%s, %s, %s)",
+            (dataset, ledger.as_range(window), kept.version),
+        )
+        going, coming = warehouse.fetch(cursor)
+    present, former = (Version(*row[: len(fields(Version))]) for row in (published, kept))
+    return Plan(dataset, window, present, former, kept.replaced_at, going, coming)
+
+
+@patiently
+def carry_out(wanted: Plan, by: str, reason: str) -> Done:
+    """Do what the plan shows, in one transaction; a lock that somebody holds is waited for, within bounds.
+
+    Raises:
+        RefusedData: the window is at another version by now, or cannot be rolled back any more.
+        Busy: readers held the published table for too long.
+    """
+    with in_words(), warehouse.session("operator") as cursor:
+        cursor.execute(
+            "SELECT rollback_id, from_version, to_version, as_version, content_hash"
+            " FROM ops.rollback_window(%s, %s, %s, %s, %s, %s)",
+            (
+                wanted.dataset,
+                ledger.as_range(wanted.window),
+                by,
+                reason,
+                wanted.present.version,
+                wanted.former.version,
+            ),
+        )
+        return Done(*cursor.fetchone())  # type: ignore[misc]
+
+
+def prune() -> int:
+    """Drop the versions whose days are over; returns how many. One that somebody is reading stays for the next time."""
+    pruned = 0
+    while True:
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT ops.prune_versions()")
+            if not (dropped := warehouse.fetch_value(cursor)):
+                return pruned
+        pruned += dropped
+
+
+def window_named(name: str, dataset: str, grid: Grid) -> Window:
+    """The window that begins at ``2026-10-24``, ``2026-10-24T06:00``, or is ``2026-10-24T06:00/2026-10-24T12:00``.
+
+    A day alone names a window only where none is shorter; a moment without an offset is in UTC. Whether the window is
+    one of the grid is for the warehouse to say.
+
+    Raises:
+        ConfigurationError: it is none of these; shows what is.
+    """
+    start, slash, end = name.strip().partition("/")
+    try:
+        begins = moments.moment(start, "window")
+        ends = moments.moment(end, "window") if slash else None
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"{name!r} names no window of {dataset}: say when it begins, e.g. {_example(grid)}, yesterday or 10d"
+        ) from None
+    if ends is None and grid.step % DAY and moments.is_day(start):
+        raise ConfigurationError(
+            f"{name!r} holds several windows of {dataset}: say when the one begins, e.g. {_example(grid)}"
+        )
+    try:
+        return Window(begins, begins + grid.step if ends is None else ends)
+    except OverflowError:
+        raise ConfigurationError(f"{name!r} names no window of {dataset}: its end is beyond the calendar") from None
+
+
+def _example(grid: Grid) -> str:
+    return f"{grid.first:%Y-%m-%d}" if not grid.step % DAY else f"{grid.first:%Y-%m-%dT%H:%M}"

@@ -1,0 +1,81 @@
+"""The guard on volume: a person accepts that the next load of a window has much less than what is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from highwater.model.windows import Window
+from highwater.store import ledger, warehouse
+from highwater.store.publish import in_words, patiently
+from highwater.store.rollback import window_named
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A row of control.accepted_reloads that no load has used yet."""
+
+    accepted_id: int
+    accepted_by: str
+    reason: str
+    accepted_at: datetime
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is published of a window now, how the dataset guards it, and what was accepted already.
+
+    ``version`` and ``rows`` are None where nothing has landed; ``max_shrink`` is a share, 0 to 1.
+    """
+
+    dataset: str
+    window: Window
+    version: int | None
+    rows: int | None
+    on_shrink: str
+    max_shrink: Decimal
+    standing: Accepted | None
+
+
+def plan(dataset: str, name: str) -> Plan:
+    """See what an acceptance would be of; changes nothing.
+
+    Raises:
+        ConfigurationError: there is no such dataset, or the name is none of a window.
+        RefusedData: no load of it can come; what `accept` would say.
+    """
+    with in_words(), warehouse.session("analyst") as cursor:
+        window = window_named(name, dataset, ledger.grid(cursor, dataset))
+        known = {"dataset": dataset, "window": ledger.as_range(window)}
+        cursor.execute("SELECT (ops.acceptable(%(dataset)s, %(window)s)).dataset", known)
+        cursor.execute(
+            "SELECT l.version, l.rows_published, d.on_shrink, d.max_shrink FROM control.datasets AS d"
+            " LEFT JOIN ops.window_ledger AS l ON l.dataset = d.dataset AND l.window_range = %(window)s"
+            " WHERE d.dataset = %(dataset)s",
+            known,
+        )
+        found = warehouse.fetch(cursor)
+        cursor.execute(
+            "SELECT accepted_id, accepted_by, reason, accepted_at FROM control.accepted_reloads"
+            " WHERE dataset = %(dataset)s AND window_range = %(window)s AND used_at IS NULL",
+            known,
+        )
+        row = warehouse.fetch(cursor)
+    standing = Accepted(*row) if row else None
+    return Plan(dataset, window, found.version, found.rows_published, found.on_shrink, found.max_shrink, standing)
+
+
+@patiently
+def accept(wanted: Plan, by: str, reason: str) -> Accepted:
+    """Accept it for one load; where that was done already and not used, the one that stands is returned.
+
+    Raises:
+        RefusedData: it is no window of the dataset's grid, or has not ended yet.
+    """
+    with in_words(), warehouse.session("operator") as cursor:
+        cursor.execute(
+            "SELECT accepted_id, accepted_by, reason, accepted_at FROM ops.accept_shrink(%s, %s, %s, %s)",
+            (wanted.dataset, ledger.as_range(wanted.window), by, reason),
+        )
+        return Accepted(*warehouse.fetch(cursor))

@@ -1,0 +1,1 @@
+"""The simulated company: its sources, their outages, drills of a recovery."""

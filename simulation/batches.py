@@ -1,0 +1,103 @@
+"""The simulated billing system and web site: make the six-hour batches that are missing, and know their defects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg2 import sql
+from psycopg2.errors import LockNotAvailable
+
+from highwater.environment import settings
+from highwater.model.errors import Busy, ConfigurationError
+from highwater.model.windows import Grid, Window
+from highwater.store import warehouse
+
+DAYS_BEFORE_ANCHOR = 3
+STEP = timedelta(hours=6)
+CLOSES_AFTER = timedelta(minutes=5)
+"""So long after its end a batch is complete at the source."""
+CYCLE = 100
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of batches: its schema, the part of SIMULATION_ROWS_PER_DAY in a batch, and the slot of each defect.
+
+    Row k of a batch (from 0) has the defect whose slot is k modulo ``CYCLE``: the source's SQL says the same.
+    """
+
+    schema: str
+    share: int
+    refused: dict[str, int]
+    duplicate: int = 5
+
+    def rows_per_batch(self) -> int:
+        """How many rows a batch gets."""
+        return settings.get().simulation_rows_per_day // self.share
+
+    def rejected(self, rows: int) -> dict[str, int]:
+        """How many rows of a batch of that many must end in quarantine, by reason."""
+        return {reason: _count(slot, rows) for reason, slot in self.refused.items()}
+
+    def duplicates(self, rows: int) -> int:
+        """How many rows of a batch of that many are copies."""
+        return _count(self.duplicate, rows)
+
+
+BILLING = Source("billing", 40, {"amount not positive": 2, "unknown currency": 3})
+WEB = Source("web", 4, {"no session": 2, "viewed outside the window": 3})
+
+
+def history(now: datetime) -> list[Window]:
+    """The batches that are over at ``now``: from three days before the anchor on.
+
+    Raises:
+        ConfigurationError: ``now`` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ConfigurationError(f"the simulation needs a moment with a time zone, but got {now!r}")
+    first = settings.get().days_before_anchor(DAYS_BEFORE_ANCHOR)
+    return list(Grid(first, STEP).windows(first, now))
+
+
+def advance(now: datetime) -> dict[str, list[Window]]:
+    """Make every batch that is over and missing, in each source; one that is there is left alone.
+
+    A batch is one transaction, so a crash leaves whole ones only, and two callers at once make each once.
+
+    Returns:
+        The batches this call made, by source, oldest first.
+
+    Raises:
+        Busy: another caller has been at work on one of them for too long.
+    """
+    return {source.schema: _advance(source, history(now)) for source in (BILLING, WEB)}
+
+
+def _advance(source: Source, batches: list[Window]) -> list[Window]:
+    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+        cursor.execute(sql.SQL("SELECT batch_start FROM {}").format(sql.Identifier(source.schema, "closed_batches")))
+        there = {row[0] for row in cursor.fetchall()}
+    return [batch for batch in batches if batch.start not in there and _make(source, batch)]
+
+
+def _make(source: Source, batch: Window) -> bool:
+    """Make one batch; False when another caller made it first."""
+    config = settings.get()
+    values = [batch.start, source.rows_per_batch(), config.simulation_seed]
+    if source is BILLING:
+        values.append(config.simulation_shop_orders)
+    call = sql.SQL("SELECT {}({})").format(
+        sql.Identifier(source.schema, "generate_batch"), sql.SQL(", ").join([sql.Placeholder()] * (len(values) + 1))
+    )
+    try:
+        with warehouse.session("simulator", config.sources_database) as cursor:
+            cursor.execute(call, [*values, batch.end + CLOSES_AFTER])
+            return warehouse.fetch_value(cursor) is not None
+    except LockNotAvailable:
+        raise Busy(f"another simulation is still making {source.schema} {batch}: try again when it is done") from None
+
+
+def _count(slot: int, rows: int) -> int:
+    return len(range(slot, rows, CYCLE))
