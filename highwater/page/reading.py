@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.model.errors import HighwaterError
+from highwater.model.errors import HighwaterError, WrongVersion
 from highwater.page.problems import Problem
 from highwater.store import sentences, warehouse
 
@@ -53,6 +53,8 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
         said = sentences.of(error)
         log.warning("%s", said)
         raise Problem(503, f"{said}; there is nothing to show until it answers") from None
+    except WrongVersion as other:
+        raise Problem(503, sentences.of(other)) from None
     except HighwaterError as refusal:
         raise Problem(409, sentences.of(refusal)) from None
     finally:

@@ -9,7 +9,7 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from highwater.environment import commands
-from highwater.model.errors import ConfigurationError
+from highwater.model.errors import WrongVersion
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "sql/migrations"
 BASELINE = "0.2.0"
@@ -32,7 +32,7 @@ def assert_fits(link: Connection) -> None:
     """Refuse a warehouse of another version, on a connection that has no transaction under way.
 
     Raises:
-        ConfigurationError: it is newer or older than this code, or not Highwater's; says which, and the way out.
+        WrongVersion: it is newer or older than this code, or not Highwater's; says which, and the way out.
     """
     before = link.autocommit
     link.autocommit = True
@@ -52,21 +52,19 @@ def assert_fits(link: Connection) -> None:
         raise refusal(found)
 
 
-def refusal(found: str | None) -> ConfigurationError:
+def refusal(found: str | None) -> WrongVersion:
     """What is said of a warehouse of another version; None: it has none."""
     if found is not None and found not in known():
-        return ConfigurationError(
+        return WrongVersion(
             f"the warehouse's schema is version {found}, newer than this code, which knows those up to {head()}:"
             " go on with the newer code; nothing was changed"
         )
     there = "has no version yet" if found is None else f"is version {found}"
-    return ConfigurationError(
-        f"the warehouse's schema {there}, and this code needs {head()}: {commands.how_to_migrate()}"
-    )
+    return WrongVersion(f"the warehouse's schema {there}, and this code needs {head()}: {commands.how_to_migrate()}")
 
 
-def _of_others(link: Connection, why: str) -> ConfigurationError:
-    return ConfigurationError(
+def _of_others(link: Connection, why: str) -> WrongVersion:
+    return WrongVersion(
         f"the database {link.info.dbname!r} is not Highwater's, {why}:"
         " HIGHWATER_WAREHOUSE_DATABASE names the one to use; nothing was changed"
     )

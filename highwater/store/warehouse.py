@@ -265,7 +265,7 @@ def sql_files(folder: str) -> list[Path]:
     return sorted((own if own.is_dir() else SQL / folder).glob("*.sql"))
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """The file as messages name it."""
     return f"highwater/sql/{name}" if sql_file(name).is_relative_to(ENGINE_SQL) else f"sql/{name}"
 
@@ -300,10 +300,10 @@ def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = N
     """
     text = read_sql(name)
     if parameters is None:
-        sql_text.with_parameters(text, (), _shown(name))
+        sql_text.with_parameters(text, (), shown(name))
         cursor.execute(text)
     else:
-        cursor.execute(sql_text.with_parameters(text, parameters, _shown(name)), parameters)
+        cursor.execute(sql_text.with_parameters(text, parameters, shown(name)), parameters)
 
 
 def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
@@ -314,7 +314,7 @@ def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
     Raises:
         ConfigurationError: there is no such file, it does not hold one statement, or names an unknown parameter.
     """
-    file = _shown(name)
+    file = shown(name)
     text = sql_text.with_parameters(sql_text.one_statement(read_sql(name), file), parameters, file)
     return cursor.mogrify(text, parameters).decode(encodings[cursor.connection.encoding]) + "\n"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import tomllib
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from highwater import __version__
 from highwater.environment.settings import ROOT
 
 
@@ -79,9 +79,8 @@ class TestAnImage:
         )
 
     def test_is_of_one_project_and_one_version(self) -> None:
-        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         images = {image for image in _images() if not image.startswith(("postgres:", "redis:"))}
-        assert images == {f"highwater-airflow:${{COMPOSE_PROJECT_NAME:-highwater}}-{version}"}
+        assert images == {f"highwater-airflow:${{COMPOSE_PROJECT_NAME:-highwater}}-{__version__}"}
 
 
 def test_who_reads_the_admins_password_for_init_reads_it_for_a_backup() -> None:

@@ -47,6 +47,7 @@ def typed(folder: Path, state: str, *line: str) -> tuple[subprocess.CompletedPro
         (("scripts/highwater", "status", "--json"), "exec --no-TTY apiserver highwater status --json"),
         (("scripts/highwater", "login"), "run --no-TTY --rm --no-deps secrets highwater login"),
         (("scripts/highwater", "bootstrap"), "run --no-TTY --rm --no-deps init highwater bootstrap"),
+        (("scripts/highwater", "migrate", "--plan"), "run --no-TTY --rm --no-deps init highwater migrate --plan"),
     ],
 )
 def test_a_command_goes_to_the_containers_that_run(tmp_path: Path, line: tuple[str, ...], asked: str) -> None:

@@ -86,7 +86,7 @@ def _lock_tables(cursor: Cursor) -> None:
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
         " WHERE n.nspname IN ('control', 'ops', 'quarantine') AND c.relkind IN ('r', 'p')"
-        " AND c.relname <> 'alembic_version' ORDER BY c.oid"
+        " AND c.relname <> 'alembic_version' AND c.relowner = 'publisher'::pg_catalog.regrole ORDER BY c.oid"
     )
     for schema, table in warehouse.fetch_all(cursor):
         cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
@@ -137,7 +137,7 @@ def _keeping_grants_of_others(cursor: Cursor) -> Iterator[None]:
 
 
 def _grants_of_others(cursor: Cursor) -> set[Any]:
-    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.ROLES})
+    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.our_roles()})
     return {(row.kind, row.name, row.privilege, row.is_grantable, row.grantee) for row in warehouse.fetch_all(cursor)}
 
 

@@ -16,8 +16,11 @@ from highwater.store import schema_version, warehouse
 
 OBJECTS = "(objects)"
 """The name in control.repeatable of what the files have made, beside the files themselves."""
-ROLES = ["publisher", *credentials.LOGINS]
-"""Those whose rights are ours to give; what others have been given is the admin's."""
+
+
+def our_roles() -> list[str]:
+    """Those whose rights are ours to give; what others have been given is the admin's."""
+    return ["publisher", *credentials.logins()]
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,9 @@ def plan(cursor: Cursor) -> Plan:
     """What there is to do to the warehouse of the cursor, whose role sees all of it: the admin, or the publisher.
 
     Raises:
-        ConfigurationError: it is newer than this code, or not Highwater's.
+        ConfigurationError: it is newer than this code, or not Highwater's; or a file lies where none is run any more.
     """
+    _refuse_former_place()
     before, is_adopted = found(cursor)
     if before is None:
         return replace(of_nothing(), is_adopted=is_adopted)
@@ -82,6 +86,15 @@ def plan(cursor: Cursor) -> Plan:
     changed = sorted(name for name in there.keys() | applied.keys() if there.get(name) != applied.get(name))
     differ = not changed and made != fingerprint_of(objects(cursor))
     return Plan(before, False, known[-1], known[known.index(before) + 1 :], tuple(changed), differ)
+
+
+def _refuse_former_place() -> None:
+    """Refuse a user's file where release 0.1 ran it: its dataset would be missed in silence."""
+    for path in sorted((warehouse.SQL / "warehouse").glob("*.sql")):
+        raise ConfigurationError(
+            f"sql/warehouse/{path.name} is not run any more: move it into sql/datasets/, where published tables and"
+            " their rows of control.datasets are made; nothing was changed"
+        )
 
 
 def found(cursor: Cursor) -> tuple[str | None, bool]:
@@ -116,7 +129,7 @@ def found(cursor: Cursor) -> tuple[str | None, bool]:
 
 def objects(cursor: Cursor) -> list[Any]:
     """What the files of highwater/sql/warehouse/ have made, each with a fingerprint as schema/objects.sql gives it."""
-    warehouse.run_file(cursor, "schema/objects.sql", {"roles": ROLES})
+    warehouse.run_file(cursor, "schema/objects.sql", {"roles": our_roles()})
     return warehouse.fetch_all(cursor)
 
 

@@ -20,7 +20,7 @@ SHOWN = 60
 
 
 def run_folder(cursor: Cursor, folder: str) -> None:
-    """Run the files of ``sql/<folder>/`` in the order of their names.
+    """Run the files of a folder of statements, the engine's or the project's, in the order of their names.
 
     Raises:
         ConfigurationError: a statement is refused; says in which file and line, how it begins, and the way out.
@@ -74,9 +74,9 @@ def _located(name: str, text: str, start: int, statement: str) -> Iterator[None]
         is_mistake = driver_errors.kind_of(error) in (Kind.CONFIGURATION, Kind.DATA) and error.pgcode is not None
         if not is_mistake or str(error.pgcode).startswith("HW"):
             raise
-        position = int(error.diag.statement_position or 1) - 1
+        line = sql_text.line_of(text, start + int(error.diag.statement_position or 1) - 1)
         raise ConfigurationError(
-            f"sql/{name}, line {sql_text.line_of(text, start + position)} is refused: {driver_errors.said(error)}:"
+            f"{warehouse.shown(name)}, line {line} is refused: {driver_errors.said(error)}:"
             f" correct the statement that begins {_beginning(statement)!r} and start again; nothing was changed"
         ) from error
 

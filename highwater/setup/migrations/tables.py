@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg2
 import sqlalchemy
 from alembic import op
 from alembic.operations import Operations
@@ -34,7 +35,7 @@ def upgrading(link: Connection) -> Iterator[Callable[[str], None]]:
         pool_reset_on_return=None,
         use_native_hstore=False,
     )
-    with engine.connect() as known:
+    with _errors_of_the_driver(), engine.connect() as known, _given_up_if_closed(known, link):
         known.begin()
 
         def upgrade(version: str) -> None:
@@ -50,6 +51,27 @@ def upgrading(link: Connection) -> Iterator[Callable[[str], None]]:
                 context.run_migrations()
 
         yield upgrade
+
+
+@contextmanager
+def _errors_of_the_driver() -> Iterator[None]:
+    """What SQLAlchemy makes of an error of the driver is that error again."""
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        if not isinstance(error.orig, psycopg2.Error):
+            raise
+        raise error.orig from None
+
+
+@contextmanager
+def _given_up_if_closed(known: sqlalchemy.Connection, link: Connection) -> Iterator[None]:
+    """On a link that has broken there is nothing to roll back, and the attempt would hide what broke it."""
+    try:
+        yield
+    finally:
+        if link.closed:
+            known.invalidate()
 
 
 def run_files_of(version: str) -> None:
