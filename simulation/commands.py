@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import clock
 from highwater.store import reasons
@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
 )
 
-out = Console()
+out = console()
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
 
@@ -80,6 +80,8 @@ def simulate(
     The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
     """
     since = clock.now() - timedelta(hours=hours)
+    for hold in drill.held(since):
+        _say(f"{hold.dataset} {hold.window} stays: it is held by {hold.held_by}: {hold.reason}")
     if not yes:
         typer.confirm(
             f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ class Change:
         """One line: when, who, what of it was and is, and why."""
         old, new = self.old or {}, self.new or {}
         parts = [
-            f"{name} {file.shown(old.get(name))} -> {file.shown(new.get(name))}"
+            f"{name} {file.shown(old.get(name), name)} -> {file.shown(new.get(name), name)}"
             for name in dict.fromkeys([*old, *new])
             if old.get(name) != new.get(name)
         ]
@@ -133,7 +133,7 @@ def let_go_on() -> list[Resumed]:
         cursor.execute("SELECT dataset FROM ops.breakers WHERE closed_at IS NULL ORDER BY dataset")
         open_ones = [row.dataset for row in warehouse.fetch_all(cursor)]
     for dataset in open_ones:
-        if why := breakers.stopped(dataset):
+        if why := breakers.still_stopped(dataset):
             log.warning("%s", why)
     with warehouse.session("loader") as cursor:
         warehouse.run_file(cursor, "policy/resumed.sql")
@@ -152,9 +152,25 @@ def resume(cursor: Cursor, resumed: Resumed) -> int | None:
         wanted = Request(
             resumed.dataset, resumed.from_time, resumed.to_time, via="policy", reason=reason, requested_by=WHO
         )
-        number = requests.request(cursor, wanted)
+        to_load = [window for window in requests.plan(cursor, wanted).windows if window.action == requests.LOAD]
+        if to_load:
+            begin, end = min(window.start for window in to_load), max(window.end for window in to_load)
+            number = requests.request(cursor, replace(wanted, from_time=begin, to_time=end))
     cursor.execute("SELECT ops.breaker_resumed(%s)", (resumed.breaker_id,))
     return number
+
+
+def windows_to_try(cursor: Cursor) -> list[Request]:
+    """A request for one window of each stopped dataset of which one is to be tried, to see whether it is mended."""
+    warehouse.run_file(cursor, "policy/windows_to_try.sql")
+    # Not by the policy, which leaves what was refused to a person.
+    return [
+        Request(
+            row.dataset, row.from_time, row.to_time, via="sql", requested_by=WHO,
+            reason=f"to see whether it is mended: {row.reason}"[:1000],
+        )
+        for row in warehouse.fetch_all(cursor)
+    ]  # fmt: skip
 
 
 def _why(cursor: Cursor, gap: Gap) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from airflow.sdk import task
 
 from highwater.airflow import catchup_control
+from highwater.backfill import requests
 from highwater.incidents import alerts
 from highwater.incidents.watching import watched
 from highwater.model.errors import HighwaterError
@@ -43,7 +44,10 @@ def announce_changes() -> None:
 @task
 @watched
 def resume_stopped() -> None:
-    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried."""
+    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried.
+
+    Of those that stay stopped a window is tried now and then, since what changed may be where nobody sees it.
+    """
     for resumed in catchup_control.let_go_on():
         try:
             with warehouse.session("loader") as cursor:
@@ -52,7 +56,34 @@ def resume_stopped() -> None:
             log.warning("%s goes on, but its windows are not asked for yet: %s", resumed.dataset, refused)
             continue
         log.info("%s goes on%s", resumed.dataset, f": backfill {number}" if number else "")
+    with warehouse.session("loader") as cursor:
+        to_try = catchup_control.windows_to_try(cursor)
+    for wanted in to_try:
+        try:
+            with warehouse.session("loader") as cursor:
+                number = requests.request(cursor, wanted)
+        except HighwaterError as refused:
+            log.warning("%s: no window is tried, to see whether it is mended: %s", wanted.dataset, refused)
+            continue
+        log.info("%s: backfill %s sees whether it is mended", wanted.dataset, number)
     alerts.look()
+
+
+@task
+@watched
+def end_without_run() -> None:
+    """End the backfills whose run of Airflow was marked as failed, deleted or lost: its own last task never will."""
+    with warehouse.session("loader") as cursor:
+        silent = requests.silent(cursor)
+    for number, run_id in silent:
+        if _runs(requests.DAG, run_id, UNFINISHED):
+            log.info("backfill %s: its lanes wait for slots", number)
+            continue
+        with warehouse.session("loader") as cursor:
+            requests.end_without_run(cursor, number, run_id, is_known=_runs(requests.DAG, run_id) > 0)
+            log.warning("%s", requests.sentence(requests.progress(cursor, number)))
+    if silent:
+        alerts.look()
 
 
 @task
@@ -89,3 +120,14 @@ def _newest_run_before(dag_id: str, state: str, moment: datetime) -> datetime | 
     if not isinstance(answer, PreviousDagRunResult):
         raise HighwaterError(f"Airflow does not say which runs of {dag_id} are {state}: {answer}")
     return answer.dag_run.logical_date if answer.dag_run else None
+
+
+def _runs(dag_id: str, run_id: str, states: list[str] | None = None) -> int:
+    """How many runs of a DAG are known by that id and in one of these states: one or none."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import DRCount, GetDRCount
+
+    answer = task_runner.SUPERVISOR_COMMS.send(GetDRCount(dag_id=dag_id, run_ids=[run_id], states=states))
+    if not isinstance(answer, DRCount):
+        raise HighwaterError(f"Airflow does not say whether run {run_id} of {dag_id} is there: {answer}")
+    return answer.count

@@ -72,7 +72,7 @@ def process_window(pipeline: Pipeline, window: list[str]) -> None:
             with tasks.final_errors_end_the_task():
                 stages.finish_cut_short(pipeline.dataset, wanted)
             return
-        if why := breakers.stopped(pipeline.dataset):
+        if not run.by_hand and (why := breakers.stopped(pipeline.dataset)):
             raise AirflowSkipException(why)
         with tasks.final_errors_end_the_task():
             stages.land_window(pipeline, wanted, run)

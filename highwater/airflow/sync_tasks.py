@@ -17,7 +17,7 @@ from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import RefusedData
 from highwater.model.windows import Window, window_of
-from highwater.store import holds, ledger, warehouse
+from highwater.store import holds, ledger, publish, sentences, warehouse
 from highwater.store.ledger import Run
 from highwater.store.publish import Staged
 
@@ -34,7 +34,7 @@ def ask_ledger(pipeline: Pipeline, sources: Sequence[Pipeline]) -> Any:
     Left is a window that the rule of a source has it load or skip, and a day whose sources hold something else than it
     was made from. What a source corrected since, the next run finds whose day has not landed.
     """
-    stands = what_stands(pipeline.dataset)
+    stands = what_stands(pipeline.dataset, tries=False)
     if stands is None or stands.verdict == ledger.STOPPED:
         return True
     if stands.verdict == ledger.UNREGISTERED:
@@ -80,6 +80,9 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
         return []
     with final_errors_end_the_task():
         run, day = _run_and_day()
+        if run.by_hand:
+            # What the first task refused is refused here as well: the run would end well without it.
+            publish.refuse_held(pipeline.dataset, day)
         made: list[dict[str, Any]] = []
         with synchronise.snapshot() as published:
             for hold in holds.held(published, pipeline.dataset, until=day.end):
@@ -108,7 +111,7 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
                 with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
                     synchronise.judge(pipeline, attempt, report)
             except RefusedData as refused:
-                held[window] = str(refused)
+                held[window] = sentences.of(refused)
                 log.warning(held[window])
         return [item | {"held": held.get(Window.between(item["day"]))} for item in made]
 

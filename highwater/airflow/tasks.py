@@ -27,8 +27,9 @@ __all__ = ["Pipeline", "audit", "extract", "load", "stage", "summarise", "transf
 
 log = logging.getLogger(__name__)
 
-UNASKED = {"scheduled", "asset_triggered", "asset_materialization"}
-"""The types of runs that nobody asked for; a native backfill, and a run that was cleared, somebody did."""
+UNASKED = {"scheduled", "operator_triggered", "asset_triggered", "asset_materialization"}
+"""The types of runs that nobody asked for, but the schedule or another DAG; a native backfill, and a run that was
+cleared, somebody did."""
 
 
 NOTHING_TO_DO: dict[str, Any] = {}
@@ -105,13 +106,15 @@ def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
         stages.summarise(pipeline.dataset, attempt, Landed(**landed))
 
 
-def what_stands(dataset: str) -> Standing | None:
+def what_stands(dataset: str, *, tries: bool = True) -> Standing | None:
     """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it.
+
+    ``tries`` is as in `what_waits`.
 
     Raises:
         AirflowFailException: a person asked for a window that another one holds.
     """
-    waits = what_waits(dataset)
+    waits = what_waits(dataset, tries=False)
     if waits and waits.verdict == ledger.UNREGISTERED:
         return waits
     with final_errors_end_the_task(success_opens_nothing=True):
@@ -123,13 +126,17 @@ def what_stands(dataset: str) -> Standing | None:
             if stands and stands.verdict == ledger.HELD:
                 publish.refuse_held(dataset, window)
             return None
+    if stands or waits is None or not tries:
         return stands or waits
+    # A window that has landed is no try.
+    return what_waits(dataset)
 
 
-def what_waits(dataset: str, *, any_time: bool = False) -> Standing | None:
+def what_waits(dataset: str, *, any_time: bool = False, tries: bool = True) -> Standing | None:
     """Why a run that nobody asked for tries no window of a dataset: it has no row yet, or its breaker is open.
 
-    None where it may, and of a run that a person asked for. ``any_time`` is as in `stage`.
+    None where it may, and of a run that a person asked for. ``any_time`` is as in `stage`. Of a
+    stopped dataset one window is let through now and then, for who ``tries`` one where the answer is None.
     """
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run(any_time=any_time)
@@ -141,7 +148,7 @@ def what_waits(dataset: str, *, any_time: bool = False) -> Standing | None:
             except NotRegistered as missing:
                 breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
                 return Standing(ledger.UNREGISTERED, f"it waits: {missing}")
-        why = breakers.stopped(dataset)
+        why = breakers.stopped(dataset) if tries else breakers.still_stopped(dataset)
         return Standing(ledger.STOPPED, why) if why else None
 
 
@@ -189,7 +196,7 @@ def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterato
                 look = alerts.look_if_troubled
         except HighwaterError as error:
             if error.is_final:
-                raise AirflowFailException(str(error)) from error
+                raise AirflowFailException(sentences.of(error)) from error
             raise
         finally:
             look()

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import moments
 from highwater.store import reasons, shrink
 from highwater.store.shrink import Accepted, Plan
 
-out = Console()
+out = console()
 
 
 def accept(

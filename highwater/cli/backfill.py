@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from highwater.airflow import api
 from highwater.airflow.api import ApiAway
@@ -21,6 +20,7 @@ from highwater.backfill.requests import Plan, PlanChanged, Planned, Request
 from highwater.cli import drawing
 from highwater.cli.drawing import Bar, draw_difference, draw_list, draw_plan, draw_windows
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import documents, moments
 from highwater.model.errors import ConfigurationError
@@ -29,7 +29,7 @@ from highwater.store import reasons, warehouse
 
 app = typer.Typer(no_args_is_help=True, help="Load just the windows that you want: plan, run, watch, pause.")
 # Lines in a file or a pipe are as long as they are.
-out = Console(width=None if sys.stdout.isatty() else 240)
+out = console(width=None if sys.stdout.isatty() else 240)
 
 NOT_WHOLE = 1
 POLL = 0.5
@@ -294,7 +294,7 @@ def _ask(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bo
     """Show the plan and ask for it, again as long as it changes meanwhile; None where there is nothing to load."""
     while True:
         if known and known.fingerprint != now.fingerprint:
-            Console(stderr=True).print(draw_difference(known, now), soft_wrap=True)
+            console(stderr=True).print(draw_difference(known, now), soft_wrap=True)
             if yes:
                 raise ConfigurationError(
                     "the plan changed since it was shown: nothing is started; run it without --yes"

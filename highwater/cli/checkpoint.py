@@ -6,14 +6,14 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.store import checkpoints, reasons, warehouse
 
 app = typer.Typer(no_args_is_help=True, help="Show or reset how far a dataset that is loaded by its changes has come.")
-out = Console()
+out = console()
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. orders.")]
 

@@ -109,8 +109,8 @@ class Bar:
         self._out, self._quiet, self._last = out, quiet, ""
         self._counts: list[Any] = []
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[figures]}"), console=out, disable=quiet or not out.is_terminal,
+            TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[figures]}", markup=False), console=out, disable=quiet or not out.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(f"backfill {now['backfill_id']}", total=now["windows_total"], figures="")
 

@@ -7,16 +7,17 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from highwater.cli.options import AsJson, By
+from highwater.cli.terminal import console
 from highwater.incidents import alerts
 from highwater.incidents.alerts import Incident
 from highwater.store import reasons, warehouse
 
 app = typer.Typer(no_args_is_help=True, help="Show the open incidents, or say that you have seen one.")
-out = Console()
+out = console()
 
 
 @app.command("list")
@@ -64,6 +65,8 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
             lines.append(Text(f"no incident  {incident.title}", style="dim"))
         if incident.windows:
             lines.append(Text(f"    windows {incident.windows}", style="red"))
+        if incident.reason:
+            lines.append(Text(f"    {incident.reason}", style="red"))
         if advice:
             lines.append(Text(f"    {incident.advice}", style="dim"))
     for alert in untold:

@@ -15,7 +15,6 @@ import httpx
 import psycopg2
 import typer
 import typer.core
-from rich.console import Console
 
 from highwater.cli import (
     accept,
@@ -31,6 +30,7 @@ from highwater.cli import (
     verify,
 )
 from highwater.cli import incidents as cli_incidents
+from highwater.cli.terminal import console
 from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
 from highwater.model.errors import ConfigurationError, HighwaterError
@@ -81,8 +81,8 @@ app.command()(rollback.rollback)
 app.command()(release.release)
 app.command()(verify.verify)
 app.command()(accept.accept)
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
+out = console()
+err = console(stderr=True, soft_wrap=True)
 
 NOT_WHOLE = 1
 NOT_DONE = 1
@@ -196,7 +196,7 @@ def main() -> None:
     except typer.Abort:
         err.print("highwater: nothing was done")
         raise SystemExit(NOT_DONE) from None
-    except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError) as error:
+    except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError, UnicodeEncodeError) as error:
         _refuse(sentences.of(error))
     else:
         # What a command returns is nothing, or the code that it ends with.

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from highwater.cli import backfill
 from highwater.cli.options import AsJson
+from highwater.cli.terminal import console
 from highwater.recovery import backlog
 from highwater.recovery.backlog import Progress
 from highwater.store import warehouse
@@ -25,7 +26,7 @@ POLL = 1.0
 
 app = typer.Typer(invoke_without_command=True, help="How far the platform is back after an outage; ask for the rest.")
 app.command("request")(backfill.recover)
-out = Console()
+out = console()
 
 
 @app.callback()

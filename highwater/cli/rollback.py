@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from highwater.cli.options import AsJson, By, Yes
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.incidents import alerts
 from highwater.model import moments
@@ -18,7 +18,7 @@ from highwater.store import reasons
 from highwater.store import rollback as rollbacks
 from highwater.store.rollback import Done, Plan
 
-out = Console()
+out = console()
 
 
 def rollback(

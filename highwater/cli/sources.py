@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from highwater.cli.options import AsJson
+from highwater.cli.terminal import console
 from highwater.model.errors import ConfigurationError
 from highwater.policy import source_rules
 from highwater.setup import airflow_files
@@ -19,7 +19,7 @@ from highwater.store import warehouse
 from highwater.store.status import STATES
 
 app = typer.Typer(invoke_without_command=True, help="The sources: how each is, how far it is trusted; add one.")
-out = Console()
+out = console()
 
 Source = Annotated[str, typer.Argument(help="The name of its connection in Airflow.")]
 

@@ -6,11 +6,11 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from highwater.cli.options import AsJson
+from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.incidents import alerts
 from highwater.model import moments
@@ -18,8 +18,8 @@ from highwater.model.errors import Busy, ConfigurationError
 from highwater.store import verify as verifying
 from highwater.store.verify import Looked
 
-out = Console()
-err = Console(stderr=True)
+out = console()
+err = console(stderr=True)
 DIFFERENT = 1
 
 

@@ -57,5 +57,10 @@ def session(role: str = "analyst") -> Iterator[Cursor]:
         raise Problem(503, sentences.of(other)) from None
     except HighwaterError as refusal:
         raise Problem(409, sentences.of(refusal)) from None
+    except ValueError as error:
+        # So the driver says of a value that was asked with, before the warehouse sees it.
+        if "NUL" not in str(error) and not isinstance(error, UnicodeEncodeError):
+            raise
+        raise Problem(400, "what was asked for is no text: it has a NUL in it, or half a character") from None
     finally:
         _turns.release()

@@ -195,7 +195,9 @@ def _in_words(connection_id: str, limit: timedelta | None = None, link: Connecti
         yield
     except psycopg2.Error as error:
         if _is_the_sources(error, link):
-            raise _of_the_source(error, connection_id, limit, at_login=link is None) from error
+            # What the driver says may repeat a password, and a log shows the cause beside it.
+            cause = error if driver_errors.showable(str(error)) == str(error) else None
+            raise _of_the_source(error, connection_id, limit, at_login=link is None) from cause
         if (ours := driver_errors.of_warehouse(error, f"the warehouse, fed by source {connection_id!r},")) is not None:
             raise ours from error
         raise

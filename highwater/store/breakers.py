@@ -8,6 +8,7 @@ import logging
 import sys
 from datetime import datetime
 
+from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
@@ -27,41 +28,79 @@ _SECRET = {"password", "sslpassword", "oauth_client_secret", "scram_client_key",
 """Parameters of a connection that nobody is to learn of."""
 
 
-def consider(cursor: Cursor, dataset: str) -> None:
+def look(cursor: Cursor, dataset: str) -> str:
+    """What a change of may mend the dataset, but for its connections, as one value; to be taken before it is tried."""
+    cursor.execute("SELECT ops.breaker_fingerprint(%s)", (dataset,))
+    values = settings.get().model_dump(mode="json", exclude=_ELSEWHERE)
+    return _hash([_files(), values, warehouse.fetch_value(cursor)])
+
+
+def consider(cursor: Cursor, dataset: str, seen: str) -> None:
     """Stop the dataset if its last windows failed in a row for one reason; to be asked when one has failed for good.
 
-    Never raises: what failed is what people are to see.
+    ``seen`` is the `look` of when that try began: what was mended since is a change. Never raises: what failed is what
+    people are to see.
     """
     try:
-        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, _outside(cursor, dataset)))
+        cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, _fingerprint(cursor, dataset, seen)))
     except Exception:
         log.warning("whether %s is to be stopped could not be asked", dataset, exc_info=True)
 
 
 def stopped(dataset: str) -> str | None:
-    """Why no window of the dataset is to be tried, as a sentence; None where it may be. One that changed goes on."""
+    """Why a window of the dataset is not to be tried, as a sentence; None where it is, by whoever asks.
+
+    Of one that is stopped a window is let through now and then, to see whether it is mended.
+    """
+    why = still_stopped(dataset)
+    if why is None:
+        return None
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT ops.let_one_through(%s)", (dataset,))
+        if not warehouse.fetch_value(cursor):
+            return why
+    log.info("one window is tried, to see whether it is mended: %s", why)
+    return None
+
+
+def still_stopped(dataset: str) -> str | None:
+    """Why the dataset is stopped, for who does not try a window at once; None where it is not. What changed goes on."""
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.stopped_because(%s)", (dataset,))
         if warehouse.fetch_value(cursor) is None:
             return None
-        cursor.execute("SELECT ops.still_stopped(%s, %s)", (dataset, _outside(cursor, dataset)))
+        now = _fingerprint(cursor, dataset, look(cursor, dataset))
+        cursor.execute("SELECT ops.still_stopped(%s, %s)", (dataset, now))
         why: str | None = warehouse.fetch_value(cursor)
         return why
 
 
 def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: datetime | None) -> None:
-    """A run of a dataset without a row in control.datasets waits: its date is kept for when there is one."""
-    if moment is not None:
+    """A run of a dataset without a row in control.datasets waits: its date is kept for when there is one.
+
+    Raises:
+        ConfigurationError: there can be none of that name.
+    """
+    if moment is None:
+        return
+    try:
         cursor.execute("SELECT ops.wait_for_dataset(%s, %s, %s)", (dataset, dag_id, moment))
+    except errors.CheckViolation:
+        raise ConfigurationError(
+            f"dataset {dataset!r} of {dag_id} has no row in control.datasets, and can have none: its name is lower case"
+            " letters, digits and _, a letter first, at most 30"
+        ) from None
 
 
-def _outside(cursor: Cursor, dataset: str) -> str:
-    """A hash of all outside the warehouse that a change of may mend a dataset: files, settings, its connections."""
+def _fingerprint(cursor: Cursor, dataset: str, seen: str) -> str:
+    """The `look` and the connections of the sources that the dataset failed by: these are known once it has."""
     cursor.execute("SELECT source FROM ops.sources_in_trouble(%s) AS source ORDER BY 1", (dataset,))
     connections = {row.source: _connection(row.source) for row in warehouse.fetch_all(cursor)}
-    values = settings.get().model_dump(mode="json", exclude=_ELSEWHERE)
-    known = json.dumps([_files(), values, connections], sort_keys=True, default=str)
-    return hashlib.sha256(known.encode()).hexdigest()
+    return _hash([seen, connections])
+
+
+def _hash(known: object) -> str:
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _connection(source: str) -> object:
@@ -87,8 +126,13 @@ def _files() -> str:
     for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (root / "expectations", "*.json"), (root / "dags", "*.py")):
         for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder)
-            if folder is warehouse.SQL and name.parts[0] in _OUR_OWN:
+            # Hidden ones are an editor's, be they there or not.
+            if name.name.startswith(".") or (folder is warehouse.SQL and name.parts[0] in _OUR_OWN):
                 continue
             found.update(f"{name}\0".encode())
-            found.update(path.read_bytes())
+            try:
+                found.update(path.read_bytes())
+            except OSError as error:
+                # Gone since it was listed, or not to be read: that is a state like any other.
+                found.update(f"{error.strerror}\0".encode())
     return found.hexdigest()

@@ -82,6 +82,8 @@ class Changes:
     by_hour: list[dict[str, Any]]
     rejected: int = 0
     deduplicated: int = 0
+    wish: str | None = None
+    """Why a person had wanted a full run, which this one grants."""
 
     @property
     def window(self) -> Window:
@@ -214,7 +216,7 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT m.outcome, m.rows_inserted, m.rows_updated, m.rows_deleted FROM ops.merge_changes("
-            "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) AS m",
+            "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) AS m",
             (
                 dataset,
                 ledger.as_range(changes.window),
@@ -228,6 +230,7 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
                 changes.accept,
                 run.dag_id,
                 run.run_id,
+                changes.wish,
             ),
         )
         row = warehouse.fetch(cursor)

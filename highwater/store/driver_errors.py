@@ -116,20 +116,26 @@ def said(error: psycopg2.Error, *, of_named_server: bool = False) -> str:
 
     With ``of_named_server`` the sentence around it says where the server is.
     """
+    return showable(_said(error, of_named_server))
+
+
+def _said(error: psycopg2.Error, of_named_server: bool) -> str:
     if error.diag.message_primary is None:
         return _said_at_login(str(error).strip() or type(error).__name__, of_named_server)
     if (plain := _said_of_a_rule(error)) is not None:
         return plain
     told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
     parts = [part.strip().rstrip(".") for part in told if part and not part.startswith("Failing row contains")]
-    return _plainly(". ".join(parts).replace("\n", " "))
+    plain = _plain_words(error.diag.message_primary, error.pgcode or "")
+    return plain or _with_windows(". ".join(parts).replace("\n", " "))
 
 
 def said_through_sqlalchemy(text: str) -> str:
     """What the server said, in one clause, of a message that SQLAlchemy made of it: no class, no SQL, no address."""
     lines = re.sub(r"^\(psycopg2[\w.]*\) *", "", text.strip()).partition("[SQL:")[0].splitlines() or [""]
     hints = [line.removeprefix("HINT:").strip() for line in lines[1:] if line.startswith("HINT:")]
-    return _plainly(". ".join(part.rstrip(".") for part in [lines[0], *hints]))
+    said = ". ".join(part.rstrip(".") for part in [lines[0], *hints])
+    return showable(_plain_words(said, "") or _with_windows(said))
 
 
 _PREFIX = re.compile(
@@ -139,32 +145,60 @@ _PREFIX = re.compile(
 )
 
 _PLAIN = (
-    ("statement timeout", "a statement took longer than it may (statement timeout)"),
-    ("lock timeout", "another session holds what is needed (lock timeout)"),
-    ("deadlock detected", "two sessions waited for each other (deadlock)"),
-    ("timeout expired", "no answer came in the time that a login may take (timeout expired)"),
-    ("the database system is starting up", "it is starting up"),
-    ("the database system is shutting down", "it is shutting down"),
-    ("the database system is in recovery mode", "it recovers from a crash"),
-    ("too many clients already", "all connections that it has are taken"),
-    ("remaining connection slots are reserved", "all connections that it has are taken"),
-    ("terminating connection due to administrator command", "an administrator ended the session"),
-    ("server closed the connection unexpectedly", "the server closed the connection"),
-    ("SSL connection has been closed unexpectedly", "the server closed the connection"),
-    ("SSL SYSCALL error: EOF detected", "the server closed the connection"),
-    ("connection already closed", "the server closed the connection"),
-    ("Network is unreachable", "no network leads there"),
-    ("No route to host", "no network leads there"),
+    ("57014", "statement timeout", "a statement took longer than it may (statement timeout)"),
+    ("55P03", "lock timeout", "another session holds what is needed (lock timeout)"),
+    ("40P01", "deadlock detected", "two sessions waited for each other (deadlock)"),
+    ("08", "timeout expired", "no answer came in the time that a login may take (timeout expired)"),
+    ("57P03", "the database system is starting up", "it is starting up"),
+    ("57P03", "the database system is shutting down", "it is shutting down"),
+    ("57P03", "the database system is in recovery mode", "it recovers from a crash"),
+    ("53300", "too many clients already", "all connections that it has are taken"),
+    ("53300", "remaining connection slots are reserved", "all connections that it has are taken"),
+    ("57P01", "terminating connection due to administrator command", "an administrator ended the session"),
+    ("08", "server closed the connection unexpectedly", "the server closed the connection"),
+    ("08", "SSL connection has been closed unexpectedly", "the server closed the connection"),
+    ("08", "SSL SYSCALL error: EOF detected", "the server closed the connection"),
+    ("08", "connection already closed", "the server closed the connection"),
+    ("08", "Network is unreachable", "no network leads there"),
+    ("08", "No route to host", "no network leads there"),
 )
-"""Parts of messages of Postgres and libpq, and what they come to."""
+"""Parts of messages of Postgres and libpq with the beginning of their SQLSTATE, and what they come to.
+
+Another error may have the same words in it, as a person's reason. What libpq says has no SQLSTATE and goes by words.
+"""
 
 
 _RANGE = re.compile(r'\["?([0-9]{4}-[0-9 :.+-]+?)"?,"?([0-9]{4}-[0-9 :.+-]+?)"?\)')
 
 
-def _plainly(text: str) -> str:
-    plain = next((plain for part, plain in _PLAIN if part in text), text)
-    return _RANGE.sub(_named, plain)
+def _plain_words(text: str, state: str) -> str | None:
+    """What a message comes to; what is quoted in it is a value."""
+    unquoted = re.sub(r'"[^"]*"', '""', text)
+    return next((plain for of, part, plain in _PLAIN if part in unquoted and (not state or state.startswith(of))), None)
+
+
+def _with_windows(text: str) -> str:
+    return _RANGE.sub(_named, text)
+
+
+_SECRETS = (
+    (re.compile(r"(?<=://)[^\s\"']*@"), "…@"),
+    (re.compile(r"""(?i)(\w*(?:password|passwd|pwd|secret|token)\w*\s*=)\s*('[^']*'|"[^"]*"|[^\s"';&,]+)"""), r"\1…"),
+    (re.compile(r"""(?i)("\w*(?:password|passwd|pwd|secret|token)\w*":)\s*"[^"]*\""""), r'\1 "…"'),
+    (re.compile(r"""\b([\w.+-]+:)[^\s@"':/…]+(?=@)"""), r"\1…"),
+)
+"""What a password stands in: an address, a parameter of libpq's, JSON, and ``login:password@host``."""
+_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+def showable(text: str) -> str:
+    """A text that came from elsewhere, as it may be shown and kept: without a secret, and nothing that is no text.
+
+    A NUL and half a surrogate are refused by Postgres, and would take the text with them.
+    """
+    for secret, instead in _SECRETS:
+        text = secret.sub(instead, text)
+    return _NOT_TEXT.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _named(found: re.Match[str]) -> str:
@@ -183,14 +217,16 @@ def _said_at_login(text: str, of_named_server: bool) -> str:
     found = _PREFIX.match(line)
     assert found is not None
     rest = line[found.end() :]
-    if "Connection refused" in rest:
+    if (plain := _plain_words(rest, "")) is not None:
+        return plain
+    if "Connection refused" in re.sub(r'"[^"]*"', "", rest):
         where = found["host"] and f"on port {found['port']} of {found['host']}"
         return f"nothing listens {where if where and not of_named_server else 'there'}"
     if rest.startswith("No such file or directory") and found["socket"]:
         return f"no server has its socket at {found['socket']}"
     if unknown := re.search(r'could not translate host name "([^"]*)"', line):
         return f'the host "{unknown[1]}" is not known'
-    return _plainly(rest)
+    return _with_windows(rest)
 
 
 def _said_of_a_rule(error: psycopg2.Error) -> str | None:
@@ -233,4 +269,6 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
 
 def was_cut_off(error: psycopg2.Error) -> bool:
     """Whether a login or a statement ended because it took longer than it may."""
-    return kind_of(error) is Kind.SLOW or isinstance(error, errors.QueryCanceled) or "timeout expired" in str(error)
+    if kind_of(error) is Kind.SLOW or isinstance(error, errors.QueryCanceled):
+        return True
+    return error.pgcode is None and "timeout expired" in re.sub(r'"[^"]*"', "", str(error))

@@ -155,6 +155,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
             ),
         )
         attempt_id = warehouse.fetch_value(cursor)
+        seen = breakers.look(cursor, dataset)
         reset_peak_memory()
         state, error, kind, source = "succeeded", None, None, None
         try:
@@ -170,7 +171,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
             )
             if state == "failed":
-                breakers.consider(cursor, dataset)
+                breakers.consider(cursor, dataset, seen)
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
 

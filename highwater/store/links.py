@@ -16,6 +16,7 @@ from psycopg2.extras import NamedTupleCursor
 
 from highwater.model import documents
 from highwater.model.errors import ConfigurationError
+from highwater.store import driver_errors
 
 OF_THE_CONNECTION = {"host": "Host", "port": "Port", "dbname": "Database", "user": "Login", "password": "Password"}
 """What the fields of an Airflow connection say, by libpq's names: no extra may say it again."""
@@ -137,6 +138,11 @@ def of_fields(connection_id: str, fields: Mapping[str, Any]) -> Known:
         "user": fields.get("login") or None,
         "password": fields.get("password") or None,
     }
+    for name in ("host", "dbname", "user"):
+        given = str(own[name] or "")
+        if driver_errors.showable(given) != given:
+            said_by = OF_THE_CONNECTION[name]
+            _refuse(connection_id, f"its field {said_by} holds a whole address: each part goes into a field of its own")
     encoding, options = extras.pop("client_encoding", None), extras.pop("options", "")
     return Known(connection_id, {**DEFAULTS, **own, **extras}, encoding, _settings(connection_id, options))
 
@@ -190,4 +196,4 @@ def _settings(connection_id: str, options: str) -> dict[str, str]:
 
 
 def _refuse(connection_id: str, problem: str) -> NoReturn:
-    raise ConfigurationError(f"connection {connection_id!r} is refused: {problem}")
+    raise ConfigurationError(driver_errors.showable(f"connection {connection_id!r} is refused: {problem}"))

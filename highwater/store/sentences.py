@@ -32,11 +32,14 @@ _LOGIN_REFUSED = re.compile(
 
 
 def of(error: BaseException) -> str:
-    """What is wrong: the thing, the value, what was expected and, where we know it, the way out."""
+    """What is wrong: the thing, the value, what was expected and, where we know it, the way out.
+
+    It may be shown and kept: there is no secret in it, and nothing that the warehouse does not take for text.
+    """
     for kind, words in _WORDS.items():
         if isinstance(error, kind) and (said := words(error)):
-            return said
-    said = _line(str(error))
+            return driver_errors.showable(said)
+    said = driver_errors.showable(_line(str(error)))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
@@ -133,5 +136,6 @@ _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
     httpx.HTTPError: _of_http,
     OSError: _of_os,
     UnicodeDecodeError: lambda error: f"byte {error.start + 1} is no UTF-8",
+    UnicodeEncodeError: lambda error: f"{error.object[:LONGEST]!r} is no text in {error.encoding.upper()}",
 }
 """How each kind of error is said; the first that fits."""

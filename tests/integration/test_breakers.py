@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batches import window as batch
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
+from typer.testing import CliRunner
 
 from highwater.airflow import catchup_control
 from highwater.backfill import lanes, requests
 from highwater.backfill.requests import Request
+from highwater.cli.main import app
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
+from highwater.model.windows import Window
 from highwater.sources import sources
 from highwater.store import breakers, ledger, links, warehouse
 from highwater.store.ledger import Run
+from highwater.store.publish import Landed
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
@@ -184,6 +189,41 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
     assert ("dataset stopped",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
 
 
+def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_addresses(statements: Path) -> None:
+    stop()
+    alerts.look()
+    with warehouse.session("analyst") as cursor:
+        reasons = {each.kind: each.reason for each in alerts.open_incidents(cursor)}
+    assert reasons["load failed"] == f"{TYPO}"
+    assert str(reasons["dataset stopped"]).endswith(f"ConfigurationError in transform: {TYPO}")
+    shown = CliRunner().invoke(app, ["incidents", "list"], env={"COLUMNS": "240"}).output
+    assert f"3 windows failed in a row, ConfigurationError in transform: {TYPO}" in shown
+    assert rows(f"SELECT count(*) FROM ops.alerts WHERE title || body LIKE '%{TYPO}%'") == [(0,)]
+
+
+def test_nothing_is_asked_for_where_all_has_landed_and_else_no_more_than_is_to_come_back(statements: Path) -> None:
+    stop()
+    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
+    (resumed,) = catchup_control.let_go_on()
+    for number in range(3, 31):
+        land(day(f"2026-10-{number:02}"))
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is not None
+    assert rows("SELECT upper(window_range) FROM control.backfill_windows ORDER BY 1") == [
+        (datetime(2026, 10, 2, tzinfo=UTC),),
+        (datetime(2026, 10, 3, tzinfo=UTC),),
+    ]
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("TRUNCATE control.backfills CASCADE")
+        cursor.execute("UPDATE ops.breakers SET resumed_at = NULL")
+    for number in (1, 2):
+        land(day(f"2026-10-{number:02}"))
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is None
+    assert rows("SELECT count(*) FROM control.backfills") == [(0,)]
+    assert catchup_control.let_go_on() == []
+
+
 def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:
     stop()
     with ledger.attempt("daily_sales", day("2026-10-09"), "load", Run("dag", "manual__9")):
@@ -191,18 +231,150 @@ def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:
     assert breakers.stopped("daily_sales") is None
 
 
-def test_refused_data_is_tried_again_every_hour_and_a_wrong_file_is_not(
-    statements: Path, later: Callable[[timedelta], None]
+@pytest.mark.parametrize("error", [AuditFailed("it is not published: 1 failed"), ConfigurationError("no column qty")])
+def test_one_window_is_let_through_an_hour_for_what_is_mended_where_nobody_sees_it(
+    statements: Path, later: Callable[[timedelta], None], error: HighwaterError
 ) -> None:
-    stop(AuditFailed("daily_sales is not published: 1 failed"))
-    later(timedelta(minutes=59))
-    assert breakers.stopped("daily_sales") is not None
-    later(timedelta(hours=1))
+    stop(error)
+    for hour in (0, 1):
+        later(timedelta(hours=hour, minutes=59))
+        assert breakers.stopped("daily_sales") is not None
+        later(timedelta(hours=hour + 1))
+        assert breakers.stopped("daily_sales") is None
+        assert breakers.stopped("daily_sales") is not None
+    later(timedelta(minutes=-5))
+    assert breakers.stopped("daily_sales") is None, "a clock that was put back holds up none"
+
+
+def look_after(later: Callable[[timedelta], None], minute: int) -> None:
+    """What catchup_control, incident_watch and a lane of a backfill do in five minutes."""
+    later(timedelta(minutes=minute))
+    for resumed in catchup_control.let_go_on():
+        with warehouse.session("loader") as cursor:
+            catchup_control.resume(cursor, resumed)
+    with warehouse.session("loader") as cursor:
+        for wanted in catchup_control.windows_to_try(cursor):
+            requests.request(cursor, wanted)
+    alerts.look()
+    with warehouse.session("loader") as cursor:
+        waiting = requests.waiting(cursor)
+    for run_id, conf in waiting:
+        number = conf["backfill_id"]
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT control.begin_backfill(%s, %s)", (number, run_id))
+        lanes.work(number, SALES, Run("selective_backfill", run_id))
+        with warehouse.session("loader") as cursor:
+            cursor.execute("SELECT control.end_backfill(%s, %s)", (number, run_id))
+    alerts.look()
+
+
+def test_while_the_tries_fail_one_incident_stays_open_and_one_that_lands_ends_it(
+    airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
+) -> None:
+    load, mended = lanes.load, False
+
+    def load_unless(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+        if mended:
+            return load(pipeline, window, run)
+        with ledger.attempt("daily_sales", window, "audit", run):
+            raise AuditFailed("it is not published: 1 of 19 failed")
+
+    monkeypatch.setattr(lanes, "load", load_unless)
+    stop(AuditFailed("it is not published: 1 of 19 failed"))
+    for minute in range(5, 4 * 60, 5):
+        look_after(later, minute)
+    assert rows("SELECT count(*) FROM ops.incidents WHERE kind = 'dataset stopped'") == [(1,)]
+    told = "SELECT event FROM ops.alerts INNER JOIN ops.incidents USING (incident_id) WHERE kind = 'dataset stopped'"
+    assert rows(f"{told} ORDER BY alert_no") == [("opened",), ("escalated",)]
+    assert rows("SELECT count(*) FROM ops.attempts WHERE stage = 'audit'") == [(3,)], "one an hour"
+    assert rows("SELECT count(*) FROM control.backfills") == [(1,)]
+    mended = True
+    for minute in range(4 * 60, 5 * 60, 5):
+        look_after(later, minute)
+    assert rows("SELECT event FROM ops.alerts WHERE event = 'closed' AND title LIKE '%dataset stopped%'") == [
+        ("closed",)
+    ]
+    assert rows("SELECT count(*) FROM ops.window_ledger") == [(30,)]
+
+
+def test_what_is_mended_while_the_last_try_is_under_way_has_changed_since(statements: Path) -> None:
+    clean = statements / "clean.sql"
+    good = clean.read_text()
+    clean.write_text(good + "-- a typo")
+    for number in (1, 2):
+        fail(number, ConfigurationError(TYPO))
+    with (
+        pytest.raises(ConfigurationError),
+        ledger.attempt("daily_sales", day("2026-10-03"), "transform", Run("dag", "scheduled__3")),
+    ):
+        clean.write_text(good)
+        raise ConfigurationError(TYPO)
     assert breakers.stopped("daily_sales") is None
-    later(timedelta(hours=2))
-    stop(ConfigurationError(TYPO))
-    later(timedelta(hours=9))
+
+
+def test_an_editors_file_and_one_that_cannot_be_read_change_nothing(statements: Path) -> None:
+    (statements / "aside.sql").symlink_to(statements / "nowhere.sql")
+    stop()
+    (statements / ".#clean.sql").symlink_to("ada@host.4711:1")
     assert breakers.stopped("daily_sales") is not None
+
+
+def test_runs_that_landed_changes_between_end_a_row_too(later: Callable[[timedelta], None]) -> None:
+    def run(stage: str, hour: int, error: HighwaterError | None = None) -> None:
+        start = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(hours=hour)
+        window = Window(start, start + timedelta(hours=1))
+        try:
+            with ledger.attempt("orders", window, stage, Run("incremental_data_processing", f"scheduled__{hour}")):
+                if error:
+                    raise error
+        except HighwaterError as raised:
+            assert raised is error
+
+    for hour in (1, 200, 400):
+        run("identify_changes", hour, ConfigurationError("column x is missing at the source"))
+        for stage in ("identify_changes", "process_changes", "update_checkpoint", "validate_consistency"):
+            run(stage, hour + 1)
+    assert breakers.stopped("orders") is None
+    later(timedelta(minutes=1))
+    for hour in (402, 403, 404):
+        run("identify_changes", hour, ConfigurationError("column x is missing at the source"))
+    assert breakers.stopped("orders") is not None
+    run("update_checkpoint", 405)
+    assert breakers.stopped("orders") is None
+
+
+@pytest.fixture
+def few_payments(platform: Path, admin: Cursor) -> Iterator[None]:
+    """The recovery has four windows to load, not twelve."""
+
+    def begin(moment: str) -> None:
+        admin.execute(
+            "TRUNCATE ops.window_ledger CASCADE;"
+            " UPDATE control.datasets SET first_window = %s WHERE dag_id = 'system_recovery_processing'",
+            (moment,),
+        )
+        admin.connection.commit()
+
+    begin("2026-10-30 12:00+00")
+    yield
+    begin("2026-10-28 00:00+00")
+
+
+def test_a_recovery_that_a_person_starts_tries_its_windows_whatever_is_stopped(
+    airflow: Callable[..., Any], few_payments: None
+) -> None:
+    for number in (10, 11, 12):
+        with (
+            pytest.raises(ConfigurationError),
+            ledger.attempt(
+                "payments", batch(number), "transform", Run("system_recovery_processing", f"scheduled__{number}")
+            ),
+        ):
+            raise ConfigurationError("no column qty")
+    assert breakers.stopped("payments") is not None
+    airflow("system_recovery_processing", batch(11).start + timedelta(minutes=15))
+    ((tried,),) = rows("SELECT count(*) FROM ops.attempts WHERE dataset = 'payments' AND run_id !~ '^scheduled'")
+    assert tried > 0
 
 
 def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
@@ -317,3 +489,60 @@ def test_a_dag_that_is_there_before_its_dataset_waits_visibly_and_its_windows_co
         assert catchup_control.resume(cursor, resumed) is not None
     alerts.look()
     assert rows("SELECT closed_at IS NULL FROM ops.incidents WHERE subject = 'daily_sales'") == [(False,)]
+
+
+def test_a_wrong_name_is_over_once_a_person_says_so_until_another_run_waits_for_it(
+    later: Callable[[timedelta], None],
+) -> None:
+    def waits(day_of_run: int) -> None:
+        with warehouse.session("loader") as cursor:
+            breakers.wait_for_registration(
+                cursor, "dayly_sales", "historical_sales_migration", datetime(2026, 10, day_of_run, 2, tzinfo=UTC)
+            )
+        alerts.look()
+
+    open_ones = "SELECT subject FROM ops.incidents WHERE kind = 'dataset stopped' AND closed_at IS NULL"
+    waits(5)
+    assert rows(open_ones) == [("dayly_sales",)]
+    later(timedelta(minutes=1))
+    with warehouse.session("operator") as cursor:
+        cursor.execute("SELECT ops.acknowledge_incident(max(incident_id), 'ada', 'mended') FROM ops.incidents")
+    alerts.look()
+    assert rows(open_ones) == []
+    later(timedelta(minutes=2))
+    waits(6)
+    assert rows(open_ones) == [("dayly_sales",)]
+
+
+@pytest.mark.parametrize("name", ["Flights", "a_dataset_with_a_name_of_more_than_thirty"])
+def test_a_name_that_no_dataset_can_have_is_final(name: str) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=f"dataset '{name}' of flights has no row in control.datasets, and can"),
+        warehouse.session("loader") as cursor,
+    ):
+        breakers.wait_for_registration(cursor, name, "flights", datetime(2026, 10, 5, tzinfo=UTC))
+    assert rows("SELECT dataset FROM ops.breakers") == []
+
+
+def test_a_dag_by_watermark_waits_for_its_row_too(
+    airflow: Callable[..., Any], nobody_asked: None, admin: Cursor
+) -> None:
+    admin.execute(
+        "CREATE TEMPORARY TABLE rules AS SELECT * FROM control.sources WHERE dataset = 'orders';"
+        "CREATE TEMPORARY TABLE wanted AS SELECT * FROM control.catchup_policies WHERE dataset = 'orders';"
+        "CREATE TEMPORARY TABLE kept AS SELECT * FROM control.datasets WHERE dataset = 'orders';"
+        " DELETE FROM control.sources WHERE dataset = 'orders'; DELETE FROM control.datasets WHERE dataset = 'orders'"
+    )
+    admin.connection.commit()
+    try:
+        done = airflow("incremental_data_processing", datetime(2026, 10, 31, 10, tzinfo=UTC))
+        assert str(done.state) == "success"
+        assert rows("SELECT dataset, error_kind FROM ops.breakers") == [("orders", "NotRegistered")]
+    finally:
+        admin.execute(
+            "INSERT INTO control.datasets SELECT * FROM kept;"
+            " DELETE FROM control.catchup_policies WHERE dataset = 'orders';"
+            " INSERT INTO control.catchup_policies SELECT * FROM wanted;"
+            " INSERT INTO control.sources SELECT * FROM rules"
+        )
+        admin.connection.commit()

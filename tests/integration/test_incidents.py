@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from loading import day, land, run
+from loading import OTHER_QUANTITY, day, land, run, stage
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
 from typer.testing import CliRunner
@@ -24,7 +24,7 @@ from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.model.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
 from highwater.model.windows import Window
-from highwater.store import ledger, warehouse
+from highwater.store import ledger, publish, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
@@ -243,6 +243,122 @@ def _nothing_lives() -> bool:
     with warehouse.session("analyst") as cursor:
         cursor.execute("SELECT NOT EXISTS (SELECT FROM ops.live_attempts)")
         return bool(warehouse.fetch_value(cursor))
+
+
+def acknowledge(kind: str) -> None:
+    """A person has seen the open incident of a kind; then it is looked for what there is."""
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT incident_id FROM ops.incidents WHERE kind = %s AND closed_at IS NULL", (kind,))
+        number = warehouse.fetch_value(cursor)
+    with warehouse.session("operator") as cursor:
+        cursor.execute("SELECT ops.acknowledge_incident(%s, 'ada', 'it is to stay so')", (number,))
+    alerts.look()
+
+
+def open_ones(subject: str = "daily_sales") -> list[str]:
+    """The kinds of the open incidents of a subject, after a look."""
+    alerts.look()
+    with warehouse.session("analyst") as cursor:
+        cursor.execute(
+            "SELECT kind FROM ops.incidents WHERE closed_at IS NULL AND subject = %s AND kind <> 'freshness exceeded'"
+            " ORDER BY kind",
+            (subject,),
+        )
+        return [row.kind for row in warehouse.fetch_all(cursor)]
+
+
+class TestWhatNoLoadWillClose:
+    def test_a_reload_that_failed_is_over_once_a_person_has_put_a_version_back(
+        self, source_day: Callable[[str], int], later: Clock
+    ) -> None:
+        land(DAY, by="good")
+        source_day(OTHER_QUANTITY)
+        land(DAY, by="bad")
+        later(timedelta(minutes=1))
+        attempt("audit", AuditFailed("it is not published"))
+        assert open_ones() == ["audit failed"]
+        later(timedelta(minutes=5))
+        rollback.carry_out(rollback.plan("daily_sales", "2026-10-05"), "ada", "leave the good one")
+        assert open_ones() == ["rolled back"]
+        with warehouse.session("operator") as cursor:
+            cursor.execute("SELECT ops.release_windows('daily_sales', '-infinity', 'infinity', 'ada', 'it is good')")
+        assert open_ones() == ["rolled back"]
+
+    def test_a_load_that_the_rollback_was_faster_than_is_no_failure_and_the_window_says_who_holds_it(
+        self, source_day: Callable[[str], int], later: Clock
+    ) -> None:
+        land(DAY, by="good")
+        source_day(OTHER_QUANTITY)
+        land(DAY, by="bad")
+        staged = stage(DAY)
+        rollback.carry_out(rollback.plan("daily_sales", "2026-10-05"), "ada", "bad")
+        later(timedelta(minutes=1))
+        with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run("x")):
+            publish.publish_window("daily_sales", DAY, staged, run("x"))
+        assert open_ones() == ["rolled back"]
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT state, reason FROM ops.windows_between('daily_sales', '2026-10-05', '2026-10-06')")
+            state, reason = warehouse.fetch(cursor)
+        assert state == "held"
+        assert "by ada at 2026-10-31 12:00 UTC: bad" in reason
+
+    def test_of_one_whose_version_stands_a_person_says_that_it_is_to_stay(self, hook: Receiver, later: Clock) -> None:
+        land(DAY)
+        attempt("audit", AuditFailed("it is not published"))
+        later(timedelta(minutes=1))
+        acknowledge("audit failed")
+        assert open_ones() == []
+        assert "ada has acknowledged it" in hook.taken[-1]["message"]
+        later(timedelta(minutes=2))
+        attempt("audit", AuditFailed("nor now"))
+        assert open_ones() == ["audit failed"]
+
+    def test_of_one_that_is_missing_nobody_can(self, later: Clock) -> None:
+        attempt("audit", AuditFailed("it is not published"))
+        acknowledge("audit failed")
+        later(timedelta(minutes=1))
+        assert open_ones() == ["audit failed"]
+
+    def test_a_try_at_a_window_that_the_grid_has_no_more_is_none(self, admin: Cursor) -> None:
+        admin.execute(
+            "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
+            " VALUES ('trying', 'trying', 'sales.tried', '2026-10-01', '1 day')"
+        )
+        admin.connection.commit()
+        try:
+            attempt("audit", RefusedData("no"), dataset="trying")
+            assert open_ones("trying") == ["load failed"]
+            admin.execute("UPDATE control.datasets SET step = '6 hours' WHERE dataset = 'trying'")
+            admin.connection.commit()
+            assert open_ones("trying") == []
+        finally:
+            admin.execute(
+                "TRUNCATE ops.attempts CASCADE; DELETE FROM ops.first_loads WHERE dataset = 'trying';"
+                " DELETE FROM control.datasets WHERE dataset = 'trying'"
+            )
+            admin.connection.commit()
+
+
+class TestOneMistakeIsOneIncident:
+    def test_what_stopped_a_dataset_goes_on_as_that(self, hook: Receiver, later: Clock) -> None:
+        for number, window in enumerate((DAY, OTHER, day("2026-10-07"))):
+            later(timedelta(minutes=number))
+            attempt("transform", ConfigurationError("clean.sql is missing"), window)
+            assert open_ones() == (["dataset stopped"] if number == 2 else ["load failed"])
+        later(timedelta(hours=2))
+        attempt("transform", ConfigurationError("clean.sql is missing"), day("2026-10-08"))
+        assert open_ones() == ["dataset stopped"]
+        over = [told["message"] for told in hook.taken if told["title"].startswith("over: ")]
+        assert len(over) == 1 and "it goes on as the incident that the dataset is stopped" in over[0]
+
+    def test_what_waits_for_a_person_beside_it_stays(self, later: Clock) -> None:
+        attempt("audit", AuditFailed("it is not published"), day("2026-10-09"))
+        later(timedelta(minutes=1))
+        for window in (DAY, OTHER, day("2026-10-07")):
+            attempt("transform", ConfigurationError("clean.sql is missing"), window)
+        assert open_ones() == ["audit failed", "dataset stopped"]
+        attempt("extract", away(), day("2026-10-10"))
+        assert open_ones("legacy") == ["source away"]
 
 
 class TestWhatPeopleAreTold:

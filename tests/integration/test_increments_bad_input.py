@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
-from shopping import compare, here, identify, land, plan, prepare, rule, there, value
+from shopping import compare, here, identify, land, merge, plan, prepare, rule, there, value
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError, RefusedData
@@ -222,6 +222,19 @@ def test_a_full_run_wanted_in_control_is_taken_once(small_shop: Change) -> None:
     assert (plan().mode, plan().reason) == ("full", "control.sources wants it: ada: the shop moved")
     assert land("b").mode == "full"
     assert plan().mode == "incremental"
+
+
+@pytest.mark.parametrize("before", [None, "ada: the shop moved"])
+def test_one_that_is_wanted_while_a_full_run_is_under_way_is_still_to_come(
+    small_shop: Change, before: str | None
+) -> None:
+    land()
+    if before:
+        rule(f"full_run_wanted = '{before}'")
+    read = prepare(plan(asked="nightly"))
+    rule("full_run_wanted = 'ada: corrected by hand at 12:00'")
+    assert merge(read).mode == "full"
+    assert plan().reason == "control.sources wants it: ada: corrected by hand at 12:00"
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 
 import psycopg2
 import pytest
-from loading import day, run
+from loading import OTHER_QUANTITY, day, land, run, stage
 from typer.testing import CliRunner
 
+from highwater.backfill import lanes, requests
+from highwater.backfill.requests import Request
 from highwater.cli.main import app
 from highwater.environment import settings
 from highwater.incidents import watching
-from highwater.model.errors import ConfigurationError, WarehouseAway
+from highwater.loading.stages import Pipeline
+from highwater.model.errors import ConfigurationError, Held, RefusedData, WarehouseAway
 from highwater.policy import source_rules
-from highwater.store import ledger, sentences, warehouse
+from highwater.store import ledger, publish, rollback, sentences, warehouse
+from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 
 DAY = day("2026-10-24")
+SALES = Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
 
 
 def kept() -> str:
@@ -50,6 +57,38 @@ def test_ops_attempts_says_what_the_command_line_says_and_repeats_no_row(stateme
     assert kept() == sentences.of(raised.value)
     assert kept().startswith(f"the warehouse at {config.warehouse_host}:{config.warehouse_port} refuses this: {said}")
     assert "Failing row" not in kept() and "their name" not in kept()
+
+
+@pytest.mark.parametrize(("bad", "spelled"), [("\x00", "\\x00"), ("\udc80", "\\udc80")])
+def test_what_is_no_text_hides_no_error_and_ends_no_lane(
+    airflow: object, monkeypatch: pytest.MonkeyPatch, bad: str, spelled: str
+) -> None:
+    def load(*_: object) -> None:
+        raise RefusedData(f"a value {bad} is refused")
+
+    with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run()):
+        load()
+    assert kept() == f"a value {spelled} is refused"
+    monkeypatch.setattr(lanes, "load", load)
+    with warehouse.session("operator") as cursor:
+        wanted = Request("daily_sales", DAY.start, DAY.end + timedelta(days=1), reason="why", requested_by="ada")
+        number = requests.request(cursor, wanted)
+    with warehouse.session("loader") as cursor:
+        cursor.execute("SELECT control.begin_backfill(%s, 'a run')", (number,))
+    lanes.work(number, SALES, Run("selective_backfill", "a run"))
+    with warehouse.session("analyst") as cursor:
+        cursor.execute("SELECT state, error FROM control.backfill_windows")
+        assert cursor.fetchall() == [("failed", f"a value {spelled} is refused")] * 2
+
+
+def test_a_person_s_reason_is_not_taken_for_the_server_s_words(source_day: Callable[[str], int]) -> None:
+    land(day("2026-10-05"), by="good")
+    source_day(OTHER_QUANTITY)
+    land(day("2026-10-05"), by="bad")
+    reason = "half is missing since a statement timeout hit the till export"
+    rollback.carry_out(rollback.plan("daily_sales", "2026-10-05"), "ada", reason)
+    with pytest.raises(Held, match=f"by ada at 2026-10-31 12:00 UTC: {reason}.*scripts/highwater release daily_sales"):
+        publish.publish_window("daily_sales", day("2026-10-05"), stage(day("2026-10-05")), run("again"))
 
 
 def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
@@ -117,3 +156,26 @@ def test_what_a_backfill_is_refused_for_names_commands_as_they_are_typed() -> No
         app, ["backfill", "plan", "orders", "--from", "2026-10-01", "--to", "2026-10-02"], catch_exceptions=True
     )
     assert "scripts/highwater checkpoint reset orders" in str(shown.exception)
+
+
+def test_what_people_and_programs_wrote_is_no_markup_in_a_terminal(source_day: Callable[[str], int]) -> None:
+    written = "[/x] a code is [a-z]{3}, [red]not[/]"
+    land(day("2026-10-05"), by="[/good]")
+    source_day(OTHER_QUANTITY)
+    land(day("2026-10-05"), by="[bold]bad")
+    with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run()):
+        raise RefusedData(written)
+    with warehouse.session("operator") as cursor:
+        wanted = Request("daily_sales", DAY.start, DAY.end, reason=written, requested_by="[/b]")
+        number = str(requests.request(cursor, wanted))
+
+    def shown(*arguments: str) -> str:
+        done = CliRunner().invoke(app, arguments, env={"COLUMNS": "250"})
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done.output
+
+    assert written in shown("policy", "explain", "daily_sales", "--last", "40")
+    assert "[/b]" in shown("backfill", "list") and written in shown("backfill", "list")
+    assert written in shown("backfill", "show", number)
+    assert "[/good]" in shown("rollback", "daily_sales", "2026-10-05", "--dry-run")
+    shown("status")

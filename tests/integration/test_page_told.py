@@ -518,6 +518,10 @@ class TestDone:
             assert again.status_code == 409
             assert "can be cancelled" in again.text
 
+    def test_a_reason_that_is_no_text_is_refused(self, admin_client: httpx.Client, two_days: dict[str, str]) -> None:
+        answer = admin_client.post("/backfills", data=two_days | {"why": "why \x00 not"})
+        assert (answer.status_code, "is no text: it has a NUL in it" in answer.text) == (400, True)
+
     def test_a_plan_that_changed_since_it_was_shown_is_shown_again(
         self, admin_client: httpx.Client, two_days: dict[str, str], analyst: Cursor
     ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psycopg2
 import pytest
 
-from highwater.store import driver_errors
+from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.store import driver_errors, links, sentences
 from highwater.store.driver_errors import Kind
 
 
@@ -56,3 +59,90 @@ def test_what_the_driver_says_itself_is_sorted_by_its_class(error: psycopg2.Erro
 def test_a_timeout_of_the_login_was_cut_off() -> None:
     assert driver_errors.was_cut_off(psycopg2.OperationalError("timeout expired"))
     assert not driver_errors.was_cut_off(psycopg2.OperationalError("connection refused"))
+
+
+class Refused(psycopg2.DatabaseError):
+    """An error of the server as the driver makes it, with that SQLSTATE."""
+
+    def __init__(self, pgcode: str, primary: str, detail: str | None = None) -> None:
+        super().__init__(primary)
+        self._told = SimpleNamespace(message_primary=primary, message_detail=detail, message_hint=None)
+        self._told.constraint_name = self._told.table_name = self._told.column_name = None
+        self._pgcode = pgcode
+
+    @property
+    def pgcode(self) -> str:
+        return self._pgcode
+
+    @property
+    def diag(self) -> SimpleNamespace:
+        return self._told
+
+
+@pytest.mark.parametrize(
+    "reason", ["a statement timeout hit the till export", "No route to host, says the shop", "a deadlock detected"]
+)
+def test_a_persons_words_in_a_refusal_are_no_words_of_the_server(reason: str) -> None:
+    held = f"daily_sales is held, rolled back by ada: {reason}"
+    assert driver_errors.said(Refused("HW015", held)) == held
+    assert driver_errors.said(Refused("22P02", "invalid input", f"value {reason}")) == f"invalid input. value {reason}"
+    unknown = f'FATAL:  database "{reason}" does not exist'
+    assert driver_errors.said(psycopg2.OperationalError(unknown)) == unknown.removeprefix("FATAL:  ")
+
+
+def test_what_the_server_says_in_these_words_is_said_plainly() -> None:
+    cut = Refused("57014", "canceling statement due to statement timeout")
+    assert driver_errors.said(cut).startswith("a statement took longer than it may")
+    assert driver_errors.said(Refused("40P01", "deadlock detected")).startswith("two sessions waited")
+    assert not driver_errors.was_cut_off(Refused("HW015", "held: timeout expired"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'could not translate host name "postgresql://bob:s3cret@db.example/x" to address: Name or service not known',
+        'password authentication failed for user "bob:s3cret@h"',
+        "invalid options: host=h sslpassword=s3cret port=zzz",
+        "invalid options: password = 's3 s3cret' port=zzz",
+        'the extra {"password": "s3cret"} is refused',
+        "https://hooks.example/x?token=s3cret&a=b answers 404",
+        "redis://:s3cret@broker:6379/0 does not answer",
+    ],
+)
+def test_no_secret_is_repeated(text: str) -> None:
+    assert "s3cret" not in driver_errors.said(psycopg2.OperationalError(text))
+    assert "s3cret" not in driver_errors.showable(text)
+    assert "s3cret" not in sentences.of(ConfigurationError(text))
+    assert "s3cret" not in sentences.of(OSError(1, text))
+
+
+def test_what_holds_no_secret_is_left_as_it_is() -> None:
+    for text in (
+        "12:00 UTC to 13:00",
+        "extra 'password' is said by its field Password: leave it out",
+        "ada@example.com",
+    ):
+        assert driver_errors.showable(text) == text
+
+
+def test_what_is_no_text_is_spelled_out() -> None:
+    assert sentences.of(RefusedData("bad \x00 and \udc80 and \x1b[31mred\n\tthen")) == (
+        "bad \\x00 and \\udc80 and \\x1b[31mred\n\tthen"
+    )
+    assert sentences.of(ValueError("a\x00b")) == "ValueError: a\\x00b"
+    with pytest.raises(UnicodeEncodeError) as typed:
+        "no \udcff".encode()
+    assert sentences.of(typed.value) == "'no \\udcff' is no text in UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("host", "postgresql://bob:s3cret@db/x"), ("schema", "host=h password=s3cret"), ("login", "bob:s3cret@h")],
+)
+def test_a_whole_address_in_a_field_of_a_connection_is_refused_unread(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match="holds a whole address") as refused:
+        links.of_fields("legacy", {"host": "h", "schema": "s", "login": "l"} | {name: value})
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(ConfigurationError) as refused:
+        links.of_fields("legacy", {"host": "h", "extra": {"options": "password=s3cret"}})
+    assert "s3cret" not in str(refused.value)

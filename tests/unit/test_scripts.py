@@ -43,7 +43,10 @@ def typed(folder: Path, state: str, *line: str) -> tuple[subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("line", "asked"),
     [
-        (("scripts/airflow", "dags", "list"), "exec --no-TTY scheduler airflow dags list"),
+        (
+            ("scripts/airflow", "dags", "list"),
+            "exec --no-TTY scheduler python3 -m highwater.airflow.command_line dags list",
+        ),
         (("scripts/highwater", "status", "--json"), "exec --no-TTY apiserver highwater status --json"),
         (("scripts/highwater", "login"), "run --no-TTY --rm --no-deps secrets highwater login"),
         (("scripts/highwater", "bootstrap"), "run --no-TTY --rm --no-deps init highwater bootstrap"),

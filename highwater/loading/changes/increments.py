@@ -49,6 +49,8 @@ class Plan:
     base_snapshot: str | None
     source_snapshot: str
     source_identity: Mapping[str, Any]
+    wish: str | None = None
+    """Why a person wanted a full run when it was decided."""
 
 
 def is_covered(dataset: str, hour: Window) -> bool:
@@ -116,7 +118,10 @@ def determine(
 
     decision = modes.decide(situation, count_changes)
     revision, snapshot = (checkpoint.revision, checkpoint.snapshot) if checkpoint else (0, None)
-    return Plan(decision.mode, decision.reason, accept, revision, snapshot, state.snapshot, state.identity)
+    return Plan(
+        decision.mode, decision.reason, accept, revision, snapshot, state.snapshot, state.identity,
+        rules.full_run_wanted,
+    )  # fmt: skip
 
 
 def changes_since(
@@ -173,6 +178,7 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
         end,
         rows,
         by_hour,
+        wish=plan.wish,
     )
 
 

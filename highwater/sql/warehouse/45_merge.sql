@@ -13,7 +13,8 @@ RETURN (
 
 -- Merges a staging set into the published table, moves the checkpoint on if it still is where the set was read from,
 -- and writes the ledger row of [old watermark, new watermark) — one transaction. Outcomes: 'merged'; 'already landed'
--- (this very set is what the ledger holds: an earlier try did it, and what is there is what it left).
+-- (this very set is what the ledger holds: an earlier try did it, and what is there is what it left). p_wish is why a
+-- person had wanted a full run when this one was decided: it is granted.
 CREATE OR REPLACE FUNCTION ops.merge_changes(
     p_dataset text,
     p_window tstzrange,
@@ -27,6 +28,7 @@ CREATE OR REPLACE FUNCTION ops.merge_changes(
     p_accept boolean,
     p_dag_id text,
     p_run_id text,
+    p_wish text,
     OUT outcome text,
     OUT rows_inserted bigint,
     OUT rows_updated bigint,
@@ -247,8 +249,9 @@ BEGIN
         run_id = excluded.run_id, updated_by = excluded.updated_by, updated_at = excluded.updated_at,
         published_rows = excluded.published_rows, hash_sums = excluded.hash_sums,
         hashed_columns = excluded.hashed_columns;
+    -- Who wants one since then wants another: its reason may be younger than what was read.
     UPDATE control.sources AS s SET full_run_wanted = NULL
-    WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted IS NOT NULL;
+    WHERE s.dataset = p_dataset AND p_mode = 'full' AND s.full_run_wanted = p_wish;
     PERFORM ops.drop_set(p_set);
     outcome := 'merged';
 END;

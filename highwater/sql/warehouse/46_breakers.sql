@@ -18,7 +18,8 @@ BEGIN
 END;
 $$;
 
--- The sources that a change of may mend a dataset: those that have a rule for it, and the one asked as it failed last.
+-- The sources that a change of may mend a dataset: those that have a rule for it, and the one asked as it failed last;
+-- of one that is stopped, as that stopped it, whatever was tried since.
 CREATE OR REPLACE FUNCTION ops.sources_in_trouble(p_dataset text) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -27,7 +28,11 @@ AS $$
     SELECT newest.source
     FROM (
         SELECT a.source FROM ops.attempts AS a
-        WHERE a.dataset = p_dataset AND a.state = 'failed'
+        WHERE
+            a.dataset = p_dataset AND a.state = 'failed'
+            AND a.ended_at <= coalesce(
+                (SELECT b.opened_at FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL), 'infinity'
+            )
         ORDER BY a.attempt_id DESC
         LIMIT 1
     ) AS newest
@@ -44,12 +49,12 @@ AS $$
     LIMIT 1
 $$;
 
--- All that a change of may mend a dataset, as one value; p_files is a hash of files, settings and connections.
-CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text, p_files text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- All within the warehouse that a change of may mend a dataset, as one value.
+CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT md5(concat_ws(
-        '|', p_files,
+        '|',
         (SELECT d::text FROM control.datasets AS d WHERE d.dataset = p_dataset),
         (SELECT string_agg(s::text, ';' ORDER BY s::text) FROM control.sources AS s WHERE s.dataset = p_dataset),
         (SELECT count(*)::text FROM control.accepted_reloads AS a WHERE a.dataset = p_dataset),
@@ -72,17 +77,17 @@ AS $$
     FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL
 $$;
 
--- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good.
-CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_files text) RETURNS void
+-- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good;
+-- p_fingerprint is of when that began, since a mistake may have been mended while it was under way.
+CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_fingerprint text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     in_a_row CONSTANT integer := 3;
     newest ops.attempts;
-    since integer;
+    since CONSTANT integer := coalesce((ops.newest_landing(p_dataset)).attempt_id, 0);
     alike record;
 BEGIN
-    since := coalesce((ops.newest_landing(p_dataset)).attempt_id, 0);
     SELECT a.* INTO newest FROM ops.attempts AS a
     WHERE a.dataset = p_dataset AND a.state = 'failed' AND a.attempt_id > since
     ORDER BY a.attempt_id DESC LIMIT 1;
@@ -106,7 +111,7 @@ BEGIN
             p_dataset, newest.error_kind,
             alike.windows || ' windows failed in a row, ' || newest.error_kind || ' in ' || newest.stage || ': '
             || left(newest.error, 500),
-            alike.window_ranges, ops.breaker_fingerprint(p_dataset, p_files)
+            alike.window_ranges, p_fingerprint
         )
         ON CONFLICT (dataset) WHERE closed_at IS NULL DO NOTHING;
     END IF;
@@ -123,53 +128,82 @@ AS $$
         tstzmultirange(tstzrange(p_moment, p_moment, '[]')), ''
     WHERE NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
     ON CONFLICT (dataset) WHERE closed_at IS NULL DO UPDATE
-    SET window_ranges = b.window_ranges + excluded.window_ranges
+    SET
+        window_ranges = b.window_ranges + excluded.window_ranges,
+        -- Who has acknowledged that it waits was told of the runs before this one.
+        opened_at = CASE
+            WHEN EXISTS (
+                SELECT FROM ops.incidents AS i
+                WHERE i.kind = 'dataset stopped' AND i.subject = b.dataset AND i.acknowledged_at >= b.opened_at
+            ) THEN ops.clock()
+            ELSE b.opened_at
+        END
 $$;
 
--- Lets a stopped dataset go on where something changed, and once an hour where its source may be what was mended:
--- data was refused, or it failed as that was asked. Windows of backfills that wait for it are to be loaded again.
--- Returns why it is stopped still, else null.
-CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_files text) RETURNS text
+-- Lets a stopped dataset go on where something changed, or something of it has landed. Windows of backfills that wait
+-- for it are to be loaded again. Returns why it is stopped still, else null.
+CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_fingerprint text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    at_source CONSTANT boolean := EXISTS (
-        SELECT FROM (
-            SELECT a.source FROM ops.attempts AS a
-            WHERE a.dataset = p_dataset AND a.state = 'failed'
-            ORDER BY a.attempt_id DESC
-            LIMIT 1
-        ) AS newest
-        WHERE newest.source IS NOT NULL
-    );
 BEGIN
     UPDATE ops.breakers AS b
-    SET closed_at = ops.clock()
+    SET closed_at = ops.clock(), resumed_at = NULL
     WHERE
         b.dataset = p_dataset AND b.closed_at IS NULL
         AND CASE b.error_kind
             WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
-                b.fingerprint <> ops.breaker_fingerprint(p_dataset, p_files)
-                OR (
-                    (b.error_kind <> 'ConfigurationError' OR at_source)
-                    AND b.opened_at <= ops.clock() - '1 hour'::interval
-                )
-                -- One that somebody loaded by hand shows that it is mended.
+                b.fingerprint <> p_fingerprint
+                -- One that landed, by hand or to see whether it is mended, shows that it is.
                 OR b.opened_at <= (ops.newest_landing(p_dataset)).started_at
         END;
     IF NOT found THEN
         RETURN ops.stopped_because(p_dataset);
     END IF;
+    -- Not those that somebody has asked for anew meanwhile.
+    PERFORM ops.take_turn('backfills of ' || p_dataset);
     UPDATE control.backfill_windows AS w
     SET state = 'planned', error = NULL, ended_at = NULL
     FROM control.backfills AS k
     WHERE
         w.backfill_id = k.backfill_id AND k.dataset = p_dataset AND k.state = 'paused' AND k.held_by = 'policy'
-        AND w.state = 'failed';
+        AND w.state = 'failed' AND control.overlap_of(p_dataset, ARRAY[w.window_range], k.backfill_id) IS NULL;
     RETURN NULL;
 END;
 $$;
+
+-- Whether one window of a stopped dataset may be tried now, to see whether it is mended where nobody can see it: at the
+-- source, in a connection. Once an hour; a clock that was put back holds up none. Asked for nothing if not p_take, else
+-- whoever is told so tries one.
+CREATE OR REPLACE FUNCTION ops.let_one_through(p_dataset text, p_take boolean DEFAULT TRUE) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    every CONSTANT interval := '1 hour';
+    moment CONSTANT timestamptz := ops.clock();
+    chosen ops.breakers;
+BEGIN
+    SELECT b.* INTO chosen FROM ops.breakers AS b
+    WHERE
+        b.dataset = p_dataset AND b.closed_at IS NULL AND b.error_kind <> 'NotRegistered'
+        AND NOT (
+            coalesce(b.resumed_at, b.opened_at) <= moment AND moment < coalesce(b.resumed_at, b.opened_at) + every
+        );
+    IF chosen.breaker_id IS NULL OR NOT p_take THEN
+        RETURN chosen.breaker_id IS NOT NULL;
+    END IF;
+    -- Of several that ask at once the first takes it.
+    UPDATE ops.breakers AS b SET resumed_at = moment
+    WHERE
+        b.breaker_id = chosen.breaker_id AND b.closed_at IS NULL
+        AND b.resumed_at IS NOT DISTINCT FROM chosen.resumed_at;
+    RETURN found;
+END;
+$$;
+
+COMMENT ON COLUMN ops.breakers.resumed_at IS
+'Of one that is open, when a window was last let through; of one that is closed, when a backfill of what was not tried
+was asked for';
 
 -- Writes down that a backfill was asked for of what a breaker had kept from being tried.
 CREATE OR REPLACE FUNCTION ops.breaker_resumed(p_breaker bigint) RETURNS void
@@ -180,10 +214,12 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
 ops.failure_reason, ops.waits_for_person, ops.sources_in_trouble, ops.newest_landing, ops.breaker_fingerprint,
-ops.stopped_because, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+ops.stopped_because, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.let_one_through,
+ops.breaker_resumed
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.stopped_because TO loader, analyst, operator;
 GRANT EXECUTE ON FUNCTION
-ops.sources_in_trouble, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+ops.sources_in_trouble, ops.breaker_fingerprint, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped,
+ops.let_one_through, ops.breaker_resumed
 TO loader;
 GRANT SELECT ON ops.breakers TO loader, analyst;

@@ -130,7 +130,7 @@ BEGIN
         e.state,
         CASE e.state
             WHEN 'landed' THEN coalesce(failed.reload, 'version ' || l.version || ' by ' || l.run_id)
-            WHEN 'held' THEN coalesce(failed.reload, h.sentence)
+            WHEN 'held' THEN concat_ws('; ', h.sentence, failed.reload)
             WHEN 'running'
                 THEN coalesce(
                     w.what,

@@ -4,12 +4,14 @@
 
 -- One row an attempt that failed for good, whose process died, or that found its source away, until the work it stood
 -- for is done: the same stage later (of any window, where the source is what failed or the dataset has no fixed
--- windows), or the window's load.
+-- windows), or the window's load. Nor is it where there is nothing to do: a person has decided of the window since, or
+-- has acknowledged that the version which stands is to stay, or the grid has no such window any more.
 CREATE OR REPLACE VIEW ops.unresolved_attempts AS
 WITH datasets AS MATERIALIZED (
     SELECT
         d.dataset,
         d.grid,
+        d AS known,
         control.unwanted(d.dataset, ops.clock()) AS unwanted
     FROM control.datasets AS d
 )
@@ -75,6 +77,24 @@ WHERE
     AND NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
+    )
+    AND (d.grid = 'watermark' OR control.is_step(d.known, a.window_range))
+    -- It was held when that began, or has been since.
+    AND NOT EXISTS (
+        SELECT FROM ops.holds AS h
+        WHERE
+            h.dataset = a.dataset AND h.window_range = a.window_range
+            AND (
+                h.held_at >= a.started_at
+                OR h.released_at >= a.started_at
+                OR h.hold_id IN (SELECT w.hold_id FROM ops.held_windows AS w)
+            )
+    )
+    AND NOT EXISTS (
+        SELECT FROM ops.incident_attempts AS k
+        INNER JOIN ops.incidents AS i USING (incident_id)
+        INNER JOIN ops.window_ledger AS l ON l.dataset = a.dataset AND l.window_range = a.window_range
+        WHERE k.attempt_id = a.attempt_id AND i.acknowledged_at >= coalesce(a.ended_at, a.started_at)
     );
 
 -- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
@@ -93,6 +113,18 @@ SELECT
     tstzmultirange(u.window_range) AS window_ranges,
     u.attempt_id
 FROM ops.unresolved_attempts AS u
+-- What stopped its dataset, and what was tried since then to see whether it is mended, is one trouble: that of the
+-- dataset. It comes back by itself when that is over.
+WHERE
+    u.error_kind IS NULL
+    OR u.error_kind NOT IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+    OR NOT EXISTS (
+        SELECT FROM ops.breakers AS b
+        WHERE
+            b.dataset = u.dataset AND b.error_kind <> 'NotRegistered'
+            AND coalesce(b.closed_at, 'infinity') >= u.started_at
+            AND (b.window_ranges @> u.window_range OR b.opened_at <= u.started_at)
+    )
 UNION ALL
 SELECT
     'freshness exceeded' AS kind,
@@ -136,8 +168,15 @@ AS $$
         concat_ws(
             E'\n',
             CASE p_event
-                WHEN 'closed' THEN 'It is over: the record of the warehouse shows it mended, after '
-                    || date_trunc('second', ops.clock() - incident.since) || '.'
+                WHEN 'closed' THEN 'It is over, after ' || date_trunc('second', ops.clock() - incident.since) || ': '
+                    || CASE
+                        WHEN incident.kind IN ('load failed', 'audit failed') AND EXISTS (
+                            SELECT FROM ops.breakers AS b WHERE b.dataset = incident.subject AND b.closed_at IS NULL
+                        ) THEN 'it goes on as the incident that the dataset is stopped.'
+                        WHEN incident.acknowledged_at IS NOT NULL
+                            THEN 'nothing of it is left to do, and ' || incident.acknowledged_by || ' has acknowledged it.'
+                        ELSE 'the record of the warehouse shows it mended.'
+                    END
                 ELSE k.advice
             END,
             'Datasets: ' || array_to_string(incident.datasets, ', ') || '.',

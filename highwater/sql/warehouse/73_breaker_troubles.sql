@@ -1,4 +1,5 @@
--- One row a dataset that is stopped now.
+-- One row a dataset that is stopped now. One that has no row in control.datasets may be a wrong name that nobody uses
+-- any more: that a person has acknowledged it ends it, until another run waits for it.
 CREATE OR REPLACE VIEW ops.breaker_troubles AS
 SELECT
     'dataset stopped' AS kind,
@@ -7,6 +8,14 @@ SELECT
     b.opened_at AS since,
     CASE WHEN b.error_kind = 'NotRegistered' THEN '{}'::tstzmultirange ELSE b.window_ranges END AS window_ranges
 FROM ops.breakers AS b
-WHERE b.closed_at IS NULL;
+WHERE
+    b.closed_at IS NULL
+    AND NOT (
+        b.error_kind = 'NotRegistered'
+        AND EXISTS (
+            SELECT FROM ops.incidents AS i
+            WHERE i.kind = 'dataset stopped' AND i.subject = b.dataset AND i.acknowledged_at >= b.opened_at
+        )
+    );
 
 GRANT SELECT ON ops.breaker_troubles TO loader, analyst;

@@ -1,7 +1,7 @@
 -- Who watches the watcher: the platform's own DAGs say that they work, and the warehouse when it was started. Run as
 -- publisher; again is harmless.
 
--- Says that a task has begun; it lives as long as the caller's session.
+-- Says that a task has begun; it lives as long as the caller's session. Its DAG runs, however that goes.
 CREATE OR REPLACE FUNCTION ops.begin_own_task(p_dag_id text, p_task_id text, p_run_id text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -10,10 +10,13 @@ AS $$
     ON CONFLICT (dag_id, task_id) DO UPDATE
     SET
         run_id = excluded.run_id, state = excluded.state, error = NULL, began_at = excluded.began_at,
-        claim = excluded.claim, backend_pid = excluded.backend_pid
+        claim = excluded.claim, backend_pid = excluded.backend_pid;
+    INSERT INTO ops.own_dags AS d (dag_id, last_seen_at)
+    VALUES (p_dag_id, ops.clock())
+    ON CONFLICT (dag_id) DO UPDATE SET missed = 0, last_seen_at = excluded.last_seen_at
 $$;
 
--- Says how a task ended. One that went well was not missed; a run of a watcher counts against the others.
+-- Says how a task ended. A run of a watcher that went well counts against the others.
 CREATE OR REPLACE FUNCTION ops.end_own_task(p_dag_id text, p_task_id text, p_state text, p_error text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -24,9 +27,6 @@ BEGIN
     IF NOT found OR p_state <> 'succeeded' THEN
         RETURN;
     END IF;
-    INSERT INTO ops.own_dags AS d (dag_id, last_seen_at)
-    VALUES (p_dag_id, ops.clock())
-    ON CONFLICT (dag_id) DO UPDATE SET missed = 0, last_seen_at = excluded.last_seen_at;
     IF (p_dag_id, p_task_id) IN (('incident_watch', 'look'), ('catchup_control', 'fill_gaps')) THEN
         INSERT INTO ops.own_dags AS d (dag_id, missed)
         SELECT k.dag_id, 1 FROM unnest(ARRAY['catchup_control', 'content_check', 'incident_watch']) AS k (dag_id)
@@ -50,6 +50,18 @@ BEGIN
 END;
 $$;
 
+-- Whether a task runs that a look did not find alive: one that has ended since the look began says so by now.
+CREATE OR REPLACE FUNCTION ops.own_task_runs(p_task ops.own_tasks) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM ops.own_tasks AS t
+        WHERE
+            t.dag_id = p_task.dag_id AND t.task_id = p_task.task_id AND t.state = 'running'
+            AND t.claim = p_task.claim AND t.backend_pid = p_task.backend_pid
+    )
+$$;
+
 -- One row a trouble of the platform itself; it stands for a dataset where others name one.
 CREATE OR REPLACE VIEW ops.platform_troubles AS
 SELECT
@@ -58,7 +70,13 @@ SELECT
     t.began_at AS since
 FROM ops.own_tasks AS t
 LEFT JOIN ops.live_sessions AS live ON t.claim = live.claim AND t.backend_pid = live.backend_pid
-WHERE t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL)
+WHERE
+    (t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL AND ops.own_task_runs(t)))
+    -- One whose DAG is paused has no next run that could go well.
+    AND NOT EXISTS (
+        SELECT FROM ops.incidents AS i
+        WHERE i.kind = 'platform task failed' AND i.subject = t.dag_id AND i.acknowledged_at >= t.began_at
+    )
 UNION ALL
 SELECT
     'platform DAG does not run' AS kind,
@@ -76,6 +94,7 @@ FROM ops.server_starts AS s
 WHERE s.seen_at > ops.clock() - '1 hour'::interval
 HAVING count(*) >= 5;
 
-REVOKE EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start FROM public;
+REVOKE EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start, ops.own_task_runs FROM public;
 GRANT EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start TO loader;
+GRANT EXECUTE ON FUNCTION ops.own_task_runs TO loader, analyst;
 GRANT SELECT ON ops.own_tasks, ops.own_dags, ops.server_starts, ops.platform_troubles TO loader, analyst;
