@@ -26,7 +26,6 @@ from highwater.airflow.tasks import Pipeline
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.incidents import alerts
-from highwater.setup.metadata import SALES as POOL
 
 SALES = Pipeline(
     dataset="daily_sales",
@@ -42,7 +41,7 @@ SALES = Pipeline(
     catchup=True,
     max_active_runs=3,
     default_args={
-        "pool": POOL,
+        "pool": "sales",
         # What has begun goes on before something else begins.
         "weight_rule": "upstream",
         "retries": 6,

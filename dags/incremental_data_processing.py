@@ -30,10 +30,9 @@ from highwater.airflow import increment_tasks
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.incidents import alerts
-from highwater.loading.changes.increments import Increment
-from highwater.setup.metadata import ORDERS as POOL
+from highwater.loading.changes.increments import IncrementalPipeline
 
-ORDERS = Increment(
+ORDERS = IncrementalPipeline(
     dataset="orders",
     folder="incremental_data_processing",
     connection="shop",
@@ -48,7 +47,7 @@ ORDERS = Increment(
     catchup=True,
     max_active_runs=1,
     default_args={
-        "pool": POOL,
+        "pool": "orders",
         "retries": 6,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,

@@ -35,8 +35,6 @@ from highwater.airflow import sync_tasks
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.loading.stages import Pipeline
-from highwater.setup.metadata import CHANNELS as POOL
-from highwater.setup.metadata import LOADING
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),
@@ -52,7 +50,7 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
     catchup=True,
     max_active_runs=1,
     default_args={
-        "pool": POOL,
+        "pool": "channels",
         "retries": 3,
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": True,
@@ -69,7 +67,7 @@ def multi_source_sync() -> None:
     for source, pipeline in SOURCES.items():
         checked = sync_tasks.check.override(task_id=f"check_{source}")(pipeline)
         begun >> checked
-        sync_tasks.sync.override(task_id=f"sync_{source}", pool=LOADING)(pipeline, checked) >> made
+        sync_tasks.sync.override(task_id=f"sync_{source}", pool="loading")(pipeline, checked) >> made
     compared = sync_tasks.compare.override(task_id="validate_cross_source")(CHANNELS, made)
     sync_tasks.publish_days.override(task_id="publish_channel_sales")(CHANNELS, compared)
 

@@ -16,7 +16,7 @@ from shopping import HOUR, run, shop
 from highwater.environment import settings
 from highwater.loading.changes import consistency
 from highwater.loading.changes.consistency import Check
-from highwater.loading.changes.increments import Increment
+from highwater.loading.changes.increments import IncrementalPipeline
 from highwater.store import ledger, warehouse
 from highwater.store.checkpoints import Merged
 
@@ -55,8 +55,8 @@ class Keyed:
     keys: Sequence[str]
 
     @property
-    def increment(self) -> Increment:
-        return Increment(self.name, self.name, "shop", "orders", "order_changes")
+    def increment(self) -> IncrementalPipeline:
+        return IncrementalPipeline(self.name, self.name, "shop", "orders", "order_changes")
 
     def at_source(self, statement: str) -> None:
         with warehouse.session("simulator", settings.get().sources_database) as cursor:

@@ -11,10 +11,9 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import credentials, settings
 from highwater.loading import staging
 from highwater.model.windows import Window
-from highwater.sources import links
-from highwater.sources.links import Known
-from highwater.store import ledger, publish, warehouse
+from highwater.store import ledger, links, publish, warehouse
 from highwater.store.ledger import Run
+from highwater.store.links import Known
 from highwater.store.publish import Landed, Staged
 
 DATASET, FOLDER = "daily_sales", "historical_sales_migration"

@@ -42,8 +42,13 @@ class Receiver:
 
     @property
     def titles(self) -> list[str]:
-        """The titles of what was taken, in order."""
-        return [message["title"] for message in self.taken]
+        """The titles of what was taken, in order, without the windows that they name in brackets at their end."""
+        return [message["title"].split(" (")[0] for message in self.taken]
+
+    @property
+    def named(self) -> list[str]:
+        """The windows that the titles name, in order, as they stand in the brackets; empty where there are none."""
+        return [message["title"].partition(" (")[2].removesuffix(")") for message in self.taken]
 
     @property
     def ids(self) -> list[str]:

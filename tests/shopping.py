@@ -12,13 +12,13 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import settings
 from highwater.loading.changes import consistency, increments
 from highwater.loading.changes.consistency import Check
-from highwater.loading.changes.increments import Increment, Plan
+from highwater.loading.changes.increments import IncrementalPipeline, Plan
 from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
 from highwater.store.checkpoints import Changes, Merged
 from highwater.store.ledger import Run
 
-ORDERS = Increment("orders", "incremental_data_processing", "shop", "orders", "order_changes")
+ORDERS = IncrementalPipeline("orders", "incremental_data_processing", "shop", "orders", "order_changes")
 COLUMNS = "order_id, customer_id, status, amount, currency, placed_at, updated_at"
 HOUR = Window(datetime(2026, 10, 31, 10, tzinfo=UTC), datetime(2026, 10, 31, 11, tzinfo=UTC))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from highwater.airflow.tasks import nothing_to_do, stage
+from highwater.airflow.tasks import nothing_to_do, stage, what_waits
 from highwater.loading import staging
 from highwater.loading.changes import consistency, increments
-from highwater.loading.changes.increments import Increment, Plan
+from highwater.loading.changes.increments import IncrementalPipeline, Plan
 from highwater.model import clock
 from highwater.model.errors import IntegrityBroken
 from highwater.sources import sources
@@ -24,8 +24,10 @@ FULL = "full"
 
 
 @task.short_circuit
-def determine_mode(increment: Increment) -> dict[str, Any]:
+def determine_mode(increment: IncrementalPipeline) -> dict[str, Any]:
     """Is this hour covered already? If not: is the run to take what changed, or everything, and why?"""
+    if waits := what_waits(increment.dataset, any_time=True):
+        return nothing_to_do(waits.sentence)
     with stage(increment.dataset, "determine_mode", any_time=True) as attempt:
         params = get_current_context()["params"]
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None
@@ -39,7 +41,7 @@ def determine_mode(increment: Increment) -> dict[str, Any]:
 
 
 @task
-def identify_changes(increment: Increment, plan: dict[str, Any]) -> dict[str, Any]:
+def identify_changes(increment: IncrementalPipeline, plan: dict[str, Any]) -> dict[str, Any]:
     """Bring what changed, in full mode everything, into a new set in staging, at one snapshot of the source."""
     with stage(increment.dataset, "identify_changes", any_time=True) as attempt:
         with sources.snapshot(increment.connection) as source:
@@ -54,7 +56,7 @@ def identify_changes(increment: Increment, plan: dict[str, Any]) -> dict[str, An
 
 
 @task
-def process_changes(increment: Increment, identified: dict[str, Any]) -> dict[str, Any]:
+def process_changes(increment: IncrementalPipeline, identified: dict[str, Any]) -> dict[str, Any]:
     """Clean the set, refused rows to quarantine, and audit it before anyone can read it."""
     with stage(increment.dataset, "process_changes", any_time=True) as attempt:
         changes, sentence = increments.process(increment, Changes(**identified), attempt.run)
@@ -64,7 +66,7 @@ def process_changes(increment: Increment, identified: dict[str, Any]) -> dict[st
 
 
 @task
-def update_checkpoint(increment: Increment, processed: dict[str, Any]) -> dict[str, Any]:
+def update_checkpoint(increment: IncrementalPipeline, processed: dict[str, Any]) -> dict[str, Any]:
     """Merge the set, move the checkpoint on and write the ledger row, in one transaction."""
     with stage(increment.dataset, "update_checkpoint", any_time=True) as attempt:
         merged = increments.land(increment, Changes(**processed), attempt.run, attempt.window)
@@ -77,7 +79,7 @@ def update_checkpoint(increment: Increment, processed: dict[str, Any]) -> dict[s
 
 
 @task
-def validate_consistency(increment: Increment, merged: dict[str, Any]) -> None:
+def validate_consistency(increment: IncrementalPipeline, merged: dict[str, Any]) -> None:
     """Do source and target agree as of the checkpoint, and how old is the oldest change that has not landed?"""
     with stage(increment.dataset, "validate_consistency", any_time=True) as attempt:
         with sources.snapshot(increment.connection) as source:

@@ -10,14 +10,14 @@ from typing import Any
 from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from highwater.airflow.tasks import final_errors_end_the_task, nothing_to_do, this_run, what_stands
+from highwater.airflow.tasks import final_errors_end_the_task, nothing_to_do, this_run, what_stands, what_waits
 from highwater.loading import stages, synchronise
 from highwater.loading import sync as syncing
 from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import RefusedData
 from highwater.model.windows import Window, window_of
-from highwater.store import breakers, holds, ledger, warehouse
+from highwater.store import holds, ledger, warehouse
 from highwater.store.ledger import Run
 from highwater.store.publish import Staged
 
@@ -62,11 +62,11 @@ def check(pipeline: Pipeline, days: str = DAYS) -> dict[str, Any]:
 @task
 def sync(pipeline: Pipeline, checked: dict[str, Any], days: str = DAYS) -> None:
     """Land the windows that the source's rule gives this run; one that the check found away costs nothing more."""
+    if waits := what_waits(pipeline.dataset):
+        raise AirflowSkipException(waits.sentence)
     with final_errors_end_the_task():
         run, day = _run_and_day(days)
         seen = Check(**checked)
-        if not run.by_hand and (why := breakers.stopped(pipeline.dataset)):
-            raise AirflowSkipException(why)
         if syncing.pass_over(pipeline, day, seen, run):
             raise AirflowSkipException(f"{pipeline.dataset} is not loaded: {seen.error}")
         syncing.load(pipeline, day, run)
@@ -75,6 +75,9 @@ def sync(pipeline: Pipeline, checked: dict[str, Any], days: str = DAYS) -> None:
 @task(trigger_rule="all_done")
 def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
     """Make aside each day up to this run's whose sources hold something else than it was made from."""
+    if waits := what_waits(pipeline.dataset):
+        log.warning("no day is made: %s", waits.sentence)
+        return []
     with final_errors_end_the_task():
         run, day = _run_and_day()
         made: list[dict[str, Any]] = []

@@ -111,25 +111,38 @@ def what_stands(dataset: str) -> Standing | None:
     Raises:
         AirflowFailException: a person asked for a window that another one holds.
     """
+    waits = what_waits(dataset)
+    if waits and waits.verdict == ledger.UNREGISTERED:
+        return waits
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
         with warehouse.session("loader") as cursor:
-            try:
-                grid = ledger.grid(cursor, dataset)
-            except NotRegistered as waits:
-                if run.by_hand:
-                    raise
-                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
-                return Standing(ledger.UNREGISTERED, f"it waits: {waits}")
-            window = window_of(moment, grid)
+            window = window_of(moment, ledger.grid(cursor, dataset))
             stands = ledger.standing(cursor, dataset, window)
         if run.by_hand:
             if stands and stands.verdict == ledger.HELD:
                 publish.refuse_held(dataset, window)
             return None
-        if stands is None and (why := breakers.stopped(dataset)):
-            return Standing(ledger.STOPPED, why)
-        return stands
+        return stands or waits
+
+
+def what_waits(dataset: str, *, any_time: bool = False) -> Standing | None:
+    """Why a run that nobody asked for tries no window of a dataset: it has no row yet, or its breaker is open.
+
+    None where it may, and of a run that a person asked for. ``any_time`` is as in `stage`.
+    """
+    with final_errors_end_the_task(success_opens_nothing=True):
+        run, moment = this_run(any_time=any_time)
+        if run.by_hand:
+            return None
+        with warehouse.session("loader") as cursor:
+            try:
+                ledger.grid(cursor, dataset)
+            except NotRegistered as missing:
+                breakers.wait_for_registration(cursor, dataset, run.dag_id, moment)
+                return Standing(ledger.UNREGISTERED, f"it waits: {missing}")
+        why = breakers.stopped(dataset)
+        return Standing(ledger.STOPPED, why) if why else None
 
 
 @contextmanager

@@ -6,19 +6,20 @@ import json
 import logging
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import httpx
 import psycopg2
 import typer
+import typer.core
 from rich.console import Console
 
 from highwater.cli import (
     accept,
     backfill,
     checkpoint,
-    outage,
     policy,
     recovery,
     release,
@@ -28,22 +29,46 @@ from highwater.cli import (
     verify,
 )
 from highwater.cli import incidents as cli_incidents
-from highwater.environment import commands, credentials, settings
+from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
 from highwater.model.errors import ConfigurationError, HighwaterError
+from highwater.recovery import backlog
 from highwater.setup import airflow_files, metadata, secret_folders
 from highwater.setup import bootstrap as bootstrapping
 from highwater.store import sentences, warehouse
 from highwater.store import status as statuses
 
+
+class WithProject(typer.core.TyperGroup):
+    """The engine's commands and those that the project adds."""
+
+    def _added(self) -> dict[str, Any]:
+        added = project.extension().commands()
+        return {name: _command(name, group) for name, group in added.items()}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, the project's last."""
+        return [*super().list_commands(ctx), *self._added()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        return super().get_command(ctx, cmd_name) or self._added().get(cmd_name)
+
+
+def _command(name: str, group: typer.Typer) -> Any:
+    command = typer.main.get_command(group)
+    command.name = name
+    return command
+
+
 app = typer.Typer(
+    cls=WithProject,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="What a person or a program asks of the platform from a shell.",
 )
 app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(outage.app, name="outage")
 app.add_typer(policy.app, name="policy")
 app.add_typer(sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
@@ -121,12 +146,16 @@ def status(
     with warehouse.session("analyst") as cursor:
         found = statuses.read(cursor)
         troubles = statuses.troubles(cursor, found)
+        recoveries = backlog.recent(cursor)
         incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
         answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
+        answer |= {"recoveries": [asdict(each) for each in recoveries]}
         typer.echo(json.dumps(answer, default=str, indent=2))
     else:
         out.print(statuses.draw(found, troubles), soft_wrap=True)
+        for each in recoveries:
+            out.print(str(each), markup=False, highlight=False, soft_wrap=True)
         out.print(cli_incidents.draw(incidents, untold), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
         raise typer.Exit(NOT_WHOLE)
@@ -140,8 +169,8 @@ def login(
 ) -> None:
     """Show the address of Airflow's UI and its login."""
     if role is not None:
-        if role not in credentials.LOGINS:
-            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.LOGINS)}")
+        if role not in credentials.logins():
+            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.logins())}")
         typer.echo(credentials.password(role))
         return
     out.print(f"address   {settings.get().ui_address}")

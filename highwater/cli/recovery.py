@@ -1,11 +1,10 @@
-"""``highwater recovery``: how far the platform is back after an outage. ``highwater outage simulate``: stage one."""
+"""``highwater recovery``: how far the platform is back after an outage."""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -16,13 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from highwater.cli import backfill
-from highwater.cli.options import AsJson, Yes
-from highwater.environment import commands
-from highwater.model import clock
+from highwater.cli.options import AsJson
 from highwater.recovery import backlog
 from highwater.recovery.backlog import Progress
 from highwater.store import warehouse
-from simulation import drill
 
 POLL = 1.0
 """Seconds between two looks at the ledger."""
@@ -55,25 +51,6 @@ def show(
                 now = _read()
                 if now:
                     live.update(draw(now), refresh=True)
-
-
-def simulate(
-    hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
-    yes: Yes = False,
-) -> None:
-    """Stage the scenario in a running platform: take the last hours of payments and page views out of its record.
-
-    The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
-    """
-    since = clock.now() - timedelta(hours=hours)
-    if not yes:
-        typer.confirm(
-            f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
-            abort=True,
-        )
-    forgotten = drill.simulate(since)
-    watch = commands.typed("recovery --watch")
-    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; {watch}")
 
 
 def draw(now: Progress) -> RenderableType:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from highwater.environment import settings
 
-PROGRAM = "scripts/highwater"
+PROGRAM = "scripts/highwater" if settings.IN_CHECKOUT else "highwater"
 """What the command line is called in help and messages: the same in the checkout and in the containers behind it."""
 PLACE = "HIGHWATER_PLACE"
 """Set to ``compose`` in the containers of docker compose."""
@@ -42,7 +42,7 @@ def place() -> Place:
         return Place.COMPOSE if config.warehouse_host in ("warehouse", "/run/sockets/warehouse") else Place.ELSEWHERE
     if (config.home / "platform.env").exists():
         return Place.DEMO
-    return Place.NOWHERE if config.warehouse_host == "127.0.0.1" else Place.ELSEWHERE
+    return Place.NOWHERE if settings.IN_CHECKOUT and config.warehouse_host == "127.0.0.1" else Place.ELSEWHERE
 
 
 def demo_runs() -> bool:

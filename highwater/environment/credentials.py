@@ -7,20 +7,16 @@ import os
 import secrets
 from pathlib import Path
 
-from highwater.environment import commands, files, settings
+from highwater.environment import commands, files, project, settings
 from highwater.model.errors import ConfigurationError
 
-SOURCE_READERS = (
-    "legacy_reader",
-    "shop_reader",
-    "store_reader",
-    "partner_reader",
-    "supplier_reader",
-    "billing_reader",
-    "web_reader",
-)
-LOGINS = ("postgres", "airflow", "loader", "analyst", "operator", "simulator", *SOURCE_READERS)
-"""Database roles that log in; each has the secret ``<role>_password``."""
+LOGINS = ("postgres", "airflow", "loader", "analyst", "operator")
+"""Database roles of the engine that log in; each has the secret ``<role>_password``."""
+
+
+def logins() -> tuple[str, ...]:
+    """Every database role that logs in, those of the project too."""
+    return (*LOGINS, *project.extension().logins)
 
 
 def secret(name: str) -> str:
@@ -78,7 +74,7 @@ def ensure() -> list[str]:
     """Make the secrets that are missing; existing ones stay. Returns the names of those made."""
     folder = settings.get().secrets
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    makers = {f"{role}_password": _token for role in LOGINS} | {
+    makers = {f"{role}_password": _token for role in logins()} | {
         "metadata_admin_password": _token,
         "broker_password": _token,
         "admin_password": _token,

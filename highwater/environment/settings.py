@@ -14,8 +14,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from highwater.model import clock, expected
 from highwater.model.errors import ConfigurationError
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout (or the image's copy of it): where dags/, sql/ and expectations/ lie."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+IN_CHECKOUT = (_CHECKOUT / "dags").is_dir()
+"""Whether this code lies in a checkout, or the image's copy of one; else it was installed."""
+ROOT = Path(os.environ.get("HIGHWATER_PROJECT") or (_CHECKOUT if IN_CHECKOUT else Path.cwd())).absolute()
+"""The project, with dags/, sql/, expectations/ and config/: ``HIGHWATER_PROJECT``, else the checkout, else the current
+folder."""
 
 DAY_IS_DUE_AFTER = timedelta(hours=2)
 """A day's run is at 02:00, so before that the day before is the newest one that can be asked for."""
@@ -40,6 +44,7 @@ class Settings(BaseSettings):
     warehouse_admin_password_file: Path | None = None
     warehouse_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     sources_database: str = "sources"
+    extension: str | None = None
     metadata_host: str | None = None
     metadata_port: int | None = Field(default=None, ge=1, le=65535)
     metadata_database: str = "airflow"
@@ -118,7 +123,7 @@ def get() -> Settings:
     """
     home = Path(os.environ.get("HIGHWATER_HOME") or ROOT / ".highwater")
     try:
-        return Settings(_env_file=(ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
+        return Settings(_env_file=(ROOT / "config/highwater.env", ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(problem) for problem in error.errors())) from None
 

@@ -9,9 +9,16 @@ class HighwaterError(Exception):
 
 
 class ConfigurationError(HighwaterError):
-    """A setting, a file or an argument is wrong: trying again changes nothing."""
+    """A setting, a file or an argument is wrong: trying again changes nothing.
+
+    With ``source`` it is about that one, or came up as it was asked: it may be mended there.
+    """
 
     is_final = True
+
+    def __init__(self, message: str, source: str | None = None) -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class WrongVersion(ConfigurationError):

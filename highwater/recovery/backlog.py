@@ -111,6 +111,12 @@ def progress(cursor: Cursor) -> Progress | None:
     return Progress(*row) if row else None
 
 
+def recent(cursor: Cursor) -> list[Progress]:
+    """The recoveries and first loads under way, and what those came to that were over in the last day, oldest first."""
+    warehouse.run_file(cursor, "ops/recent_recoveries.sql")
+    return [Progress(*row) for row in warehouse.fetch_all(cursor)]
+
+
 def check_integrity(
     *, billing: Cursor, web: Cursor, target: Cursor, critical: Sequence[Window], others: Sequence[Window], run: Run
 ) -> None:

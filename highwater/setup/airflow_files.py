@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from highwater.environment import commands, credentials, files, settings
+from highwater.environment import commands, credentials, files, project, settings
 from highwater.model.errors import ConfigurationError
 
 
@@ -16,7 +16,8 @@ def write() -> None:
         ConfigurationError: a secret was never made.
     """
     config = settings.get()
-    files.replace(config.secrets / "connections.json", json.dumps(_connections(), indent=2) + "\n", mode=0o440)
+    connections = json.dumps(project.extension().connections(), indent=2) + "\n"
+    files.replace(config.secrets / "connections.json", connections, mode=0o440)
     # no line break at its end: Airflow would take it for a part of the database's name
     files.replace(config.secrets / "metadata_url", _metadata_url(), mode=0o640)
     # Airflow opens this one for writing
@@ -37,22 +38,6 @@ def connections() -> dict[str, dict[str, Any]]:
     except OSError:
         raise ConfigurationError(f"{file} is missing: {commands.typed('bootstrap')} makes it") from None
     return known
-
-
-def _connections() -> dict[str, dict[str, str | int]]:
-    """What Airflow's LocalFilesystemBackend serves: a connection a source, each with its read-only role."""
-    config = settings.get()
-    return {
-        reader.removesuffix("_reader"): {
-            "conn_type": "postgres",
-            "host": config.warehouse_host,
-            "port": config.warehouse_port,
-            "schema": config.sources_database,
-            "login": reader,
-            "password": credentials.password(reader),
-        }
-        for reader in credentials.SOURCE_READERS
-    }
 
 
 def _metadata_url() -> str:

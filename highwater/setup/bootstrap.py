@@ -17,17 +17,17 @@ from psycopg2.errors import DeadlockDetected, DuplicateSchema, DuplicateTable, L
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.environment import commands, credentials, files, settings
+from highwater.environment import commands, credentials, files, project, settings
 from highwater.environment.commands import Place
+from highwater.environment.project import Extension
 from highwater.incidents import alerts
 from highwater.model import clock
 from highwater.model.errors import ConfigurationError
 from highwater.policy import conditions, file
 from highwater.policy import reader as policy_reader
 from highwater.setup import airflow_files, migrations, roles
-from highwater.setup.migrations import Plan, running
+from highwater.setup.migrations import Plan
 from highwater.store import driver_errors, schema_version, warehouse
-from simulation import batches, channels, sales, shop
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +53,12 @@ def run() -> None:
         with link.cursor() as cursor:
             roles.prepare_login(cursor, "airflow", idle_in_transaction_session_timeout=roles.AIRFLOW_MAY_IDLE)
             roles.prepare_database(cursor, config.metadata_database, owner="airflow")
-    with _warehouse_up_to_date(), closing(_admin(config.sources_database)) as admin:
-        _sources(admin)
-    for day in sales.advance(clock.now()):
-        log.info("simulated legacy.sales of %s", day)
-    shop.advance(clock.now())
-    for day in channels.advance(clock.now()):
-        log.info("simulated store and partner of %s", day)
-    batches.advance(clock.now())
+    added = project.extension()
+    with _warehouse_up_to_date():
+        if added.owner is not None:
+            with closing(_admin(config.sources_database)) as admin:
+                _sources(admin, added)
+    added.advance()
 
 
 def plan() -> Plan:
@@ -84,6 +82,8 @@ def migrate() -> Plan:
     Raises:
         ConfigurationError: as `run`.
     """
+    if credentials.can_be_made():
+        credentials.ensure()
     planned = plan()
     with _warehouse_up_to_date():
         return planned
@@ -148,24 +148,34 @@ def _admin_of_metadata() -> Connection:
 def _roles(cursor: Cursor) -> None:
     """The roles of the warehouse's server, and who may get into which of its databases."""
     config = settings.get()
-    for role in roles.LOGINS:
+    for role in roles.logins():
         roles.prepare_login(cursor, role, idle_in_transaction_session_timeout=roles.MAY_IDLE)
     roles.prepare_publisher(cursor)
     roles.grant_memberships(cursor)
     roles.limit_connections(cursor)
-    roles.prepare_database(cursor, config.sources_database)
     # A server of our own: the admin's password is one that was generated here.
     if config.warehouse_admin_password_file in (None, config.secrets / "postgres_password"):
         roles.close_other_databases(cursor)
-    into_warehouse, into_sources = (sql.Identifier(n) for n in (config.warehouse_database, config.sources_database))
-    for owner, database in ((roles.PUBLISHER, into_warehouse), ("simulator", into_sources)):
-        cursor.execute(
-            sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(owner))
+    _let_in(cursor, config.warehouse_database, owner=roles.PUBLISHER)
+    database = sql.Identifier(config.warehouse_database)
+    cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(database))
+    cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(database))
+    added = project.extension()
+    if added.owner is not None:
+        roles.prepare_database(cursor, config.sources_database)
+        _let_in(cursor, config.sources_database, owner=added.owner)
+        database = sql.Identifier(config.sources_database)
+        for reader in added.readers:
+            cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(reader)))
+
+
+def _let_in(cursor: Cursor, database: str, owner: str) -> None:
+    """Let the role that owns the schemas of a database make them."""
+    cursor.execute(
+        sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
+            sql.Identifier(database), sql.Identifier(owner)
         )
-    cursor.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO loader").format(into_warehouse))
-    cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO analyst").format(into_warehouse))
-    for reader in credentials.SOURCE_READERS:
-        cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(into_sources, sql.Identifier(reader)))
+    )
 
 
 def _warehouse(admin: Connection) -> date:
@@ -321,7 +331,7 @@ def _policies(link: Connection) -> None:
         cursor.execute(
             "UPDATE control.platform SET policies_applied_at = ops.clock() WHERE policies_applied_at IS NULL"
         )
-        if cursor.rowcount:
+        if cursor.rowcount and file.DEFAULT.exists():
             cursor.execute("SELECT set_config('highwater.by', 'the first start', true)")
             wanted = file.load(file.DEFAULT)
             for line in file.apply(cursor, wanted, f"as {file.DEFAULT.name} says"):
@@ -329,15 +339,12 @@ def _policies(link: Connection) -> None:
 
 
 @_patient
-def _sources(admin: Connection) -> None:
-    """Everything of sql/gate/, as the admin, and then of sql/sources/, as the simulator, each in one transaction."""
+def _sources(admin: Connection, added: Extension) -> None:
+    """Bring the project's own database to its current state."""
     with admin, admin.cursor() as cursor:
         roles.close_public(cursor)
-        roles.own_schema(cursor, "gate")
-        running.run_folder(cursor, "gate")
     try:
-        with warehouse.session("simulator", settings.get().sources_database) as cursor:
-            running.run_folder(cursor, "sources")
+        added.prepare(admin)
     except LockNotAvailable:
         raise _held_up(settings.get().sources_database) from None
 

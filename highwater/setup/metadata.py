@@ -11,25 +11,26 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
-from highwater.environment import settings
+from highwater.environment import project, settings
 from highwater.model.errors import ConfigurationError, HighwaterError
 from highwater.store import warehouse
 
-LOADING = "loading"
 BACKFILL = "backfill"
-SALES, ORDERS, CHANNELS = "sales", "orders", "channels"
 POOLS = {
-    SALES: (3, "Tasks of historical_sales_migration at once, those of native backfills too"),
-    ORDERS: (1, "Tasks of incremental_data_processing at once: one run merges at a time"),
-    CHANNELS: (3, "Tasks of multi_source_sync at once, but for its loads"),
-    LOADING: (3, "Tasks that load from store, partner and supplier at once"),
     BACKFILL: (
         4,
         "Windows of all backfills that are in work at once: half of the slots, the rest is for scheduled runs",
-    ),
-} | {source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")}
-"""The pools and their slots: so much is in work at once, whoever made the runs, since a native backfill does not keep
-to max_active_runs of a DAG. Change a size in Airflow's UI."""
+    )
+}
+
+
+def pools() -> dict[str, tuple[int, str]]:
+    """The pools, each with its slots and a description: so much is in work at once, whoever made the runs.
+
+    A native backfill does not keep to max_active_runs of a DAG. Sizes are changed in Airflow's UI.
+    """
+    return POOLS | dict(project.extension().pools)
+
 
 _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 
@@ -64,7 +65,7 @@ def make_pools() -> None:
     """
     link = warehouse.connect_metadata("airflow", settings.get().metadata_database)
     with closing(link), link, link.cursor() as cursor:
-        for pool, (slots, description) in POOLS.items():
+        for pool, (slots, description) in pools().items():
             cursor.execute(
                 "INSERT INTO slot_pool (pool, slots, description, include_deferred) VALUES (%s, %s, %s, true)"
                 " ON CONFLICT (pool) DO NOTHING",

@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import encrypt_password
 
-from highwater.environment import credentials, settings
+from highwater.environment import credentials, project, settings
 from highwater.model.errors import ConfigurationError
 from highwater.store import driver_errors, warehouse
 from highwater.store.warehouse import Login
@@ -33,20 +33,25 @@ MAY_IDLE = "15min"
 """A transaction that has fallen silent for so long is ended, and with it the locks that reloads and starts wait for. A
 default of every role of the warehouse's server: the engine's own sessions say otherwise, as anybody's may."""
 
-LOGINS = ("loader", "analyst", "operator", "simulator", *credentials.SOURCE_READERS)
-"""Roles of the warehouse's server that log in."""
 PUBLISHER = "publisher"
 """The owner of all that is published. It logs in only while a start brings its schemas to the current state."""
 READS_SESSIONS = "pg_read_all_stats"
 """A role of Postgres: who is in it sees since when sessions of others have a transaction open."""
 MEMBERSHIPS = {("analyst", "operator"), (READS_SESSIONS, PUBLISHER)}
 """Role and member: the operator sees what the analyst sees, and the publisher's functions name who holds a table."""
-PERCENT_OF_CONNECTIONS = {"analyst": 16, "operator": 8, "simulator": 8} | dict.fromkeys(credentials.SOURCE_READERS, 5)
-"""Of the connections the server has; together two thirds, so that the loader and Airflow always get theirs."""
+PERCENT_OF_CONNECTIONS = {"analyst": 16, "operator": 8}
+PERCENT_OF_OWNER, PERCENT_OF_READER = 8, 5
+"""Of the connections the server has, the last two for each role of the project: together two thirds, so that the loader
+and Airflow always get theirs."""
 FEWEST_CONNECTIONS = 4
 """However small the server is."""
 PUBLISHER_STAYS = timedelta(minutes=15)
 """So long the password of a publisher holds whose start was killed."""
+
+
+def logins() -> tuple[str, ...]:
+    """Roles of the warehouse's server that log in."""
+    return ("loader", "analyst", "operator", *project.extension().logins)
 
 
 def prepare_login(cursor: Cursor, role: str, **wanted: str) -> None:
@@ -83,7 +88,7 @@ def grant_memberships(cursor: Cursor) -> None:
     An admin that is no superuser is a member of the roles that own schemas, to hand a database over, and of the
     sources' readers, to end their sessions.
     """
-    ours = [PUBLISHER, "airflow", READS_SESSIONS, *LOGINS]
+    ours = [PUBLISHER, "airflow", READS_SESSIONS, *logins()]
     cursor.execute(
         "SELECT r.rolname AS role, m.rolname AS member, g.rolname AS grantor FROM pg_catalog.pg_auth_members AS a"
         " JOIN pg_catalog.pg_roles AS r ON r.oid = a.roleid JOIN pg_catalog.pg_roles AS m ON m.oid = a.member"
@@ -108,7 +113,7 @@ def grant_memberships(cursor: Cursor) -> None:
                 raise
             # Then it is told who holds a table, and not since when.
             log.info("the admin may not grant %s to %s", role, member)
-    for role in (PUBLISHER, "simulator", *credentials.SOURCE_READERS):
+    for role in (PUBLISHER, *project.extension().logins):
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
 
 
@@ -119,7 +124,11 @@ def limit_connections(cursor: Cursor) -> None:
         " - pg_catalog.current_setting('superuser_reserved_connections')::integer"
     )
     there = warehouse.fetch_value(cursor)
-    limits = {role: max(FEWEST_CONNECTIONS, there * share // 100) for role, share in PERCENT_OF_CONNECTIONS.items()}
+    added = project.extension()
+    shares = PERCENT_OF_CONNECTIONS | dict.fromkeys(added.readers, PERCENT_OF_READER)
+    if added.owner is not None:
+        shares[added.owner] = PERCENT_OF_OWNER
+    limits = {role: max(FEWEST_CONNECTIONS, there * share // 100) for role, share in shares.items()}
     cursor.execute(
         "SELECT rolname, rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = ANY(%s::name[])", (list(limits),)
     )
@@ -174,7 +183,7 @@ def close_public(cursor: Cursor) -> None:
     publisher's alone, which claims attempts by them: one statement could take all the locks that the server has.
     """
     cursor.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    for role in (PUBLISHER, *LOGINS):
+    for role in (PUBLISHER, *logins()):
         cursor.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(sql.Identifier(role)))
     if cursor.connection.info.parameter_status("is_superuser") == "on":
         cursor.execute(

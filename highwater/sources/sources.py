@@ -23,10 +23,10 @@ from highwater.model.errors import (
     SourceSlow,
 )
 from highwater.model.windows import Window
-from highwater.sources import links, types
-from highwater.sources.links import Known
-from highwater.store import driver_errors, statements, warehouse
+from highwater.sources import types
+from highwater.store import driver_errors, links, statements, warehouse
 from highwater.store.driver_errors import Kind
+from highwater.store.links import Known
 
 UNKNOWN_ENCODING = "SQL_ASCII"
 """The encoding of a database that does not know which one its text is in."""
@@ -58,8 +58,12 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
         SourceBusy: somebody holds what is asked for.
         RefusedData: a value in it is not of the type that it is read as.
     """
-    with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
-        yield cursor
+    try:
+        with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
+            yield cursor
+    except ConfigurationError as problem:
+        problem.source = problem.source or connection_id
+        raise
 
 
 def why_away(connection_id: str, known: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from highwater.environment import credentials, settings
 from highwater.model.errors import ConfigurationError
 from highwater.setup import bootstrap, roles
 from highwater.store import warehouse
+from simulation import extension
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -280,7 +281,7 @@ def state(cursor: psycopg2.extensions.cursor) -> list[tuple[str, str]]:
 class TestConnections:
     def test_none_but_the_loader_and_airflow_may_take_as_many_as_they_like(self) -> None:
         # Not those that other tests made for sources of their own.
-        ours = list(credentials.LOGINS)
+        ours = list(credentials.logins())
         found = act("postgres", "SELECT rolname, rolconnlimit FROM pg_roles WHERE rolname = ANY(%s)", (ours,))
         limits = {row.rolname: row.rolconnlimit for row in found}
         assert {role for role, limit in limits.items() if limit < 0} == {"postgres", "airflow", "loader"}
@@ -325,5 +326,5 @@ class TestClock:
 
 
 def test_no_start_leaves_a_way_to_the_programs_of_the_server() -> None:
-    for role in ("airflow", *LOGINS, *credentials.SOURCE_READERS):
+    for role in ("airflow", *LOGINS, *extension.READERS):
         refused(role, "COPY (SELECT 1) TO PROGRAM 'true'")

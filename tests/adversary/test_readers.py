@@ -6,12 +6,13 @@ import psycopg2
 import pytest
 from attacks import act, refused, writable
 
-from highwater.environment import credentials, settings
+from highwater.environment import settings
 from highwater.store import warehouse
+from simulation import extension
 
 pytestmark = pytest.mark.usefixtures("platform")
 
-READERS = pytest.mark.parametrize("reader", credentials.SOURCE_READERS)
+READERS = pytest.mark.parametrize("reader", extension.READERS)
 
 
 @READERS

@@ -18,7 +18,7 @@ MAY_WRITE = {
     "secrets": {
         "/run/highwater-secrets",
         "/var/lib/highwater",
-        *(f"/run/highwater-for/{service}" for service in secret_folders.FILES),
+        *(f"/run/highwater-for/{service}" for service in secret_folders.files_of_services()),
     },
     "metadata": {"/var/lib/postgresql/data", "/run/postgresql"},
     "warehouse": {"/var/lib/postgresql/data", "/run/postgresql"},

@@ -29,7 +29,7 @@ MAY_CONNECT = {
     "worker": {"apiserver:8080", "redis:6379", "warehouse:5432"},
     "dag-processor": {"apiserver:8080", "metadata:5432", "warehouse:5432"},
 }
-FOLDERS = [service for service in secret_folders.FILES if service not in {"preflight", "init"}]
+FOLDERS = [service for service in secret_folders.files_of_services() if service not in {"preflight", "init"}]
 
 
 @pytest.fixture(scope="module", params=["worker", "dag-processor"])
@@ -84,7 +84,7 @@ def test_what_speaks_to_nobody_outside_has_no_route(stack: Stack, name: str) -> 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_service_has_its_own_secrets_and_no_volume_with_others(stack: Stack, name: str) -> None:
     listed = stack.compose("exec", "-T", name, "ls", "-A", "/run/highwater-secrets").stdout.split()
-    assert set(listed) == set(secret_folders.FILES[name])
+    assert set(listed) == set(secret_folders.files_of_services()[name])
     volumes = {mount["Name"] for mount in stack.inspect(name)["Mounts"] if mount["Type"] == "volume"}
     project = stack.environment["COMPOSE_PROJECT_NAME"]
     assert f"{project}_secrets" not in volumes

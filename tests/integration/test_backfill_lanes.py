@@ -15,8 +15,7 @@ from highwater.backfill.requests import Request
 from highwater.environment import settings
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import ConfigurationError, NotOver
-from highwater.sources import links
-from highwater.store import warehouse
+from highwater.store import links, warehouse
 from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("no_backfills")

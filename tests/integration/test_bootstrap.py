@@ -21,6 +21,7 @@ from highwater.environment import credentials, settings
 from highwater.local import environment, placement
 from highwater.setup import bootstrap
 from highwater.store import warehouse
+from simulation import extension
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -188,7 +189,7 @@ def test_the_server_never_sees_a_password_in_the_clear(admin: Cursor) -> None:
 def test_each_source_has_a_connection_with_its_own_reader() -> None:
     connections = json.loads((settings.get().secrets / "connections.json").read_text())
     assert {name: c["login"] for name, c in connections.items()} == {
-        reader.removesuffix("_reader"): reader for reader in credentials.SOURCE_READERS
+        reader.removesuffix("_reader"): reader for reader in extension.READERS
     }
 
 

@@ -15,10 +15,12 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.airflow import catchup_control
 from highwater.backfill import lanes, requests
 from highwater.backfill.requests import Request
+from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
-from highwater.store import breakers, ledger, warehouse
+from highwater.sources import sources
+from highwater.store import breakers, ledger, links, warehouse
 from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -47,10 +49,10 @@ def no_backfills(platform: Path) -> Iterator[None]:
         cursor.execute("TRUNCATE control.backfills CASCADE")
 
 
-def fail(number: int, error: HighwaterError, stage: str = "transform") -> None:
+def fail(number: int, error: HighwaterError, stage: str = "transform", dataset: str = "daily_sales") -> None:
     """A window of October fails for good."""
     window = day(f"2026-10-{number:02}")
-    with pytest.raises(type(error)), ledger.attempt("daily_sales", window, stage, Run("dag", f"scheduled__{number}")):
+    with pytest.raises(type(error)), ledger.attempt(dataset, window, stage, Run("dag", f"scheduled__{number}")):
         raise error
 
 
@@ -91,10 +93,10 @@ def test_one_window_that_fails_again_and_again_is_one_and_a_load_between_begins_
     assert breakers.stopped("daily_sales") is None
 
 
-def stop(error: HighwaterError | None = None) -> None:
+def stop(error: HighwaterError | None = None, dataset: str = "daily_sales") -> None:
     for number in (1, 2, 3):
-        fail(number, error or ConfigurationError(TYPO))
-    assert breakers.stopped("daily_sales") is not None
+        fail(number, error or ConfigurationError(TYPO), dataset=dataset)
+    assert breakers.stopped(dataset) is not None
 
 
 CHANGES: dict[str, str] = {
@@ -121,6 +123,45 @@ def test_it_goes_on_once_something_in_the_warehouse_changed(admin: Cursor, chang
             f" WHERE dataset = 'daily_sales' AND {change == 'its row'}"
         )
         admin.connection.commit()
+
+
+def test_it_goes_on_once_a_setting_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop()
+    for name, goes_on in {"HIGHWATER_UI_PORT": False, "HIGHWATER_RECOVERY_BATCH": True}.items():
+        monkeypatch.setenv(name, "77")
+        settings.get.cache_clear()
+        try:
+            assert (breakers.stopped("daily_sales") is None) == goes_on, name
+        finally:
+            monkeypatch.undo()
+            settings.get.cache_clear()
+
+
+def test_it_goes_on_once_a_connection_changed_of_which_no_secret_is_kept(
+    airflow: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"host": "till", "password": "old"}
+    monkeypatch.setattr(links, "of_airflow", lambda source: links.of_fields(source, fields))
+    stop(ConfigurationError("connection 'legacy' is refused: invalid sslmode", "legacy"))
+    fields["password"] = "new"
+    assert breakers.stopped("daily_sales") is not None
+    fields["host"] = "other"
+    assert breakers.stopped("daily_sales") is None
+
+
+def test_what_failed_as_a_source_was_asked_may_be_mended_there(
+    monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
+) -> None:
+    monkeypatch.setattr(links, "of_airflow", lambda source: links.of_fields(source, {}))
+    monkeypatch.setattr(links.Known, "open", lambda _known: warehouse.connect("analyst"))
+    with pytest.raises(ConfigurationError) as raised, sources.snapshot("legacy") as source:
+        source.execute("SELECT nothing FROM pg_class")
+    assert (raised.value.source, "does not fit source 'legacy'" in str(raised.value)) == ("legacy", True)
+    stop(ConfigurationError("a statement does not fit source 'legacy': no column", "legacy"))
+    later(timedelta(minutes=59))
+    assert breakers.stopped("daily_sales") is not None
+    later(timedelta(hours=1))
+    assert breakers.stopped("daily_sales") is None
 
 
 def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_comes_back(statements: Path) -> None:
@@ -211,6 +252,40 @@ def test_a_scheduled_run_of_a_stopped_dataset_ends_at_once_and_leaves_its_window
     assert str(done.state) == "success"
     assert rows("SELECT count(*) FROM ops.attempts WHERE lower(window_range) = '2026-10-05'") == [(0,)]
     assert rows("SELECT state FROM ops.window_status WHERE window_start = '2026-10-05'") == [("missing",)]
+
+
+def test_a_stopped_dataset_that_is_loaded_by_its_changes_ends_its_runs_at_once(
+    airflow: Callable[..., Any], nobody_asked: None, small_shop: object, later: Callable[[timedelta], None]
+) -> None:
+    """And a merge between two failures begins the row anew, as a load does."""
+    hour = datetime(2026, 10, 31, 10, tzinfo=UTC)
+    for number in (1, 2):
+        fail(number, ConfigurationError(TYPO), dataset="orders")
+    assert str(airflow("incremental_data_processing", hour).state) == "success"
+    fail(3, ConfigurationError(TYPO), dataset="orders")
+    assert breakers.stopped("orders") is None
+    later(timedelta(minutes=1))
+    stop(dataset="orders")
+    before = rows("SELECT count(*) FROM ops.attempts")
+    done = airflow("incremental_data_processing", hour + timedelta(hours=1))
+    assert {str(ti.state) for ti in done.get_task_instances() if ti.task_id != "determine_mode"} == {"skipped"}
+    assert rows("SELECT count(*) FROM ops.attempts") == before
+
+
+def test_of_a_stopped_dataset_that_is_brought_together_no_day_is_made(
+    airflow: Callable[..., Any], nobody_asked: None, three_sources: None
+) -> None:
+    stop(dataset="channel_sales")
+    airflow("multi_source_sync", datetime(2026, 10, 30, tzinfo=UTC))
+    assert rows("SELECT DISTINCT dataset FROM ops.window_ledger ORDER BY 1") == [
+        ("partner_sales",),
+        ("store_sales",),
+        ("supplier_settlements",),
+    ]
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("UPDATE ops.breakers SET closed_at = ops.clock()")
+    airflow("multi_source_sync", datetime(2026, 10, 30, tzinfo=UTC))
+    assert ("channel_sales",) in rows("SELECT DISTINCT dataset FROM ops.window_ledger")
 
 
 def test_a_dag_that_is_there_before_its_dataset_waits_visibly_and_its_windows_come_once_it_is(

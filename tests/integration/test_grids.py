@@ -124,49 +124,6 @@ class TestAStart:
         assert clock.now().utcoffset() is not None
         assert sales.advance(clock.now()) == []
 
-    @pytest.mark.parametrize(
-        ("flaw", "said"),
-        [
-            ("UPDATE control.datasets SET step = '1.5 seconds' WHERE dataset = 'page_views'", "step_is_whole_seconds"),
-            ("UPDATE control.datasets SET first_window = 'infinity' WHERE dataset = 'page_views'", "first_window_is"),
-        ],
-    )
-    def test_over_a_row_of_an_older_warehouse_that_cannot_be_stops_with_its_name(
-        self, start: Start, flaw: str, said: str
-    ) -> None:
-        rule = "step_is_whole_seconds_up_to_36600_days" if "step" in said else "first_window_is_between_1900_and_2999"
-        with warehouse.session("postgres") as cursor:
-            cursor.execute("SELECT first_window, step FROM control.datasets WHERE dataset = 'page_views'")
-            known = tuple(warehouse.fetch(cursor))
-            cursor.execute(f"ALTER TABLE control.datasets DROP CONSTRAINT {rule}")
-            cursor.execute(flaw)
-        try:
-            with pytest.raises(
-                ConfigurationError, match=f'dataset "page_views" breaks the rule {said}.*correct its row'
-            ):
-                start()
-        finally:
-            with warehouse.session("postgres") as cursor:
-                cursor.execute(
-                    "UPDATE control.datasets SET (first_window, step) = (%s, %s) WHERE dataset = 'page_views'", known
-                )
-
-    def test_over_two_datasets_on_one_table_stops_with_both_names(self, start: Start) -> None:
-        with warehouse.session("postgres") as cursor:
-            cursor.execute("ALTER TABLE control.datasets DROP CONSTRAINT one_published_table_one_dataset")
-            cursor.execute(
-                "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
-                " VALUES ('twin', 'x', 'sales.daily_sales', '2026-10-01', '1 day')"
-            )
-        try:
-            with pytest.raises(
-                ConfigurationError, match=r"daily_sales and twin are published into one table, sales\.d"
-            ):
-                start()
-        finally:
-            with warehouse.session("postgres") as cursor:
-                cursor.execute("DELETE FROM control.datasets WHERE dataset = 'twin'")
-
 
 class TestAnybody:
     @pytest.mark.parametrize(

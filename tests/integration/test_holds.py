@@ -19,7 +19,6 @@ from highwater.cli.main import app
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import ConfigurationError, Held
-from highwater.setup import bootstrap
 from highwater.store import ledger, publish, rollback, warehouse
 from highwater.store.ledger import Run
 
@@ -154,14 +153,6 @@ def test_one_that_is_taken_out_of_the_record_is_held_no_more(held: None) -> None
         cursor.execute("DELETE FROM ops.window_ledger")
     assert rows("SELECT * FROM ops.held_windows") == []
     assert planned("missing")[0][0] == "load"
-
-
-def test_what_an_older_warehouse_rolled_back_is_held_from_the_next_start_on(held: None, admin: Cursor) -> None:
-    admin.execute("DELETE FROM ops.holds")
-    admin.connection.commit()
-    for _start in range(2):
-        bootstrap.run()
-    assert rows("SELECT held_by, reason FROM ops.held_windows") == [("ada", "the till was set wrong")]
 
 
 def test_only_the_operator_releases(held: None, loader: Cursor, analyst: Cursor, operator: Cursor) -> None:

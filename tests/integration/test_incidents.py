@@ -23,6 +23,7 @@ from waiting import wait_until
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.model.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -263,6 +264,19 @@ class TestWhatPeopleAreTold:
         alerts.look()
         assert hook.titles == [AWAY]
 
+    def test_a_title_names_the_windows(self, hook: Receiver) -> None:
+        attempt("audit", AuditFailed("x"))
+        assert hook.named == ["window 2026-10-05 00:00"]
+        attempt("load")
+        assert hook.named[1] == hook.named[0]
+        following = Window(DAY.end, DAY.end + (DAY.end - DAY.start))
+        for window in (DAY, following):
+            attempt("audit", AuditFailed("x"), window)
+        for window in (DAY, following):
+            attempt("load", window=window)
+        assert hook.named[-1] == "2 windows from 2026-10-05 00:00 to 2026-10-07 00:00"
+        assert hook.titles[-1].startswith("over: daily_sales: audit failed")
+
     def test_a_message_says_what_to_do_and_holds_no_row_and_no_secret(self, hook: Receiver, admin: Cursor) -> None:
         attempt("audit", AuditFailed("failed: saw 'Erika Mustermann'"))
         attempt("extract", away())
@@ -376,7 +390,7 @@ class TestReceiversThatFail:
         assert deliveries()[0] == ("opened", "given up", 3)
         with warehouse.session("analyst") as cursor:
             shown = [str(line) for line in draw([], alerts.undelivered(cursor)).renderables]  # type: ignore[attr-defined]
-        assert shown[0].endswith(f"given up (3 tries, answered 404): {AWAY}")
+        assert f"given up (3 tries, answered 404): {AWAY} (" in shown[0]
 
     def test_one_that_is_gone_keeps_nothing_from_another(self, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HIGHWATER_ALERT_URLS", f"json://127.0.0.1:1/ {hook.url}")

@@ -11,9 +11,10 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, identify, land, plan, prepare, rule, there, value
 
-from highwater.environment import credentials, settings
+from highwater.environment import settings
 from highwater.model.errors import ConfigurationError, RefusedData
 from highwater.store import warehouse
+from simulation import extension
 
 Change = Callable[[str], int]
 RunDag = Callable[..., Any]
@@ -87,7 +88,7 @@ def backup(small_shop: Change, simulator: Cursor, admin: Cursor) -> Iterator[Cal
 
     def restore() -> None:
         administer("DROP DATABASE {live} WITH (FORCE)", "ALTER DATABASE {copy} RENAME TO {live}")
-        for role in ("simulator", *credentials.SOURCE_READERS):
+        for role in ("simulator", *extension.READERS):
             administer(f"GRANT CONNECT ON DATABASE {{live}} TO {role}")
         administer("REVOKE ALL ON DATABASE {live} FROM PUBLIC")
 

@@ -22,10 +22,9 @@ from highwater.incidents import alerts
 from highwater.model import clock
 from highwater.model.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.recovery import backlog as recovery_backlog
-from highwater.setup import bootstrap
 from highwater.sources import health
-from highwater.sources import links as sources_links
 from highwater.store import ledger, warehouse
+from highwater.store import links as sources_links
 from highwater.store.ledger import Run
 from simulation import batches, drill
 
@@ -201,6 +200,10 @@ class TestOutages:
         with warehouse.session("analyst") as cursor:
             said = str(recovery_backlog.progress(cursor))
         assert "critical 3/3, non-critical 3/3" in said and "recovered at 2026-10-31 12:00:00, counted then" in said
+        shell = CliRunner()
+        assert said in shell.invoke(app, ["status"]).output.replace("\n", " ")
+        (told,) = json.loads(shell.invoke(app, ["status", "--json"]).output)["recoveries"]
+        assert (told["critical_done"], told["non_critical_total"], told["recovered_at"] is None) == (3, 3, False)
         later(timedelta(minutes=30))
         drill.simulate(window(11).start)
         change("DELETE FROM ops.attempts")
@@ -248,14 +251,6 @@ class TestOutages:
         assert rows("SELECT kind FROM ops.incidents WHERE subject LIKE 'system%' ORDER BY 1") == [
             ("first load of history",), ("outage found",)
         ]  # fmt: skip
-
-    def test_what_closed_before_results_were_kept_is_counted_once(self, hook: Receiver) -> None:
-        alerts.look()
-        land_all(10, 11, 12)
-        before = rows("SELECT * FROM ops.recovery_progress")
-        change("DROP VIEW ops.recovery_progress; DROP TABLE ops.recovery_results")
-        bootstrap.run()
-        assert rows("SELECT * FROM ops.recovery_progress") == before
 
     def test_a_backlog_that_grows_is_told(self, hook: Receiver, later: Clock) -> None:
         alerts.look()

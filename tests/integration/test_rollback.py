@@ -520,25 +520,6 @@ class TestOtherThingsGoOn:
         assert roll_back().as_version == 3
         assert (versions(), whole()) == ([(3, "published")], [])
 
-    def test_a_bootstrap_brings_an_older_warehouse_to_it(self, source_day: Change, admin: Cursor) -> None:
-        land(DAY, by="before the upgrade")
-        admin.execute("DROP SCHEMA former CASCADE")
-        admin.execute("DROP VIEW ops.held_windows CASCADE")
-        admin.execute("DROP TABLE ops.holds CASCADE")
-        admin.execute("DROP VIEW ops.current_troubles, ops.rollback_troubles")
-        admin.execute("DROP FUNCTION ops.rollback_window, ops.rollback_target, ops.assert_fits, ops.keep_version")
-        admin.execute("DROP VIEW ops.versions")
-        admin.execute("DROP TABLE ops.rollbacks, quarantine.former_rejected_rows, ops.former_versions")
-        admin.execute("ALTER TABLE control.platform DROP COLUMN keep_versions_days")
-        admin.execute("DELETE FROM control.incident_kinds WHERE kind = 'rolled back'")
-        admin.connection.commit()
-        bootstrap.run()
-        before = content()
-        source_day(OTHER_QUANTITY)
-        land(DAY, by="after it")
-        roll_back()
-        assert content() == before
-
     def test_a_restored_warehouse_rolls_back_as_the_one_that_was_backed_up(
         self, twice_landed: Change, monkeypatch: pytest.MonkeyPatch
     ) -> None:

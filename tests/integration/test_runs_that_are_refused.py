@@ -90,5 +90,5 @@ def test_a_native_backfill_keeps_to_what_is_promised_by_a_pool(airflow: Callable
     from airflow.dag_processing.dagbag import DagBag
 
     dag = DagBag(dag_folder=settings.ROOT / f"dags/{dag_id}.py").dags[dag_id]
-    slots = {task.task_id: metadata.POOLS[task.pool][0] for task in dag.tasks}
+    slots = {task.task_id: metadata.pools()[task.pool][0] for task in dag.tasks}
     assert max(slots.values()) <= PROMISED[dag_id]

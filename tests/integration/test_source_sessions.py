@@ -18,8 +18,8 @@ from own_source import PASSWORD, READER, admin, arrived, connect_airflow, databa
 from highwater.environment import settings
 from highwater.model.errors import Busy, ConfigurationError, NotReady, RefusedData, SourceAway, SourceBusy, SourceSlow
 from highwater.model.windows import Window
-from highwater.sources import links, sources
-from highwater.store import warehouse
+from highwater.sources import sources
+from highwater.store import links, warehouse
 
 DAY = Window(datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 6, tzinfo=UTC))
 ROWS = (

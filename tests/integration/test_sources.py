@@ -70,45 +70,6 @@ def test_a_check_of_an_unknown_source_is_refused(platform: object) -> None:
         source_checks.record("depot", TODAY, GOOD, channels.run())
 
 
-def test_a_bootstrap_brings_the_table_as_it_was_to_what_it_is(platform: object, admin: Cursor) -> None:
-    def columns() -> list[Any]:
-        return rows(
-            "SELECT column_name::text, is_nullable, column_default FROM information_schema.columns"
-            " WHERE table_schema = 'control' AND table_name = 'sources' ORDER BY column_name"
-        )
-
-    def constraints() -> list[Any]:
-        return rows(
-            "SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint"
-            " WHERE conrelid = 'control.sources'::regclass ORDER BY 1"
-        )
-
-    before, rules = (
-        (columns(), constraints()),
-        rows("SELECT dataset, source, strategy, catch_up FROM control.sources ORDER BY 1"),
-    )
-    admin.execute("DROP VIEW ops.source_reliability CASCADE")
-    admin.execute("DROP VIEW ops.window_status CASCADE")
-    admin.execute("DROP VIEW ops.current_troubles")
-    admin.execute("DROP TRIGGER source_rule_changes_are_kept ON control.sources")
-    admin.execute("DROP TRIGGER source_is_named ON control.sources")
-    admin.execute("DELETE FROM control.sources WHERE strategy = 'windows'")
-    admin.execute(
-        "ALTER TABLE control.sources DROP COLUMN source, DROP COLUMN catch_up, DROP COLUMN reliability_threshold,"
-        " DROP COLUMN reliability_checks, DROP COLUMN catch_up_limit, DROP COLUMN statement_timeout,"
-        " DROP CONSTRAINT strategy_is_xid_updated_at_or_windows,"
-        " ADD CONSTRAINT strategy_is_xid_or_updated_at CHECK (strategy IN ('xid', 'updated_at'))"
-    )
-    admin.execute("UPDATE control.sources SET max_changes = 77 WHERE dataset = 'orders'")
-    admin.connection.commit()
-    bootstrap.run()
-    assert (columns(), constraints()) == before
-    assert rows("SELECT dataset, source, strategy, catch_up FROM control.sources ORDER BY 1") == rules
-    assert value("SELECT max_changes FROM control.sources WHERE dataset = 'orders'") == 77
-    admin.execute("UPDATE control.sources SET max_changes = DEFAULT WHERE dataset = 'orders'")
-    admin.connection.commit()
-
-
 def test_a_warehouse_whose_sources_were_a_list_keeps_the_names_somebody_added_to_it(
     platform: object, admin: Cursor
 ) -> None:

@@ -30,7 +30,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """An empty folder for each service."""
-    for service in secret_folders.FILES:
+    for service in secret_folders.files_of_services():
         (tmp_path / "for" / service).mkdir(parents=True)
     return tmp_path / "for"
 
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_a_folder_holds_its_services_files_and_what_it_held_before_is_gone(secrets: Path, folders: Path) -> None:
     (folders / "worker/metadata_url").write_text("postgresql://of.before/")
     secret_folders.write(folders)
-    for service, names in secret_folders.FILES.items():
+    for service, names in secret_folders.files_of_services().items():
         assert set(contents(folders / service)) == set(names)
     assert (folders / "worker/loader_password").read_text() == (secrets / "loader_password").read_text()
 
@@ -57,7 +57,7 @@ def test_what_runs_code_of_users_gets_no_key_of_the_platform(secrets: Path, fold
 
 
 def test_a_superusers_password_is_for_its_server_and_for_init() -> None:
-    for service, names in secret_folders.FILES.items():
+    for service, names in secret_folders.files_of_services().items():
         assert not OF_SUPERUSERS & set(names) or service in {"metadata", "warehouse", "init"}
 
 

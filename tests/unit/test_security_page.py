@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from highwater.environment import credentials
 from highwater.environment.settings import ROOT
 from highwater.setup import roles
+from simulation import extension
 
 PAGE = (ROOT / "docs/explanation/security.md").read_text()
 NAMED = re.compile(r"`(tests/[^`]+)`")
@@ -46,7 +46,7 @@ def test_a_test_that_is_named_is_there(named: str) -> None:
 
 def test_every_role_stands_in_it() -> None:
     listed = {name for row in rows("Who may what in the warehouse") for name in re.findall(r"`([a-z…_]+)`", row[0])}
-    there = {"…_reader" if role in credentials.SOURCE_READERS else role for role in (*roles.LOGINS, roles.PUBLISHER)}
+    there = {"…_reader" if role in extension.READERS else role for role in (*roles.logins(), roles.PUBLISHER)}
     assert listed == there | {"postgres", "airflow"}
 
 

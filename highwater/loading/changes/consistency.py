@@ -19,7 +19,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.loading.changes import increments, modes
-from highwater.loading.changes.increments import Increment
+from highwater.loading.changes.increments import IncrementalPipeline
 from highwater.loading.changes.modes import INCREMENTAL
 from highwater.model.errors import ConfigurationError, RefusedData
 from highwater.store import checkpoints, warehouse
@@ -67,7 +67,7 @@ class Check:
         return now - self.oldest_pending
 
 
-def compare(source: Cursor, increment: Increment, run: Run, since: Merged | None = None) -> Check:
+def compare(source: Cursor, increment: IncrementalPipeline, run: Run, since: Merged | None = None) -> Check:
     """Compare at the present checkpoint, and store the result in ops.consistency_checks.
 
     Args:
@@ -101,7 +101,7 @@ def readable(key: str) -> str:
     return str(values[0]) if len(values) == 1 else key
 
 
-def _refuse_another_source(increment: Increment, checkpoint: Checkpoint, state: SourceState) -> None:
+def _refuse_another_source(increment: IncrementalPipeline, checkpoint: Checkpoint, state: SourceState) -> None:
     what = modes.which_source_differs(checkpoint.identity or {}, state.identity)
     seen, there = newest_transaction(str(checkpoint.snapshot)), newest_transaction(state.snapshot)
     if not what and seen > there:
@@ -121,7 +121,7 @@ class _Comparison:
     """
 
     def __init__(
-        self, source: Cursor, target: Cursor, increment: Increment, checkpoint: Checkpoint, rules: Rules
+        self, source: Cursor, target: Cursor, increment: IncrementalPipeline, checkpoint: Checkpoint, rules: Rules
     ) -> None:
         self.source, self.target, self.increment, self.checkpoint = source, target, increment, checkpoint
         self.rules = rules

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Increment:
+class IncrementalPipeline:
     """A dataset and what it is made of.
 
     ``sql/<folder>/``, an Airflow connection, the suite that every row must pass, and the one for changes alone.
@@ -66,7 +66,9 @@ def is_covered(dataset: str, hour: Window) -> bool:
         return bool(warehouse.fetch_value(cursor))
 
 
-def determine(source: Cursor, increment: Increment, *, asked: str | None = None, accept: bool = False) -> Plan:
+def determine(
+    source: Cursor, increment: IncrementalPipeline, *, asked: str | None = None, accept: bool = False
+) -> Plan:
     """Decide the mode of the next run.
 
     Args:
@@ -118,7 +120,7 @@ def determine(source: Cursor, increment: Increment, *, asked: str | None = None,
 
 
 def changes_since(
-    increment: Increment, rules: Rules, checkpoint: Checkpoint, overlap: timedelta | None = None
+    increment: IncrementalPipeline, rules: Rules, checkpoint: Checkpoint, overlap: timedelta | None = None
 ) -> tuple[str, Mapping[str, Any]]:
     """The statement that lists what changed since a checkpoint, with its parameters."""
     return f"{increment.folder}/{rules.strategy}_changes.sql", {
@@ -128,7 +130,7 @@ def changes_since(
     }
 
 
-def identify(source: Cursor, increment: Increment, plan: Plan, run: Run) -> Changes:
+def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Run) -> Changes:
     """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
 
     Raises:
@@ -198,7 +200,7 @@ def _clock(cursor: Cursor) -> datetime:
     return moment
 
 
-def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, Any]]:
+def _by_hour(cursor: Cursor, increment: IncrementalPipeline, name: str) -> list[dict[str, Any]]:
     """Hour (ISO 8601), inserts, updates and deletes of the set."""
     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(staging.table(name, "raw")))
     rows = statements.ask(cursor, f"{increment.folder}/changes_by_hour.sql")
@@ -207,7 +209,7 @@ def _by_hour(cursor: Cursor, increment: Increment, name: str) -> list[dict[str, 
     return counts
 
 
-def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, str]:
+def process(increment: IncrementalPipeline, changes: Changes, run: Run) -> tuple[Changes, str]:
     """Clean the set and audit it before anyone can read it; returns it with its counts, and the audit in a sentence.
 
     Raises:
@@ -238,7 +240,7 @@ def process(increment: Increment, changes: Changes, run: Run) -> tuple[Changes, 
     return counted, "; ".join(sentences)
 
 
-def land(increment: Increment, changes: Changes, run: Run, hour: Window) -> Merged:
+def land(increment: IncrementalPipeline, changes: Changes, run: Run, hour: Window) -> Merged:
     """Merge the set with its checkpoint and its ledger row, and write what the run cost."""
     merged = checkpoints.merge(increment.dataset, changes, run)
     with warehouse.session("loader") as cursor:

@@ -137,7 +137,7 @@ def _keeping_grants_of_others(cursor: Cursor) -> Iterator[None]:
 
 
 def _grants_of_others(cursor: Cursor) -> set[Any]:
-    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.ROLES})
+    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.our_roles()})
     return {(row.kind, row.name, row.privilege, row.is_grantable, row.grantee) for row in warehouse.fetch_all(cursor)}
 
 

@@ -16,8 +16,11 @@ from highwater.store import schema_version, warehouse
 
 OBJECTS = "(objects)"
 """The name in control.repeatable of what the files have made, beside the files themselves."""
-ROLES = ["publisher", *credentials.LOGINS]
-"""Those whose rights are ours to give; what others have been given is the admin's."""
+
+
+def our_roles() -> list[str]:
+    """Those whose rights are ours to give; what others have been given is the admin's."""
+    return ["publisher", *credentials.logins()]
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def found(cursor: Cursor) -> tuple[str | None, bool]:
 
 def objects(cursor: Cursor) -> list[Any]:
     """What the files of highwater/sql/warehouse/ have made, each with a fingerprint as schema/objects.sql gives it."""
-    warehouse.run_file(cursor, "schema/objects.sql", {"roles": ROLES})
+    warehouse.run_file(cursor, "schema/objects.sql", {"roles": our_roles()})
     return warehouse.fetch_all(cursor)
 
 

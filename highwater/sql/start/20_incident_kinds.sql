@@ -94,8 +94,9 @@ VALUES
 (
     'dataset stopped', '1 hour', FALSE,
     'Its windows failed in a row for one reason, or it has a DAG and no row in control.datasets: ops.breakers says '
-    'which. No more are tried until a file of sql/, expectations/ or dags/, its rows of control or its table changed '
-    '(where data was refused, once an hour too); then all that was not loaded comes back by itself.'
+    'which. No more are tried until a file of sql/, expectations/ or dags/, a setting, a connection, its rows of '
+    'control or its table changed (where its source may be what was mended, once an hour too); then all that was not '
+    'loaded comes back by itself.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

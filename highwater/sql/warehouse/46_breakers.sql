@@ -18,7 +18,33 @@ BEGIN
 END;
 $$;
 
--- All that a change of may mend a dataset, as one value; p_files is the part that lies in files.
+-- The sources that a change of may mend a dataset: those that have a rule for it, and the one asked as it failed last.
+CREATE OR REPLACE FUNCTION ops.sources_in_trouble(p_dataset text) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.source FROM control.sources AS s WHERE s.dataset = p_dataset AND s.source IS NOT NULL
+    UNION
+    SELECT newest.source
+    FROM (
+        SELECT a.source FROM ops.attempts AS a
+        WHERE a.dataset = p_dataset AND a.state = 'failed'
+        ORDER BY a.attempt_id DESC
+        LIMIT 1
+    ) AS newest
+    WHERE newest.source IS NOT NULL
+$$;
+
+-- When a window of a dataset was landed last by a run; null where none was. Changes are landed by another stage.
+CREATE OR REPLACE FUNCTION ops.newest_landing(p_dataset text) RETURNS ops.attempts
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.* FROM ops.attempts AS a
+    WHERE a.dataset = p_dataset AND a.stage IN ('load', 'update_checkpoint') AND a.state = 'succeeded'
+    ORDER BY a.attempt_id DESC
+    LIMIT 1
+$$;
+
+-- All that a change of may mend a dataset, as one value; p_files is a hash of files, settings and connections.
 CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text, p_files text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -56,13 +82,7 @@ DECLARE
     since integer;
     alike record;
 BEGIN
-    SELECT greatest(
-        (
-            SELECT max(a.attempt_id) FROM ops.attempts AS a
-            WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
-        ),
-        0
-    ) INTO since;
+    since := coalesce((ops.newest_landing(p_dataset)).attempt_id, 0);
     SELECT a.* INTO newest FROM ops.attempts AS a
     WHERE a.dataset = p_dataset AND a.state = 'failed' AND a.attempt_id > since
     ORDER BY a.attempt_id DESC LIMIT 1;
@@ -106,11 +126,22 @@ AS $$
     SET window_ranges = b.window_ranges + excluded.window_ranges
 $$;
 
--- Lets a stopped dataset go on where something changed, and where refused data may have been mended at its source: once
--- an hour. Windows of backfills that wait for it are to be loaded again. Returns why it is stopped still, else null.
+-- Lets a stopped dataset go on where something changed, and once an hour where its source may be what was mended:
+-- data was refused, or it failed as that was asked. Windows of backfills that wait for it are to be loaded again.
+-- Returns why it is stopped still, else null.
 CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_files text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    at_source CONSTANT boolean := EXISTS (
+        SELECT FROM (
+            SELECT a.source FROM ops.attempts AS a
+            WHERE a.dataset = p_dataset AND a.state = 'failed'
+            ORDER BY a.attempt_id DESC
+            LIMIT 1
+        ) AS newest
+        WHERE newest.source IS NOT NULL
+    );
 BEGIN
     UPDATE ops.breakers AS b
     SET closed_at = ops.clock()
@@ -120,14 +151,12 @@ BEGIN
             WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
                 b.fingerprint <> ops.breaker_fingerprint(p_dataset, p_files)
-                OR (b.error_kind <> 'ConfigurationError' AND b.opened_at <= ops.clock() - '1 hour'::interval)
-                -- One that somebody loaded by hand shows that it is mended.
-                OR b.opened_at <= (
-                    SELECT a.started_at FROM ops.attempts AS a
-                    WHERE a.dataset = p_dataset AND a.stage = 'load' AND a.state = 'succeeded'
-                    ORDER BY a.attempt_id DESC
-                    LIMIT 1
+                OR (
+                    (b.error_kind <> 'ConfigurationError' OR at_source)
+                    AND b.opened_at <= ops.clock() - '1 hour'::interval
                 )
+                -- One that somebody loaded by hand shows that it is mended.
+                OR b.opened_at <= (ops.newest_landing(p_dataset)).started_at
         END;
     IF NOT found THEN
         RETURN ops.stopped_because(p_dataset);
@@ -150,9 +179,11 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.failure_reason, ops.waits_for_person, ops.breaker_fingerprint, ops.stopped_because, ops.consider_breaker,
-ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+ops.failure_reason, ops.waits_for_person, ops.sources_in_trouble, ops.newest_landing, ops.breaker_fingerprint,
+ops.stopped_because, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.stopped_because TO loader, analyst, operator;
-GRANT EXECUTE ON FUNCTION ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed TO loader;
+GRANT EXECUTE ON FUNCTION
+ops.sources_in_trouble, ops.consider_breaker, ops.wait_for_dataset, ops.still_stopped, ops.breaker_resumed
+TO loader;
 GRANT SELECT ON ops.breakers TO loader, analyst;

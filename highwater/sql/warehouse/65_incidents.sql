@@ -126,7 +126,13 @@ AS $$
     SELECT
         incident.incident_id,
         p_event,
-        CASE p_event WHEN 'opened' THEN '' WHEN 'escalated' THEN 'still: ' ELSE 'over: ' END || ops.incident_title(incident),
+        CASE p_event WHEN 'opened' THEN '' WHEN 'escalated' THEN 'still: ' ELSE 'over: ' END || ops.incident_title(incident)
+        || CASE w.windows
+            WHEN 0 THEN ''
+            WHEN 1 THEN ' (window ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ')'
+            ELSE ' (' || w.windows || ' windows from ' || to_char(lower(incident.window_ranges), 'YYYY-MM-DD HH24:MI')
+                || ' to ' || to_char(upper(incident.window_ranges), 'YYYY-MM-DD HH24:MI') || ')'
+        END,
         concat_ws(
             E'\n',
             CASE p_event

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from highwater.cli import recovery
-from highwater.cli.options import AsJson, By
+from highwater.cli.options import AsJson, By, Yes
 from highwater.environment import commands
 from highwater.model import clock
 from highwater.store import reasons
-from simulation import outages
+from simulation import drill, outages
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
 )
 
-app.command()(recovery.simulate)
 out = Console()
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
@@ -70,6 +68,26 @@ def show(
             outage["source"], began, ended, outage["started_by"], outage["reason"], outage["stopped_by"] or ""
         )
     out.print(table, markup=False)
+
+
+@app.command()
+def simulate(
+    hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
+    yes: Yes = False,
+) -> None:
+    """Stage the scenario in a running platform: take the last hours of payments and page views out of its record.
+
+    The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
+    """
+    since = clock.now() - timedelta(hours=hours)
+    if not yes:
+        typer.confirm(
+            f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
+            abort=True,
+        )
+    forgotten = drill.simulate(since)
+    watch = commands.typed("recovery --watch")
+    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; {watch}")
 
 
 def _shown(moment: datetime | None) -> str:

@@ -1,0 +1,70 @@
+"""The project that this platform serves: what its own code adds to the engine.
+
+A project is a folder with ``dags/``, ``sql/``, ``expectations/`` and ``config/``. Its code may add roles, connections,
+pools and commands: ``HIGHWATER_EXTENSION`` names a module whose ``EXTENSION`` says which.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from highwater.environment import settings
+from highwater.model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import typer
+    from psycopg2.extensions import connection as Connection
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a project adds. Functions are called by a start of the platform, but for ``commands``.
+
+    Attributes:
+        owner: the role that owns the schemas of the database `Settings.sources_database`; None: there is none.
+        readers: roles that may log in to that database and read what its owner grants them.
+        pools: pools of Airflow by name, each with its slots and a description.
+        connections: connections of Airflow by name, each with conn_type, host, port, schema, login, password, extra.
+        prepare: brings that database to its current state; gets the admin's connection to it.
+        advance: called at the end of a start.
+        commands: command groups of ``highwater`` by name.
+    """
+
+    owner: str | None = None
+    readers: tuple[str, ...] = ()
+    pools: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    connections: Callable[[], dict[str, dict[str, Any]]] = dict
+    prepare: Callable[[Connection], None] = lambda _: None
+    advance: Callable[[], None] = lambda: None
+    commands: Callable[[], Mapping[str, typer.Typer]] = dict
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Its roles that log in."""
+        return (*filter(None, [self.owner]), *self.readers)
+
+
+def extension() -> Extension:
+    """What the project's code adds; nothing where no module is named.
+
+    Raises:
+        ConfigurationError: the module cannot be imported, or has no ``EXTENSION``.
+    """
+    name = settings.get().extension
+    if name is None:
+        return Extension()
+    try:
+        found = importlib.import_module(name).EXTENSION
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"setting HIGHWATER_EXTENSION={name} is refused: {error}: expected a module with an EXTENSION"
+        ) from error
+    if not isinstance(found, Extension):
+        raise ConfigurationError(
+            f"setting HIGHWATER_EXTENSION={name} is refused: its EXTENSION is a {type(found).__name__},"
+            " expected a highwater.environment.project.Extension"
+        )
+    return found
