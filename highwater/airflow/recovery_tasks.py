@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -12,10 +13,11 @@ from highwater.airflow.tasks import Pipeline
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading import stages
-from highwater.model.windows import Window
+from highwater.model.windows import Window, window_of
 from highwater.recovery import backlog
 from highwater.sources import health, sources
-from highwater.store import breakers, ledger, warehouse
+from highwater.store import breakers, ledger, publish, warehouse
+from highwater.store.ledger import Run
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ def check_health(critical: Pipeline, non_critical: Pipeline) -> bool:
     with tasks.final_errors_end_the_task():
         with warehouse.session("loader") as cursor:
             is_work = any(backlog.backlog(cursor, each.dataset, 1, own=own) for each in (critical, non_critical))
+        if not is_work:
+            _refuse_held(run, own, critical, non_critical)
+        with warehouse.session("loader") as cursor:
             # After an outage many runs follow at once: the newest of them looks, though there be nothing to do.
             if not is_work and backlog.is_behind(cursor, critical.dataset, own):
                 return False
@@ -119,7 +124,7 @@ def notify(
 ) -> None:
     """Say how far it is, send what is waiting, and fail the run if what it had planned is not whole."""
     alerts.look()
-    run, _own = tasks.this_run()
+    run, own = tasks.this_run()
     planned = [
         (pipeline.dataset, window)
         for pipeline, windows in ((critical, payments), (non_critical, page_views))
@@ -140,6 +145,8 @@ def notify(
         f"{broken} checks failed": broken,
         "what landed was not compared with its source": compared is None and not broken and len(left) < len(planned),
     }
+    with tasks.final_errors_end_the_task():
+        _refuse_held(run, own, critical, non_critical)
     if any(problems.values()):
         raise AirflowFailException("; ".join(problem for problem, is_one in problems.items() if is_one))
 
@@ -155,6 +162,21 @@ def _plan(pipeline: Pipeline, most: int, *, newest: bool = False) -> Planned:
                 windows = backlog.give_up_lost(source, pipeline.dataset, windows, run)
     log.info("%s: %s windows are to land", pipeline.dataset, len(windows))
     return [window.bounds() for window in windows]
+
+
+def _refuse_held(run: Run, own: datetime | None, *pipelines: Pipeline) -> None:
+    """Refuse a run that a person started for a window that another one holds; what else it is for goes first.
+
+    Raises:
+        Held: that window is held; says by whom, why and how it is released.
+    """
+    if not run.by_hand or own is None:
+        return
+    for pipeline in pipelines:
+        with warehouse.session("loader") as cursor:
+            grid = ledger.grid(cursor, pipeline.dataset)
+        if own >= grid.first:
+            publish.refuse_held(pipeline.dataset, window_of(own, grid))
 
 
 def _windows(planned: Planned | None) -> list[Window]:

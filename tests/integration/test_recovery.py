@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from batches import DATASETS, FIRST, STEP, land, window
-from loading import known_source, partition
+from batches import stage as stage_batch
+from loading import change_set, known_source, partition
 from receiver import Receiver
 from typer.testing import CliRunner
 
@@ -23,7 +24,7 @@ from highwater.model import clock
 from highwater.model.errors import AuditFailed, IntegrityBroken, Unhealthy
 from highwater.recovery import backlog as recovery_backlog
 from highwater.sources import health
-from highwater.store import ledger, warehouse
+from highwater.store import ledger, publish, rollback, warehouse
 from highwater.store import links as sources_links
 from highwater.store.ledger import Run
 from simulation import batches, drill
@@ -428,6 +429,27 @@ class TestTheDag:
         assert rows(checks) == [(1,)], "a later run is due, which will look"
         assert str(airflow(DAG, clock.now() - timedelta(hours=5, minutes=45)).state) == "success"
         assert rows(checks) == [(2,)], "the newest looks, though there is nothing to do"
+
+    def test_a_run_by_hand_for_a_window_that_is_held_fails_and_says_who_holds_it(self, airflow: RunDag) -> None:
+        land_all(10, 11, 12)
+        staged = stage_batch("payments", window(11))
+        change_set(staged, "SET amount = amount + 1")
+        publish.publish_window("payments", window(11), staged, RUN)
+        rollback.carry_out(rollback.plan("payments", "2026-10-30T18:00"), "ada", "billing counted twice")
+        change("DELETE FROM ops.attempts")
+        for missing in ([], [12]):
+            with warehouse.session("postgres") as cursor:
+                for number in missing:
+                    (gone,) = drill.landed(cursor, "page_views", window(number).start)
+                    drill.forget(cursor, "page_views", gone)
+            run = airflow(DAG, window(11).start + timedelta(minutes=15))
+            states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+            assert str(run.state) == "failed", states
+            assert states["notify" if missing else "check_health"] == "failed"
+        assert rows("SELECT DISTINCT dataset FROM ops.attempts WHERE stage = 'load'") == [("page_views",)], (
+            "all the same"
+        )
+        assert str(airflow(DAG, window(10).start + timedelta(minutes=15)).state) == "success"
 
     def test_page_views_wait_while_a_payment_is_to_land(self, airflow: RunDag) -> None:
         """Its batch is not closed: the window is due, and this run has tried in vain."""

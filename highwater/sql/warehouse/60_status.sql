@@ -34,6 +34,7 @@ DECLARE
     last_range tstzrange;
     states record;
     catchup record;
+    stopped CONSTANT text := ops.stopped_because(p_dataset);
 BEGIN
     SELECT * INTO known FROM control.datasets AS d WHERE d.dataset = p_dataset;
     IF NOT found OR greatest(p_from, known.first_window) > moment THEN
@@ -159,7 +160,7 @@ BEGIN
                     WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
                         THEN 'it had landed, and is in the ledger no more'
                     WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
-                    ELSE coalesce(k.error, 'no run of ' || known.dag_id || ' has begun it')
+                    ELSE coalesce(stopped, k.error, 'no run of ' || known.dag_id || ' has begun it')
                 END
             ELSE 'the window has not ended, or its run is not due'
         END,
@@ -312,6 +313,26 @@ LEFT JOIN LATERAL (
     ORDER BY l.window_range DESC
     LIMIT 1
 ) AS newest ON TRUE;
+
+-- One row per window that landed, and when it did for the first time, as far back as versions are kept: one that is
+-- loaded again or rolled back brings no data that was not there.
+CREATE OR REPLACE VIEW ops.first_landings AS
+SELECT
+    l.dataset,
+    l.window_range,
+    coalesce(f.landed_at, l.landed_at) AS landed_at,
+    -- Never before that, and found by an index.
+    l.landed_at AS latest_landed_at
+FROM ops.window_ledger AS l
+LEFT JOIN LATERAL (
+    SELECT v.landed_at FROM ops.former_versions AS v
+    WHERE v.dataset = l.dataset AND v.window_range = l.window_range AND v.version = 1 AND v.state <> 'forgotten'
+    ORDER BY v.landed_at DESC
+    LIMIT 1
+) AS f ON l.version > 1
+WHERE l.version = 1 OR f.landed_at IS NOT NULL;
+
+GRANT SELECT ON ops.first_landings TO loader, analyst;
 
 -- One row per moment at which the number of windows in work changed. A window is in work from the start of a run's
 -- first stage on it to the end of its summary; a run that is cleared and done over counts anew.

@@ -97,8 +97,8 @@ WHERE
         WHERE k.attempt_id = a.attempt_id AND i.acknowledged_at >= coalesce(a.ended_at, a.started_at)
     );
 
--- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing has landed for an hour:
--- until then it is being caught up with.
+-- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing new has landed for an
+-- hour: until then it is being caught up with.
 CREATE OR REPLACE VIEW ops.loading_troubles AS
 SELECT
     CASE u.error_kind
@@ -138,11 +138,12 @@ WHERE
     f.is_stale
     AND f.landed_until IS NOT NULL
     AND NOT EXISTS (
-        SELECT FROM ops.window_ledger AS l
+        SELECT FROM ops.first_landings AS l
         WHERE
             l.dataset = f.dataset
             -- What landed while a clock was ahead says nothing of now.
             AND l.landed_at > ops.clock() - '1 hour'::interval AND l.landed_at <= ops.clock()
+            AND l.latest_landed_at > ops.clock() - '1 hour'::interval
     );
 
 -- What an incident is called in each of its messages: what, and since when.
@@ -194,11 +195,28 @@ AS $$
         ops.clock()
     FROM control.incident_kinds AS k
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(ceil(
-            extract(EPOCH FROM upper(r) - lower(r))
-            / (SELECT extract(EPOCH FROM min(d.step)) FROM control.datasets AS d WHERE d.dataset = ANY(incident.datasets))
-        )), 0)::bigint AS windows
-        FROM unnest(incident.window_ranges) AS r
+        SELECT CASE incident.kind
+            -- The stretches are those of all its datasets together, and not each is missing in each.
+            WHEN 'outage found' THEN (
+                SELECT sum(
+                    control.windows_in(d, incident.window_ranges)
+                    - (
+                        SELECT count(*) FROM ops.window_ledger AS l
+                        WHERE
+                            l.dataset = d.dataset AND incident.window_ranges @> l.window_range
+                            AND l.landed_at < incident.opened_at
+                    )
+                )
+                FROM control.datasets AS d WHERE d.dataset = ANY(incident.datasets)
+            )
+            ELSE (
+                SELECT coalesce(sum(ceil(extract(EPOCH FROM upper(r) - lower(r)) / (
+                    SELECT extract(EPOCH FROM min(d.step)) FROM control.datasets AS d
+                    WHERE d.dataset = ANY(incident.datasets)
+                ))), 0)
+                FROM unnest(incident.window_ranges) AS r
+            )
+        END::bigint AS windows
     ) AS w
     WHERE k.kind = incident.kind AND k.is_trouble
     ON CONFLICT (incident_id, event) DO NOTHING

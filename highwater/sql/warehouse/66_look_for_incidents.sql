@@ -10,6 +10,16 @@ DECLARE
     incident ops.incidents;
     is_new boolean;
 BEGIN
+    -- What a person has acknowledged is over; what came after it, that person has not seen.
+    UPDATE ops.incidents AS i SET closed_at = ops.clock()
+    FROM control.incident_kinds AS k
+    WHERE
+        i.closed_at IS NULL AND i.kind = p_kind AND i.subject = p_subject
+        AND k.kind = i.kind AND k.needs_person AND i.acknowledged_at < p_since
+    RETURNING i.* INTO incident;
+    IF found THEN
+        PERFORM ops.tell(incident, 'closed');
+    END IF;
     UPDATE ops.incidents AS i
     SET
         last_seen_at = ops.clock(),

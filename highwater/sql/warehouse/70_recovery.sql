@@ -24,7 +24,7 @@ GRANT SELECT ON ops.health_checks, ops.integrity_checks TO loader, analyst;
 
 -- One row per trouble that the record of a recovery shows. Three due windows missing in a dataset are an outage, which
 -- lasts until none is; history that is loaded for the first time is none. The backlog grows when twelve hours made more
--- windows due than landed.
+-- windows due than landed anew.
 CREATE OR REPLACE VIEW ops.recovery_troubles AS
 WITH missing AS (
     SELECT
@@ -49,8 +49,10 @@ backlog AS (
         ) AS windows,
         d.window_ranges,
         (
-            SELECT count(*) FROM ops.window_ledger AS l
-            WHERE l.dataset = d.dataset AND l.landed_at > ops.clock() - '12 hours'::interval
+            SELECT count(*) FROM ops.first_landings AS l
+            WHERE
+                l.dataset = d.dataset AND l.landed_at > ops.clock() - '12 hours'::interval
+                AND l.latest_landed_at > ops.clock() - '12 hours'::interval
         ) AS landed_lately,
         extract(EPOCH FROM '12 hours'::interval) / extract(EPOCH FROM d.step) AS due_lately
     FROM missing AS d

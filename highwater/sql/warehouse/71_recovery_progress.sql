@@ -29,11 +29,19 @@ CROSS JOIN
             count(*) FILTER (WHERE d.critical) AS critical_total,
             count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped', 'held')) AS non_critical_done,
             count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
-            count(*) FILTER (WHERE s.state = 'skipped') AS lost,
+            count(*) FILTER (
+                WHERE s.state = 'skipped' AND EXISTS (
+                    SELECT FROM ops.skipped_windows AS k
+                    WHERE k.dataset = d.dataset AND k.window_range = s.window_range AND k.rule = 'lost'
+                )
+            ) AS lost,
             count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped', 'held')) AS windows_left
         FROM control.datasets AS d
         CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
-        WHERE d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
+        WHERE
+            d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
+            -- Its stretches are those of all its datasets together: what had landed before it is no part of it.
+            AND coalesce(s.landed_at, i.opened_at) >= i.opened_at
     ) AS w
 CROSS JOIN
     LATERAL ops.estimate_load(i.datasets, i.window_ranges, i.opened_at, w.windows_left) AS e
