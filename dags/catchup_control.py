@@ -9,6 +9,7 @@ that the policy wants filled and that Airflow has gone past?
 | `look_at_conditions` | asks the predicates of `conditions/` that policies name | the next run asks |
 | `announce_changes` | a log line a change: who, when, old, new, why; incidents for risky ones | the next run tells |
 | `resume_stopped` | lets a stopped dataset go on once something changed, with a backfill | the next run does |
+| `end_without_run` | ends backfills whose run was marked failed; begins those whose run is gone | the next run does |
 | `fill_gaps` | a backfill row for windows that no run of Airflow will be made for any more | the next run fills |
 | `start_waiting` | starts the backfills that wait: of this DAG, of `psql`, of whoever | the next run starts |
 
@@ -39,9 +40,10 @@ def catchup_control() -> None:
     looked = catchup_tasks.look_at_conditions()
     announced = catchup_tasks.announce_changes()
     resumed = catchup_tasks.resume_stopped()
+    ended = catchup_tasks.end_without_run()
     filled = catchup_tasks.fill_gaps()
     started = backfill_tasks.start_waiting()
-    looked >> announced >> resumed >> filled >> [*started.upstream_list]
+    looked >> announced >> resumed >> ended >> filled >> [*started.upstream_list]
 
 
 catchup_control()

@@ -11,15 +11,17 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.incidents import alerts
 from highwater.model import clock
 from highwater.recovery.backlog import CRITICAL, NON_CRITICAL
-from highwater.store import warehouse
+from highwater.store import holds, ledger, warehouse
+from highwater.store.holds import Hold
 from simulation import batches
 
 
 def simulate(since: datetime) -> int:
     """Take every window of payments and page views that ends after ``since`` out of the record; returns their number.
 
-    As the admin: nobody else may undo what landed. The sources make what they would have made meanwhile, and incidents
-    are looked for at once, so that the outage is found and told.
+    As the admin: nobody else may undo what landed. Windows that a person holds stay as they are: loaded again they
+    would be what that person took back. The sources make what they would have made meanwhile, and incidents are looked
+    for at once, so that the outage is found and told.
     """
     batches.advance(clock.now())
     # What has landed for the first time is no history to load any more.
@@ -27,11 +29,24 @@ def simulate(since: datetime) -> int:
     forgotten = 0
     with warehouse.session("postgres") as cursor:
         for dataset in (CRITICAL, NON_CRITICAL):
+            held_here = {ledger.as_range(hold.window) for hold in holds.held(cursor, dataset)}
             for window in landed(cursor, dataset, since):
-                forget(cursor, dataset, window)
-                forgotten += 1
+                if window.window_range not in held_here:
+                    forget(cursor, dataset, window)
+                    forgotten += 1
     alerts.look()
     return forgotten
+
+
+def held(since: datetime) -> list[Hold]:
+    """The windows that end after ``since`` and that `simulate` leaves as they are, since a person holds them."""
+    with warehouse.session("analyst") as cursor:
+        return [
+            hold
+            for dataset in (CRITICAL, NON_CRITICAL)
+            for hold in holds.held(cursor, dataset)
+            if hold.window.end > since
+        ]
 
 
 def landed(cursor: Cursor, dataset: str, since: datetime) -> list[Any]:

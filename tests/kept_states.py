@@ -6,7 +6,6 @@ import gzip
 import os
 import subprocess
 from contextlib import closing
-from pathlib import Path
 
 from psycopg2 import sql
 
@@ -54,15 +53,21 @@ def outside_transactions(statement: str, *names: str) -> None:
 
 def psql(database: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
     """Run a file of statements as the admin, up to the first that fails."""
+    options = ("--no-psqlrc", "--quiet", "--output", os.devnull, "--set=ON_ERROR_STOP=1", "--dbname", database)
+    return _tool("psql", *options, text=text)
+
+
+def run_tool(name: str, *arguments: str) -> None:
+    """Run a tool of Postgres as the admin of the platform's server."""
+    said = _tool(name, *arguments)
+    assert said.returncode == 0, said.stderr.decode()
+
+
+def _tool(name: str, *arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     config = settings.get()
+    login = {"PGUSER": config.warehouse_admin, "PGPASSWORD": credentials.password("postgres")}
+    where = {"PGHOST": config.warehouse_host, "PGPORT": str(config.warehouse_port)}
+    program = str(server.program(name))
     return subprocess.run(
-        [
-            *(Path(server.program("psql")), "--no-psqlrc", "--quiet", "--output", os.devnull),
-            *("--set=ON_ERROR_STOP=1", "--host", config.warehouse_host, "--port", str(config.warehouse_port)),
-            *("--username", config.warehouse_admin, "--dbname", database),
-        ],
-        input=text,
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PGPASSWORD": credentials.password("postgres")},
+        [program, *arguments], input=text, capture_output=True, check=False, env={**os.environ, **where, **login}
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleExcept
 from highwater.airflow import tasks
 from highwater.backfill import form, requests
 from highwater.model import clock
-from highwater.model.errors import ConfigurationError
+from highwater.model.errors import HighwaterError
 from highwater.store import sentences, warehouse
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def load_windows(begun: dict[str, int], lane: int) -> None:
 
     get_current_context()["lane"] = str(lane)  # type: ignore[typeddict-unknown-key]
     run, _moment = tasks.this_run(any_time=True)
-    with tasks.final_errors_end_the_task():
+    with tasks.final_errors_end_the_task(), _stopping(begun["backfill"]):
         with warehouse.session("loader") as cursor:
             pipeline = _find_pipeline(cursor, begun["backfill"])
         over = backfill_lanes.work(begun["backfill"], pipeline, run)
@@ -105,15 +107,21 @@ def start_waiting() -> Any:
 
 
 def _stop_without_a_pipeline(number: int) -> None:
-    """What no lane could load is stopped before one starts: the reason stands beside it."""
-    with tasks.final_errors_end_the_task():
-        try:
-            with warehouse.session("loader") as cursor:
-                _find_pipeline(cursor, number)
-        except ConfigurationError as error:
+    """What no lane could load is stopped before one starts."""
+    with tasks.final_errors_end_the_task(), _stopping(number), warehouse.session("loader") as cursor:
+        _find_pipeline(cursor, number)
+
+
+@contextmanager
+def _stopping(number: int) -> Iterator[None]:
+    """What ends a lane for good stops the backfill: the reason stands beside it."""
+    try:
+        yield
+    except HighwaterError as error:
+        if error.is_final:
             with warehouse.session("loader") as cursor:
                 cursor.execute("SELECT control.stop_backfill(%s, %s)", (number, sentences.of(error)))
-            raise
+        raise
 
 
 def _find_pipeline(cursor: Any, number: int) -> Any:

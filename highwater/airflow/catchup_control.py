@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ class Change:
         """One line: when, who, what of it was and is, and why."""
         old, new = self.old or {}, self.new or {}
         parts = [
-            f"{name} {file.shown(old.get(name))} -> {file.shown(new.get(name))}"
+            f"{name} {file.shown(old.get(name), name)} -> {file.shown(new.get(name), name)}"
             for name in dict.fromkeys([*old, *new])
             if old.get(name) != new.get(name)
         ]
@@ -152,7 +152,10 @@ def resume(cursor: Cursor, resumed: Resumed) -> int | None:
         wanted = Request(
             resumed.dataset, resumed.from_time, resumed.to_time, via="policy", reason=reason, requested_by=WHO
         )
-        number = requests.request(cursor, wanted)
+        to_load = [window for window in requests.plan(cursor, wanted).windows if window.action == requests.LOAD]
+        if to_load:
+            begin, end = min(window.start for window in to_load), max(window.end for window in to_load)
+            number = requests.request(cursor, replace(wanted, from_time=begin, to_time=end))
     cursor.execute("SELECT ops.breaker_resumed(%s)", (resumed.breaker_id,))
     return number
 

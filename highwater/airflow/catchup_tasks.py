@@ -71,6 +71,23 @@ def resume_stopped() -> None:
 
 @task
 @watched
+def end_without_run() -> None:
+    """End the backfills whose run of Airflow was marked as failed, deleted or lost: its own last task never will."""
+    with warehouse.session("loader") as cursor:
+        silent = requests.silent(cursor)
+    for number, run_id in silent:
+        if _runs(requests.DAG, run_id, UNFINISHED):
+            log.info("backfill %s: its lanes wait for slots", number)
+            continue
+        with warehouse.session("loader") as cursor:
+            requests.end_without_run(cursor, number, run_id, is_known=_runs(requests.DAG, run_id) > 0)
+            log.warning("%s", requests.sentence(requests.progress(cursor, number)))
+    if silent:
+        alerts.look()
+
+
+@task
+@watched
 def fill_gaps() -> None:
     """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
     live: dict[str, set[Window]] = {}
@@ -103,3 +120,14 @@ def _newest_run_before(dag_id: str, state: str, moment: datetime) -> datetime | 
     if not isinstance(answer, PreviousDagRunResult):
         raise HighwaterError(f"Airflow does not say which runs of {dag_id} are {state}: {answer}")
     return answer.dag_run.logical_date if answer.dag_run else None
+
+
+def _runs(dag_id: str, run_id: str, states: list[str] | None = None) -> int:
+    """How many runs of a DAG are known by that id and in one of these states: one or none."""
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import DRCount, GetDRCount
+
+    answer = task_runner.SUPERVISOR_COMMS.send(GetDRCount(dag_id=dag_id, run_ids=[run_id], states=states))
+    if not isinstance(answer, DRCount):
+        raise HighwaterError(f"Airflow does not say whether run {run_id} of {dag_id} is there: {answer}")
+    return answer.count

@@ -17,7 +17,7 @@ from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import RefusedData
 from highwater.model.windows import Window, window_of
-from highwater.store import holds, ledger, sentences, warehouse
+from highwater.store import holds, ledger, publish, sentences, warehouse
 from highwater.store.ledger import Run
 from highwater.store.publish import Staged
 
@@ -80,6 +80,9 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
         return []
     with final_errors_end_the_task():
         run, day = _run_and_day()
+        if run.by_hand:
+            # What the first task refused is refused here as well: the run would end well without it.
+            publish.refuse_held(pipeline.dataset, day)
         made: list[dict[str, Any]] = []
         with synchronise.snapshot() as published:
             for hold in holds.held(published, pipeline.dataset, until=day.end):

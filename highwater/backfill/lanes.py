@@ -17,7 +17,7 @@ from highwater.backfill import requests
 from highwater.incidents import alerts
 from highwater.loading import stages, synchronise
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import Busy, ConfigurationError, HighwaterError, NotOver, NotReady, SourceAway
+from highwater.model.errors import Busy, ConfigurationError, Held, HighwaterError, NotOver, NotReady, SourceAway
 from highwater.model.windows import Window
 from highwater.store import breakers, ledger, sentences, warehouse
 from highwater.store.ledger import Run
@@ -60,7 +60,10 @@ def _pipelines(file: Path) -> Iterator[Pipeline]:
     spec = importlib.util.spec_from_file_location(f"pipelines_of_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigurationError(f"{file.name} in the folder of DAGs cannot be read: {sentences.of(error)}") from error
     for value in vars(module).values():
         yield from _within(value)
 
@@ -85,8 +88,7 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
     Raises:
         psycopg2.OperationalError: the warehouse is away. The window is taken again by whoever comes next.
     """
-    if pipeline.connection:
-        stages.refuse_bad_configuration(pipeline)
+    # What is configured wrongly fails as each window is tried, so that the window, its attempt and the breaker say it.
     breakers.still_stopped(pipeline.dataset)
     ends = time.monotonic() + SHIFT
     with warehouse.autocommitting("loader") as cursor:
@@ -128,6 +130,10 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
         breakers.still_stopped(pipeline.dataset)
     except (psycopg2.OperationalError, psycopg2.InterfaceError):
         raise
+    except Held as error:
+        # Somebody rolled the window back while it was on its way: that is decided, and nothing has failed.
+        state, said = "skipped", sentences.of(error)
+        log.info("backfill %s: %s", number, said)
     except Exception as error:
         state, said = "failed", sentences.of(error)
         # What we can name needs no stack trace.
@@ -135,9 +141,18 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
             logging.WARNING, "backfill %s: %s %s failed: %s", number, pipeline.dataset, window, said,
             exc_info=None if isinstance(error, HighwaterError) else error,
         )  # fmt: skip
-    cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (turn.window_no, state, version, said))
+    try:
+        _end(cursor, turn.window_no, state, version, said)
+    except ConfigurationError as refused:
+        # It landed, and somebody has taken it out of the ledger since.
+        _end(cursor, turn.window_no, "failed", None, str(refused))
     log.info("%s", requests.sentence(requests.progress(cursor, number)))
     alerts.look()
+
+
+def _end(cursor: Cursor, window_no: int, state: str, version: int | None, said: str | None) -> None:
+    with requests.in_words():
+        cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (window_no, state, version, said))
 
 
 def _patiently(pipeline: Pipeline, window: Window, run: Run) -> Landed:

@@ -296,6 +296,20 @@ def _conf(row: Any) -> tuple[str, dict[str, Any]]:
     return f"backfill_{row.backfill_id}_{row.starts}", conf
 
 
+def silent(cursor: Cursor) -> list[tuple[int, str]]:
+    """The backfills in which nothing has lived for a while, by number, each with the run of Airflow that has it."""
+    cursor.execute("SELECT backfill_id, dag_run_id FROM ops.silent_backfills ORDER BY backfill_id")
+    return [(number, run_id) for number, run_id in cursor.fetchall()]
+
+
+def end_without_run(cursor: Cursor, backfill: int, run_id: str, *, is_known: bool) -> None:
+    """End, or have begun again, what a run left that will not end it itself any more. The caller commits.
+
+    ``is_known``: whether Airflow knows the run, which has ended then; if it does not, another one is asked for.
+    """
+    cursor.execute("SELECT control.end_without_run(%s, %s, %s)", (backfill, run_id, is_known))
+
+
 @contextmanager
 def in_words() -> Iterator[None]:
     """SQLSTATE HW03x is a refusal of the backfill's; the rest is as it is."""

@@ -65,6 +65,8 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
             lines.append(Text(f"no incident  {incident.title}", style="dim"))
         if incident.windows:
             lines.append(Text(f"    windows {incident.windows}", style="red"))
+        if incident.reason:
+            lines.append(Text(f"    {incident.reason}", style="red"))
         if advice:
             lines.append(Text(f"    {incident.advice}", style="dim"))
     for alert in untold:

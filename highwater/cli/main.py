@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import tempfile
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from highwater.cli import (
     policy,
     recovery,
     release,
+    restore,
     rollback,
     sources,
     usage,
@@ -33,7 +35,7 @@ from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
 from highwater.model.errors import ConfigurationError, HighwaterError
 from highwater.recovery import backlog
-from highwater.setup import airflow_files, metadata, secret_folders
+from highwater.setup import airflow_files, log_folder, metadata, secret_folders
 from highwater.setup import bootstrap as bootstrapping
 from highwater.store import sentences, warehouse
 from highwater.store import status as statuses
@@ -74,6 +76,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(cli_incidents.app, name="incidents")
 app.add_typer(recovery.app, name="recovery")
 app.add_typer(backfill.app, name="backfill")
+app.add_typer(restore.app, name="restore", hidden=True)
 app.command()(rollback.rollback)
 app.command()(release.release)
 app.command()(verify.verify)
@@ -121,6 +124,8 @@ def migrate(
 @app.command()
 def init() -> None:
     """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
+    if home := os.environ.get("AIRFLOW_HOME"):
+        log_folder.refuse_closed(Path(home) / "logs")
     bootstrapping.run()
     out.print("init: the warehouse is up to date")
     metadata.migrate(Path(tempfile.gettempdir()) / "migrate.log")

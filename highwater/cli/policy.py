@@ -17,6 +17,7 @@ from highwater.airflow import catchup_control
 from highwater.cli.options import AsJson, By
 from highwater.cli.terminal import console
 from highwater.environment import commands
+from highwater.model import weekdays
 from highwater.model.errors import ConfigurationError
 from highwater.model.windows import Window
 from highwater.policy import file as policy_file
@@ -55,7 +56,7 @@ def show(as_json: AsJson = False) -> None:
         return
     table = Table("dataset", "catch-up", "max age", "max windows", "skips", "conditions", box=None)
     for row in policies:
-        skips = [policy_file.WEEKDAYS[day - 1] for day in row["skip_weekdays"]]
+        skips = [weekdays.NAMES[day - 1] for day in row["skip_weekdays"]]
         skips += ["closed days"] * row["skip_closed_days"]
         table.add_row(
             row["dataset"],
@@ -86,7 +87,7 @@ def set_(
     ] = None,
     max_age: Annotated[str | None, typer.Option(help="'90 days', '36 hours', or none.")] = None,
     max_windows: Annotated[str | None, typer.Option(help="So many of the newest due windows, or none.")] = None,
-    skip_weekdays: Annotated[str | None, typer.Option(help="saturday,sunday; or none.")] = None,
+    skip_weekdays: Annotated[str | None, typer.Option(help="sat,sun; or none.")] = None,
     skip_closed_days: Annotated[bool | None, typer.Option("--skip-closed-days/--load-closed-days")] = None,
     conditions: Annotated[str | None, typer.Option(help="Catch-up is on only while these hold; or none.")] = None,
     by: By = "",

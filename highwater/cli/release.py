@@ -34,10 +34,14 @@ def release(
     who = reasons.who(by)
     if not dry_run:
         reason = reasons.said("reason", reason)
-    found = holds.plan(dataset, moments.moment(from_, "--from"), moments.moment(to, "--to", end=True))
+    since, until = moments.moment(from_, "--from"), moments.moment(to, "--to", end=True)
+    found, others = holds.plan(dataset, since, until), holds.partly(dataset, since, until)
     if not as_json:
         for hold in found:
             _say(_sentence(hold))
+        for hold in others:
+            whole = f"--from {hold.window.start:%Y-%m-%dT%H:%M} --to {hold.window.end:%Y-%m-%dT%H:%M}"
+            _say(f"{_sentence(hold)}; only a part of it lies from {from_} to {to}, so it stays: {whole} is all of it")
     done = 0
     if found and not dry_run:
         if not yes:
@@ -46,9 +50,9 @@ def release(
     if as_json:
         held = [asdict(hold) | {"window": str(hold.window)} for hold in found]
         typer.echo(json.dumps({"held": held, "released": done}, default=str, indent=2))
-    elif not found:
+    elif not found and not others:
         _say(f"{dataset} has no held window from {from_} to {to}")
-    elif not dry_run:
+    elif found and not dry_run:
         again = commands.typed(f"backfill run {dataset} --from {from_} --to {to} --which all --reason …")
         _say(f"{done} released by {who}; load them again: {again}")
 

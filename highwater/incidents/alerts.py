@@ -64,6 +64,8 @@ class Incident:
     acknowledged_by: str | None
     advice: str
     is_trouble: bool
+    reason: str | None
+    """What failed, in its own words; None where the kind says all."""
 
 
 def look() -> None:

@@ -75,7 +75,7 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         RefusedData: audits failed; names each window.
         SourceAway: the source broke off, which counts as a bad check.
     """
-    stages.refuse_bad_configuration(pipeline)
+    _refuse_bad_configuration(pipeline, day, run)
     with warehouse.session("loader") as cursor:
         limit = source_checks.statement_timeout(cursor, pipeline.connection)
     began = perf_counter()
@@ -112,6 +112,15 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         raise unready[-1]
 
 
+def _refuse_bad_configuration(pipeline: Pipeline, day: Window, run: Run) -> None:
+    """Refuse before any data moves what would fail half-way; only what is refused is an attempt, at the run's day."""
+    try:
+        stages.refuse_bad_configuration(pipeline)
+    except ConfigurationError:
+        with ledger.attempt(pipeline.dataset, day, "validate_availability", run):
+            raise
+
+
 def _land(pipeline: Pipeline, window: Window, run: Run, limit: timedelta) -> None:
     """Land one window; the source is let go before the audit."""
     with sources.snapshot(pipeline.connection, limit) as source:
@@ -141,7 +150,8 @@ def _take_held(pipeline: Pipeline, decision: Decision) -> dict[Window, str]:
         del decision.load[window]
         found[window] = (
             f"{pipeline.dataset} {window} is held by {held[window].held_by}: {held[window].reason};"
-            " scripts/highwater release lets it be loaded again"
+            f" scripts/highwater release {pipeline.dataset} --from {window.start:%Y-%m-%dT%H:%M}"
+            f" --to {window.end:%Y-%m-%dT%H:%M} --reason … lets it be loaded again"
         )
         log.warning("%s", found[window])
     return found

@@ -38,7 +38,8 @@ def main() -> None:
     except (HighwaterError, psycopg2.Error, OSError) as error:
         sys.stderr.write(f"airflow: {sentences.of(error)}\n")
         raise SystemExit(MISTAKE) from None
-    os.execve(sys.executable, [sys.executable, "-m", "airflow", *sys.argv[1:]], environment)  # noqa: S606
+    command = [sys.executable, "-m", "highwater.airflow.command_line", *sys.argv[1:]]
+    os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -75,12 +75,13 @@ def window_of(logical_date: datetime | None, grid: Grid) -> Window:
     """
     if logical_date is None:
         raise ConfigurationError(
-            "this run has no logical date, so it names no window: trigger it with one, e.g. --logical-date 2026-10-24"
+            "this run has no logical date, so it names no window: trigger it with one, by --logical-date"
         )
     moment = logical_date.astimezone(UTC)
     if moment < grid.first:
         raise ConfigurationError(
-            f"logical date {moment:%Y-%m-%d %H:%M} is before the first window, {grid.first:%Y-%m-%d %H:%M}"
+            f"logical date {moment:%Y-%m-%d %H:%M} is before the first window, {grid.first:%Y-%m-%d %H:%M}: nothing"
+            " is loaded for it; docs/how-to/operations.md says how to load days before it"
         )
     start = grid.first + (moment - grid.first) // grid.step * grid.step
     return Window(start, start + grid.step)

@@ -9,8 +9,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from highwater.model import estimates
+from highwater.model import estimates, weekdays
 from highwater.model.windows import Window
+from highwater.policy import file
 from highwater.store import status as statuses
 
 STATES = {
@@ -145,18 +146,19 @@ def policy(of: Any) -> str:
         "catch-up is on" if of.enabled is not False else "catch-up is off",
         of.max_age and f"nothing older than {span(of.max_age)}",
         of.max_windows and f"the newest {of.max_windows:,} windows",
-        of.skip_weekdays and "not on " + ", ".join(_WEEKDAYS[day] for day in of.skip_weekdays),
+        of.skip_weekdays and "not on " + ", ".join(f"{weekdays.NAMES[day - 1]}s" for day in of.skip_weekdays),
         of.skip_closed_days and "not on closed days",
         of.conditions and "while " + ", ".join(of.conditions),
     ]
     return ", ".join(rule for rule in rules if rule)
 
 
-_WEEKDAYS = ("", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
-
-
 def change(old: dict[str, Any] | None, new: dict[str, Any] | None) -> str:
     """What of a row is another now."""
     if old is None or new is None:
         return "added" if old is None else "taken out"
-    return ", ".join(f"{name} {old.get(name)} → {value}" for name, value in new.items() if old.get(name) != value)
+    return ", ".join(
+        f"{name} {file.shown(old.get(name), name)} → {file.shown(value, name)}"
+        for name, value in new.items()
+        if old.get(name) != value
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,14 +11,14 @@ from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from highwater.environment import settings
-from highwater.model import documents, expected, policy
+from highwater.model import documents, expected, policy, weekdays
 from highwater.model.errors import ConfigurationError
 from highwater.store import warehouse
 
 DEFAULT = settings.ROOT / "config/catchup.yaml"
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_SPAN = re.compile(r"(-?[0-9]{1,9}) *(minute|hour|day|week)s?")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+[+-][0-9:]+")
+_SPAN = re.compile(r"(-?[0-9]{1,9}) *(second|minute|hour|day|week)s?")
 
 
 def span(text: Any) -> Any:
@@ -61,20 +61,6 @@ def usual_day(day: Any) -> Any:
     return day
 
 
-def weekday(name: Any) -> Any:
-    """The ISO number, 1 to 7, of a weekday by its English name or number.
-
-    Raises:
-        ValueError: there is no such weekday.
-    """
-    text = str(name).strip().lower()
-    if text in WEEKDAYS:
-        return WEEKDAYS.index(text) + 1
-    if text in {"1", "2", "3", "4", "5", "6", "7"}:
-        return int(text)
-    raise ValueError(f"no such weekday; valid are {', '.join(WEEKDAYS)}, or 1 (Monday) to 7")
-
-
 class _Strict(BaseModel):
     # Strict: `true` is no number, `1` is no text, and a number is no day.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -86,7 +72,7 @@ class PolicyEntry(_Strict):
     enabled: bool = True
     max_age: Annotated[timedelta | None, BeforeValidator(span)] = None
     max_windows: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
-    skip_weekdays: Annotated[list[Annotated[int, BeforeValidator(weekday)]], Field(max_length=6)] = []
+    skip_weekdays: Annotated[list[Annotated[int, BeforeValidator(weekdays.number_of)]], Field(max_length=6)] = []
     skip_closed_days: bool = True
     conditions: list[str] = []
 
@@ -194,7 +180,7 @@ def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | N
             " conditions = %(conditions)s::text[], reason = %(reason)s WHERE dataset = %(dataset)s",
             before._asdict() | different | {"dataset": dataset, "reason": reason},
         )
-    return [f"{dataset}: {name} {shown(was[name])} -> {shown(value)}" for name, value in different.items()]
+    return [f"{dataset}: {name} {shown(was[name], name)} -> {shown(value, name)}" for name, value in different.items()]
 
 
 def _close(cursor: Cursor, days: list[ClosedDay]) -> list[str]:
@@ -246,10 +232,14 @@ def _sentence(problem: Any) -> str:
     return f"{where} {expected.shown(problem['input'])}: {expected.expected(problem)}"
 
 
-def shown(value: Any) -> str:
-    """A value of a policy as people read it."""
+def shown(value: Any, name: str = "") -> str:
+    """A value of a policy as people read it; ``name`` is that of its column."""
     if value is None or value == []:
         return "none"
+    if name == "skip_weekdays":
+        return ", ".join(weekdays.NAMES[day - 1] for day in value)
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return f"{datetime.fromisoformat(value).astimezone(UTC):%Y-%m-%d %H:%M}"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list):

@@ -89,6 +89,23 @@ def migrate() -> Plan:
         return planned
 
 
+def prepare_empty() -> None:
+    """The roles of the warehouse's server, and the warehouse's database, empty where there was none.
+
+    What a backup needs that is restored into it.
+
+    Raises:
+        ConfigurationError: as `run`.
+    """
+    with closing(_admin("postgres")) as link:
+        link.autocommit = True
+        with link.cursor() as cursor:
+            with _turn_comes(cursor):
+                cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
+            roles.prepare_database(cursor, settings.get().warehouse_database)
+            _roles(cursor)
+
+
 @contextmanager
 def _warehouse_up_to_date() -> Iterator[None]:
     """Make roles and warehouse current, and keep the turn for the block: two starts at once never are in it."""

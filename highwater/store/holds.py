@@ -10,7 +10,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
-from highwater.store.publish import in_words
+from highwater.store.publish import in_words, patiently
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,28 @@ def plan(dataset: str, since: datetime, until: datetime) -> list[Hold]:
         return held(cursor, dataset, since, until)
 
 
+def partly(dataset: str, since: datetime, until: datetime) -> list[Hold]:
+    """The holds of a dataset of which a part of the window lies between two moments: `plan` leaves them out."""
+    with warehouse.session("analyst") as cursor:
+        return [
+            hold
+            for hold in held(cursor, dataset)
+            if hold.window.start < until
+            and since < hold.window.end
+            and not (since <= hold.window.start and hold.window.end <= until)
+        ]
+
+
+@patiently
 def release(wanted: Sequence[Hold], by: str, reason: str) -> int:
-    """End the holds that were shown, each with who and why in ops.holds; returns how many still were there."""
-    released = 0
+    """End the holds that were shown, all or none, each with who and why in ops.holds; returns their number.
+
+    Raises:
+        RefusedData: one of them is not what was shown any more: somebody released it, or rolled back again.
+        Busy: a window of the dataset was being published for too long.
+    """
     with in_words(), warehouse.session("operator") as cursor:
-        for hold in wanted:
-            cursor.execute(
-                "SELECT hold_id FROM ops.release_windows(%s, %s, %s, %s, %s)",
-                (hold.dataset, hold.window.start, hold.window.end, by, reason),
-            )
-            released += cursor.rowcount
-    return released
+        cursor.execute(
+            "SELECT hold_id FROM ops.release_holds(%s, %s, %s)", ([hold.hold_id for hold in wanted], by, reason)
+        )
+        return int(cursor.rowcount)

@@ -32,6 +32,11 @@ class Looked:
     problem: str | None
     held: str | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was compared, and nothing differs."""
+        return self.problem is None and self.held is None
+
 
 def landed(
     dataset: str | None = None, start: datetime | None = None, end: datetime | None = None

@@ -1,37 +1,30 @@
 # shellcheck shell=bash
-# Sourced: docker compose on this checkout, and Postgres' own tools against its warehouse, wherever that is.
+# Sourced: docker compose on this checkout.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 compose() { docker compose --project-directory "$root" "$@"; }
 
-# A tool of Postgres as the warehouse's admin; the name of the database is in $WAREHOUSE there, so quote it with ''.
-# Our own server lets its superuser in over the socket alone, which is in its container.
-pgtool() {
-  if [ -n "$(compose ps --quiet --status running warehouse)" ]; then
-    compose exec --no-TTY warehouse "$@"
-  else
-    compose run --rm --no-deps --no-TTY pgtools "$@"
-  fi
-}
-
 require_engine() {
   docker info >/dev/null 2>&1 || {
-    echo "${0##*/}: no Docker engine answers; the demo's data is the folder .highwater: stop it and copy that" >&2
+    echo "${0##*/}: no Docker engine answers, and scripts/demo was never started from this checkout" >&2
     exit 2
   }
 }
 
-# Whether the platform runs in containers: what is typed is then for them.
-compose_is_up() {
+# Whether that service of docker compose runs: what is typed is then for its container.
+service_runs() {
   command -v docker >/dev/null && [ -f "$root/docker-compose.yaml" ] &&
-    [ -n "$(compose ps --quiet --status running apiserver 2>/dev/null)" ]
+    [ -n "$(compose ps --quiet --status running "$1" 2>/dev/null)" ]
 }
 
-# Containers that are stopped need no .venv, and nothing of this machine is looked at in their place.
+# Where the platform is one of containers, and that service of it is not up, nothing of this machine is looked at in its
+# place, and no .venv is made. Containers that are stopped may be of long ago where the demo was started from here too.
 refuse_stopped_compose() {
-  [ ! -e "${HIGHWATER_HOME:-$root/.highwater}/platform.env" ] && command -v docker >/dev/null &&
-    [ -n "$(compose ps --all --quiet 2>/dev/null)" ] || return 0
-  echo "${0##*/}: the platform of docker compose is not up: docker compose ps --all shows what runs," \
+  command -v docker >/dev/null || return 0
+  [ -n "$(compose ps --quiet --status running 2>/dev/null)" ] ||
+    { [ ! -e "${HIGHWATER_HOME:-$root/.highwater}/platform.env" ] && [ -n "$(compose ps --all --quiet 2>/dev/null)" ]; } ||
+    return 0
+  echo "${0##*/}: the $1 of docker compose is not up: docker compose ps --all shows what runs," \
     "docker compose up --detach --wait starts it" >&2
   exit 2
 }

@@ -48,7 +48,10 @@ def make_stack(scratch: Callable[[str], Path]) -> Iterator[Callable[[str, dict[s
 
     yield make
     for stack in made:
+        images = stack.compose("config", "--images").stdout.split()
         stack.compose("--profile", "tools", "down", "--volumes", "--timeout", "1", check=False)
+        own = {image for image in images if image.startswith("highwater-airflow:")}
+        stack.run("docker", "image", "rm", "--force", *own, check=False)
 
 
 @pytest.fixture(scope="session")

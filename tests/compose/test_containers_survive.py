@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -70,6 +71,30 @@ def test_down_and_up_keep_everything(stack: Stack, loaded: list[tuple[str, ...]]
     stack.up()
     assert stack.hashes() == loaded
     assert stack.log_in(password).status_code == 201
+
+
+def test_another_user_takes_the_installation_over_once_its_logs_are_handed_over(
+    stack: Stack, loaded: list[tuple[str, ...]]
+) -> None:
+    logs = "/opt/airflow/logs"
+    shown = stack.compose("exec", "-T", "scheduler", "sh", "-c", f"stat -c %A {logs}/dag_id=*").stdout.split()
+    assert {mode[5] for mode in shown} == {"w"}, "the group of all users may write what one of them has made"
+    # As it was before that: made by one user for itself.
+    stack.compose("exec", "-T", "scheduler", "chmod", "-R", "g-w", logs)
+    another = {"HIGHWATER_UID": "51000"}
+    refused = stack.compose("up", "--detach", "--wait", check=False, **another)
+    assert refused.returncode != 0
+    said = stack.compose("logs", "--no-color", "init", **another).stdout
+    assert "Traceback" not in said
+    hand_over = re.search("`docker compose (run .*)` hands the logs over", said)
+    assert hand_over, said
+    stack.compose(*hand_over[1].split())
+    stack.compose("up", "--detach", "--wait", **another)
+    assert stack.compose("exec", "-T", "scheduler", "id", "-u", **another).stdout.strip() == "51000"
+    assert "30 of 30" in stack.run("scripts/highwater", "status", **another).stdout
+    stack.up()
+    assert stack.compose("exec", "-T", "scheduler", "id", "-u").stdout.strip() == "50000"
+    assert stack.hashes() == loaded
 
 
 def test_a_backup_is_restored_after_everything_was_thrown_away(

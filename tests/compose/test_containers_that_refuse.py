@@ -84,8 +84,25 @@ def test_a_mount_that_cannot_be_read(idle: Stack) -> None:
     line = refusal(idle)
     secret.chmod(0o644)
     assert "highwater/sql/warehouse/00_schemas.sql is not readable for user 50000" in line
-    assert "HIGHWATER_UID=" in line
+    owner = idle.folder.stat().st_uid
+    assert ("HIGHWATER_UID=" in line) == (owner != 0), "nobody is told to run it as root"
     assert "chmod -R a+rX" in line
+
+
+def test_root(idle: Stack) -> None:
+    assert "HIGHWATER_UID=0 is refused: nothing of the platform runs as root" in refusal(idle, HIGHWATER_UID="0")
+
+
+def test_an_image_of_another_checkout(idle: Stack) -> None:
+    file = idle.folder / "docker/airflow/airflow.cfg"
+    ours = file.read_text()
+    file.write_text(ours + "# of another version\n")
+    done = idle.compose("up", check=False)
+    file.write_text(ours)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert "the image was built from another docker/airflow/airflow.cfg than this checkout's" in said
+    assert "`docker compose build`" in said
 
 
 def test_a_folder_that_is_not_there(idle: Stack) -> None:

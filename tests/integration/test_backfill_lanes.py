@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,10 @@ from loading import day, known_source, land
 from highwater.backfill import lanes, requests
 from highwater.backfill.requests import Request
 from highwater.environment import settings
+from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
 from highwater.model.errors import ConfigurationError, NotOver
+from highwater.quality import suites
 from highwater.store import links, warehouse
 from highwater.store.ledger import Run
 
@@ -279,6 +282,32 @@ class TestLoading:
         end(number, again)
         assert (now(number)["state"], states(number)) == ("done", ["landed"] * 3)
 
+    @pytest.mark.parametrize("broken", ["a column that is not there", "no JSON", "no file"])
+    def test_a_broken_suite_is_named_by_the_windows_their_attempts_and_the_breaker(
+        self, broken: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(suites.FOLDER, tmp_path / suites.FOLDER.name))
+        suite = folder / "daily_sales.json"
+        match broken:
+            case "no file":
+                suite.unlink()
+            case "no JSON":
+                suite.write_text("{")
+            case _:
+                suite.write_text(suite.read_text().replace('"column": "', '"column": "not_', 1))
+        monkeypatch.setattr(suites, "FOLDER", folder)
+        number = ask(1, 5, max_active=1)
+        run = begin(number)
+        assert lanes.work(number, SALES, run)
+        end(number, run)
+        assert states(number) == ["failed"] * 3 + ["planned"] * 2
+        ((note,),) = rows("SELECT note FROM control.backfills")
+        assert "expectations/daily_sales.json" in note and note.startswith("paused: daily_sales is stopped")
+        named = "SELECT count(*) FROM ops.attempts WHERE error LIKE %s"
+        assert rows(named, "%expectations/daily_sales.json%") == [(3,)]
+        alerts.look()
+        assert ("dataset stopped",) in rows("SELECT kind FROM ops.incidents WHERE subject = 'daily_sales'")
+
     def test_on_failure_stop_begins_no_other(self) -> None:
         spoil(99)
         try:
@@ -343,6 +372,12 @@ class TestThePipeline:
             lanes.find_pipeline(cursor, DATASET, tmp_path)
         assert "historical_sales_migration.py in the folder of DAGs" in str(refused.value)
         assert "SALES = Pipeline(dataset='daily_sales'" in str(refused.value)
+
+    def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "historical_sales_migration.py").write_text("import nothing_of_that_name\n")
+        with warehouse.session("analyst") as cursor, pytest.raises(ConfigurationError) as refused:
+            lanes.find_pipeline(cursor, DATASET, tmp_path)
+        assert str(refused.value).startswith("historical_sales_migration.py in the folder of DAGs cannot be read:")
 
 
 FORM: dict[str, Any] = {

@@ -12,10 +12,12 @@ import pytest
 from batches import window as batch
 from loading import day, land
 from psycopg2.extensions import cursor as Cursor
+from typer.testing import CliRunner
 
 from highwater.airflow import catchup_control
 from highwater.backfill import lanes, requests
 from highwater.backfill.requests import Request
+from highwater.cli.main import app
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
@@ -185,6 +187,41 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
     assert rows("SELECT count(*) FROM control.backfill_windows WHERE action = 'load'") == [(30,)]
     alerts.look()
     assert ("dataset stopped",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
+
+
+def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_addresses(statements: Path) -> None:
+    stop()
+    alerts.look()
+    with warehouse.session("analyst") as cursor:
+        reasons = {each.kind: each.reason for each in alerts.open_incidents(cursor)}
+    assert reasons["load failed"] == f"{TYPO}"
+    assert str(reasons["dataset stopped"]).endswith(f"ConfigurationError in transform: {TYPO}")
+    shown = CliRunner().invoke(app, ["incidents", "list"], env={"COLUMNS": "240"}).output
+    assert f"3 windows failed in a row, ConfigurationError in transform: {TYPO}" in shown
+    assert rows(f"SELECT count(*) FROM ops.alerts WHERE title || body LIKE '%{TYPO}%'") == [(0,)]
+
+
+def test_nothing_is_asked_for_where_all_has_landed_and_else_no_more_than_is_to_come_back(statements: Path) -> None:
+    stop()
+    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
+    (resumed,) = catchup_control.let_go_on()
+    for number in range(3, 31):
+        land(day(f"2026-10-{number:02}"))
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is not None
+    assert rows("SELECT upper(window_range) FROM control.backfill_windows ORDER BY 1") == [
+        (datetime(2026, 10, 2, tzinfo=UTC),),
+        (datetime(2026, 10, 3, tzinfo=UTC),),
+    ]
+    with warehouse.session("postgres") as cursor:
+        cursor.execute("TRUNCATE control.backfills CASCADE")
+        cursor.execute("UPDATE ops.breakers SET resumed_at = NULL")
+    for number in (1, 2):
+        land(day(f"2026-10-{number:02}"))
+    with warehouse.session("loader") as cursor:
+        assert catchup_control.resume(cursor, resumed) is None
+    assert rows("SELECT count(*) FROM control.backfills") == [(0,)]
+    assert catchup_control.let_go_on() == []
 
 
 def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:

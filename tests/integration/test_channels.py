@@ -138,3 +138,33 @@ def test_loads_share_a_pool_and_looks_do_not_wait_for_it(airflow: RunDag) -> Non
     assert dag.start_date == datetime(2026, 10, 31, tzinfo=UTC) - timedelta(days=14)
     assert dag.get_task("synchronise").trigger_rule == "all_done"
     assert CHANNELS.suite == "cross_source"
+
+
+def test_a_run_by_hand_for_a_day_that_somebody_holds_fails_and_says_who(
+    airflow: RunDag, capsys: pytest.CaptureFixture[str]
+) -> None:
+    airflow(DAG, TODAY.start)
+    with warehouse.session("postgres") as cursor:
+        cursor.execute(
+            "INSERT INTO ops.rollbacks (dataset, window_range, from_version, from_run_id, from_content_hash,"
+            " to_version, to_run_id, content_hash, as_version, rolled_back_by, reason)"
+            " SELECT dataset, window_range, version, run_id,"
+            " content_hash, version, run_id, content_hash, version, 'ada', 'the till was wrong' FROM ops.window_ledger"
+            " WHERE dataset = 'channel_sales' AND lower(window_range) = %s RETURNING rollback_id",
+            (TODAY.start,),
+        )
+        rollback = warehouse.fetch_value(cursor)
+        cursor.execute(
+            "UPDATE ops.window_ledger SET staged_as = 'rollback ' || %s WHERE dataset = 'channel_sales'"
+            " AND lower(window_range) = %s",
+            (rollback, TODAY.start),
+        )
+        cursor.execute("SELECT ops.hold_window(%s)", (rollback,))
+    try:
+        capsys.readouterr()
+        assert str(airflow(DAG, TODAY.start).state) == "failed"
+        said = capsys.readouterr().out
+        assert "is held, rolled back to version 1 by ada" in said and "scripts/highwater release channel_sales" in said
+    finally:
+        with warehouse.session("postgres") as cursor:
+            cursor.execute("DELETE FROM ops.rollbacks WHERE rollback_id = %s", (rollback,))

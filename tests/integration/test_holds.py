@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import batches
 import pytest
-from loading import OTHER_QUANTITY, day, land, run, stage
+from loading import OTHER_QUANTITY, change_set, day, land, run, stage
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
@@ -18,8 +19,8 @@ from highwater.backfill.requests import Request
 from highwater.cli.main import app
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import ConfigurationError, Held
-from highwater.store import ledger, publish, rollback, warehouse
+from highwater.model.errors import ConfigurationError, Held, RefusedData
+from highwater.store import holds, ledger, publish, rollback, warehouse
 from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -155,10 +156,54 @@ def test_one_that_is_taken_out_of_the_record_is_held_no_more(held: None) -> None
     assert planned("missing")[0][0] == "load"
 
 
+def test_a_hold_that_came_after_what_was_shown_is_not_released(source_day: Callable[[str], int]) -> None:
+    for version in ("first", "second", "third"):
+        land(DAY, by=version)
+        source_day(OTHER_QUANTITY)
+    rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
+    shown = holds.plan("daily_sales", DAY.start, DAY.end)
+    rollback.carry_out(rollback.plan("daily_sales", NAME, 1), "kim", "the second is wrong as well")
+    with pytest.raises(RefusedData, match=r"as it was shown, but rolled back to version 5 by kim .* look at it"):
+        holds.release(shown, "bob", "the till is mended")
+    assert rows("SELECT held_by FROM ops.held_windows") == [("kim",)]
+    assert holds.release(holds.plan("daily_sales", DAY.start, DAY.end), "bob", "so be it") == 1
+    with pytest.raises(RefusedData, match="daily_sales 2026-10-05 is not held any more as it was shown: look"):
+        holds.release(shown, "bob", "the till is mended")
+
+
+def test_a_stretch_that_holds_a_part_of_it_says_so_and_releases_nothing(held: None) -> None:
+    for ends in (("--from", NAME, "--to", f"{NAME}T12:00"), ("--from", f"{NAME}T12:00", "--to", "2026-10-06")):
+        done = command(*ends, "--reason", "mended", "--yes")
+        assert done.exit_code == 0 and "has no held window" not in done.output
+        assert "is held at version 3 by ada" in done.output
+        assert "so it stays: --from 2026-10-05T00:00 --to 2026-10-06T00:00 is all of it" in done.output
+    assert rows("SELECT held_by FROM ops.held_windows") == [("ada",)]
+    assert (
+        "1 released" in command("--from", f"{NAME}T00:00", "--to", "2026-10-06T00:00", "--reason", "x", "--yes").output
+    )
+
+
+def test_a_drill_leaves_it_in_the_record_and_says_so(platform: Any) -> None:
+    window = batches.window(9)
+    for amount in (0, 1):
+        staged = batches.stage("payments", window)
+        change_set(staged, f"SET amount = amount + {amount}")
+        publish.publish_window("payments", window, staged, run(str(amount)))
+    batches.land("payments", batches.window(10))
+    rollback.carry_out(rollback.plan("payments", "2026-10-30T06:00"), "ada", "billing counted [twice]")
+    done = CliRunner().invoke(app, ["outage", "simulate", "--hours", "72", "--yes"])
+    assert "payments 2026-10-30T06:00/2026-10-30T12:00 stays: it is held by ada: billing counted [twice]" in done.output
+    assert "outage: 1 windows are missing" in done.output
+    assert rows("SELECT version FROM ops.window_ledger WHERE dataset = 'payments'") == [(3,)]
+
+
 def test_only_the_operator_releases(held: None, loader: Cursor, analyst: Cursor, operator: Cursor) -> None:
     for cursor in (loader, analyst):
         with pytest.raises(errors.InsufficientPrivilege):
             cursor.execute("SELECT ops.release_windows('daily_sales', '-infinity', 'infinity', 'eve', 'why')")
+        cursor.connection.rollback()
+        with pytest.raises(errors.InsufficientPrivilege):
+            cursor.execute("SELECT ops.release_holds('{1}', 'eve', 'why')")
         cursor.connection.rollback()
     for cursor in (loader, analyst, operator):
         with pytest.raises(errors.InsufficientPrivilege):

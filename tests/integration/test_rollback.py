@@ -24,7 +24,7 @@ from highwater.cli.main import app
 from highwater.environment import credentials, settings
 from highwater.incidents import alerts
 from highwater.local import placement
-from highwater.model.errors import HighwaterError, RefusedData
+from highwater.model.errors import Held, HighwaterError, RefusedData
 from highwater.setup import bootstrap
 from highwater.store import holds, publish, rollback, warehouse
 from highwater.store.rollback import Done
@@ -201,7 +201,7 @@ class TestOnceAndNoFurther:
         later = stage(DAY)
         roll_back()
         for old in (staged, later):
-            with pytest.raises(RefusedData, match=r"stale attempt: .* run rollback .* by ada has published version 3"):
+            with pytest.raises(Held, match=r"is held, rolled back to version 3 by ada at 2026-10-31 12:00"):
                 publish.publish_window(DATASET, DAY, old, run("late"))
         assert value("SELECT version FROM ops.window_ledger") == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -95,6 +96,58 @@ def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any])
     assert done.returncode != 0
     assert f"logical date 2127-06-01 00:00 UTC of {WATCH} is in the future" in done.stdout + done.stderr
     assert runs() == 0
+
+
+def test_a_second_run_of_a_date_is_not_made_and_the_way_to_load_it_again_is_said(trigger: Callable[..., Any]) -> None:
+    trigger(SALES, datetime(2026, 10, 5, 2, tzinfo=UTC))
+    with pytest.raises(ValueError, match=r"has a run already, manual__.* \(queued\): .*clear that one in ") as no:
+        trigger(SALES, datetime(2026, 10, 5, 2, tzinfo=UTC))
+    again = "scripts/highwater backfill run daily_sales --from 2026-10-05 --to 2026-10-05 --which all --reason …"
+    assert str(no.value).endswith(again)
+    assert runs() == 1
+
+
+def test_a_native_backfill_from_before_the_first_window_is_not_made(trigger: Callable[..., Any]) -> None:
+    from airflow.models.backfill import Backfill, InvalidBackfillDate, ReprocessBehavior, _create_backfill
+    from airflow.utils.session import create_session
+
+    with pytest.raises(InvalidBackfillDate, match=r"from 2026-09-29 .* is before the first window of daily_sales"):
+        _create_backfill(
+            dag_id=SALES,
+            from_date=datetime(2026, 9, 29, tzinfo=UTC),
+            to_date=datetime(2026, 10, 2, tzinfo=UTC),
+            max_active_runs=1,
+            reverse=False,
+            dag_run_conf=None,
+            triggering_user_name="kim",
+            reprocess_behavior=ReprocessBehavior.NONE,
+        )
+    with create_session() as session:
+        assert (session.query(Backfill).count(), runs()) == (0, 0)
+
+
+REFUSED = {
+    "a date to come": ([WATCH, "--logical-date", "2127-06-01T00:00:00+00:00"], "is in the future"),
+    "no such DAG": (["nope"], "Dag id nope not found"),
+    "a form that is not filled in": (["selective_backfill"], "Invalid input for param"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_refused_at_the_command_line_is_one_sentence(trigger: Callable[..., Any], what: str) -> None:
+    words, said = REFUSED[what]
+    asked = [sys.executable, "-m", "highwater.airflow.command_line", "dags", "trigger", *words]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("airflow: ") and said in done.stderr.splitlines()[-1], done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert runs() == 0
+
+
+def test_nothing_but_what_was_asked_for_is_on_stdout(trigger: Callable[..., Any]) -> None:
+    asked = [sys.executable, "-m", "highwater.airflow.command_line", "dags", "list", "--output", "json"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert SALES in [dag["dag_id"] for dag in json.loads(done.stdout)], done.stdout[:500]
 
 
 def test_others_are_made(trigger: Callable[..., Any]) -> None:

@@ -17,7 +17,7 @@ from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 OURS = {
-    "catchup_control": {"look_at_conditions", "announce_changes", "resume_stopped", "fill_gaps"},
+    "catchup_control": {"look_at_conditions", "announce_changes", "resume_stopped", "end_without_run", "fill_gaps"},
     "incident_watch": {"look", "prune_versions"},
     "content_check": {"compare_a_share"},
     "simulated_sources": {"legacy", "shop", "channels", "batches"},
@@ -62,6 +62,22 @@ def test_one_that_is_cancelled_or_killed_is_known_by_its_session() -> None:
     assert troubles() == [("platform task failed", "catchup_control")]
     went("catchup_control", "fill_gaps")
     assert troubles() == []
+
+
+def test_what_begins_while_somebody_looks_is_not_taken_for_dead() -> None:
+    with warehouse.session("loader") as looking:
+        # The look has asked who lives, and waits for its turn.
+        looking.execute("SELECT count(*) FROM pg_stat_activity")
+        with closing(warehouse.connect("loader")) as link, link.cursor() as cursor:
+            link.autocommit = True
+            cursor.execute("SELECT ops.begin_own_task('incident_watch', 'look', 'run')")
+            cursor.execute(
+                "SELECT ops.start_attempt('daily_sales', '[2026-10-01, 2026-10-02)', 'load', 'dag', 'run', 1, 'h', 1)"
+            )
+            looking.execute("SELECT kind FROM ops.platform_troubles")
+            assert warehouse.fetch_all(looking) == []
+            looking.execute("SELECT count(*) FROM ops.live_attempts")
+            assert warehouse.fetch_value(looking) == 1
 
 
 def test_a_watcher_that_does_not_run_is_missed_by_the_other_and_a_machine_that_was_off_missed_nothing(

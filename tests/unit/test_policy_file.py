@@ -20,7 +20,7 @@ BAD = {
     "policies: {daily_sales: {max_age: 0 hours}}": "it must be positive",
     "policies: {daily_sales: {max_age: a month}}": "a span looks like '90 days'",
     "policies: {daily_sales: {max_windows: 0}}": "policies.daily_sales.max_windows 0: expected at least 1",
-    "policies: {daily_sales: {skip_weekdays: [caturday]}}": "'caturday': no such weekday; valid are monday, tuesday",
+    "policies: {daily_sales: {skip_weekdays: [caturday]}}": "'caturday': no such weekday; expected one of Monday,",
     "policies: {daily_sales: {skip_weekdays: [8]}}": "8: no such weekday",
     "policies: {daily_sales: {skip_weekdays: [1, 2, 3, 4, 5, 6, 7]}}": "expected at most 6 entries",
     "policies: {daily_sales: {enabled: perhaps}}": "policies.daily_sales.enabled 'perhaps'",

@@ -39,7 +39,24 @@ def test_one_before_the_first_window_is_refused_and_says_where_that_is_set() -> 
     said = refused(FIRST - timedelta(seconds=1))
     assert said is not None
     assert "is before the first window of daily_sales, 2026-10-01 00:00 UTC: nothing would be loaded" in said
-    assert "HIGHWATER_HISTORY_DAYS" in said
+    assert said.endswith("to begin earlier raise HIGHWATER_HISTORY_DAYS and start again")
+
+
+def test_only_the_setting_that_says_where_a_dataset_begins_is_named() -> None:
+    early = FIRST - timedelta(seconds=1)
+    of_channels = run_guard.refusal(early, "multi_source_sync", FIRST, FIRST, "channel_sales")
+    of_orders = run_guard.refusal(early, "incremental_data_processing", FIRST, FIRST, "orders")
+    assert of_channels is not None and of_channels.endswith("raise HIGHWATER_CHANNEL_DAYS and start again")
+    assert of_orders is not None and "HIGHWATER" not in of_orders
+    assert of_orders.endswith("first_window of orders, in its file of sql/datasets/, says where it begins")
+
+
+def test_a_native_backfill_may_begin_with_the_first_window_and_not_before() -> None:
+    assert run_guard.backfill_refusal(FIRST, DAG, FIRST, "daily_sales") is None
+    assert run_guard.backfill_refusal(FIRST - timedelta(days=1), DAG, FIRST, "daily_sales") == (
+        f"from 2026-09-30 00:00 UTC of {DAG} is before the first window of daily_sales, 2026-10-01 00:00 UTC: its runs"
+        " would fail; begin the backfill there; to begin earlier raise HIGHWATER_HISTORY_DAYS and start again"
+    )
 
 
 def test_one_that_is_to_wait_is_refused_whatever_it_is_for() -> None:

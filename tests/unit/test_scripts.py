@@ -13,7 +13,8 @@ from highwater.environment.settings import ROOT
 DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$*" in
-  *"ps --quiet --status running apiserver"*) [ "$STATE" != up ] || echo id ;;
+  *"ps --quiet --status running "*) [ "$STATE" != up ] || echo id ;;
+  *"ps --quiet --status running") [ "$STATE" = none ] || [ "$STATE" = stopped ] || echo id ;;
   *"ps --all --quiet"*) [ "$STATE" = none ] || echo id ;;
 esac
 """
@@ -42,7 +43,10 @@ def typed(folder: Path, state: str, *line: str) -> tuple[subprocess.CompletedPro
 @pytest.mark.parametrize(
     ("line", "asked"),
     [
-        (("scripts/airflow", "dags", "list"), "exec --no-TTY scheduler airflow dags list"),
+        (
+            ("scripts/airflow", "dags", "list"),
+            "exec --no-TTY scheduler python3 -m highwater.airflow.command_line dags list",
+        ),
         (("scripts/highwater", "status", "--json"), "exec --no-TTY apiserver highwater status --json"),
         (("scripts/highwater", "login"), "run --no-TTY --rm --no-deps secrets highwater login"),
         (("scripts/highwater", "bootstrap"), "run --no-TTY --rm --no-deps init highwater bootstrap"),
@@ -54,13 +58,21 @@ def test_a_command_goes_to_the_containers_that_run(tmp_path: Path, line: tuple[s
     assert (done.returncode, last) == (0, asked)
 
 
-@pytest.mark.parametrize("line", [("scripts/airflow", "dags", "list"), ("scripts/highwater", "status")])
-def test_containers_that_are_stopped_are_told_of(tmp_path: Path, line: tuple[str, ...]) -> None:
-    done, _ = typed(tmp_path, "stopped", *line)
+ASKED = {"airflow": ("dags", "list"), "highwater": ("status",)}
+OF = {"airflow": "scheduler", "highwater": "apiserver"}
+"""The service that each of the two speaks to."""
+
+
+@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(("state", "demo"), [("stopped", False), ("partly", False), ("partly", True)])
+def test_a_container_that_is_stopped_is_told_of(tmp_path: Path, name: str, state: str, demo: bool) -> None:
+    (tmp_path / "home").mkdir()
+    if demo:
+        (tmp_path / "home/platform.env").touch()
+    done, _ = typed(tmp_path, state, f"scripts/{name}", *ASKED[name])
     assert (done.returncode, done.stdout) == (2, "")
-    name = line[0].rpartition("/")[2]
     assert done.stderr == (
-        f"{name}: the platform of docker compose is not up: docker compose ps --all shows what runs,"
+        f"{name}: the {OF[name]} of docker compose is not up: docker compose ps --all shows what runs,"
         " docker compose up --detach --wait starts it\n"
     )
 

@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from highwater import bootstrap, local_server, settings, warehouse
-
 ANCHOR = datetime(2026, 10, 31, tzinfo=UTC)
 FOLDER = "historical_sales_migration"
 SMALL_SHOP = (
@@ -25,15 +23,34 @@ SMALL_SHOP = (
     " INSERT INTO shop.orders (customer_id, status, amount, currency, placed_at)"
     " SELECT n, 'paid', n, 'EUR', '2026-10-30 12:00+00' FROM generate_series(1, 60) AS n"
 )
+PLACES = {
+    "alerts": "incidents.alerts",
+    "backfill": "backfill.requests",
+    "bootstrap": "setup.bootstrap",
+    "cli": "cli.main",
+    "cli_policy": "cli.policy",
+    "cli_rollback": "cli.rollback",
+    "credentials": "environment.credentials",
+    "errors": "model.errors",
+    "ledger": "store.ledger",
+    "local_environment": "local.environment",
+    "local_server": "local.server",
+    "publish": "store.publish",
+    "settings": "environment.settings",
+    "staging": "loading.staging",
+    "warehouse": "store.warehouse",
+    "windows": "model.windows",
+}
+"""Where modules lie since there are packages; before that all were modules of ``highwater`` by these names."""
 CHANGE_SHOP = "UPDATE shop.orders SET status = 'shipped', amount = amount + 1 WHERE order_id % 9 = 7"
 
 
 def main(days: int) -> None:
     """Bootstrap, land the last ``days`` days before the anchor, and of every other dataset there is a few windows."""
-    local_server.start()
-    bootstrap.run()
+    engine("local_server").start()
+    engine("bootstrap").run()
     land = _land()
-    by_dag = _dag() if _module("highwater.local_environment") else None
+    by_dag = _dag() if _engine("local_environment") else None
     for back in range(days, 0, -1):
         start = ANCHOR - timedelta(days=back)
         # One day the whole way, by Airflow; the others by what its tasks call, which takes a tenth of the time.
@@ -50,12 +67,12 @@ def main(days: int) -> None:
 
 
 def _others(by_dag: Any) -> None:
-    if (settings.ROOT / "dags/incremental_data_processing.py").exists():
+    if (engine("settings").ROOT / "dags/incremental_data_processing.py").exists():
         _change(SMALL_SHOP)
         for hour in (10, 11):
             by_dag("incremental_data_processing", ANCHOR + timedelta(hours=hour))
             _change(CHANGE_SHOP)
-    if (settings.ROOT / "dags/multi_source_sync.py").exists():
+    if (engine("settings").ROOT / "dags/multi_source_sync.py").exists():
         for back in (8, 7):
             by_dag("multi_source_sync", ANCHOR - timedelta(days=back))
     if batches := _module("batches"):
@@ -66,83 +83,67 @@ def _others(by_dag: Any) -> None:
 
 def _fail() -> None:
     """A stage that is refused its data, and where incidents are known one of it."""
-    from highwater.errors import RefusedData
-    from highwater.ledger import Run
-    from highwater.windows import Window
-
-    from highwater import ledger
-
-    window = Window(ANCHOR - timedelta(days=9), ANCHOR - timedelta(days=8))
-    with suppress(RefusedData), ledger.attempt("daily_sales", window, "audit", Run(FOLDER, "run b")):
-        raise RefusedData("suite daily_sales: 1 expectation does not hold")
-    if alerts := _module("highwater.alerts"):
+    ledger, refused_data = engine("ledger"), engine("errors").RefusedData
+    window = engine("windows").Window(ANCHOR - timedelta(days=9), ANCHOR - timedelta(days=8))
+    with suppress(refused_data), ledger.attempt("daily_sales", window, "audit", ledger.Run(FOLDER, "run b")):
+        raise refused_data("suite daily_sales: 1 expectation does not hold")
+    if alerts := _engine("alerts"):
         alerts.look()
 
 
 def _ask() -> None:
     """What people ask for: another policy, windows again, a former version back."""
-    if _module("highwater.cli_policy"):
+    if _engine("cli_policy"):
         _type("policy set page_views --max-windows 40 --by ada --reason quiet")
-    if backfill := _module("highwater.backfill"):
+    if backfill := _engine("backfill"):
         first, last = ANCHOR - timedelta(days=20), ANCHOR - timedelta(days=18)
         wanted = backfill.Request("daily_sales", first, last, reason="a till was set wrong", requested_by="ada")
-        with warehouse.session("operator" if "operator" in _logins() else "loader") as cursor:
+        login = "operator" if "operator" in engine("credentials").LOGINS else "loader"
+        with engine("warehouse").session(login) as cursor:
             backfill.request(cursor, wanted)
-    if _module("highwater.cli_rollback"):
+    if _engine("cli_rollback"):
         _type("rollback daily_sales 2026-10-29 --yes --by ada --reason wrong")
 
 
 def _type(line: str) -> None:
-    from highwater import cli
-
-    cli.app(line.split(), standalone_mode=False)
-
-
-def _logins() -> Any:
-    from highwater import credentials
-
-    return credentials.LOGINS
+    engine("cli").app(line.split(), standalone_mode=False)
 
 
 def _land() -> Any:
     """Lands one day of sales by the code of that state; takes the day's start."""
     if loading := _module("loading"):
         return lambda start: loading.land(loading.day(start.date().isoformat()))
-    from highwater.ledger import Run
-    from highwater.publish import Staged
-    from highwater.windows import Window
 
-    from highwater import ledger, publish, staging
+    ledger, publish, staging = engine("ledger"), engine("publish"), engine("staging")
+    database = engine("settings").get().sources_database
 
     def land(start: datetime) -> None:
-        window = Window(start, start + timedelta(days=1))
-        with closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as source:
-            with warehouse.session("loader") as target, source.cursor() as reader:
+        window = engine("windows").Window(start, start + timedelta(days=1))
+        with closing(engine("warehouse").connect("legacy_reader", database)) as source:
+            with engine("warehouse").session("loader") as target, source.cursor() as reader:
                 name = staging.new_set("daily_sales", window)
                 base = ledger.version(target, "daily_sales", window)
                 rows = staging.extract(reader, target, FOLDER, name, window)
-            with warehouse.session("loader") as target:
+            with engine("warehouse").session("loader") as target:
                 cleaned = staging.clean(target, FOLDER, name, "daily_sales", window)
-        staged = Staged(name, rows, base, "snapshot")
+        staged = publish.Staged(name, rows, base, "snapshot")
         staged = replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
-        publish.publish_window("daily_sales", window, staged, Run(FOLDER, "run a"))
+        publish.publish_window("daily_sales", window, staged, ledger.Run(FOLDER, "run a"))
 
     return land
 
 
 def _dag() -> Any:
     """Runs a DAG of that state for a logical date, by real Airflow in this process, as its tests do."""
-    from highwater import local_environment
-
-    os.environ.update(local_environment.environment(port=1))
-    (settings.get().home / "airflow").mkdir(exist_ok=True)
+    os.environ.update(engine("local_environment").environment(port=1))
+    (engine("settings").get().home / "airflow").mkdir(exist_ok=True)
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, stdout=subprocess.DEVNULL)
 
     def run(dag_id: str, logical_date: datetime) -> None:
         from airflow import settings as airflow_settings
         from airflow.dag_processing.dagbag import DagBag
 
-        file = settings.ROOT / f"dags/{dag_id}.py"
+        file = engine("settings").ROOT / f"dags/{dag_id}.py"
         bag = DagBag(dag_folder=file, bundle_path=file.parent, bundle_name="dags-folder")
         if bag.import_errors:
             raise SystemExit(f"{file} does not import: {bag.import_errors}")
@@ -157,15 +158,27 @@ def _dag() -> Any:
 
 
 def _change(statement: str) -> None:
-    with warehouse.session("simulator", settings.get().sources_database) as cursor:
+    with engine("warehouse").session("simulator", engine("settings").get().sources_database) as cursor:
         cursor.execute(statement)
+
+
+def engine(name: str) -> Any:
+    """The engine's module that had this name before there were packages."""
+    found = _engine(name)
+    if found is None:
+        raise SystemExit(f"this code has no module {name}")
+    return found
+
+
+def _engine(name: str) -> Any:
+    return _module(f"highwater.{PLACES[name]}") or _module(f"highwater.{name}")
 
 
 def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         return None
 

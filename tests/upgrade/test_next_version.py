@@ -197,3 +197,24 @@ class TestWhatOthersHaveMade:
             assert admin(rights) == [(True, True, True)]
         finally:
             admin("DROP OWNED BY dashboards", "DROP ROLE dashboards")
+
+
+DRIFTS = {
+    "a function": "CREATE OR REPLACE FUNCTION control.cut(p_text text) RETURNS text LANGUAGE sql RETURN p_text",
+    "a view": "DROP VIEW ops.undelivered_alerts CASCADE",
+    "a trigger": "ALTER TABLE control.datasets DISABLE TRIGGER landed_windows_stay_on_the_grid",
+    "a right on a function": "GRANT EXECUTE ON FUNCTION ops.shape_of TO analyst",
+    "a right on a table": "REVOKE SELECT ON ops.window_ledger FROM analyst",
+    "a comment": "COMMENT ON COLUMN ops.backfill_progress.eta IS 'soon'",
+    "a function of no file": "CREATE FUNCTION ops.more() RETURNS integer LANGUAGE sql RETURN 1;"
+    " ALTER FUNCTION ops.more() OWNER TO publisher",
+}
+
+
+@pytest.mark.parametrize("what", DRIFTS)
+def test_what_was_changed_by_hand_is_as_the_files_made_it_after_a_start(mine: None, fresh: str, what: str) -> None:
+    admin(DRIFTS[what])
+    assert bootstrap.plan().objects_differ
+    bootstrap.migrate()
+    assert schema() == fresh
+    assert bootstrap.plan().in_words() == []

@@ -16,8 +16,10 @@ SELECT
     i.escalated_at IS NOT NULL AS escalated,
     i.acknowledged_by,
     k.advice,
-    k.is_trouble
+    k.is_trouble,
+    r.reason
 FROM ops.incidents AS i
 INNER JOIN control.incident_kinds AS k USING (kind)
+LEFT JOIN ops.incident_reasons AS r ON i.incident_id = r.incident_id
 WHERE i.closed_at IS NULL
 ORDER BY i.incident_id;

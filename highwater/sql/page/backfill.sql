@@ -33,7 +33,8 @@ SELECT
     b.closed_days,
     b.direction,
     b.on_failure,
-    b.dag_run_id
+    b.dag_run_id,
+    b.held_by
 FROM ops.backfill_progress AS p
 INNER JOIN control.backfills AS b USING (backfill_id)
 INNER JOIN control.datasets AS d ON p.dataset = d.dataset

@@ -19,9 +19,11 @@ SELECT
     i.note,
     k.needs_person,
     k.advice,
-    k.is_trouble
+    k.is_trouble,
+    r.reason
 FROM ops.incidents AS i
 INNER JOIN control.incident_kinds AS k USING (kind)
+LEFT JOIN ops.incident_reasons AS r ON i.incident_id = r.incident_id
 WHERE i.closed_at IS NULL AND i.datasets && %(datasets)s::text[]
 ORDER BY i.incident_id ASC
 LIMIT 100;

@@ -36,7 +36,7 @@ open_windows AS (
             INNER JOIN control.backfills AS k USING (backfill_id)
             WHERE
                 k.dataset = f.dataset AND b.action = 'load'
-                AND (k.via = 'policy' OR k.state IN ('requested', 'running', 'paused'))
+                AND (k.via = 'policy' OR k.state IN ('requested', 'running', 'paused', 'stopped'))
         ) AS asked
 ),
 

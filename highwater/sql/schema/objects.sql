@@ -1,7 +1,7 @@
 -- One row a trigger, view or function that is the publisher's in the engine's schemas, and the rights on each table:
--- what the files of highwater/sql/warehouse/ make. Each with a fingerprint of what it is and which of our roles may use it. Not
--- among them are functions that rules, defaults and indexes of the engine's tables call, and what those call in turn:
--- these are the migrations'.
+-- what the files of highwater/sql/warehouse/ make. Each with a fingerprint of what it is and which of our roles may use
+-- it. Not among them are functions that rules, defaults and indexes of the engine's tables call, and what those call in
+-- turn: these are the migrations'.
 WITH RECURSIVE schemas AS (
     SELECT n.oid FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname IN ('control', 'ops', 'quarantine', 'former', 'staging')
@@ -12,7 +12,7 @@ ours AS (
         r.oid,
         r.rolname
     FROM pg_catalog.pg_roles AS r
-    WHERE r.rolname = ANY(%(roles)s::name[])
+    WHERE r.rolname IN (SELECT unnest(%(roles)s::name[]))
     UNION ALL
     SELECT
         0 AS oid,
@@ -53,7 +53,7 @@ objects AS (
     SELECT
         'trigger' AS kind,
         t.oid,
-        FORMAT('%I ON %s', t.tgname, t.tgrelid::regclass) AS name,
+        format('%I ON %s', t.tgname, t.tgrelid::regclass) AS name,
         t.tgenabled::text || pg_catalog.pg_get_triggerdef(t.oid) AS definition,
         NULL::aclitem[] AS acl,
         'pg_trigger'::regclass AS classid
@@ -64,7 +64,7 @@ objects AS (
         'view' AS kind,
         c.oid,
         c.oid::regclass::text AS name,
-        CONCAT(c.reloptions, pg_catalog.pg_get_viewdef(c.oid)) AS definition,
+        concat(c.reloptions, pg_catalog.pg_get_viewdef(c.oid)) AS definition,
         c.relacl AS acl,
         'pg_class'::regclass AS classid
     FROM pg_catalog.pg_class AS c
@@ -76,7 +76,7 @@ objects AS (
         p.oid,
         p.oid::regprocedure::text AS name,
         pg_catalog.pg_get_functiondef(p.oid) AS definition,
-        COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl,
+        coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl,
         'pg_proc'::regclass AS classid
     FROM pg_catalog.pg_proc AS p
     WHERE
@@ -92,7 +92,7 @@ objects AS (
         NULL AS classid
     FROM pg_catalog.pg_class AS c
     WHERE
-        c.relnamespace IN (TO_REGNAMESPACE('control'), TO_REGNAMESPACE('ops'), TO_REGNAMESPACE('quarantine'))
+        c.relnamespace IN (to_regnamespace('control'), to_regnamespace('ops'), to_regnamespace('quarantine'))
         AND c.relkind IN ('r', 'p')
 )
 
@@ -103,18 +103,22 @@ SELECT
     o.name,
     CASE o.kind
         WHEN 'trigger' THEN 'DROP TRIGGER ' || o.name
-        WHEN 'view' THEN FORMAT('DROP VIEW IF EXISTS %s CASCADE', o.name)
-        WHEN 'function' THEN FORMAT('DROP ROUTINE IF EXISTS %s CASCADE', o.name)
+        WHEN 'view' THEN format('DROP VIEW IF EXISTS %s CASCADE', o.name)
+        WHEN 'function' THEN format('DROP ROUTINE IF EXISTS %s CASCADE', o.name)
     END AS drop,
     pg_catalog.md5(
-        CONCAT_WS(
+        concat_ws(
             ' ', o.definition,
             (
-                SELECT STRING_AGG(CONCAT_WS(' ', r.rolname, a.privilege_type, a.is_grantable), ',' ORDER BY 1)
+                SELECT
+                    string_agg(
+                        concat_ws(' ', r.rolname, a.privilege_type, a.is_grantable), ','
+                        ORDER BY r.rolname, a.privilege_type
+                    )
                 FROM pg_catalog.aclexplode(o.acl) AS a INNER JOIN ours AS r ON a.grantee = r.oid
             ),
             (
-                SELECT STRING_AGG(CONCAT_WS(' ', d.objsubid, d.description), ',' ORDER BY d.objsubid)
+                SELECT string_agg(concat_ws(' ', d.objsubid, d.description), ',' ORDER BY d.objsubid)
                 FROM pg_catalog.pg_description AS d
                 WHERE d.classoid = o.classid AND d.objoid = o.oid
             )

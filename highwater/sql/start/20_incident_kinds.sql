@@ -82,8 +82,8 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'rolled back', '24 hours', TRUE,
-    'A former version was put back; ops.rollbacks says by whom and why. It is held until somebody releases it: mend '
-    'the source, clean.sql or the suite, then scripts/highwater release, and load the window again.'
+    'A former version was put back; ops.rollbacks says by whom and why. A held window is loaded '
+    'again once the source, clean.sql or the suite is mended and scripts/highwater release has let go of it.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -130,6 +130,11 @@ VALUES
     'No run of selective_backfill has begun it. See that the DAGs selective_backfill and catchup_control are not '
     'paused and that their runs do not fail; scripts/highwater backfill list shows what Airflow said. '
     'scripts/highwater backfill cancel takes it back.'
+),
+(
+    'backfill stopped', '2 hours', FALSE,
+    'Its run ended before its windows were done, or no lane can load them: scripts/highwater backfill list says which. '
+    'They wait until scripts/highwater backfill resume, or cancel, which leaves them to the schedule and the policy.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

@@ -66,7 +66,10 @@ $$;
 CREATE OR REPLACE TRIGGER landed_windows_stay_on_the_grid BEFORE UPDATE OF first_window, step, grid ON control.datasets
 FOR EACH ROW
 WHEN (
-    (old.first_window, old.step, old.grid) IS DISTINCT FROM (new.first_window, new.step, new.grid)
+    -- One by one: two rows that are compared read otherwise once they were dumped and restored, and would look changed.
+    old.first_window IS DISTINCT FROM new.first_window
+    OR old.step IS DISTINCT FROM new.step
+    OR old.grid IS DISTINCT FROM new.grid
 ) EXECUTE FUNCTION control.keep_grid();
 
 REVOKE EXECUTE ON FUNCTION control.keep_grid FROM public;

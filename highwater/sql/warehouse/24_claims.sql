@@ -4,20 +4,30 @@
 -- cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can fake a
 -- living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
 
+-- The processes of the loader's sessions, of now. A transaction keeps what it has once read of pg_stat_activity: one
+-- that has waited for its turn would take for dead who came meanwhile.
+CREATE OR REPLACE FUNCTION ops.loader_processes() RETURNS SETOF integer
+LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED ROWS 20 SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN QUERY SELECT s.pid FROM pg_stat_activity AS s WHERE s.usename = 'loader';
+END;
+$$;
+
 -- The claims that live: 18807 is "Hw" in ASCII.
 CREATE OR REPLACE VIEW ops.live_sessions AS
 SELECT
     l.objid::bigint::integer AS claim,
     l.pid AS backend_pid
 FROM pg_catalog.pg_locks AS l
-INNER JOIN pg_catalog.pg_stat_activity AS s ON l.pid = s.pid
+INNER JOIN ops.loader_processes() AS s (pid) ON l.pid = s.pid
 WHERE
     l.locktype = 'advisory' AND l.classid = 18807 AND l.objsubid = 2 AND l.granted
     AND l.database = (
         SELECT oid FROM pg_catalog.pg_database
         WHERE datname = current_database()
-    )
-    AND s.usename = 'loader';
+    );
 
 -- The claim of the caller's session, taken if it has none yet.
 CREATE OR REPLACE FUNCTION ops.take_claim() RETURNS integer
@@ -62,6 +72,7 @@ CREATE OR REPLACE FUNCTION ops.refuse_held(p_what text, p_tables regclass[], p_r
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM pg_stat_clear_snapshot();
     RAISE EXCEPTION '% is held by %', p_what,
         coalesce(ops.holders_of(p_tables, p_rows), 'a transaction that has ended meanwhile')
         USING
@@ -132,4 +143,6 @@ REVOKE EXECUTE ON FUNCTION
 ops.take_claim, ops.take_turn, ops.take_lease, ops.drop_lease, ops.holders_of, ops.refuse_held, ops.lock_tables
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.take_lease, ops.drop_lease TO loader;
+REVOKE EXECUTE ON FUNCTION ops.loader_processes FROM public;
+GRANT EXECUTE ON FUNCTION ops.loader_processes TO loader, analyst;
 GRANT SELECT ON ops.live_sessions TO loader, analyst;

@@ -247,8 +247,8 @@ BEGIN
     END IF;
     IF former.version IS NULL THEN
         PERFORM ops.forget_versions(p_dataset, p_window);
-    ELSIF p_base_version = former.version THEN
-        -- What was extracted before the rollback is stale, and told so below.
+    ELSE
+        -- Of what was extracted before a rollback too this is the reason: extracted again, it would be held as well.
         PERFORM ops.assert_not_held(p_dataset, p_window);
     END IF;
 

@@ -85,7 +85,36 @@ BEGIN
 END;
 $$;
 
+-- Lets go of holds that somebody was shown, or of none: where one is no more what it was, as after another rollback of
+-- its window, whoever asked did not decide about that.
+CREATE OR REPLACE FUNCTION ops.release_holds(p_holds bigint[], p_by text, p_reason text) RETURNS SETOF ops.holds
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    shown ops.holds;
+    released ops.holds;
+BEGIN
+    FOR shown IN SELECT h.* FROM ops.holds AS h WHERE h.hold_id = ANY(p_holds) ORDER BY h.hold_id LOOP
+        -- As long as the dataset is held, nobody rolls back a window of it.
+        PERFORM ops.hold_dataset(shown.dataset);
+        IF NOT EXISTS (SELECT FROM ops.held_windows AS w WHERE w.hold_id = shown.hold_id) THEN
+            RAISE EXCEPTION '% % is not held any more as it was shown%: look at it again', shown.dataset, shown.window_range,
+                coalesce(', but ' || ops.held_because(shown.dataset, shown.window_range), '') USING ERRCODE = 'HW008';
+        END IF;
+        FOR released IN
+            SELECT r.* FROM ops.release_windows(
+                shown.dataset, lower(shown.window_range), upper(shown.window_range), p_by, p_reason
+            ) AS r
+        LOOP
+            RETURN NEXT released;
+        END LOOP;
+    END LOOP;
+END;
+$$;
+
 REVOKE EXECUTE ON FUNCTION ops.held_because, ops.assert_not_held, ops.hold_window, ops.release_windows FROM public;
+REVOKE EXECUTE ON FUNCTION ops.release_holds FROM public;
+GRANT EXECUTE ON FUNCTION ops.release_holds TO operator;
 GRANT EXECUTE ON FUNCTION ops.held_because TO loader, analyst, operator;
 GRANT EXECUTE ON FUNCTION ops.assert_not_held TO loader;
 GRANT EXECUTE ON FUNCTION ops.release_windows TO operator;

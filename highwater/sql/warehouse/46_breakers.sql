@@ -160,12 +160,14 @@ BEGIN
     IF NOT found THEN
         RETURN ops.stopped_because(p_dataset);
     END IF;
+    -- Not those that somebody has asked for anew meanwhile.
+    PERFORM ops.take_turn('backfills of ' || p_dataset);
     UPDATE control.backfill_windows AS w
     SET state = 'planned', error = NULL, ended_at = NULL
     FROM control.backfills AS k
     WHERE
         w.backfill_id = k.backfill_id AND k.dataset = p_dataset AND k.state = 'paused' AND k.held_by = 'policy'
-        AND w.state = 'failed';
+        AND w.state = 'failed' AND control.overlap_of(p_dataset, ARRAY[w.window_range], k.backfill_id) IS NULL;
     RETURN NULL;
 END;
 $$;

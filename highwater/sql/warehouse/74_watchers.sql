@@ -50,6 +50,18 @@ BEGIN
 END;
 $$;
 
+-- Whether a task runs that a look did not find alive: one that has ended since the look began says so by now.
+CREATE OR REPLACE FUNCTION ops.own_task_runs(p_task ops.own_tasks) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM ops.own_tasks AS t
+        WHERE
+            t.dag_id = p_task.dag_id AND t.task_id = p_task.task_id AND t.state = 'running'
+            AND t.claim = p_task.claim AND t.backend_pid = p_task.backend_pid
+    )
+$$;
+
 -- One row a trouble of the platform itself; it stands for a dataset where others name one.
 CREATE OR REPLACE VIEW ops.platform_troubles AS
 SELECT
@@ -59,7 +71,7 @@ SELECT
 FROM ops.own_tasks AS t
 LEFT JOIN ops.live_sessions AS live ON t.claim = live.claim AND t.backend_pid = live.backend_pid
 WHERE
-    (t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL))
+    (t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL AND ops.own_task_runs(t)))
     -- One whose DAG is paused has no next run that could go well.
     AND NOT EXISTS (
         SELECT FROM ops.incidents AS i
@@ -82,6 +94,7 @@ FROM ops.server_starts AS s
 WHERE s.seen_at > ops.clock() - '1 hour'::interval
 HAVING count(*) >= 5;
 
-REVOKE EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start FROM public;
+REVOKE EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start, ops.own_task_runs FROM public;
 GRANT EXECUTE ON FUNCTION ops.begin_own_task, ops.end_own_task, ops.note_start TO loader;
+GRANT EXECUTE ON FUNCTION ops.own_task_runs TO loader, analyst;
 GRANT SELECT ON ops.own_tasks, ops.own_dags, ops.server_starts, ops.platform_troubles TO loader, analyst;

@@ -10,7 +10,8 @@ FROM control.backfill_windows AS w
 INNER JOIN ops.live_sessions AS s ON w.claim = s.claim AND w.backend_pid = s.backend_pid
 WHERE w.state = 'running';
 
--- One row a window of a backfill, and how it stands: what a lane that died had in work is to do again.
+-- One row a window of a backfill, and how it stands: what a lane that died had in work is to do again, unless the
+-- backfill was cancelled.
 CREATE OR REPLACE VIEW ops.backfill_windows AS
 SELECT
     w.window_no,
@@ -20,13 +21,18 @@ SELECT
     w.action,
     w.rule,
     w.reason,
-    CASE WHEN w.state = 'running' AND live.window_no IS NULL THEN 'planned' ELSE w.state END AS state,
+    CASE
+        WHEN w.state <> 'running' OR live.window_no IS NOT NULL THEN w.state
+        WHEN b.state = 'cancelled' THEN 'cancelled'
+        ELSE 'planned'
+    END AS state,
     w.run_id,
     w.error,
     w.version,
     w.started_at,
     w.ended_at
 FROM control.backfill_windows AS w
+INNER JOIN control.backfills AS b ON w.backfill_id = b.backfill_id
 LEFT JOIN ops.live_claims AS live ON w.window_no = live.window_no;
 
 -- One row a backfill: how far it is, how fast (pauses and waiting left out), and between what and what the rest takes.

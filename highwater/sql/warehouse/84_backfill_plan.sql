@@ -192,6 +192,19 @@ BEGIN
         WHERE u.rule <> 'skip_closed_days'
     ),
 
+    -- What a person cancelled of the policy's, and nobody has asked for since, the policy does not ask for again.
+    cancelled AS MATERIALIZED (
+        SELECT latest.window_range, 'backfill ' || latest.backfill_id || ' was ' || latest.note AS note
+        FROM (
+            SELECT DISTINCT ON (b.window_range) b.window_range, b.backfill_id, b.state, k.via, k.note
+            FROM control.backfill_windows AS b
+            INNER JOIN control.backfills AS k USING (backfill_id)
+            WHERE p_via = 'policy' AND k.dataset = p_dataset AND b.action = 'load'
+            ORDER BY b.window_range, b.backfill_id DESC
+        ) AS latest
+        WHERE latest.state = 'cancelled' AND latest.via = 'policy'
+    ),
+
     known_of AS (
         SELECT
             w.window_range,
@@ -205,7 +218,8 @@ BEGIN
             t.waits,
             h.sentence AS held,
             s.rule AS skip_rule,
-            s.reason AS skip_reason
+            s.reason AS skip_reason,
+            c.note AS cancelled
         FROM windows AS w
         LEFT JOIN (
             SELECT l.window_range, l.version, l.run_id FROM ops.window_ledger AS l WHERE l.dataset = p_dataset
@@ -218,6 +232,7 @@ BEGIN
         LEFT JOIN (
             SELECT s.window_range, s.rule, s.reason FROM ops.skipped_windows AS s WHERE s.dataset = p_dataset
         ) AS s ON w.window_range = s.window_range
+        LEFT JOIN cancelled AS c ON w.window_range = c.window_range
     ),
 
     judged AS (
@@ -250,6 +265,7 @@ BEGIN
                     p_via IN ('policy', 'recovery')
                     AND k.version IS NULL AND k.waits
                     THEN ARRAY['refused', 'it waits for a person: ' || k.failed_stage || ': ' || k.error]
+                WHEN k.cancelled IS NOT NULL THEN ARRAY['cancelled', k.cancelled]
             END AS skip
         FROM known_of AS k
         LEFT JOIN LATERAL (

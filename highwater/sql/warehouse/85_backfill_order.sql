@@ -34,11 +34,13 @@ BEGIN
     FROM control.backfills AS b
     INNER JOIN control.backfill_windows AS theirs ON b.backfill_id = theirs.backfill_id
     INNER JOIN unnest(p_windows) AS mine (window_range) ON theirs.window_range = mine.window_range
+    LEFT JOIN ops.live_claims AS live ON theirs.window_no = live.window_no
     WHERE
         b.dataset = p_dataset AND b.backfill_id IS DISTINCT FROM p_backfill
+        -- One that no live lane holds is in work only as long as its backfill may give it to another.
         AND (
-            theirs.state = 'running'
-            OR (theirs.state = 'planned' AND b.state IN ('requested', 'running', 'paused', 'stopped'))
+            live.window_no IS NOT NULL
+            OR (theirs.state IN ('planned', 'running') AND b.state IN ('requested', 'running', 'paused', 'stopped'))
         )
     GROUP BY b.backfill_id, b.state
     ORDER BY b.backfill_id

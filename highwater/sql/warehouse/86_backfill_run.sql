@@ -31,7 +31,8 @@ DECLARE
         WHEN 'resumed' THEN '{paused,stopped,failed}'::text[]
     END;
 BEGIN
-    IF NOT held.state = ANY(valid) THEN
+    -- What the policy paused would go on by itself, so a person may keep it from that.
+    IF NOT (held.state = ANY(valid) OR (p_verb = 'paused' AND held.state = 'paused' AND held.held_by = 'policy')) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
             array_to_string(valid, ', '), p_verb USING ERRCODE = 'HW033';
     END IF;
@@ -128,6 +129,7 @@ DECLARE
     -- Whether this window is to show if what had stopped the dataset is mended.
     tries_one boolean;
     landed ops.window_ledger;
+    unwanted record;
 BEGIN
     verdict := 'end';
     IF held.state <> 'running' OR held.dag_run_id IS DISTINCT FROM p_run_id THEN
@@ -176,6 +178,7 @@ BEGIN
         CONTINUE WHEN EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = candidate.window_no);
         SELECT * INTO landed FROM ops.window_ledger AS l
         WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
+        SELECT * INTO unwanted FROM control.not_wanted_any_more(held, candidate.window_range);
         IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
             UPDATE control.backfill_windows AS w
             SET state = 'landed', version = landed.version, ended_at = landed.landed_at
@@ -191,6 +194,10 @@ BEGIN
             SET
                 state = 'skipped', rule = 'landed meanwhile', ended_at = ops.clock(),
                 reason = 'version ' || landed.version || ' by ' || landed.run_id
+            WHERE w.window_no = candidate.window_no;
+        ELSIF unwanted.rule IS NOT NULL THEN
+            UPDATE control.backfill_windows AS w
+            SET state = 'skipped', rule = unwanted.rule, reason = unwanted.reason, ended_at = ops.clock()
             WHERE w.window_no = candidate.window_no;
         ELSE
             UPDATE control.backfill_windows AS w
@@ -217,7 +224,8 @@ AS $$
     WHERE b.backfill_id = p_backfill AND b.state = 'running'
 $$;
 
--- A lane says what became of the window it holds.
+-- A lane says what became of the window it holds. What landed and was replaced or rolled back since has landed; what a
+-- person had come to hold before it could land is skipped, and p_error says who and why.
 CREATE OR REPLACE FUNCTION control.end_backfill_window(
     p_window_no integer, p_state text, p_version integer, p_error text
 ) RETURNS void
@@ -230,13 +238,17 @@ BEGIN
         SELECT FROM control.backfill_windows AS w
         INNER JOIN control.backfills AS b USING (backfill_id)
         INNER JOIN ops.window_ledger AS l ON l.dataset = b.dataset AND l.window_range = w.window_range
-        WHERE w.window_no = p_window_no AND l.version = p_version
+        WHERE w.window_no = p_window_no AND l.version >= p_version
     ) THEN
         RAISE EXCEPTION 'window % of the backfill has not landed at version %: the ledger says otherwise', p_window_no,
             p_version USING ERRCODE = 'HW034';
     END IF;
     UPDATE control.backfill_windows AS w
-    SET state = p_state, version = p_version, error = p_error, ended_at = ops.clock()
+    SET
+        state = p_state, version = p_version, ended_at = ops.clock(),
+        rule = CASE p_state WHEN 'skipped' THEN 'held' ELSE w.rule END,
+        reason = CASE p_state WHEN 'skipped' THEN p_error ELSE w.reason END,
+        error = CASE p_state WHEN 'skipped' THEN NULL ELSE p_error END
     WHERE w.window_no = p_window_no AND w.state = 'running' AND w.backend_pid = pg_backend_pid()
     RETURNING w.* INTO ended;
     IF ended.state = 'failed' THEN
@@ -330,23 +342,6 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION control.note_not_started FROM public;
 GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
-
--- One row a backfill that no run of Airflow has begun though catchup_control, which starts it within five minutes, must
--- have looked twice.
-CREATE OR REPLACE VIEW ops.backfill_troubles AS
-SELECT
-    'backfill not started' AS kind,
-    'backfill ' || b.backfill_id || ' of ' || b.dataset AS subject,
-    b.dataset,
-    coalesce(b.waits_since, b.requested_at) AS since,
-    (
-        SELECT coalesce(range_agg(w.window_range), '{}'::tstzmultirange) FROM control.backfill_windows AS w
-        WHERE w.backfill_id = b.backfill_id AND w.state = 'planned'
-    ) AS window_ranges
-FROM control.backfills AS b
-WHERE b.state = 'requested' AND coalesce(b.waits_since, b.requested_at) <= ops.clock() - '10 minutes'::interval;
-
-GRANT SELECT ON ops.backfill_troubles TO loader, analyst;
 
 REVOKE EXECUTE ON FUNCTION
 control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,
