@@ -155,6 +155,7 @@ _PLAIN = (
     ("connection already closed", "the server closed the connection"),
     ("Network is unreachable", "no network leads there"),
     ("No route to host", "no network leads there"),
+    ("range lower bound must be less than or equal to range upper bound", "the range ends before it begins"),
 )
 """Parts of messages of Postgres and libpq, and what they come to."""
 

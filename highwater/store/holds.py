@@ -39,7 +39,7 @@ def held(cursor: Cursor, dataset: str, since: datetime | None = None, until: dat
     ]
 
 
-def plan(dataset: str, since: datetime, until: datetime) -> list[Hold]:
+def plan(dataset: str, since: datetime | None, until: datetime | None) -> list[Hold]:
     """The holds that a release of a stretch would end; changes nothing.
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg2
 import pytest
 from loading import OTHER_QUANTITY, day, land, run, stage
 from psycopg2 import errors
@@ -125,7 +126,8 @@ def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--from", NAME, "--to", NAME, "--yes"), 'reason "" is blank'),
+        (("--from", NAME, "--to", NAME, "--yes"), "--reason is missing: say why"),
+        (("--from", "1d", "--to", "7d", "--dry-run"), "--from '1d' is not before --to '7d': did you mean them the"),
         (("--from", "x", "--to", NAME, "--dry-run"), "invalid --from 'x'"),
     ],
 )
@@ -153,6 +155,13 @@ def test_one_that_is_taken_out_of_the_record_is_held_no_more(held: None) -> None
         cursor.execute("DELETE FROM ops.window_ledger")
     assert rows("SELECT * FROM ops.held_windows") == []
     assert planned("missing")[0][0] == "load"
+
+
+def test_a_stretch_that_ends_before_it_begins_is_refused_in_words(held: None, operator: Cursor) -> None:
+    with pytest.raises(psycopg2.DatabaseError) as refused:
+        operator.execute("SELECT ops.release_windows('daily_sales', '2026-10-06', '2026-10-01', 'ada', 'why')")
+    assert refused.value.pgcode == "HW008"
+    assert "from 2026-10-06 00:00 is not before to 2026-10-01 00:00" in str(refused.value)
 
 
 def test_only_the_operator_releases(held: None, loader: Cursor, analyst: Cursor, operator: Cursor) -> None:
