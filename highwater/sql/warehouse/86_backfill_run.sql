@@ -33,7 +33,7 @@ DECLARE
 BEGIN
     IF NOT held.state = ANY(valid) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
-            array_to_string(valid, ', '), p_verb USING ERRCODE = 'HW033';
+            regexp_replace(array_to_string(valid, ', '), ', (\w+)$', ' or \1'), p_verb USING ERRCODE = 'HW033';
     END IF;
 END;
 $$;
