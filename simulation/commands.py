@@ -88,8 +88,15 @@ def simulate(
             abort=True,
         )
     forgotten = drill.simulate(since)
+    at_once = commands.typed("recovery request payments page_views --yes")
     watch = commands.typed("recovery --watch")
-    out.print(f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; {watch}")
+    out.print(
+        f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; the next run of"
+        " system_recovery_processing, every six hours, loads them; to have them now: scripts/airflow dags trigger"
+        f" system_recovery_processing, or {at_once}; {watch} shows how far it is",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _shown(moment: datetime | None) -> str:

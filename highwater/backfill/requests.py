@@ -205,7 +205,7 @@ def missing(cursor: Cursor, datasets: Sequence[str], reason: str, by: str) -> li
     cursor.execute("SELECT dataset FROM control.datasets WHERE grid = 'fixed' ORDER BY dataset")
     known = [dataset for (dataset,) in cursor.fetchall()]
     if strange := [dataset for dataset in datasets if dataset not in known]:
-        raise ConfigurationError(f"dataset {strange[0]!r} has no windows to load: {', '.join(known)}")
+        raise ConfigurationError(f"dataset {strange[0]!r} has no windows to load; those that have: {', '.join(known)}")
     cursor.execute(
         "SELECT g.dataset, min(g.gap_start) AS first, max(g.gap_end) AS last FROM ops.gaps AS g"
         " INNER JOIN control.datasets AS d USING (dataset) WHERE g.dataset = ANY(%s) GROUP BY g.dataset, d.critical"

@@ -22,16 +22,14 @@ def accept(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
     window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = "",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = None,
     by: By = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it is about, and accept nothing.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
-    who = reasons.who(by)
-    if not dry_run:
-        reason = reasons.said("reason", reason)
+    who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
     plan = shrink.plan(dataset, window)
     if not as_json:
         _say(_sentence(plan))
@@ -39,7 +37,7 @@ def accept(
     if not dry_run:
         if not yes:
             typer.confirm(f"Let the next load of {dataset} {plan.window} through?", abort=True, err=as_json)
-        done = shrink.accept(plan, who, reason)
+        done = shrink.accept(plan, who, why)
     if as_json:
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}
         typer.echo(json.dumps(answer, default=str, indent=2))

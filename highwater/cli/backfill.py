@@ -73,7 +73,7 @@ def plan(
     wanted = _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction)
     found = _plan(wanted)
     if as_json:
-        for line in drawing.as_json(found):
+        for line in drawing.as_json(found, wanted):
             typer.echo(line, nl=False)
     else:
         out.print(draw_plan(found, every=every), soft_wrap=True)
@@ -82,20 +82,26 @@ def plan(
 @app.command()
 def run(
     *,
-    dataset: Dataset,
-    from_: From,
-    to: To,
+    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; or --plan names it.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before."),
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the backfill.")],
-    which: Which = "missing",
+    which: Annotated[str | None, typer.Option(help="missing, failed, or all; missing if not given.")] = None,
     exclude: Exclude = [],  # noqa: B006
-    weekdays: Weekdays = "",
-    closed_days: ClosedDays = "skip",
-    direction: Direction = "oldest",
+    weekdays: Annotated[str | None, typer.Option(help="Only these: mon,tue,fri.")] = None,
+    closed_days: Annotated[str | None, typer.Option(help="skip or load closed days; skip if not given.")] = None,
+    direction: Annotated[str | None, typer.Option(help="oldest or newest first; oldest if not given.")] = None,
     max_active: Annotated[int, typer.Option(help="So many windows at once.")] = 3,
     on_failure: Annotated[str, typer.Option(help="stop after the first window that fails, or continue.")] = "continue",
     by: By = "",
     shown: Annotated[
-        Path | None, typer.Option("--plan", help="A plan that `backfill plan --json` printed: nothing else is run.")
+        Path | None,
+        typer.Option("--plan", help="What `backfill plan --json` printed: that is asked, and nothing else is run."),
     ] = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay until it has ended; then the exit code tells.")
@@ -107,8 +113,10 @@ def run(
 
     If the world changed since the plan was shown, the difference is shown and asked about; with --yes nothing starts.
     """
+    known, asked = _read_plan(shown) if shown else (None, {})
+    given = _given(dataset, from_, to, which, exclude, weekdays, closed_days, direction)
     wanted = replace(
-        _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction),
+        _ask_the_same(asked, given) if asked else _whole(given),
         reason=reasons.said("reason", reason),
         requested_by=reasons.who(by),
         max_active=max_active,
@@ -116,7 +124,7 @@ def run(
     )
     with warehouse.session("analyst") as cursor:
         backfill_requests.check(cursor, wanted)
-    known, now = (_read_plan(shown), _plan(wanted)) if shown else (None, _plan(wanted))
+    now = _plan(wanted)
     number = _ask(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
         return
@@ -253,17 +261,66 @@ def recover(
 def _request(  # noqa: PLR0917 - as typer gives them
     dataset: str, from_: str, to: str, which: str, exclude: list[str], weekdays: str, closed_days: str, direction: str
 ) -> Request:
-    given = [name for name in weekdays.replace(",", " ").split() if name]
-    return Request(
-        dataset=dataset,
-        from_time=moments.moment(from_, "--from"),
-        to_time=moments.moment(to, "--to", end=True),
-        which=which,
-        excluded_dates=[moments.day(text, "--exclude") for each in exclude for text in each.split(",")],
-        weekdays=weekdays_of(given) if weekdays else None,
-        closed_days=closed_days,
-        direction=direction,
-    )
+    return _whole(_given(dataset, from_, to, which, exclude, weekdays, closed_days, direction))
+
+
+def _given(  # noqa: PLR0917 - as typer gives them
+    dataset: str | None,
+    from_: str | None,
+    to: str | None,
+    which: str | None,
+    exclude: list[str],
+    weekdays: str | None,
+    closed_days: str | None,
+    direction: str | None,
+) -> dict[str, Any]:
+    """What was typed of a request, by the names of its fields; what was not is not in it."""
+    typed: dict[str, Any] = {
+        "dataset": dataset,
+        "from_time": moments.moment(from_, "--from") if from_ is not None else None,
+        "to_time": moments.moment(to, "--to", end=True) if to is not None else None,
+        "which": which,
+        "excluded_dates": [moments.day(text, "--exclude") for each in exclude for text in each.split(",")] or None,
+        "weekdays": weekdays_of(weekdays.replace(",", " ").split()) if weekdays else None,
+        "closed_days": closed_days,
+        "direction": direction,
+    }
+    return {name: value for name, value in typed.items() if value is not None}
+
+
+def _whole(given: dict[str, Any]) -> Request:
+    """The request that was typed.
+
+    Raises:
+        ConfigurationError: it names no dataset, or not from when to when.
+    """
+    if lacking := [said for name, said in _NEEDED.items() if name not in given]:
+        raise ConfigurationError(f"{' and '.join(lacking)} missing: say what to load, or name a plan by --plan")
+    return Request(**given)
+
+
+def _ask_the_same(asked: dict[str, Any], given: dict[str, Any]) -> Request:
+    """The request of a plan that was kept.
+
+    Raises:
+        ConfigurationError: something else was typed beside it.
+    """
+    for name, value in given.items():
+        if value != asked[name]:
+            raise ConfigurationError(
+                f"{name.replace('_', ' ')} {_in_words(value)} is another question than that of the plan,"
+                f" {_in_words(asked[name])}: leave it out, or make a plan of it"
+            )
+    return Request(**asked)
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+_NEEDED = {"dataset": "DATASET", "from_time": "--from", "to_time": "--to"}
 
 
 def _plan(wanted: Request) -> Plan:
@@ -271,7 +328,8 @@ def _plan(wanted: Request) -> Plan:
         return backfill_requests.plan(cursor, wanted)
 
 
-def _read_plan(file: Path) -> Plan:
+def _read_plan(file: Path) -> tuple[Plan, dict[str, Any]]:
+    """A plan that was kept, and what it was asked by, as the fields of a request; empty in one of a version before."""
     held = documents.read_json(file, name=f"--plan {file}", largest=LARGEST_PLAN)
     try:
         windows = [
@@ -284,7 +342,7 @@ def _read_plan(file: Path) -> Plan:
             )
             for w in held["windows"]
         ]
-        return Plan(windows, held["fingerprint"])
+        return Plan(windows, held["fingerprint"]), drawing.asked_of(held)
     except (ValueError, KeyError, TypeError):
         made = commands.typed("backfill plan … --json")
         raise ConfigurationError(f"--plan {file} holds no plan: expected what {made} prints") from None

@@ -46,7 +46,7 @@ def reset(
     yes: Yes = False,
 ) -> None:
     """Forget how far a dataset has come: its next run reads everything. Published data stays as it is."""
-    who, reason = reasons.who(by), reasons.said("reason", reason)
+    who, reason = reasons.who(by), reasons.said("reason", reason, dataset=dataset)
     with warehouse.session("analyst") as cursor:
         status = checkpoints.status(cursor, dataset)
         checkpoints.assert_resettable(cursor, dataset)

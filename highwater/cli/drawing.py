@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from highwater.backfill.requests import LOAD, Plan, Planned, sentence
+from highwater.backfill.requests import LOAD, Plan, Planned, Request, sentence
 from highwater.model import estimates
 from highwater.model.windows import Window
 
@@ -30,7 +30,7 @@ def draw_plan(plan: Plan, *, every: bool = False) -> RenderableType:
     for action, rule, reason, windows in _stretches(plan.windows) if together else map(_alone, plan.windows):
         table.add_row(
             _span(windows[0], windows[-1]),
-            f"{len(windows):,} windows" if together else "",
+            _windows(len(windows)) if together else "",
             Text(action, style="green" if action == LOAD else "dim"),
             Text(reason if rule is None else f"{rule}: {reason}", style="" if action == LOAD else "dim"),
         )
@@ -42,7 +42,7 @@ def summary(plan: Plan) -> str:
     rules = Counter(window.rule for window in plan.windows if window.rule is not None)
     skipped = ", ".join(f"{count:,} {rule}" for rule, count in rules.most_common())
     return (
-        f"{len(plan.windows):,} windows: {plan.to_load:,} to load, {len(plan.windows) - plan.to_load:,} skipped"
+        f"{_windows(len(plan.windows))}: {plan.to_load:,} to load, {len(plan.windows) - plan.to_load:,} skipped"
         + (f" ({skipped})" if skipped else "")
         + f"; plan {plan.fingerprint[:12]}"
     )
@@ -57,16 +57,21 @@ def draw_difference(before: Plan, now: Plan) -> RenderableType:
         table.add_row(_span(window, window), was, "→", _said(window))
     more = len(changed) - MANY
     return Group(
-        Text(f"the plan changed since it was shown: {len(changed)} windows", style="yellow"),
+        Text(f"the plan changed since it was shown: {_windows(len(changed))}", style="yellow"),
         table,
         Text(f"and {more} more\n" if more > 0 else "") + Text(summary(now)),
     )
 
 
-def as_json(plan: Plan) -> Iterator[str]:
-    """The plan as JSON in pieces: it may be long."""
-    head = {"fingerprint": plan.fingerprint, "total": len(plan.windows), "to_load": plan.to_load}
-    yield json.dumps(head)[:-1] + ', "windows": [\n'
+_ASKED = ("dataset", "from_time", "to_time", "which", "excluded_dates", "weekdays", "closed_days", "direction")
+"""The fields of a request that say which windows it reaches."""
+
+
+def as_json(plan: Plan, wanted: Request) -> Iterator[str]:
+    """The plan, and what asked for it, as JSON in pieces: it may be long."""
+    asked = {name: value for name, value in wanted.values().items() if name in _ASKED}
+    head = {"asked": asked, "fingerprint": plan.fingerprint, "total": len(plan.windows), "to_load": plan.to_load}
+    yield json.dumps(head, default=lambda moment: moment.isoformat())[:-1] + ', "windows": [\n'
     for place, window in enumerate(plan.windows):
         yield (",\n" if place else "") + json.dumps(
             window._asdict() | {"start": window.start.isoformat(), "end": window.end.isoformat()}
@@ -74,16 +79,33 @@ def as_json(plan: Plan) -> Iterator[str]:
     yield "\n]}\n"
 
 
+def asked_of(held: dict[str, Any]) -> dict[str, Any]:
+    """What a plan that `as_json` wrote was asked by, as the fields of a request; empty where it does not say.
+
+    Raises:
+        ValueError, KeyError, TypeError: somebody has written something else.
+    """
+    if "asked" not in held:
+        return {}
+    asked = {name: held["asked"][name] for name in _ASKED}
+    return asked | {
+        "from_time": datetime.fromisoformat(asked["from_time"]),
+        "to_time": datetime.fromisoformat(asked["to_time"]),
+        "excluded_dates": [date.fromisoformat(day) for day in asked["excluded_dates"]],
+    }
+
+
 def draw_list(found: Sequence[dict[str, Any]]) -> RenderableType:
     """A line a backfill."""
     table = Table(title="backfills")
-    for heading in ("no", "dataset", "from", "to", "state", "done", "failed", "via", "by", "reason"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("no", "failed") else "left")
+    numbers = ("no", "failed", "skipped")
+    for heading in ("no", "dataset", "from", "to", "state", "landed", "failed", "skipped", "via", "by", "reason"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in numbers else "left")
     for row in found:
         table.add_row(
-            str(row["backfill_id"]), row["dataset"], _moment(row["from_time"]), _moment(row["to_time"]), row["state"],
-            f"{row['windows_done']:,} of {row['windows_total']:,} ({row['percent']} %)", f"{row['failed']:,}",
-            row["via"], row["requested_by"], Text(row["reason"]),
+            str(row["backfill_id"]), row["dataset"], _moment(row["from_time"]), _last(row["to_time"]), row["state"],
+            f"{row['landed']:,} of {row['windows_total']:,}", f"{row['failed']:,}", f"{row['skipped']:,}", row["via"],
+            row["requested_by"], Text(row["reason"]),
         )  # fmt: skip
     return table
 
@@ -96,7 +118,7 @@ def draw_windows(now: dict[str, Any], windows: Sequence[dict[str, Any]]) -> Rend
         same = list(group)
         first, last = sorted((same[0], same[-1]), key=lambda window: window["start"])
         table.add_row(
-            str(Window(first["start"], last["end"])), f"{len(same):,} windows" if together else "", same[0]["state"],
+            str(Window(first["start"], last["end"])), _windows(len(same)) if together else "", same[0]["state"],
             Text(told[1] if together else _told(same[0])[1]),
         )  # fmt: skip
     return Group(table, Text(sentence(now)))
@@ -140,7 +162,7 @@ class Bar:
             if now["state"] == "running"
             else f"{now['state']}  {now['note'] or ''}"
         )
-        self._bar.update(self._task, completed=now["windows_done"], figures=figures)
+        self._bar.update(self._task, completed=now["landed"] + now["skipped"], figures=figures)
         self._last = sentence(now)
         counts = [now[name] for name in ("state", "note", "landed", "failed", "skipped", "cancelled")]
         if counts != self._counts and not self._out.is_terminal and not self._quiet:
@@ -177,6 +199,16 @@ def _told(window: dict[str, Any]) -> tuple[str, str]:
         return window["state"], f"{window['rule']}: {window['reason']}"
     landed = f"version {window['version']}" if window["version"] else window["reason"]
     return window["state"], landed
+
+
+def _windows(count: int) -> str:
+    return f"{count:,} window{'' if count == 1 else 's'}"
+
+
+def _last(end: datetime) -> str:
+    """An end as ``--to`` takes it: of whole days the last one, which is included."""
+    whole = (end.hour, end.minute, end.second) == (0, 0, 0)
+    return f"{end - timedelta(days=1):%Y-%m-%d}" if whole else _moment(end)
 
 
 def _moment(moment: datetime) -> str:

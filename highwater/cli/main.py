@@ -145,7 +145,10 @@ def secrets(folders: Folders = None, broker: Broker = secret_folders.BROKER) -> 
 @app.command()
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit 1 unless every due window landed.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Exit 1 unless all that is due has landed, is skipped by a rule, or is held."),
+    ] = False,
 ) -> None:
     """Show what has landed, what is missing and why: one strip per dataset, one mark per window."""
     with warehouse.session("analyst") as cursor:
@@ -181,6 +184,8 @@ def login(
     out.print(f"address   {settings.get().ui_address}")
     out.print("user      admin")
     out.print(f"password  {credentials.secret('admin_password')}")
+    if commands.place() is commands.Place.DEMO and not commands.demo_runs():
+        out.print(f"stopped: nothing answers there until {commands.how_to_start()}")
 
 
 def main() -> None:

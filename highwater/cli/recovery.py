@@ -46,6 +46,9 @@ def show(
     elif not watch:
         out.print(draw(now))
     else:
+        if not out.is_terminal:
+            # A file has no screen to draw on anew: a line at the beginning, and one at each change.
+            out.print(draw(now), soft_wrap=True)
         with Live(draw(now), console=out, auto_refresh=False) as live:
             while now and now.recovered_at is None:
                 time.sleep(POLL)

@@ -24,17 +24,15 @@ def release(
     *,
     from_: From,
     to: To,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.holds.")] = "",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in ops.holds.")] = None,
     by: By = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is held, and release nothing.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Let held windows be loaded again: a rollback holds its window until this. It loads nothing by itself."""
-    who = reasons.who(by)
-    if not dry_run:
-        reason = reasons.said("reason", reason)
-    since, until = moments.moment(from_, "--from"), moments.moment(to, "--to", end=True)
+    who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
+    since, until = moments.stretch(from_, to)
     found, others = holds.plan(dataset, since, until), holds.partly(dataset, since, until)
     if not as_json:
         for hold in found:
@@ -46,7 +44,7 @@ def release(
     if found and not dry_run:
         if not yes:
             typer.confirm(f"Release {len(found)} windows of {dataset}?", abort=True, err=as_json)
-        done = holds.release(found, who, reason)
+        done = holds.release(found, who, why)
     if as_json:
         held = [asdict(hold) | {"window": str(hold.window)} for hold in found]
         typer.echo(json.dumps({"held": held, "released": done}, default=str, indent=2))

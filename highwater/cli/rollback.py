@@ -25,7 +25,7 @@ def rollback(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
     window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = "",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = None,
     by: By = "",
     to: Annotated[int | None, typer.Option("--to", help="An older version than the last one that is kept.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
@@ -33,9 +33,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Put the former version of a window back, with its quarantined rows, and hold it until it is released."""
-    who = reasons.who(by)
-    if not dry_run:
-        reason = reasons.said("reason", reason)
+    who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
     plan = rollbacks.plan(dataset, window, to)
     if not as_json:
         out.print(draw(plan))
@@ -45,14 +43,16 @@ def rollback(
         return
     if not yes:
         typer.confirm(f"Put version {plan.former.version} of {dataset} {plan.window} back?", abort=True, err=as_json)
-    done = rollbacks.carry_out(plan, who, reason)
+    done = rollbacks.carry_out(plan, who, why)
     alerts.look()
     if as_json:
         typer.echo(json.dumps(_as_json(plan, done), default=str, indent=2))
     else:
+        ends = f"--from {plan.window.start:%Y-%m-%dT%H:%M} --to {plan.window.end:%Y-%m-%dT%H:%M}"
+        release = f"release {dataset} {ends} --reason …"
         out.print(
             f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; it is held until {commands.typed('release')};"
+            f" {done.as_version}, by {who}; it is held until {commands.typed(release)};"
             f" {commands.typed('incidents list')}",
             markup=False,
             highlight=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.incidents import alerts
 from highwater.model import moments
-from highwater.model.errors import Busy, ConfigurationError
+from highwater.model.errors import Busy
 from highwater.store import verify as verifying
 from highwater.store.verify import Looked
 
@@ -35,12 +36,7 @@ def verify(
 
     A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
     """
-    start, end = (
-        moments.moment(from_, "--from") if from_ else None,
-        moments.moment(to, "--to", end=True) if to else None,
-    )
-    if start is not None and end is not None and end <= start:
-        raise ConfigurationError(f"invalid --to {to!r}: expected one that is not before --from {from_!r}")
+    start, end = moments.stretch(from_, to)
     windows = verifying.landed(dataset, start, end)
     comparing = verifying.look("analyst", windows)
     asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
@@ -77,10 +73,14 @@ def verify(
         if partitions_held:
             out.print(f"partitions of no landed window could not be looked for: {partitions_held}", soft_wrap=True)
         if different:
-            again = commands.typed("backfill run DATASET --which all --from … --to … --reason …")
-            reset = commands.typed("checkpoint reset DATASET --reason …")
-            out.print(f"load them again: {again}", soft_wrap=True)
-            out.print(f"a dataset that is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
+            for name, found in groupby(different, key=lambda each: each.dataset):
+                mine = list(found)
+                first, last = mine[0].window.start, max(each.window.end for each in mine)
+                days = f"--from {first:%Y-%m-%dT%H:%M} --to {last:%Y-%m-%dT%H:%M}"
+                again = commands.typed(f"backfill run {name} {days} --which all --reason …")
+                reset = commands.typed(f"checkpoint reset {name} --reason …")
+                out.print(f"load {name} again: {again}", soft_wrap=True)
+                out.print(f"if it is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
         if unaccounted:
             out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
     if different or held or sums or unaccounted or partitions_held:

@@ -104,7 +104,7 @@ def _watch(airflow: LocalAirflow) -> Progress:
         while True:
             _still_up(airflow)
             now = _ask(lambda: progress.read(DATASET, DAG))
-            line = f"{now.runs_active} runs active, {now.rows_quarantined:,} quarantined"
+            line = f"{now.runs_active} runs of {DAG} active, {now.rows_quarantined:,} quarantined"
             line += f", {now.failed} failed" if now.failed else ""
             rest = estimates.rest_in_words(now.at_least, now.at_most)
             line += f", {rest} left" if rest and now.landed + now.skipped < now.due else ""

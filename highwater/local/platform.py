@@ -49,7 +49,9 @@ def claim() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigurationError(f"the platform in {home()} runs already: stop that one first") from None
+            raise ConfigurationError(
+                f"the platform in {home()} runs already: stop that first, by Ctrl-C where it was started"
+            ) from None
         yield
 
 

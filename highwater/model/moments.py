@@ -36,6 +36,19 @@ def moment(text: str, name: str, *, end: bool = False) -> datetime:
         raise ConfigurationError(f"invalid {name} {text!r}: expected {FORMS}") from None
 
 
+def stretch(begin: str, end: str) -> tuple[datetime | None, datetime | None]:
+    """What lies between ``--from`` and ``--to``; None for one that is not given.
+
+    Raises:
+        ConfigurationError: one is no moment, or what ends does so before it begins.
+    """
+    first = moment(begin, "--from") if begin else None
+    last = moment(end, "--to", end=True) if end else None
+    if first is not None and last is not None and last <= first:
+        raise ConfigurationError(f"--from {begin!r} is not before --to {end!r}: did you mean them the other way round?")
+    return first, last
+
+
 def day(text: str, name: str) -> date:
     """A day.
 

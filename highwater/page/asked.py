@@ -61,11 +61,28 @@ StretchDep = Annotated[Stretch, Depends(stretch)]
 
 
 def datasets(cursor: Cursor, visitor: Visitor, dag_id: str | None = None) -> list[Any]:
-    """The datasets that the visitor may look at, those of one DAG if it is given."""
+    """The datasets that the visitor may look at, those of one DAG if it is given.
+
+    Raises:
+        Problem: there is no such DAG, or none that the visitor may look at.
+    """
     warehouse.run_file(cursor, "page/datasets.sql")
     rows = warehouse.fetch_all(cursor)
-    readable = visitor.readable({row.dag_id for row in rows})
+    loading = {row.dag_id for row in rows}
+    readable = visitor.readable(loading | ({dag_id} if dag_id else set()))
+    if dag_id is not None and (dag_id not in readable or not (dag_id in loading or _is_dag(dag_id))):
+        names = ", ".join(sorted(readable & loading)) or "none"
+        raise Problem(404, f"there is no DAG {dag_id[:60]!r} that you may look at; those with datasets are: {names}")
     return [row for row in rows if row.dag_id in readable and dag_id in (None, row.dag_id)]
+
+
+def _is_dag(dag_id: str) -> bool:
+    """Whether Airflow knows a DAG of that name: one without datasets shows none, and is no mistake."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        return session.get(DagModel, dag_id) is not None
 
 
 def dataset(known: Sequence[Any], name: str) -> Any:

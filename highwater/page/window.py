@@ -80,8 +80,10 @@ def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> di
         dag_id, run_id = attempts[0].dag_id, attempts[0].run_id
     if dag_id and run_id:
         found["run"] = rendering.up("dags", dag_id, "runs", run_id)
-    failed = next((attempt for attempt in attempts if attempt.state in ("failed", "lost", "retrying")), None)
-    if failed is not None:
+    # What has gone well since is not what somebody looks for.
+    latest = attempts[0].run_id if attempts else None
+    failed = next((each for each in attempts if each.state in ("failed", "lost", "retrying")), None)
+    if failed is not None and failed.run_id == latest:
         found["log"] = _log(failed)
     return found
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from datetime import timedelta
+from typing import Annotated, Any, Literal
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from highwater.environment import commands
+from highwater.model import expected
 from highwater.model.errors import ConfigurationError
 from highwater.policy import file
 from highwater.store import driver_errors, warehouse
@@ -29,12 +32,39 @@ def add(source: str, holds: str) -> bool:
         return cursor.rowcount == 1
 
 
+class _Rules(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    catch_up: Literal["all", "reliable", "none"] = "all"
+    reliability_threshold: Annotated[float, Field(ge=0, le=1)] = 0.8
+    reliability_checks: Annotated[int, Field(ge=1, le=1000)] = 10
+    catch_up_limit: Annotated[timedelta, BeforeValidator(file.span)] = timedelta(days=30)
+    statement_timeout: Annotated[timedelta, BeforeValidator(file.span)] = timedelta(minutes=2)
+
+
+def check(rules: dict[str, Any]) -> dict[str, Any]:
+    """The rules that are given, by their columns, with the values that these take.
+
+    Raises:
+        ConfigurationError: a value cannot be meant; names it and what it may be.
+    """
+    try:
+        checked = _Rules.model_validate(rules)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]).replace("_", " ")
+        said = f"{name} {expected.shown(problem['input'])}: {expected.expected(problem)}"
+        raise ConfigurationError(f"the rule of the source is refused: {said}") from None
+    return {name: getattr(checked, name) for name in rules}
+
+
 def trust(source: str, dataset: str | None, rules: dict[str, Any]) -> None:
     """Change the rules of a source that are given, by their columns; with ``dataset`` it gets a row if it has none.
 
     Raises:
         ConfigurationError: an unknown source or dataset, a value out of range, or no rule yet and no dataset named.
     """
+    rules = check(rules)
     with _in_words(), warehouse.session("operator") as cursor:
         refuse_unknown(cursor, source)
         if dataset is not None:

@@ -145,7 +145,8 @@ def _admin(database: str) -> Connection:
                 f"check HIGHWATER_WAREHOUSE_HOST, HIGHWATER_WAREHOUSE_PORT, HIGHWATER_WAREHOUSE_SSLMODE and {admin}"
             )
         where = f"{config.warehouse_host}:{config.warehouse_port}"
-        raise ConfigurationError(f"the warehouse at {where} refuses: {said}: {way_out}") from None
+        does = "does not answer" if said.startswith("nothing listens") else "refuses"
+        raise ConfigurationError(f"the warehouse at {where} {does}: {said}; {way_out}") from None
 
 
 def _admin_of_metadata() -> Connection:

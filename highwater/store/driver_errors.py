@@ -161,6 +161,7 @@ _PLAIN = (
     ("08", "connection already closed", "the server closed the connection"),
     ("08", "Network is unreachable", "no network leads there"),
     ("08", "No route to host", "no network leads there"),
+    ("22000", "range lower bound must be less than or equal to range upper bound", "the range ends before it begins"),
 )
 """Parts of messages of Postgres and libpq with the beginning of their SQLSTATE, and what they come to.
 

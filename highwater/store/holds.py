@@ -39,7 +39,7 @@ def held(cursor: Cursor, dataset: str, since: datetime | None = None, until: dat
     ]
 
 
-def plan(dataset: str, since: datetime, until: datetime) -> list[Hold]:
+def plan(dataset: str, since: datetime | None, until: datetime | None) -> list[Hold]:
     """The holds that a release of a stretch would end; changes nothing.
 
     Raises:
@@ -50,15 +50,15 @@ def plan(dataset: str, since: datetime, until: datetime) -> list[Hold]:
         return held(cursor, dataset, since, until)
 
 
-def partly(dataset: str, since: datetime, until: datetime) -> list[Hold]:
+def partly(dataset: str, since: datetime | None, until: datetime | None) -> list[Hold]:
     """The holds of a dataset of which a part of the window lies between two moments: `plan` leaves them out."""
     with warehouse.session("analyst") as cursor:
         return [
             hold
             for hold in held(cursor, dataset)
-            if hold.window.start < until
-            and since < hold.window.end
-            and not (since <= hold.window.start and hold.window.end <= until)
+            if (until is None or hold.window.start < until)
+            and (since is None or since < hold.window.end)
+            and not ((since is None or since <= hold.window.start) and (until is None or hold.window.end <= until))
         ]
 
 

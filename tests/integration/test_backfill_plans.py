@@ -95,8 +95,8 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "endless": ({"to_time": "infinity"}, ['to "infinity"', "both must be moments", VALID]),
     "no window": (
-        {"from_time": "2026-10-20 06:00", "to_time": "2026-10-20 18:00"}, ["lies wholly between", "2026-10-21 00:00"]
-    ),
+        {"from_time": "2026-10-20 06:00", "to_time": "2026-10-20 18:00"},
+        ["lies wholly between", "its windows are 1 day long", "2026-10-21 00:00"],    ),
     "a weekday": ({"weekdays": [1, 8]}, ["weekday 8 does not exist", "1 (Monday) to 7 (Sunday)"]),
     "no weekday": ({"weekdays": []}, ["no weekday is asked for", "1 (Monday) to 7 (Sunday)"]),
     "a dataset": ({"dataset": "dayly_sales"}, ['unknown dataset "dayly_sales"', DATASETS]),
@@ -147,7 +147,7 @@ BY_COMMAND: dict[str, tuple[list[str], str]] = {
     "no date": (["--from", "20th", "--to", "2026-10-10"], "invalid --from '20th': expected a day (2026-10-24, today"),
     "weekday": (
         ["--from", "2026-10-01", "--to", "2026-10-10", "--weekdays", "mon,funday"],
-        "weekday 'funday' does not exist: Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday",
+        "weekday 'funday': no such weekday; expected one of Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, ",
     ),
     "excluded": (
         ["--from", "2026-10-01", "--to", "2026-10-10", "--exclude", "x"],
@@ -188,8 +188,8 @@ def test_the_form_asks_for_what_is_filled_in() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"weekdays": ["Funday"]}, "weekday 'Funday' does not exist: Monday, "),
-        ({"weekdays": []}, "no weekday is given: Monday, "),
+        ({"weekdays": ["Funday"]}, "weekday 'Funday': no such weekday; expected one of Monday, "),
+        ({"weekdays": []}, "no weekday is given: expected one of Monday, "),
         ({"excluded_dates": ["2026-13-01"]}, "invalid excluded date '2026-13-01'"),
     ],
 )
@@ -439,10 +439,22 @@ class TestTheCommandLine:
         lines = [" ".join(line.split()) for line in CliRunner().invoke(app, options).output.splitlines()]
         assert lines[:3] == [
             "2026-10-01 to 2026-10-12 11 windows load it is missing",
-            "2026-10-12 1 windows skip landed: version 1 by run a",
+            "2026-10-12 1 window skip landed: version 1 by run a",
             "2026-10-13 to 2026-10-31 18 windows load it is missing",
         ]
         assert len(CliRunner().invoke(app, [*options, "--every"]).output.splitlines()) == 31
+
+    def test_a_run_that_names_neither_what_to_load_nor_a_plan_is_refused(self) -> None:
+        done = CliRunner().invoke(app, ["backfill", "run", DATASET, "--from", "3d", "--reason", "a test", "--yes"])
+        assert str(done.exception) == "--to missing: say what to load, or name a plan by --plan"
+
+    def test_a_list_says_what_landed_and_the_last_day_as_it_was_asked_for(self) -> None:
+        ask(october(1, 2, reason="a test"))
+        change("UPDATE control.backfill_windows SET state = 'failed', error = 'x', ended_at = ops.clock()")
+        lines = CliRunner().invoke(app, ["backfill", "list"], env={"COLUMNS": "240"}).output.splitlines()
+        (line,) = [each for each in lines if "daily_sales" in each]
+        assert "2026-10-01" in line and "2026-10-02" in line and "2026-10-03" not in line
+        assert "0 of 2" in line
 
     def test_run_runs_the_plan_of_the_file_and_nothing_else(self, tmp_path: Path) -> None:
         days = [DATASET, "--from", "2026-10-01", "--to", "2026-10-09"]
@@ -450,7 +462,11 @@ class TestTheCommandLine:
         file.write_text(CliRunner().invoke(app, ["backfill", "plan", *days, "--json"]).output)
         assert json.loads(file.read_text())["to_load"] == 9
         land(day("2026-10-04"))
-        asked = ["backfill", "run", *days, "--reason", "a test", "--plan", str(file)]
+        asked = ["backfill", "run", "--reason", "a test", "--plan", str(file)]
+        other = CliRunner().invoke(app, [*asked, DATASET, "--which", "all", "--yes"])
+        assert str(other.exception) == (
+            "which all is another question than that of the plan, missing: leave it out, or make a plan of it"
+        )
         refused = CliRunner().invoke(app, [*asked, "--yes"])
         assert "the plan changed since it was shown" in str(refused.exception)
         assert "2026-10-04 load → skip (landed: version 1 by run a)" in " ".join(refused.stderr.split())
@@ -513,9 +529,9 @@ class TestTheCommandLine:
     @pytest.mark.parametrize(
         ("verb", "states", "said"),
         [
-            ("cancel", "cancelled", "only one that is requested, running, paused, stopped, failed can be cancelled"),
-            ("pause", "cancelled", "only one that is requested, running can be paused"),
-            ("resume", "cancelled", "only one that is paused, stopped, failed can be resumed"),
+            ("cancel", "cancelled", "only one that is requested, running, paused, stopped or failed can be cancelled"),
+            ("pause", "cancelled", "only one that is requested or running can be paused"),
+            ("resume", "cancelled", "only one that is paused, stopped or failed can be resumed"),
         ],
     )
     def test_what_its_state_forbids_is_refused(self, verb: str, states: str, said: str) -> None:

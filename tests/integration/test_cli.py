@@ -66,6 +66,8 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
     shown = highwater("login").stdout
     assert settings.get().ui_address in shown
     assert credentials.secret("admin_password") in shown
+    # No platform runs here, only its warehouse.
+    assert "stopped: nothing answers there until scripts/demo starts it" in shown
     assert highwater("login", "--role", "analyst").stdout == credentials.password("analyst") + "\n"
 
 
@@ -73,6 +75,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
     ("arguments", "environment", "said"),
     [
         (("status",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer"),
+        (("bootstrap",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer: nothing"),
         (("status",), {"HIGHWATER_HISTORY_DAYS": "-3"}, "HIGHWATER_HISTORY_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
         (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import batches
+import psycopg2
 import pytest
 from loading import OTHER_QUANTITY, change_set, day, land, run, stage
 from psycopg2 import errors
@@ -126,7 +127,8 @@ def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--from", NAME, "--to", NAME, "--yes"), 'reason "" is blank'),
+        (("--from", NAME, "--to", NAME, "--yes"), "--reason is missing: say why"),
+        (("--from", "1d", "--to", "7d", "--dry-run"), "--from '1d' is not before --to '7d': did you mean them the"),
         (("--from", "x", "--to", NAME, "--dry-run"), "invalid --from 'x'"),
     ],
 )
@@ -195,6 +197,13 @@ def test_a_drill_leaves_it_in_the_record_and_says_so(platform: Any) -> None:
     assert "payments 2026-10-30T06:00/2026-10-30T12:00 stays: it is held by ada: billing counted [twice]" in done.output
     assert "outage: 1 windows are missing" in done.output
     assert rows("SELECT version FROM ops.window_ledger WHERE dataset = 'payments'") == [(3,)]
+
+
+def test_a_stretch_that_ends_before_it_begins_is_refused_in_words(held: None, operator: Cursor) -> None:
+    with pytest.raises(psycopg2.DatabaseError) as refused:
+        operator.execute("SELECT ops.release_windows('daily_sales', '2026-10-06', '2026-10-01', 'ada', 'why')")
+    assert refused.value.pgcode == "HW008"
+    assert "from 2026-10-06 00:00 is not before to 2026-10-01 00:00" in str(refused.value)
 
 
 def test_only_the_operator_releases(held: None, loader: Cursor, analyst: Cursor, operator: Cursor) -> None:

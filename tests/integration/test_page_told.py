@@ -292,6 +292,13 @@ class TestTold:
         assert [shown(away), shown(None)] == [("away", True), ("away", True)]
         assert shown(good) == ("reachable", False)
 
+    def test_a_dag_that_is_not_there_is_refused_as_every_other_name_is(self, admin_client: httpx.Client) -> None:
+        for path in ("/calendar.json", "/now.json", "/"):
+            said = admin_client.get(path, params={"dag_id": "nope"})
+            assert (said.status_code, "there is no DAG" in said.text) == (404, True)
+        assert "error" in admin_client.get("/now.json", params={"dag_id": "nope"}).json()
+        assert admin_client.get("/now.json", params={"dag_id": "multi_source_sync"}).status_code == 200
+
     def test_shorter_windows_fold_into_days_that_open(self, admin_client: httpx.Client) -> None:
         folded = admin_client.get("/calendar.json").json()["datasets"]["payments"]
         assert folded[0]["windows"] == 4

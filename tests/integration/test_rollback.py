@@ -331,7 +331,7 @@ class TestWhatCannotBe:
         [
             (("weekly_sales", NAME), "dataset 'weekly_sales' has no row in control.datasets; known: channel_sales, "),
             (("daily_sales", "tomorrow"), "'tomorrow' names no window of daily_sales: say when it begins, e.g. 2026"),
-            (("daily_sales", "2026-10-05T06:00"), "is no window of daily_sales: its windows are 24:00:00 long from"),
+            (("daily_sales", "2026-10-05T06:00"), "is no window of daily_sales: its windows are 1 day long from"),
             (("daily_sales", "2026-09-30"), "is no window of daily_sales"),
             (("daily_sales", "2026-10-05/2026-10-07"), "is no window of daily_sales"),
             (("daily_sales", "2026-10-05/2026-10-04"), "a window must end after it starts"),

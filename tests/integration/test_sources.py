@@ -134,7 +134,13 @@ def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     given = ("--dataset", "page_views", "--catch-up", "reliable", "--threshold", "0.9", "--limit", "3 days")
     assert highwater("sources", "trust", "helpdesk", *given).returncode == 0
     beyond = highwater("sources", "trust", "helpdesk", "--threshold", "90")
-    assert (beyond.returncode, "reliability_threshold_is_between_0_and_1" in beyond.stderr) == (2, True)
+    assert (beyond.returncode, "reliability threshold 90.0: expected at most 1" in beyond.stderr) == (2, True)
+    for option, given_value, said in (
+        ("--limit", "foo", "catch up limit 'foo': a span looks like '90 days'"),
+        ("--timeout", "soon", "statement timeout 'soon': a span looks like"),
+        ("--catch-up", "some", "catch up 'some': expected 'all', 'reliable' or 'none'"),
+    ):
+        assert said in highwater("sources", "trust", "helpdesk", option, given_value).stderr
     (row,) = [row for row in json.loads(highwater("sources", "--json").stdout) if row["source"] == "helpdesk"]
     assert (row["dataset"], row["catch_up"], row["reliability_threshold"]) == ("page_views", "reliable", 0.9)
     # Airflow alone has a connection that was made in its UI.

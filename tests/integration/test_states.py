@@ -300,7 +300,10 @@ class TestWhatIsGone:
         with warehouse.session("postgres") as cursor:
             for row in drill.landed(cursor, "daily_sales", window.start):
                 drill.forget(cursor, "daily_sales", row)
-        assert told("daily_sales", window.start) == ("missing", "it had landed, and is in the ledger no more")
+        assert told("daily_sales", window.start) == (
+            "missing",
+            "it had landed, and is in the ledger no more: it is loaded as one that is missing",
+        )
         (status,) = [one for one in statuses.read(analyst) if one.dataset == "daily_sales"]
         assert (status.windows_landed, status.windows_running, status.windows_missing) == (0, 0, 30)
 

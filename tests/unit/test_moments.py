@@ -76,3 +76,13 @@ def test_each_command_that_takes_one_says_so(words: list[str]) -> None:
         command = command.commands[word]  # type: ignore[attr-defined]
     said = " ".join(str(getattr(parameter, "help", "")) for parameter in command.params)
     assert "yesterday" in said and "10d" in said and "36h" in said
+
+
+def test_a_stretch_that_ends_before_it_begins_is_refused_as_it_was_typed() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"--from '1d' is not before --to '7d': did you mean them the other way"
+    ):
+        moments.stretch("1d", "7d")
+    first, last = moments.stretch("7d", "7d")
+    assert first is not None and last is not None and last - first == moments.DAY
+    assert moments.stretch("", "") == (None, None)

@@ -197,7 +197,7 @@ def test_no_message_names_a_command_as_nobody_types_it() -> None:
         ("status -q", "option -q is not known to scripts/highwater status; scripts/highwater status --help"),
         ("status more", "argument 'more' is one too many for scripts/highwater status; "),
         ("status --json=3", "option --json has a value, expected none; scripts/highwater status --help"),
-        ("backfill run", "argument DATASET is missing, expected a value; scripts/highwater backfill run --help"),
+        ("backfill plan", "argument DATASET is missing, expected a value; scripts/highwater backfill plan --help"),
         ("checkpoint reset orders", "option --reason is missing, expected a value; "),
         (
             "backfill plan x --from",

@@ -28,3 +28,24 @@ GRANT EXECUTE ON FUNCTION control.words TO loader, operator, analyst;
 CREATE OR REPLACE FUNCTION control.cut(p_text text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN left(p_text, 10000);
+
+-- A span as people say it: 1 hour, 7 days, 1 day 12 hours.
+CREATE OR REPLACE FUNCTION control.span_in_words(p_span interval) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(
+        trim_scale(u.number) || ' ' || u.unit || CASE u.number WHEN 1 THEN '' ELSE 's' END, ' ' ORDER BY u.place
+    )
+    FROM (SELECT extract(EPOCH FROM p_span) AS seconds) AS length
+    CROSS JOIN LATERAL (
+        VALUES
+        (1, 'day', floor(length.seconds / 86400)),
+        (2, 'hour', floor(mod(length.seconds, 86400) / 3600)),
+        (3, 'minute', floor(mod(length.seconds, 3600) / 60)),
+        (4, 'second', mod(length.seconds, 60))
+    ) AS u (place, unit, number)
+    WHERE u.number > 0
+$$;
+
+REVOKE EXECUTE ON FUNCTION control.span_in_words FROM public;
+GRANT EXECUTE ON FUNCTION control.span_in_words TO loader, operator, analyst;

@@ -16,8 +16,12 @@ BEGIN
             USING ERRCODE = 'HW001';
     END IF;
     IF NOT coalesce(control.is_window(wanted, p_window), false) THEN
-        RAISE EXCEPTION '% is no window of %: its windows are % long from %', p_window, p_dataset, wanted.step,
-            wanted.first_window USING ERRCODE = 'HW002';
+        IF wanted.grid = 'watermark' THEN
+            RAISE EXCEPTION '% is no window of %, which is loaded by its changes and has none', p_window, p_dataset
+                USING ERRCODE = 'HW002';
+        END IF;
+        RAISE EXCEPTION '% is no window of %: its windows are % long from %', p_window, p_dataset,
+            control.span_in_words(wanted.step), wanted.first_window USING ERRCODE = 'HW002';
     END IF;
     RETURN wanted;
 END;

@@ -68,12 +68,15 @@ $$;
 CREATE OR REPLACE FUNCTION ops.release_windows(
     p_dataset text, p_from timestamptz, p_to timestamptz, p_by text, p_reason text
 ) RETURNS SETOF ops.holds
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 BEGIN
     IF coalesce(p_by, '') !~ '\S' OR coalesce(p_reason, '') !~ '\S' THEN
         RAISE EXCEPTION 'who releases it ("%") and why ("%") must both be said', coalesce(p_by, ''), coalesce(p_reason, '')
             USING ERRCODE = 'HW008';
+    ELSIF p_from >= p_to THEN
+        RAISE EXCEPTION 'from % is not before to %: did you mean them the other way round?',
+            to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI') USING ERRCODE = 'HW008';
     END IF;
     RETURN QUERY
     UPDATE ops.holds AS h

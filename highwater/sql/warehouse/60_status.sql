@@ -158,7 +158,7 @@ BEGIN
                 THEN CASE
                     WHEN NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
                     WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
-                        THEN 'it had landed, and is in the ledger no more'
+                        THEN 'it had landed, and is in the ledger no more: it is loaded as one that is missing'
                     WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
                     ELSE coalesce(stopped, k.error, 'no run of ' || known.dag_id || ' has begun it')
                 END

@@ -86,7 +86,7 @@ CROSS JOIN
             CASE count(*) WHEN 33 THEN min(l.ended_at) ELSE '-infinity' END AS since
         FROM (
             SELECT s.ended_at FROM control.backfill_windows AS s
-            WHERE s.backfill_id = b.backfill_id AND s.state IN ('landed', 'failed') AND s.ended_at <= ops.clock()
+            WHERE s.backfill_id = b.backfill_id AND s.state = 'landed' AND s.ended_at <= ops.clock()
             ORDER BY s.ended_at DESC
             LIMIT 33
         ) AS l

@@ -89,7 +89,7 @@ BEGIN
     END IF;
     IF control.window_at_or_after(known, p_from) + known.step > p_to THEN
         RAISE EXCEPTION 'no window of % lies wholly between % and %: its windows are % long, one begins at %', p_dataset,
-            to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI'), known.step,
+            to_char(p_from, 'YYYY-MM-DD HH24:MI'), to_char(p_to, 'YYYY-MM-DD HH24:MI'), control.span_in_words(known.step),
             to_char(control.window_at_or_after(known, p_from), 'YYYY-MM-DD HH24:MI') USING ERRCODE = 'HW030';
     END IF;
     RETURN known;

@@ -34,7 +34,7 @@ BEGIN
     -- What the policy paused would go on by itself, so a person may keep it from that.
     IF NOT (held.state = ANY(valid) OR (p_verb = 'paused' AND held.state = 'paused' AND held.held_by = 'policy')) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
-            array_to_string(valid, ', '), p_verb USING ERRCODE = 'HW033';
+            regexp_replace(array_to_string(valid, ', '), ', (\w+)$', ' or \1'), p_verb USING ERRCODE = 'HW033';
     END IF;
 END;
 $$;
