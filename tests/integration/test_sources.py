@@ -21,7 +21,7 @@ from highwater.environment import settings
 from highwater.loading import source_checks
 from highwater.loading.source_checks import Check
 from highwater.model.errors import ConfigurationError, RefusedData
-from highwater.setup import bootstrap, metadata
+from highwater.setup import metadata
 from highwater.store import warehouse
 
 TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
@@ -70,31 +70,13 @@ def test_a_check_of_an_unknown_source_is_refused(platform: object) -> None:
         source_checks.record("depot", TODAY, GOOD, channels.run())
 
 
-def test_a_warehouse_whose_sources_were_a_list_keeps_the_names_somebody_added_to_it(
-    platform: object, admin: Cursor
-) -> None:
-    admin.execute("DROP TABLE control.known_sources CASCADE")
-    admin.execute("DROP TRIGGER source_is_named ON control.sources")
+def test_a_source_that_a_dataset_has_cannot_be_forgotten(platform: object, admin: Cursor) -> None:
+    admin.execute("INSERT INTO control.known_sources (source, holds) VALUES ('helpdesk', 'tickets')")
     admin.execute(
-        "ALTER TABLE control.sources ADD CONSTRAINT source_is_one_of_shop_store_partner_supplier"
-        " CHECK (source IN ('shop', 'store', 'partner', 'supplier', 'depot'))"
+        "INSERT INTO control.sources (dataset, source, strategy) VALUES ('page_views', 'helpdesk', 'windows')"
     )
-    admin.execute("INSERT INTO control.sources (dataset, source, strategy) VALUES ('page_views', 'depot', 'windows')")
-    admin.connection.commit()
-    try:
-        bootstrap.run()
-        assert [
-            tuple(row) for row in rows("SELECT source, holds FROM control.known_sources WHERE source = 'depot'")
-        ] == [("depot", "the dataset page_views")]
-        admin.execute("INSERT INTO control.known_sources (source, holds) VALUES ('helpdesk', 'tickets')")
-        admin.execute("UPDATE control.sources SET source = 'helpdesk' WHERE dataset = 'page_views'")
-        with pytest.raises(psycopg2.IntegrityError, match="source_is_known"):
-            admin.execute("DELETE FROM control.known_sources WHERE source = 'helpdesk'")
-    finally:
-        admin.connection.rollback()
-        admin.execute("DELETE FROM control.sources WHERE source = 'depot'")
-        admin.execute("DELETE FROM control.known_sources WHERE source = 'depot'")
-        admin.connection.commit()
+    with pytest.raises(psycopg2.IntegrityError, match="source_is_known"):
+        admin.execute("DELETE FROM control.known_sources WHERE source = 'helpdesk'")
 
 
 @pytest.fixture
