@@ -190,12 +190,16 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
 
 
 def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_addresses(statements: Path) -> None:
+    def reasons() -> dict[str, str | None]:
+        alerts.look()
+        with warehouse.session("analyst") as cursor:
+            return {each.kind: each.reason for each in alerts.open_incidents(cursor)}
+
+    fail(1, ConfigurationError(TYPO))
+    assert reasons()["load failed"] == f"{TYPO}"
     stop()
-    alerts.look()
-    with warehouse.session("analyst") as cursor:
-        reasons = {each.kind: each.reason for each in alerts.open_incidents(cursor)}
-    assert reasons["load failed"] == f"{TYPO}"
-    assert str(reasons["dataset stopped"]).endswith(f"ConfigurationError in transform: {TYPO}")
+    assert "load failed" not in reasons()
+    assert str(reasons()["dataset stopped"]).endswith(f"ConfigurationError in transform: {TYPO}")
     shown = CliRunner().invoke(app, ["incidents", "list"], env={"COLUMNS": "240"}).output
     assert f"3 windows failed in a row, ConfigurationError in transform: {TYPO}" in shown
     assert rows(f"SELECT count(*) FROM ops.alerts WHERE title || body LIKE '%{TYPO}%'") == [(0,)]
