@@ -80,13 +80,13 @@ def simulate(
     The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
     """
     since = clock.now() - timedelta(hours=hours)
-    for hold in drill.held(since):
-        _say(f"{hold.dataset} {hold.window} stays: it is held by {hold.held_by}: {hold.reason}")
     if not yes:
         typer.confirm(
             f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
             abort=True,
         )
+    for hold in drill.held(since):
+        _say(f"{hold.dataset} {hold.window} stays: it is held by {hold.held_by}: {hold.reason}")
     forgotten = drill.simulate(since)
     at_once = commands.typed("recovery request payments page_views --yes")
     watch = commands.typed("recovery --watch")
