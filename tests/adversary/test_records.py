@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import psycopg2
 import pytest
@@ -48,25 +48,6 @@ def incidents() -> set[tuple[str, str]]:
     """Kind and subject of the open incidents, but for what an empty warehouse is to the recovery."""
     found = act("analyst", "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
     return {(row.kind, row.subject) for row in found if row.subject != "system_recovery_processing"}
-
-
-@contextmanager
-def without_rules(table: str) -> Iterator[None]:
-    """The table as somebody leaves it who takes its rules of records away; they are back after the block."""
-    rules = act(
-        "postgres",
-        "SELECT conname, pg_get_constraintdef(oid) AS rule, pg_get_expr(conbin, conrelid) AS wanted FROM pg_constraint"
-        " WHERE conrelid = %s::regclass AND conname ~ '_usual$|_short$|_keys$'",
-        (table,),
-    )
-    assert rules
-    act("postgres", f"ALTER TABLE {table} " + ", ".join(f"DROP CONSTRAINT {rule.conname}" for rule in rules))
-    try:
-        yield
-    finally:
-        for rule in rules:
-            act("postgres", f"DELETE FROM {table} WHERE NOT ({rule.wanted})")
-            act("postgres", f"ALTER TABLE {table} ADD CONSTRAINT {rule.conname} {rule.rule}")
 
 
 class TestRefused:
