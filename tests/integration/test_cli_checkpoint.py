@@ -75,7 +75,10 @@ def test_reset_records_who_and_why_and_leads_to_a_full_run(
     ("arguments", "said"),
     [
         (("show", "daily_sales"), "'daily_sales' is no dataset that is loaded by its changes; there is orders"),
-        (("reset", "nothing", "--reason", "x", "--yes"), "dataset 'nothing' has no row in control.datasets; known: channel_sales"),
+        (
+            ("reset", "nothing", "--reason", "x", "--yes"),
+            "dataset 'nothing' has no row in control.datasets; known: channel_sales",
+        ),
         (("reset", "orders", "--reason", " ", "--yes"), 'reason " " is blank'),
         (("reset", "orders", "--yes"), "option --reason is missing"),
     ],
