@@ -184,7 +184,7 @@ def test_what_is_asked_wrongly() -> None:
     for words, said in (
         (("nothing",), "dataset 'nothing' has no row in control.datasets"),
         (("--from", "2026-13-01"), "--from '2026-13-01'"),
-        (("--from", "2026-10-05", "--to", "2026-10-04"), "invalid --to '2026-10-04'"),
+        (("--from", "2026-10-05", "--to", "2026-10-04"), "--from '2026-10-05' is not before --to '2026-10-04'"),
     ):
         answer = shell(*words)
         assert isinstance(answer.exception, ConfigurationError)
