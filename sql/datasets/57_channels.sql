@@ -59,7 +59,7 @@ COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day ha
 
 -- A longer history becomes due; where a shorter one would leave landed windows out, the start stops. A week begins on a
 -- Monday and is settled four days after it ended.
-INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
+INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, fills_gaps)
 SELECT
     d.dataset,
     'multi_source_sync' AS dag_id,
@@ -67,7 +67,8 @@ SELECT
     d.first_day::timestamp AT TIME ZONE 'UTC' AS first_window,
     d.step,
     d.due_after,
-    d.max_lag
+    d.max_lag,
+    TRUE AS fills_gaps
 FROM (
     SELECT current_setting('highwater.anchor')::date - current_setting('highwater.channel_days')::integer AS first_day
 ) AS begun

@@ -30,7 +30,9 @@ CREATE TABLE IF NOT EXISTS sales.page_views (
 COMMENT ON TABLE sales.page_views IS 'One row a view of a page; what landed of which window is in ops.window_ledger';
 
 -- What landed stays landed when the anchor moves.
-INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag)
+INSERT INTO control.datasets (
+    dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag, fills_gaps
+)
 SELECT
     d.dataset,
     'system_recovery_processing' AS dag_id,
@@ -39,7 +41,8 @@ SELECT
     '6 hours' AS step,
     '15 minutes' AS due_after,
     d.critical,
-    d.max_lag
+    d.max_lag,
+    TRUE AS fills_gaps
 FROM (VALUES ('payments', TRUE, '8 hours'::interval), ('page_views', FALSE, '14 hours'::interval))
     AS d (dataset, critical, max_lag)
 ON CONFLICT (dataset) DO UPDATE

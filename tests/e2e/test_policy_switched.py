@@ -142,7 +142,7 @@ def test_the_history_tells_the_story_and_the_incident_is_over(story: Story) -> N
     )
     told = story.platform.rows(
         "SELECT changed_by, old ->> 'enabled' AS old, new ->> 'enabled' AS new, reason"
-        " FROM control.catchup_policy_history WHERE changed_by = 'operator' ORDER BY change_id"
+        " FROM control.catchup_policy_history ORDER BY change_id"
     )
     assert [tuple(row) for row in told] == [
         ("operator", "true", "false", "the servers move"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from old_states import database
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
@@ -203,3 +204,11 @@ def test_a_dataset_that_becomes_known_begins_its_first_load_and_one_that_landed_
     admin.execute("SELECT dataset, history_until::date::text AS until, loaded_at FROM ops.first_loads")
     assert [tuple(row) for row in admin.fetchall()] == [("mine", "2026-10-31", None)]
     admin.connection.rollback()
+
+
+def test_what_a_first_start_makes_is_nobodys_change(platform: Path) -> None:
+    with database("first_start"):
+        bootstrap.run()
+        with warehouse.session("analyst") as cursor:
+            cursor.execute("SELECT what, dataset, old, new FROM control.catchup_policy_history")
+            assert warehouse.fetch_all(cursor) == []
