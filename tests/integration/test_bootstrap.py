@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from old_states import database
+from old_states import database as empty_database
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
@@ -207,7 +207,7 @@ def test_a_dataset_that_becomes_known_begins_its_first_load_and_one_that_landed_
 
 
 def test_what_a_first_start_makes_is_nobodys_change(platform: Path) -> None:
-    with database("first_start"):
+    with empty_database("first_start"):
         bootstrap.run()
         with warehouse.session("analyst") as cursor:
             cursor.execute("SELECT what, dataset, old, new FROM control.catchup_policy_history")

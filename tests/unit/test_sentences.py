@@ -224,7 +224,6 @@ def test_a_question_that_is_answered_with_no_ends_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["highwater", "outage", "simulate"])
-    monkeypatch.setattr("simulation.drill.held", lambda _since: [])
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     with pytest.raises(SystemExit) as ended:
         main()
