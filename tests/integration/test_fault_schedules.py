@@ -202,7 +202,7 @@ def test_the_faults_come_at_every_part_of_a_load(monkeypatch: pytest.MonkeyPatch
         cursor.execute(f"DROP TABLE {loading.partition('payments', WINDOW)}")
         cursor.execute("DELETE FROM ops.window_ledger")
     states = set()
-    for at in range(1, MOST_STATEMENTS, 8):
+    for at in range(1, MOST_STATEMENTS, 3):
         if reap(start("payments", run, "kill", at)) == [signal.SIGKILL]:
             with warehouse.session("analyst") as cursor:
                 cursor.execute("SELECT max(stage) FILTER (WHERE state = 'running') FROM ops.attempts")

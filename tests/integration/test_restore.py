@@ -188,7 +188,7 @@ def test_while_the_demo_runs_it_is_refused(kept: Path) -> None:
     with claim():
         refused = typed("scripts/restore", str(kept))
     assert refused.returncode == 2
-    assert "runs already: stop that one first" in refused.stderr
+    assert "runs already: stop that first" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert databases() == before
 

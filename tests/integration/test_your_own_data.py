@@ -20,7 +20,7 @@ from highwater.environment import settings
 PAGE = (settings.ROOT / "docs/tutorial/your-own-data.md").read_text()
 BLOCKS = dict(re.findall(r"^```(.+?)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
 FILES = {name.split(" ")[1]: text for name, text in BLOCKS.items() if re.search(r" \S+/", name)}
-CONNECT = re.findall(r"^(airflow connections add .*?[^\\])\n", PAGE, re.MULTILINE | re.DOTALL)
+CONNECT = re.findall(r"^(?:scripts/)(airflow connections add .*?[^\\])\n", PAGE, re.MULTILINE | re.DOTALL)
 AIRFLOW = (
     "import os, sys; from highwater.local import environment as local_environment;"
     " os.execvpe(sys.executable, [sys.executable, '-m', 'airflow', *sys.argv[1:]], local_environment.environment(1))"
