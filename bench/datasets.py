@@ -34,7 +34,7 @@ ASKED: dict[str, Callable[[], None]] = {
     # By each process that schedules.
     "the policies, read every 3 s": lambda: reader.PolicyReader().look(),
     # By a task that fails, by most where something is wrong, and every five minutes.
-    "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.look_for_incidents()"),
+    "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.reconcile_incidents()"),
     "all gaps": partial(_all_of, "analyst", "SELECT * FROM ops.gaps"),
     "the freshness of all": partial(_all_of, "analyst", "SELECT * FROM ops.freshness"),
     "highwater status": _status,

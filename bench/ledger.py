@@ -53,7 +53,7 @@ INSERT INTO ops.attempts (
 )
 SELECT 'hourly', window_range, 'load', 'historical_sales_migration', 'scheduled__' || n, 1, 'bench', 1,
     CASE n %% 1000 WHEN 25 THEN 'failed' ELSE 'succeeded' END, CASE n %% 1000 WHEN 25 THEN 'row ' || n END,
-    CASE n %% 1000 WHEN 25 THEN 'RefusedData' END, upper(window_range), upper(window_range) + '5 minutes'::interval
+    CASE n %% 1000 WHEN 25 THEN 'data rejected' END, upper(window_range), upper(window_range) + '5 minutes'::interval
 FROM windows WHERE n %% 1000 NOT IN (50, 75);
 """
 """Of a thousand windows one failed, one was never begun and one is skipped by a rule; each other landed at the first
@@ -148,7 +148,7 @@ def _processor_ms(cursor: Cursor) -> float:
 def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cursor], object]]]:
     """Each with the role that asks it."""
     from highwater.page import calendar, now
-    from highwater.page.asked import Stretch
+    from highwater.page.params import Stretch
 
     tomorrow = clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + DAY
     middle = first + size // 2 * HOUR
@@ -187,7 +187,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
         "a landing's ledger row": ("postgres", run(LANDING)),
         "catchup_control: gaps to fill": ("loader", catchup_control.gaps_to_fill),
         "recovery: backlog": ("loader", lambda cursor: backlog.backlog(cursor, DATASET, backlog.MOST_CRITICAL)),
-        "incidents: a look": ("loader", run("SELECT * FROM ops.look_for_incidents()")),
+        "incidents: a look": ("loader", run("SELECT * FROM ops.reconcile_incidents()")),
     }
 
 

@@ -104,7 +104,7 @@ def clock_jumps(platform: Platform, by: str, _felt: Felt) -> str:
     platform.set_clock(right + timedelta(**{unit: int(amount)}))
     mark = platform.last_attempt()
     # By a clock that went back no batch is closed, and who has seen that looks again a minute later.
-    waits = "SELECT count(*) > 0 FROM ops.attempts WHERE attempt_id > %s AND error_kind = 'NotReady'"
+    waits = "SELECT count(*) > 0 FROM ops.attempts WHERE attempt_id > %s AND error_kind = 'source incomplete'"
 
     def felt() -> str:
         if platform.value(waits, (mark,)):

@@ -272,7 +272,7 @@ def nothing_staged(cursor: Cursor, _stretch: Stretch) -> Finding:
         "SELECT s.set_name || '_' FROM ops.staging_sets AS s INNER JOIN ("
         "SELECT DISTINCT ON (dataset, window_range) dataset, window_range, error_kind FROM ops.attempts"
         " ORDER BY dataset, window_range, attempt_id DESC) AS latest USING (dataset, window_range)"
-        " WHERE latest.error_kind IN ('RefusedData', 'AuditFailed')"
+        " WHERE latest.error_kind IN ('data rejected', 'audit failed')"
     )
     refused = tuple(row[0] for row in cursor.fetchall())
     left = [table for table in tables if not (refused and table.startswith(refused))]

@@ -37,7 +37,8 @@ ALL_SOURCES = "sources"
 def source_away(platform: Platform, source: str, _felt: Felt) -> str:
     """The source refuses its reader, and ends its sessions, until an attempt or a check has found it away."""
     query = (
-        "SELECT FROM ops.attempts WHERE attempt_id > %(attempt)s AND error_kind = 'SourceAway' AND source = %(source)s"
+        "SELECT FROM ops.attempts WHERE attempt_id > %(attempt)s AND error_kind = 'source unavailable'"
+        " AND source = %(source)s"
         " UNION ALL SELECT FROM ops.source_checks WHERE check_id > %(check)s AND source = %(source)s AND NOT reachable"
         " UNION ALL SELECT FROM ops.health_checks WHERE check_id > %(health)s AND check_name = 'source ' || %(source)s"
         " AND verdict = 'unwell'"

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg2 import sql
 
 from highwater.environment import settings
-from highwater.loading import stages, sync, synchronise
+from highwater.loading import derived_table, source_sync, stages
 from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
 from highwater.model.windows import Window
@@ -37,20 +37,20 @@ def run(name: str = "a") -> Run:
 
 def check(pipeline: Pipeline, window: Window, by: str = "a") -> Check:
     """What the run of a day finds at the source."""
-    return sync.check(pipeline, window, run(by))
+    return source_sync.check(pipeline, window, run(by))
 
 
 def load(pipeline: Pipeline, window: Window, by: str = "a") -> None:
     """What the run of a day loads of it."""
-    sync.load(pipeline, window, run(by))
+    source_sync.load(pipeline, window, run(by))
 
 
 def bring_together(window: Window, *, publish: bool = False) -> AuditReport:
     """Make the synchronised day and compare it with its sources; publish it if it holds."""
-    with synchronise.snapshot() as published:
-        basis = synchronise.days(published, window)[window]
-        staged = synchronise.make(published, CHANNELS, window, basis, run())
-    report = synchronise.compare(CHANNELS, {window: staged})[window]
+    with derived_table.snapshot() as published:
+        basis = derived_table.days(published, window)[window]
+        staged = derived_table.make(published, CHANNELS, window, basis, run())
+    report = derived_table.compare(CHANNELS, {window: staged})[window]
     if publish:
         assert report.success, report.sentence()
         stages.publish_set("channel_sales", window, staged, run())

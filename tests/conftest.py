@@ -136,9 +136,9 @@ def _empty() -> None:
     with warehouse.session("postgres") as cursor:
         cursor.execute(
             "SELECT n.nspname AS folder, c.relname AS name,"
-            " c.relispartition OR n.nspname IN ('former', 'staging') AS goes"
+            " c.relispartition OR n.nspname IN ('archive', 'staging') AS goes"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE n.nspname IN ('former', 'ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
+            " WHERE n.nspname IN ('archive', 'ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
         )
         tables = cursor.fetchall()
         for table in (table for table in tables if table.goes):

@@ -92,7 +92,7 @@ def schema() -> str:
     with warehouse.session("postgres", name) as cursor:
         cursor.execute(
             "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-            " WHERE c.relkind = 'r' AND (c.relispartition OR n.nspname IN ('staging', 'former'))"
+            " WHERE c.relkind = 'r' AND (c.relispartition OR n.nspname IN ('staging', 'former', 'archive'))"
         )
         data = [f"--exclude-table={row[0]}" for row in cursor.fetchall()]
     dump = subprocess.run(

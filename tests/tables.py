@@ -60,7 +60,7 @@ def forget(dataset: str) -> None:
         name = warehouse.fetch_value(cursor)
         cursor.execute("SELECT ops.drop_set(set_name) FROM ops.staging_sets WHERE dataset = %s", (dataset,))
         cursor.execute(
-            "SELECT format('former.%%I', table_name) FROM ops.former_versions WHERE dataset = %s", (dataset,)
+            "SELECT format('archive.%%I', table_name) FROM ops.former_versions WHERE dataset = %s", (dataset,)
         )
         for (former,) in cursor.fetchall():
             cursor.execute(f"DROP TABLE IF EXISTS {former} CASCADE")

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from highwater.model.errors import Busy, NotReady
+from highwater.model.errors import Busy, SourceIncomplete, kind_of
 
 FIRST, LONGEST = 5.0, 900.0
 """Seconds: the first wait for a source that is away, and the longest."""
@@ -28,17 +28,17 @@ class ByKind(RetryPolicy):
         self, exception: BaseException, try_number: int, max_tries: int, context: Any | None = None
     ) -> RetryDecision:
         """What happens after this failure."""
-        name = type(exception).__name__
+        kind = kind_of(exception)
         if getattr(exception, "is_final", False):
-            return RetryDecision.fail(f"{name}: trying again changes nothing")
+            return RetryDecision.fail(f"{kind}: trying again changes nothing")
         if isinstance(exception, Busy):
             seconds = random.uniform(*BUSY)  # noqa: S311 - to part those that collided
-        elif isinstance(exception, NotReady):
+        elif isinstance(exception, SourceIncomplete):
             seconds = NOT_CLOSED
         else:
             longest = min(LONGEST, FIRST * 2 ** min(try_number - 1, 20))
             seconds = random.uniform(longest / 2, longest)  # noqa: S311
-        return RetryDecision.retry(timedelta(seconds=seconds), f"{name}: tried again in {seconds:.0f} s")
+        return RetryDecision.retry(timedelta(seconds=seconds), f"{kind}: tried again in {seconds:.0f} s")
 
     def serialize(self) -> dict[str, Any]:
         """There is nothing to set."""

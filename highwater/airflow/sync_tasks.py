@@ -11,11 +11,11 @@ from airflow.sdk import task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from highwater.airflow.tasks import final_errors_end_the_task, nothing_to_do, this_run, what_stands, what_waits
-from highwater.loading import stages, synchronise
-from highwater.loading import sync as syncing
+from highwater.loading import derived_table, stages
+from highwater.loading import source_sync as syncing
 from highwater.loading.source_checks import Check
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window, window_of
 from highwater.store import holds, ledger, publish, sentences, warehouse
 from highwater.store.ledger import Run
@@ -42,8 +42,8 @@ def ask_ledger(pipeline: Pipeline, sources: Sequence[Pipeline]) -> Any:
     with final_errors_end_the_task(success_opens_nothing=True):
         run, day = _run_and_day(pipeline.dataset)
         left = [each.dataset for each in sources if syncing.is_left(each, day, run)]
-        with synchronise.snapshot() as published:
-            if synchronise.days(published, day, again=False):
+        with derived_table.snapshot() as published:
+            if derived_table.days(published, day, again=False):
                 left.append(pipeline.dataset)
     if not left:
         return nothing_to_do(stands.sentence)
@@ -84,12 +84,12 @@ def make_days(pipeline: Pipeline) -> list[dict[str, Any]]:
             # What the first task refused is refused here as well: the run would end well without it.
             publish.refuse_held(pipeline.dataset, day)
         made: list[dict[str, Any]] = []
-        with synchronise.snapshot() as published:
+        with derived_table.snapshot() as published:
             for hold in holds.held(published, pipeline.dataset, until=day.end):
                 log.info("%s %s is held by %s: it is not made again", hold.dataset, hold.window, hold.held_by)
-            days = synchronise.days(published, day, again=run.by_hand)
+            days = derived_table.days(published, day, again=run.by_hand)
             for window, basis in days.items():
-                staged = synchronise.make(published, pipeline, window, basis, run)
+                staged = derived_table.make(published, pipeline, window, basis, run)
                 made.append({"day": window.bounds(), "staged": asdict(staged)})
         log.info(
             "made %d days: %s",
@@ -106,11 +106,11 @@ def compare(pipeline: Pipeline, made: list[dict[str, Any]]) -> list[dict[str, An
         run, _day = _run_and_day()
         sets = {Window.between(item["day"]): Staged(**item["staged"]) for item in made}
         held = {}
-        for window, report in synchronise.compare(pipeline, sets).items():
+        for window, report in derived_table.compare(pipeline, sets).items():
             try:
                 with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-                    synchronise.judge(pipeline, attempt, report)
-            except RefusedData as refused:
+                    derived_table.judge(pipeline, attempt, report)
+            except DataRejected as refused:
                 held[window] = sentences.of(refused)
                 log.warning(held[window])
         return [item | {"held": held.get(Window.between(item["day"]))} for item in made]
@@ -124,7 +124,7 @@ def publish_days(pipeline: Pipeline, compared: list[dict[str, Any]]) -> None:
         for item in (item for item in compared if not item["held"]):
             stages.publish_set(pipeline.dataset, Window.between(item["day"]), Staged(**item["staged"]), run)
         if held := [item["held"] for item in compared if item["held"]]:
-            raise RefusedData("; ".join(held))
+            raise DataRejected("; ".join(held))
 
 
 def _run_and_day(days: str = DAYS) -> tuple[Run, Window]:

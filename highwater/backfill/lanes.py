@@ -15,9 +15,17 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.backfill import requests
 from highwater.incidents import alerts
-from highwater.loading import stages, synchronise
+from highwater.loading import derived_table, stages
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import Busy, ConfigurationError, Held, HighwaterError, NotOver, NotReady, SourceAway
+from highwater.model.errors import (
+    Busy,
+    ConfigurationError,
+    Held,
+    HighwaterError,
+    NotOver,
+    SourceIncomplete,
+    SourceUnavailable,
+)
 from highwater.model.windows import Window
 from highwater.store import breakers, ledger, sentences, warehouse
 from highwater.store.ledger import Run
@@ -123,7 +131,7 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
     window = Window(turn.window_range.lower, turn.window_range.upper)
     state, version, said = "landed", None, None
     try:
-        landed = _patiently(pipeline, window, run)
+        landed = _land_when_free(pipeline, window, run)
         version = landed.version
         log.info("backfill %s: %s %s %s as version %s", number, pipeline.dataset, window, landed.outcome, version)
         # Where it was tried to see whether a stopped dataset is mended, the rest follows at once.
@@ -155,10 +163,12 @@ def _end(cursor: Cursor, window_no: int, state: str, version: int | None, said: 
         cursor.execute("SELECT control.end_backfill_window(%s, %s, %s, %s)", (window_no, state, version, said))
 
 
-def _patiently(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+def _land_when_free(pipeline: Pipeline, window: Window, run: Run) -> Landed:
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, SourceAway | NotReady | NotOver | Busy) and not error.is_final
+            lambda error: (
+                isinstance(error, SourceUnavailable | SourceIncomplete | NotOver | Busy) and not error.is_final
+            )
         ),
         wait=tenacity.wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE),
         stop=tenacity.stop_after_attempt(TRIES),
@@ -178,8 +188,8 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
     A dataset without a source of its own is made from what landed.
 
     Raises:
-        NotReady, NotOver, SourceAway, Busy: later, perhaps.
-        RefusedData, ConfigurationError: trying again changes nothing.
+        SourceIncomplete, NotOver, SourceUnavailable, Busy: later, perhaps.
+        DataRejected, ConfigurationError: trying again changes nothing.
     """
     if not pipeline.connection:
         return _synchronise(pipeline, window, run)
@@ -187,11 +197,13 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
 
 def _synchronise(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    with synchronise.snapshot() as published:
-        basis = synchronise.days(published, window).get(window)
+    with derived_table.snapshot() as published:
+        basis = derived_table.days(published, window).get(window)
         if basis is None:
-            raise NotReady(f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first")
-        staged = synchronise.make(published, pipeline, window, basis, run)
+            raise SourceIncomplete(
+                f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first"
+            )
+        staged = derived_table.make(published, pipeline, window, basis, run)
     with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-        synchronise.judge(pipeline, attempt, synchronise.compare(pipeline, {window: staged})[window])
+        derived_table.judge(pipeline, attempt, derived_table.compare(pipeline, {window: staged})[window])
     return stages.publish_set(pipeline.dataset, window, staged, run)

@@ -21,7 +21,7 @@ import tenacity
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import credentials, settings
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.store import driver_errors, warehouse
 from highwater.store.driver_errors import Kind
 
@@ -99,7 +99,7 @@ def _look(*, only_if_troubled: bool, send: bool) -> None:
 def _see(cursor: Cursor) -> None:
     """The look itself. One that fails by what it found fails again: it is written down, so that somebody mends it."""
     try:
-        cursor.execute("SELECT opened, escalated, closed FROM ops.look_for_incidents()")
+        cursor.execute("SELECT opened, escalated, closed FROM ops.reconcile_incidents()")
     except psycopg2.Error as error:
         if driver_errors.kind_of(error) not in (Kind.CONFIGURATION, Kind.DATA):
             raise
@@ -283,14 +283,14 @@ def acknowledge(incident: int, by: str, note: str) -> None:
     """Write down that a person has seen an incident: it is escalated no more, and may close.
 
     Raises:
-        RefusedData: it is not open.
+        DataRejected: it is not open.
     """
     try:
         with warehouse.session("operator") as cursor:
             cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (incident, by, note))
     except psycopg2.Error as error:
         if (error.pgcode or "").startswith("HW"):
-            raise RefusedData(driver_errors.said(error)) from error
+            raise DataRejected(driver_errors.said(error)) from error
         raise
 
 

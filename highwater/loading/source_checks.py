@@ -13,7 +13,7 @@ from highwater.environment import commands
 from highwater.loading import stages
 from highwater.loading.stages import Pipeline
 from highwater.model.catch_up import Trust
-from highwater.model.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
+from highwater.model.errors import ConfigurationError, DataRejected, SourceIncomplete, SourceSlow, SourceUnavailable
 from highwater.model.windows import Window
 from highwater.sources import sources
 from highwater.store import ledger, warehouse
@@ -87,19 +87,19 @@ def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) 
             stages.check_statements(pipeline, window, cursor)
             if is_due:
                 sources.check_complete(cursor, pipeline.folder, window, pipeline.dataset)
-    except NotReady as problem:
+    except SourceIncomplete as problem:
         found, error = INCOMPLETE, str(problem)
     except SourceSlow as problem:
         found, error = SLOW, str(problem)
-    except SourceAway as problem:
+    except SourceUnavailable as problem:
         found, error, reached = AWAY, str(problem), False
-    except (ConfigurationError, RefusedData) as problem:
+    except (ConfigurationError, DataRejected) as problem:
         found, error = MISFIT, str(problem)
     complete = None if found == GOOD and not is_due else found == GOOD
     return Check(found, reached, perf_counter() - began, complete, error)
 
 
-def broken_off(problem: SourceAway, seconds: float) -> Check:
+def broken_off(problem: SourceUnavailable, seconds: float) -> Check:
     """A source that passed its check and then did not hold."""
     slow = isinstance(problem, SourceSlow)
     return Check(SLOW if slow else AWAY, slow, seconds, False, str(problem))

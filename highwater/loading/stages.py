@@ -119,8 +119,8 @@ def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
     Raises:
         ConfigurationError: a statement or the suite is missing or wrong.
-        SourceAway, NotReady: the source cannot be asked, or has not closed the window.
-        RefusedData: the audit or the publishing function refuses it.
+        SourceUnavailable, SourceIncomplete: the source cannot be asked, or has not closed the window.
+        DataRejected: the audit or the publishing function refuses it.
         Busy: somebody held the published table for too long.
     """
     with warehouse.keeping_links():
@@ -144,7 +144,7 @@ def finish_window(pipeline: Pipeline, window: Window, staged: Staged, run: Run) 
     """Carry a window from staging through the stages that are left, recording an attempt at each.
 
     Raises:
-        RefusedData: the audit or the publishing function refuses it.
+        DataRejected: the audit or the publishing function refuses it.
         Busy: somebody held the published table for too long.
     """
     with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:

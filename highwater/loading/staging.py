@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.model.windows import Window
 from highwater.sources import sources, types
 from highwater.store import driver_errors, ledger, statements, warehouse
@@ -86,8 +86,8 @@ def clean(cursor: Cursor, folder: str, staged: str, window: Window) -> Cleaned:
 
     Raises:
         ConfigurationError: the statement does not fit the tables; names what does not.
-        RefusedData: a row that it neither corrects nor refuses breaks a type or a constraint of the published table, or
-            the rows do not add up.
+        DataRejected: a row that it neither corrects nor refuses breaks a type or a constraint of the published table,
+            or the rows do not add up.
     """
     file = f"{folder}/clean.sql"
     return clean_by(cursor, file, warehouse.bind(cursor, file, sources.bounds(window)), staged)
@@ -104,7 +104,7 @@ def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
             with statements.located(file):
                 cursor.execute(_sorting(query, staged, given, begun))
         except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-            raise RefusedData(f"sql/{file} lets a row through that cannot be: {driver_errors.said(error)}") from error
+            raise DataRejected(f"sql/{file} lets a row through that cannot be: {driver_errors.said(error)}") from error
         cursor.execute("DROP VIEW pg_temp.raw")
         if begun.has_landed:
             _show_to_all_snapshots(cursor, staged)

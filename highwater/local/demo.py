@@ -120,7 +120,7 @@ def _watch(airflow: LocalAirflow) -> Progress:
 
 def _ask(ask: Callable[[], T]) -> T:
     """What the warehouse answers; one that is busy for a while is no reason to stop the platform."""
-    return progress.patiently(ask, lambda said: out.print(said, markup=False, highlight=False, soft_wrap=True))
+    return progress.until_answered(ask, lambda said: out.print(said, markup=False, highlight=False, soft_wrap=True))
 
 
 def _still_up(airflow: LocalAirflow) -> None:

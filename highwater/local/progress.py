@@ -80,7 +80,7 @@ def import_error(filename: str) -> str | None:
     return row[0].strip() if row else None
 
 
-def patiently(ask: Callable[[], T], say: Callable[[str], None]) -> T:
+def until_answered(ask: Callable[[], T], say: Callable[[str], None]) -> T:
     """The answer of ``ask``: where a server is busy or away for a while, that is said once and it is asked again.
 
     Who looks on must not end what it looks at for that: a start beside a running platform holds tables for seconds,

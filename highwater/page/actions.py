@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from highwater.backfill import requests
-from highwater.page import asked, backfills, reading, rendering, starting
+from highwater.page import backfills, dag_trigger, db, params, rendering
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.backfills import Choice, Order, Wish
 from highwater.page.problems import Problem
@@ -34,27 +34,27 @@ def new_backfill(request: Request, visitor: VisitorDep, choice: Annotated[Choice
 def ask_for_backfill(request: Request, visitor: VisitorDep, order: Annotated[Order, Form()]) -> Response:
     """Add the backfill and start it."""
     visitor.require_own_form(request, order.token)
-    with reading.session() as cursor:
-        of = asked.dataset(asked.datasets(cursor, visitor), order.dataset)
+    with db.session() as cursor:
+        of = params.dataset(params.datasets(cursor, visitor), order.dataset)
     visitor.require_run({of.dag_id, requests.DAG})
     try:
-        with reading.session(WRITER) as cursor:
+        with db.session(WRITER) as cursor:
             number = backfills.ask(cursor, order, visitor.name)
     except Problem as refusal:
         if refusal.status >= 500:
             raise
         return _form(request, visitor, order, refusal)
-    starting.start(request, number)
+    dag_trigger.start(request, number)
     return _see(f"backfills/{number}")
 
 
 @router.get("/backfills/{number}/cancel")
 def ask_to_cancel(request: Request, visitor: VisitorDep, number: int) -> Response:
     """What cancelling a backfill does and does not undo, and the form that does it: there is no way back."""
-    with reading.session() as cursor:
-        found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
+    with db.session() as cursor:
+        found = backfills.read(cursor, number, params.datasets(cursor, visitor))["backfill"]
     visitor.require_change({found.dag_id, requests.DAG})
-    with reading.session() as cursor:
+    with db.session() as cursor:
         facts = {"backfill": found, "meant": requests.cancelling(cursor, number), "token": visitor.form_token()}
     return rendering.page(request, "backfill_cancel.html", facts)
 
@@ -67,15 +67,15 @@ def change_backfill(  # noqa: PLR0917 - as the form gives them
     if act not in ("pause", "resume", "cancel"):
         raise Problem(404, f"a backfill can be paused, resumed or cancelled, not {act[:40]!r}")
     visitor.require_own_form(request, token)
-    with reading.session() as cursor:
-        found = backfills.read(cursor, number, asked.datasets(cursor, visitor))["backfill"]
+    with db.session() as cursor:
+        found = backfills.read(cursor, number, params.datasets(cursor, visitor))["backfill"]
     visitor.require_change({found.dag_id, requests.DAG})
     if act == "cancel" and sure != "yes":
         return _see(f"backfills/{number}/cancel")
-    with reading.session(WRITER) as cursor:
+    with db.session(WRITER) as cursor:
         requests.change(cursor, act, number, visitor.name)
     if act == "resume":
-        starting.start(request, number)
+        dag_trigger.start(request, number)
     return _see(f"backfills/{number}")
 
 
@@ -87,31 +87,31 @@ def acknowledge(
     visitor.require_own_form(request, token)
     if not 0 < number < 2**63:
         raise Problem(404, f"there is no incident {number}")
-    with reading.session() as cursor:
-        datasets = asked.datasets(cursor, visitor)
+    with db.session() as cursor:
+        datasets = params.datasets(cursor, visitor)
         cursor.execute("SELECT datasets FROM ops.incidents WHERE incident_id = %s", (number,))
         about = cursor.fetchone()
     dag_of = {row.dataset: row.dag_id for row in datasets}
     if about is None or not dag_of.keys() & set(about[0]):
         raise Problem(404, f"there is no incident {number}")
     visitor.require_change({dag_of.get(dataset, dataset) for dataset in about[0]})
-    with reading.session(WRITER) as cursor:
+    with db.session(WRITER) as cursor:
         cursor.execute("SELECT ops.acknowledge_incident(%s, %s, %s)", (number, visitor.name, note))
     return _see("", "now")
 
 
 def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | None = None) -> Response:
     facts: dict[str, Any] = {"said": None, "plan": [], "wish": wish, "refusal": refusal and refusal.sentence}
-    with reading.session() as cursor:
-        known = asked.datasets(cursor, visitor)
+    with db.session() as cursor:
+        known = params.datasets(cursor, visitor)
         runnable = visitor.runnable({row.dag_id for row in known} | {requests.DAG})
         facts["datasets"] = [row for row in known if row.dag_id in runnable and row.grid == "fixed"]
         if isinstance(wish, Choice) and wish.chosen:
-            facts["wish"], facts["said"] = backfills.for_cells(wish, asked.dataset(known, wish.dataset))
+            facts["wish"], facts["said"] = backfills.for_cells(wish, params.dataset(known, wish.dataset))
     if refusal is None and facts["wish"].since and facts["wish"].until:
-        visitor.require_run({asked.dataset(known, wish.dataset).dag_id, requests.DAG})
+        visitor.require_run({params.dataset(known, wish.dataset).dag_id, requests.DAG})
         try:
-            with reading.session() as cursor:
+            with db.session() as cursor:
                 facts["plan"] = backfills.plan(cursor, facts["wish"])
             facts["refusal"] = facts["plan"][0].refusal if facts["plan"] else None
         except Problem as problem:

@@ -11,7 +11,7 @@ from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, ConfigDict, Field
 
 from highwater.backfill import requests
-from highwater.page import asked
+from highwater.page import params
 from highwater.page.problems import Problem
 from highwater.store import warehouse
 
@@ -48,9 +48,9 @@ class Wish(BaseModel):
             Problem: what should be a moment or a date is none.
         """
         return self.model_dump() | {
-            "since": asked.moment("from", self.since),
-            "until": asked.moment("to", self.until),
-            "excluded_dates": [asked.date_of("leave out", text) for text in self.excluded.replace(",", " ").split()],
+            "since": params.moment("from", self.since),
+            "until": params.moment("to", self.until),
+            "excluded_dates": [params.date_of("leave out", text) for text in self.excluded.replace(",", " ").split()],
             "weekdays": sorted(set(self.weekdays)) or None,
         }
 
@@ -80,7 +80,7 @@ def for_cells(choice: Choice, of: Any) -> tuple[Wish, str | None]:
     if len(keys) > MOST_CHOSEN:
         raise Problem(400, f"{len(keys):,} cells are chosen, more than {MOST_CHOSEN:,}: give the stretch instead")
     by_days = choice.folded and of.step < DAY
-    starts = [asked.day(key) if by_days else asked.window_start(of, key) for key in keys]
+    starts = [params.day(key) if by_days else params.window_start(of, key) for key in keys]
     if not starts:
         return choice, None
     long = DAY if by_days else of.step
@@ -162,7 +162,7 @@ def _between(starts: Sequence[datetime], long: timedelta) -> list[tuple[datetime
 def _whole_days(stretches: Sequence[tuple[datetime, datetime]]) -> list[date]:
     days = []
     for start, end in stretches:
-        day = asked.midnight(start.date())
+        day = params.midnight(start.date())
         day += DAY if day < start else timedelta()
         while day + DAY <= end:
             days.append(day.date())

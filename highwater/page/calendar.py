@@ -10,7 +10,7 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.page.asked import Stretch
+from highwater.page.params import Stretch
 from highwater.store import warehouse
 from highwater.store.status import STATES
 

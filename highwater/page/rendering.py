@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from highwater.page import words
+from highwater.page import formatting
 from highwater.page.address import address
 
 FOLDER = Path(__file__).parent
@@ -77,12 +77,12 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"up": up, "here": here, "static": static, "words": words}
+    environment.globals |= {"up": up, "here": here, "static": static, "formatting": formatting}
     environment.filters |= {
-        "moment": words.moment,
-        "span": words.span,
-        "count": words.count,
-        "window": words.window,
+        "moment": formatting.moment,
+        "span": formatting.span,
+        "count": formatting.count,
+        "window": formatting.window,
     }
     return environment
 

@@ -11,9 +11,9 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.backfill import requests
 from highwater.model import clock
-from highwater.page import asked, backfills, calendar, now, reading, rendering, window
+from highwater.page import backfills, calendar, db, now, params, rendering, window
 from highwater.page.access import Visitor, VisitorDep
-from highwater.page.asked import Stretch, StretchDep
+from highwater.page.params import Stretch, StretchDep
 from highwater.page.problems import Problem
 from highwater.store import warehouse
 
@@ -23,8 +23,8 @@ router = APIRouter()
 @router.get("/")
 def home(request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
     """All at a glance."""
-    with reading.session() as cursor:
-        datasets = asked.datasets(cursor, visitor, dag_id)
+    with db.session() as cursor:
+        datasets = params.datasets(cursor, visitor, dag_id)
         facts = _calendar(cursor, datasets, stretch) | _now(cursor, datasets, visitor)
     return rendering.page(request, "home.html", facts | {"dag_id": dag_id})
 
@@ -34,8 +34,8 @@ def calendar_part(
     request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None, seen: str = ""
 ) -> Response:
     """The calendar for a page that has it already: nothing where that has ``seen`` all there is."""
-    with reading.session() as cursor:
-        datasets = asked.datasets(cursor, visitor, dag_id)
+    with db.session() as cursor:
+        datasets = params.datasets(cursor, visitor, dag_id)
         facts = _calendar(cursor, datasets, stretch)
     if facts["mark"] == seen:
         return Response(status_code=204)
@@ -45,8 +45,8 @@ def calendar_part(
 @router.get("/calendar.json")
 def calendar_json(visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
     """The cells of the calendar, and the due windows of each dataset by their states."""
-    with reading.session() as cursor:
-        facts = _calendar(cursor, asked.datasets(cursor, visitor, dag_id), stretch)
+    with db.session() as cursor:
+        facts = _calendar(cursor, params.datasets(cursor, visitor, dag_id), stretch)
     cells = {row.of.dataset: row.cells for row in facts["rows"]}
     counts = {row.of.dataset: row.counts for row in facts["rows"]}
     return rendering.as_json({"since": stretch.since, "until": stretch.until, "datasets": cells, "counts": counts})
@@ -55,16 +55,16 @@ def calendar_json(visitor: VisitorDep, stretch: StretchDep, dag_id: str | None =
 @router.get("/now")
 def now_part(request: Request, visitor: VisitorDep, dag_id: str | None = None) -> Response:
     """What is so now, for a page that shows it."""
-    with reading.session() as cursor:
-        facts = _now(cursor, asked.datasets(cursor, visitor, dag_id), visitor)
+    with db.session() as cursor:
+        facts = _now(cursor, params.datasets(cursor, visitor, dag_id), visitor)
     return rendering.page(request, "now.html", facts | {"dag_id": dag_id})
 
 
 @router.get("/now.json")
 def now_json(visitor: VisitorDep, dag_id: str | None = None) -> Response:
     """What is so now."""
-    with reading.session() as cursor:
-        facts = now.read(cursor, asked.datasets(cursor, visitor, dag_id))
+    with db.session() as cursor:
+        facts = now.read(cursor, params.datasets(cursor, visitor, dag_id))
     return rendering.as_json({"at": clock.now(), **facts})
 
 
@@ -98,16 +98,16 @@ def window_page(request: Request, visitor: VisitorDep, name: str, start: str) ->
 @router.get("/backfills/{number}.json")
 def backfill_json(visitor: VisitorDep, number: int) -> Response:
     """How far a backfill is, and its first windows."""
-    with reading.session() as cursor:
-        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    with db.session() as cursor:
+        facts = backfills.read(cursor, number, params.datasets(cursor, visitor))
     return rendering.as_json(facts)
 
 
 @router.get("/backfills/{number}")
 def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Response:
     """How far a backfill is, what became of each window, and what may be done about it."""
-    with reading.session() as cursor:
-        facts = backfills.read(cursor, number, asked.datasets(cursor, visitor))
+    with db.session() as cursor:
+        facts = backfills.read(cursor, number, params.datasets(cursor, visitor))
     dags = {facts["backfill"].dag_id, requests.DAG}
     facts |= {"may_change": visitor.changeable(dags) == dags, "token": visitor.form_token(), "dag": requests.DAG}
     return rendering.page(request, _partly(request, "backfill"), facts)
@@ -156,18 +156,18 @@ def _now(cursor: Cursor, datasets: list[Any], visitor: Visitor) -> dict[str, Any
 
 
 def _day(visitor: Visitor, name: str, text: str) -> dict[str, Any]:
-    begins = asked.day(text)
-    with reading.session() as cursor:
-        of = asked.dataset(asked.datasets(cursor, visitor), name)
+    begins = params.day(text)
+    with db.session() as cursor:
+        of = params.dataset(params.datasets(cursor, visitor), name)
         stretch = Stretch(begins, begins + calendar.DAY, folded=False)
         cells = calendar.read(cursor, [of], stretch).get(name, [])
     return {"of": of, "day": begins, "cells": cells}
 
 
 def _window(visitor: Visitor, name: str, key: str) -> dict[str, Any]:
-    with reading.session() as cursor:
-        of = asked.dataset(asked.datasets(cursor, visitor), name)
-        start = asked.window_start(of, key)
+    with db.session() as cursor:
+        of = params.dataset(params.datasets(cursor, visitor), name)
+        start = params.window_start(of, key)
         may_see_rows = bool(visitor.runnable({of.dag_id}))
         facts = window.read(cursor, of, start, may_see_rows=may_see_rows)
     found = facts["window"]

@@ -19,7 +19,7 @@ from psycopg2.errors import ObjectInUse
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.setup import bootstrap
 from highwater.store import verify, warehouse
 
@@ -62,7 +62,7 @@ def settle() -> None:
 
     Raises:
         ConfigurationError: it cannot be migrated.
-        RefusedData: something that is published is not what the ledger says.
+        DataRejected: something that is published is not what the ledger says.
     """
     with _as_if_it_were_the_warehouse(names().restoring):
         for line in bootstrap.migrate().in_words():
@@ -73,7 +73,7 @@ def settle() -> None:
         ]
         different += [f"{dataset}: {problem}" for dataset, problem in verify.sums("analyst")]
     if different:
-        raise RefusedData(f"what the backup holds is not what its ledger says, {len(different)} times; {different[0]}")
+        raise DataRejected(f"what the backup holds is not what its ledger says, {len(different)} times; {different[0]}")
     log.info("restore: %s windows compared with the ledger, none differs", len(looked))
 
 

@@ -15,12 +15,12 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.model import clock
 from highwater.model.errors import (
     ConfigurationError,
+    DataRejected,
     HighwaterError,
-    NotReady,
-    RefusedData,
-    SourceAway,
     SourceBusy,
+    SourceIncomplete,
     SourceSlow,
+    SourceUnavailable,
 )
 from highwater.model.windows import Window
 from highwater.sources import types
@@ -52,11 +52,11 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
     Raises:
         ConfigurationError: Airflow has no such connection, one of its extras is wrong, a setting does not hold at the
             source, or a statement does not fit it.
-        SourceAway: the source refuses the login, cannot be reached or breaks off.
+        SourceUnavailable: the source refuses the login, cannot be reached or breaks off.
         SourceSlow: a statement took longer than ``statement_timeout``, or the login longer than it may; without such a
             limit that counts as away.
         SourceBusy: somebody holds what is asked for.
-        RefusedData: a value in it is not of the type that it is read as.
+        DataRejected: a value in it is not of the type that it is read as.
     """
     try:
         with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
@@ -79,14 +79,14 @@ def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) ->
     """Ask ``sql/<folder>/availability.sql`` whether the source has closed the window.
 
     Raises:
-        NotReady: it has not; carries the source's note.
+        SourceIncomplete: it has not; carries the source's note.
         ConfigurationError: the answer is not what `statements.AVAILABILITY` says.
     """
     row = statements.ask_one(cursor, f"{folder}/availability.sql", bounds(window) | {"now": clock.now()})
     if row is None:
-        raise NotReady(f"{dataset} {window}: the source knows nothing of this window yet")
+        raise SourceIncomplete(f"{dataset} {window}: the source knows nothing of this window yet")
     if not row.complete:
-        raise NotReady(f"{dataset} {window} is not complete at the source: {row.note}")
+        raise SourceIncomplete(f"{dataset} {window} is not complete at the source: {row.note}")
     return Completeness(row.expected_rows, getattr(row, "revision", None))
 
 
@@ -138,7 +138,7 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
     except psycopg2.OperationalError as error:
         if not cursor.connection.closed or error.pgcode is not None:
             raise
-        raise SourceAway(
+        raise SourceUnavailable(
             f"source {known.connection_id!r} is away: {driver_errors.said(error)} as a transaction began; a"
             " pooler between must pool by transaction or by session, not by statement",
             known.connection_id,
@@ -221,7 +221,7 @@ def _of_the_source(error: psycopg2.Error, source: str, limit: timedelta | None, 
     if kind is Kind.CONFIGURATION:
         return ConfigurationError(f"a statement does not fit source {source!r}: {said}")
     if kind is Kind.DATA:
-        return RefusedData(f"source {source!r} has a value that does not fit: {said}")
+        return DataRejected(f"source {source!r} has a value that does not fit: {said}")
     if kind is Kind.BUSY:
         return SourceBusy(f"source {source!r} is busy: {said}", source)
-    return SourceAway(f"source {source!r} is away: {said}", source)
+    return SourceUnavailable(f"source {source!r} is away: {said}", source)

@@ -15,7 +15,7 @@ from highwater.model.errors import ConfigurationError, SourceMoved
 from highwater.model.windows import Window
 from highwater.store import ledger, statements, warehouse
 from highwater.store.ledger import Run
-from highwater.store.publish import in_words, patiently
+from highwater.store.publish import in_words, retry_when_busy
 
 
 @dataclass(frozen=True)
@@ -205,12 +205,12 @@ def max_lag(cursor: Cursor, dataset: str) -> timedelta | None:
     return limit
 
 
-@patiently
+@retry_when_busy
 def merge(dataset: str, changes: Changes, run: Run) -> Merged:
     """Merge a set, move the checkpoint on and write the ledger row, in one transaction.
 
     Raises:
-        RefusedData: the checkpoint has moved meanwhile, the counts don't add up, or too many rows would be deleted.
+        DataRejected: the checkpoint has moved meanwhile, the counts don't add up, or too many rows would be deleted.
         Busy: somebody held the tables for too long.
     """
     with in_words(), warehouse.session("loader") as cursor:
@@ -249,7 +249,7 @@ def assert_resettable(cursor: Cursor, dataset: str) -> None:
     """See whether `reset` would be refused, before a person is asked whether to.
 
     Raises:
-        RefusedData: there is no checkpoint; what `reset` would say.
+        DataRejected: there is no checkpoint; what `reset` would say.
     """
     with in_words():
         cursor.execute("SELECT ops.assert_resettable(%s)", (dataset,))
@@ -259,7 +259,7 @@ def reset(dataset: str, by: str, reason: str) -> int:
     """Forget how far a dataset has come, so that its next run is a full one; returns the checkpoint's new revision.
 
     Raises:
-        RefusedData: there is no checkpoint.
+        DataRejected: there is no checkpoint.
     """
     with in_words(), warehouse.session("operator") as cursor:
         cursor.execute("SELECT ops.reset_checkpoint(%s, %s, %s)", (dataset, by, reason))

@@ -9,7 +9,7 @@ from enum import Enum
 import psycopg2
 from psycopg2 import errors
 
-from highwater.model.errors import Busy, ConfigurationError, Held, HighwaterError, NoRoom, NotOver, RefusedData
+from highwater.model.errors import Busy, ConfigurationError, DataRejected, Held, HighwaterError, NoRoom, NotOver
 from highwater.model.windows import Window
 
 
@@ -262,7 +262,7 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
     if kind is Kind.NO_ROOM:
         return NoRoom(f"{what} has no room: {text}")
     if kind is Kind.DATA:
-        return RefusedData(text if own else f"{what} refuses the data: {text}")
+        return DataRejected(text if own else f"{what} refuses the data: {text}")
     if kind is Kind.CONFIGURATION:
         return ConfigurationError(text if own else f"{what} refuses this: {text}")
     return None

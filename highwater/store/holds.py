@@ -10,7 +10,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
-from highwater.store.publish import in_words, patiently
+from highwater.store.publish import in_words, retry_when_busy
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def partly(dataset: str, since: datetime | None, until: datetime | None) -> list
         ]
 
 
-@patiently
+@retry_when_busy
 def release(wanted: Sequence[Hold], by: str, reason: str) -> int:
     """End the holds that were shown, all or none, each with who and why in ops.holds; returns their number.
 
     Raises:
-        RefusedData: one of them is not what was shown any more: somebody released it, or rolled back again.
+        DataRejected: one of them is not what was shown any more: somebody released it, or rolled back again.
         Busy: a window of the dataset was being published for too long.
     """
     with in_words(), warehouse.session("operator") as cursor:

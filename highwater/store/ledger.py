@@ -15,7 +15,7 @@ from time import perf_counter
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import DateTimeTZRange
 
-from highwater.model.errors import ConfigurationError, NotRegistered
+from highwater.model.errors import ConfigurationError, NotRegistered, kind_of
 from highwater.model.windows import Grid, Window
 from highwater.store import breakers, sentences, warehouse
 
@@ -163,7 +163,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
         except BaseException as failure:
             hopeless = run.last_try or getattr(failure, "is_final", False)
             state, error = ("failed" if hopeless else "retrying"), sentences.of(failure)
-            kind, source = type(failure).__name__, getattr(failure, "source", None)
+            kind, source = kind_of(failure), getattr(failure, "source", None)
             raise
         finally:
             cursor.execute(

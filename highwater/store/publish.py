@@ -42,7 +42,7 @@ class Landed:
     content_hash: str
 
 
-patiently = tenacity.retry(
+retry_when_busy = tenacity.retry(
     retry=tenacity.retry_if_exception_type(Busy),
     wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
     stop=tenacity.stop_after_attempt(8),
@@ -51,12 +51,12 @@ patiently = tenacity.retry(
 """Try a publishing function again while somebody holds what it needs, within bounds."""
 
 
-@patiently
+@retry_when_busy
 def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
     """Publish a window from its set in one transaction; a lock that somebody holds is waited for, within bounds.
 
     Raises:
-        RefusedData: the attempt is stale, the set is gone or not finished, too much of the window would be lost.
+        DataRejected: the attempt is stale, the set is gone or not finished, too much of the window would be lost.
         ConfigurationError: the published table cannot take the window.
         Busy: readers held the published table for too long.
     """
@@ -78,14 +78,14 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
         return Landed(row.outcome, row.version, row.rows_published, row.rows_quarantined, row.content_hash)
 
 
-@patiently
+@retry_when_busy
 def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
     """Record that a rule says not to load this window; returns False when it has landed, which stands.
 
     A longer reason, as the answer of a source may be, is cut at 1000 characters.
 
     Raises:
-        RefusedData: rule or reason is blank; it is no window of the dataset's grid, or lies partly over one that has
+        DataRejected: rule or reason is blank; it is no window of the dataset's grid, or lies partly over one that has
             landed.
         Busy: a window of the dataset was being published for too long.
     """

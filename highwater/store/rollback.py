@@ -9,7 +9,7 @@ from highwater.model import moments
 from highwater.model.errors import ConfigurationError
 from highwater.model.windows import Grid, Window
 from highwater.store import ledger, warehouse
-from highwater.store.publish import in_words, patiently
+from highwater.store.publish import in_words, retry_when_busy
 
 DAY = timedelta(days=1)
 
@@ -28,7 +28,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rollback would do: ``former`` takes the place of ``present``, so many rows go and so many come."""
+    """What a rollback would do: ``archive`` takes the place of ``present``, so many rows go and so many come."""
 
     dataset: str
     window: Window
@@ -60,7 +60,7 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
 
     Raises:
         ConfigurationError: there is no such dataset, or the name is none of a window.
-        RefusedData: it cannot be rolled back; says why, and what can be done.
+        DataRejected: it cannot be rolled back; says why, and what can be done.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
@@ -85,12 +85,12 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
     return Plan(dataset, window, present, former, kept.replaced_at, going, coming)
 
 
-@patiently
+@retry_when_busy
 def carry_out(wanted: Plan, by: str, reason: str) -> Done:
     """Do what the plan shows, in one transaction; a lock that somebody holds is waited for, within bounds.
 
     Raises:
-        RefusedData: the window is at another version by now, or cannot be rolled back any more.
+        DataRejected: the window is at another version by now, or cannot be rolled back any more.
         Busy: readers held the published table for too long.
     """
     with in_words(), warehouse.session("operator") as cursor:

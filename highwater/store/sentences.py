@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from highwater.environment import commands, settings
 from highwater.environment.commands import Place
 from highwater.model import expected
-from highwater.model.errors import HighwaterError, WarehouseAway
+from highwater.model.errors import HighwaterError, WarehouseUnavailable
 from highwater.store import driver_errors
 from highwater.store.driver_errors import Kind
 
@@ -48,12 +48,12 @@ def in_one_voice() -> Iterator[None]:
     """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
 
     Raises:
-        WarehouseAway: whatever it was; tried again where the task has tries left.
+        WarehouseUnavailable: whatever it was; tried again where the task has tries left.
     """
     try:
         yield
     except psycopg2.Error as error:
-        raise WarehouseAway(of(error)) from error
+        raise WarehouseUnavailable(of(error)) from error
 
 
 def of_warehouse(error: psycopg2.Error) -> str:

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
-from highwater.store.publish import in_words, patiently
+from highwater.store.publish import in_words, retry_when_busy
 from highwater.store.rollback import window_named
 
 
@@ -43,7 +43,7 @@ def plan(dataset: str, name: str) -> Plan:
 
     Raises:
         ConfigurationError: there is no such dataset, or the name is none of a window.
-        RefusedData: no load of it can come; what `accept` would say.
+        DataRejected: no load of it can come; what `accept` would say.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
@@ -66,12 +66,12 @@ def plan(dataset: str, name: str) -> Plan:
     return Plan(dataset, window, found.version, found.rows_published, found.on_shrink, found.max_shrink, standing)
 
 
-@patiently
+@retry_when_busy
 def accept(wanted: Plan, by: str, reason: str) -> Accepted:
     """Accept it for one load; where that was done already and not used, the one that stands is returned.
 
     Raises:
-        RefusedData: it is no window of the dataset's grid, or has not ended yet.
+        DataRejected: it is no window of the dataset's grid, or has not ended yet.
     """
     with in_words(), warehouse.session("operator") as cursor:
         cursor.execute(

@@ -42,16 +42,16 @@ def test_every_function_of_the_warehouse_is_the_publishers() -> None:
 
 
 def test_the_loader_writes_no_table_but_its_staging_and_asks_for_backfills_by_column() -> None:
-    schemas = ("ops", "control", "sales", "quarantine", "former", "public")
+    schemas = ("ops", "control", "sales", "quarantine", "archive", "public")
     assert writable("loader", *schemas) == {"control.backfills"}
 
 
 def test_the_analyst_writes_no_table_at_all() -> None:
-    assert writable("analyst", "ops", "control", "sales", "quarantine", "former", "staging", "public") == set()
+    assert writable("analyst", "ops", "control", "sales", "quarantine", "archive", "staging", "public") == set()
 
 
 def test_the_operator_writes_what_is_wanted_and_nothing_of_what_happened() -> None:
-    assert writable("operator", "ops", "control", "sales", "quarantine", "former", "staging", "public") == {
+    assert writable("operator", "ops", "control", "sales", "quarantine", "archive", "staging", "public") == {
         "control.backfills",
         "control.catchup_policies",
         "control.closed_days",

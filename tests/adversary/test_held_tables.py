@@ -74,7 +74,7 @@ def test_a_rollback_names_who_reads_the_version_that_would_come_back() -> None:
     with defined("shaped"):
         tables.land("shaped", window())
         tables.land("shaped", window(), 6)
-        ((former,),) = act("postgres", "SELECT 'former.' || table_name FROM ops.former_versions")
+        ((former,),) = act("postgres", "SELECT 'archive.' || table_name FROM ops.former_versions")
         undo = "SELECT FROM ops.rollback_window('shaped', %s, 'ada', 'why')"
         with holding("analyst", f"SELECT count(*) FROM {former}") as pid:
             said = rf"table {former} is held by analyst \(pid {pid}, {SINCE}\)"
@@ -95,7 +95,7 @@ def test_a_set_that_is_cleaned_again_names_who_reads_what_its_audit_refused() ->
 
 
 def test_whose_turn_it_is_is_named_too() -> None:
-    with holding("loader", "SELECT ops.look_for_incidents()"):
+    with holding("loader", "SELECT ops.reconcile_incidents()"):
         act("postgres", "SELECT 1")
     with holding("postgres", "SELECT ops.take_turn('incidents')") as pid, warehouse.session("postgres") as cursor:
         cursor.execute("SET LOCAL lock_timeout = '200ms'")

@@ -154,12 +154,12 @@ class TestDecisions:
     def test_an_incident_that_it_has_caused_stays_until_a_person_has_seen_it(self, session: Cursor) -> None:
         session.execute("SELECT ops.skip_window('payments', '[2026-10-30 00:00+00,2026-10-30 06:00+00)', 'lost', 'x',"
                         " 'd', 'r')")  # fmt: skip
-        session.execute("SELECT ops.look_for_incidents()")
+        session.execute("SELECT ops.reconcile_incidents()")
         found = act("analyst", "SELECT incident_id, acknowledged_by FROM ops.incidents WHERE kind = 'data lost'")
         assert [row.acknowledged_by for row in found] == [None]
         refused("loader", "SELECT ops.acknowledge_incident(%s, 'kim', 'fine')", (found[0].incident_id,))
         session.execute("SELECT ops.forget_skip('payments', '[2026-10-30 00:00+00,2026-10-30 06:00+00)')")
-        session.execute("SELECT ops.look_for_incidents()")
+        session.execute("SELECT ops.reconcile_incidents()")
         assert act("analyst", "SELECT closed_at FROM ops.incidents WHERE kind = 'data lost'") == [(None,)]
 
     def test_a_backfill_that_it_asks_for_in_anothers_name_is_known_by_its_login(self) -> None:

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 from tables import defined, window
 
 from highwater.loading import staging
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store import publish, warehouse
 from highwater.store.publish import Staged
 
@@ -55,7 +55,7 @@ MAKES_SOMETHING = [
 
 
 @pytest.mark.parametrize("statement", MAKES_SOMETHING)
-@pytest.mark.parametrize("schema", ["staging", "sales", "former", "quarantine", "ops", "control", "public"])
+@pytest.mark.parametrize("schema", ["staging", "sales", "archive", "quarantine", "ops", "control", "public"])
 def test_it_makes_nothing_that_outlives_its_session(schema: str, statement: str) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         attempt(statement.format(schema=schema))
@@ -108,7 +108,7 @@ CHANGES_A_SET = [
     "INSERT INTO ops.staging_sets (dataset, window_range) VALUES ('daily_sales', 'empty')",
     "DELETE FROM ops.staging_sets",
     "SELECT ops.drop_set('{name}')",
-    "SELECT ops.take_set('{name}', 'daily_sales', '[2026-10-05,2026-10-06)')",
+    "SELECT ops.lock_staging_set('{name}', 'daily_sales', '[2026-10-05,2026-10-06)')",
     "SELECT ops.lock_set('{name}')",
     "SELECT ops.replace_partition(d, 'empty', '{clean}', NULL::ops.window_ledger, 'kept') FROM control.datasets AS d",
     "SELECT ops.drop_table('{clean}')",
@@ -166,7 +166,7 @@ def test_a_writer_that_holds_a_set_open_is_waited_for_and_shut_out(staged: Stage
         cursor.connection.commit()
         with warehouse.session("loader") as other, pytest.raises(errors.DatabaseError, match="400 rows were extracted"):
             other.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged.name,))
-    with pytest.raises(RefusedData, match="is not finished"):
+    with pytest.raises(DataRejected, match="is not finished"):
         publish.publish_window(DATASET, DAY, staged, run())
 
 
@@ -188,7 +188,7 @@ def test_invented_copies_are_not_counted() -> None:
 
 def test_a_set_of_another_window_or_dataset_is_refused(staged: Staged) -> None:
     for dataset, wanted in ((DATASET, day("2026-10-06")), ("store_sales", day("2026-10-20"))):
-        with pytest.raises(RefusedData, match=f"staging set {staged.name} is of daily_sales .*, not of {dataset}"):
+        with pytest.raises(DataRejected, match=f"staging set {staged.name} is of daily_sales .*, not of {dataset}"):
             publish.publish_window(dataset, wanted, staged, run())
 
 

@@ -28,7 +28,7 @@ ODD = [
     "[4713-01-01 BC,294276-12-31)",
 ]
 START = "SELECT ops.start_attempt('daily_sales', %s, 'load', 'd', 'r', 1, 'h', 1)"
-FINISH = "SELECT ops.finish_attempt(%s, 'failed', 'boom', %s, %s, %s, 'SourceAway', %s)"
+FINISH = "SELECT ops.finish_attempt(%s, 'failed', 'boom', %s, %s, %s, 'source unavailable', %s)"
 
 
 @pytest.fixture

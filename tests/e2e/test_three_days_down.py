@@ -100,7 +100,7 @@ class TestDisturbed:
     def test_people_are_told_each_thing_once(self, recovered: Live, hook: Receiver) -> None:
         recovered.wait("all to be told", lambda: not recovered.rows(OPEN))
         recovered.wait("all to be sent", lambda: not recovered.rows("SELECT FROM ops.undelivered_alerts"))
-        assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'SourceAway'") >= 20
+        assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'source unavailable'") >= 20
         told = [row.title.split(" (")[0] for row in recovered.rows("SELECT title FROM ops.alerts")]
         assert Counter(hook.titles) == Counter(told)
         assert len(set(hook.ids)) == len(hook.ids)
@@ -166,7 +166,7 @@ def _twenty_failures(platform: Live) -> None:
     """The source refuses its reader until twenty attempts have failed."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("ALTER ROLE billing_reader NOLOGIN")
-    failures = "SELECT count(*) FROM ops.attempts WHERE error_kind = 'SourceAway'"
+    failures = "SELECT count(*) FROM ops.attempts WHERE error_kind = 'source unavailable'"
     platform.wait("twenty failures", lambda: platform.value(failures) >= 20)
     with warehouse.session("postgres") as cursor:
         cursor.execute("ALTER ROLE billing_reader LOGIN")

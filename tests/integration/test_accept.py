@@ -14,7 +14,7 @@ from loading import day, land
 from psycopg2.extensions import cursor as Cursor
 from typer.testing import CliRunner
 
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store import warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "nothing_accepted")
@@ -77,7 +77,7 @@ def test_a_load_that_does_not_need_it_uses_it_up_too() -> None:
         assert command("shaped", "2026-10-01", "--reason", "purged", "--by", "ada", "--yes").exit_code == 0
         tables.land("shaped", tables.window(), 101)
         assert rows("SELECT used_by_run FROM control.accepted_reloads") == [("run a",)]
-        with pytest.raises(RefusedData, match="101 rows have landed, 1 would take their place"):
+        with pytest.raises(DataRejected, match="101 rows have landed, 1 would take their place"):
             tables.land("shaped", tables.window(), 1)
 
 

@@ -327,8 +327,8 @@ class TestLoading:
             change("ALTER ROLE legacy_reader LOGIN")
         assert states(number) == ["failed"]
         assert rows("SELECT state, error_kind FROM ops.attempts ORDER BY attempt_id") == [
-            ("retrying", "SourceAway")
-        ] * (lanes.TRIES - 1) + [("failed", "SourceAway")]
+            ("retrying", "source unavailable")
+        ] * (lanes.TRIES - 1) + [("failed", "source unavailable")]
 
     def test_a_window_that_a_clock_put_into_the_future_is_tried_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         number, refusals = ask(1, 1), [NotOver("2026-10-01 ends in the future")]

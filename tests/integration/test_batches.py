@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
 from highwater.model import clock
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.model.windows import Window
 from highwater.quality import audits
 from highwater.sources import sources
@@ -134,7 +134,7 @@ class TestLanding:
     def test_the_windows_are_those_of_six_hours(self, loader: Cursor, analyst: Cursor) -> None:
         assert ledger.grid(loader, "payments").step == timedelta(hours=6)
         twelve_hours = Window(MORNING.start, MORNING.end + timedelta(hours=6))
-        with pytest.raises(RefusedData, match="is no window of payments"):
+        with pytest.raises(DataRejected, match="is no window of payments"):
             publish.publish_window("payments", twelve_hours, stage("payments", MORNING), Run("t", "r"))
         assert value(analyst, "SELECT string_agg(dataset, ' ') FROM control.datasets WHERE critical") == "payments"
         analyst.execute(
@@ -145,10 +145,10 @@ class TestLanding:
 
 
 def test_a_batch_that_is_not_closed_is_not_loaded(platform: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from highwater.model.errors import NotReady
+    from highwater.model.errors import SourceIncomplete
 
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-29T12:04:59+00:00")
-    with pytest.raises(NotReady, match="the batch closes at 2026-10-29 12:05:00 UTC"):
+    with pytest.raises(SourceIncomplete, match="the batch closes at 2026-10-29 12:05:00 UTC"):
         stage("payments", MORNING)
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-29T12:05:00+00:00")
     assert clock.now().minute == 5

@@ -21,7 +21,7 @@ from highwater.cli.main import app
 from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import AuditFailed, ConfigurationError, HighwaterError, RefusedData, SourceAway
+from highwater.model.errors import AuditFailed, ConfigurationError, DataRejected, HighwaterError, SourceUnavailable
 from highwater.model.windows import Window
 from highwater.sources import sources
 from highwater.store import breakers, ledger, links, warehouse
@@ -67,7 +67,7 @@ def test_a_dataset_is_stopped_after_three_windows_failed_in_a_row_for_one_reason
         assert breakers.stopped("daily_sales") is None
     fail(3, ConfigurationError(f"{TYPO} (3 looked for it)"))
     assert breakers.stopped("daily_sales") == (
-        "daily_sales is stopped since 2026-10-31 12:00 UTC: 3 windows failed in a row, ConfigurationError in transform:"
+        "daily_sales is stopped since 2026-10-31 12:00 UTC: 3 windows failed in a row, configuration in transform:"
         f" {TYPO} (3 looked for it); it goes on by itself once that is mended"
     )
     assert breakers.stopped("payments") is None
@@ -76,9 +76,9 @@ def test_a_dataset_is_stopped_after_three_windows_failed_in_a_row_for_one_reason
 @pytest.mark.parametrize(
     "errors",
     [
-        pytest.param([ConfigurationError(TYPO), RefusedData("x"), ConfigurationError(TYPO)], id="two reasons"),
-        pytest.param([SourceAway("away", "legacy")] * 3, id="trying again may mend it"),
-        pytest.param([RefusedData("stale attempt: x")] * 3, id="somebody else was faster"),
+        pytest.param([ConfigurationError(TYPO), DataRejected("x"), ConfigurationError(TYPO)], id="two reasons"),
+        pytest.param([SourceUnavailable("away", "legacy")] * 3, id="trying again may mend it"),
+        pytest.param([DataRejected("stale attempt: x")] * 3, id="somebody else was faster"),
         pytest.param([ConfigurationError(TYPO)] * 2, id="two are no row"),
     ],
 )
@@ -199,9 +199,9 @@ def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_ad
     assert reasons()["load failed"] == f"{TYPO}"
     stop()
     assert "load failed" not in reasons()
-    assert str(reasons()["dataset stopped"]).endswith(f"ConfigurationError in transform: {TYPO}")
+    assert str(reasons()["dataset stopped"]).endswith(f"configuration in transform: {TYPO}")
     shown = CliRunner().invoke(app, ["incidents", "list"], env={"COLUMNS": "240"}).output
-    assert f"3 windows failed in a row, ConfigurationError in transform: {TYPO}" in shown
+    assert f"3 windows failed in a row, configuration in transform: {TYPO}" in shown
     assert rows(f"SELECT count(*) FROM ops.alerts WHERE title || body LIKE '%{TYPO}%'") == [(0,)]
 
 
@@ -541,7 +541,7 @@ def test_a_dag_by_watermark_waits_for_its_row_too(
     try:
         done = airflow("incremental_data_processing", datetime(2026, 10, 31, 10, tzinfo=UTC))
         assert str(done.state) == "success"
-        assert rows("SELECT dataset, error_kind FROM ops.breakers") == [("orders", "NotRegistered")]
+        assert rows("SELECT dataset, error_kind FROM ops.breakers") == [("orders", "not registered")]
     finally:
         admin.execute(
             "INSERT INTO control.datasets SELECT * FROM kept;"

@@ -11,8 +11,8 @@ import pytest
 from channels import PARTNER, STORE, SUPPLIER, change, day, instead, rows, rule, run, value
 
 from highwater.environment import settings
-from highwater.loading import sync
-from highwater.model.errors import ConfigurationError, NotReady, RefusedData, SourceAway, SourceSlow
+from highwater.loading import source_sync
+from highwater.model.errors import ConfigurationError, DataRejected, SourceIncomplete, SourceSlow, SourceUnavailable
 
 pytestmark = pytest.mark.usefixtures("three_sources")
 TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
@@ -39,7 +39,7 @@ def last_check(source: str) -> tuple[object, ...]:
 def test_a_partner_that_is_down_for_the_whole_run_costs_the_day_with_a_recorded_reason() -> None:
     with channels.away("partner"):
         seen = channels.check(PARTNER, TODAY)
-        assert sync.pass_over(PARTNER, TODAY, seen, run())
+        assert source_sync.pass_over(PARTNER, TODAY, seen, run())
     assert (seen.found, seen.reachable) == ("away", False)
     assert "not permitted to log in" in str(seen.error)
     ((skipped,),) = rows("SELECT rule || ': ' || reason FROM ops.skipped_windows WHERE dataset = 'partner_sales'")
@@ -51,7 +51,7 @@ def test_a_source_slower_than_its_statement_timeout_is_given_up_after_it_and_not
     rule("partner", "statement_timeout = '1 second'")
     with instead("partner.orders", "*, pg_sleep(30)::text AS slept"):
         seen = channels.check(PARTNER, TODAY)
-        assert sync.pass_over(PARTNER, TODAY, seen, run())
+        assert source_sync.pass_over(PARTNER, TODAY, seen, run())
     assert (seen.found, seen.reachable, seen.complete) == ("slow", True, False)
     assert "source 'partner' is too slow: a statement took longer than it may" in str(seen.error)
     assert value("SELECT count(*) FROM ops.source_checks") == 1
@@ -91,14 +91,14 @@ def test_a_source_that_hangs_costs_its_timeout_once_a_run(silent_store: None) ->
     seen = channels.check(STORE, TODAY)
     assert (seen.found, seen.reachable) == ("slow", False)
     assert "source 'store' is too slow" in str(seen.error) and "timeout expired" in str(seen.error)
-    assert sync.pass_over(STORE, TODAY, seen, run())
+    assert source_sync.pass_over(STORE, TODAY, seen, run())
     assert value("SELECT count(*) FROM ops.source_checks") == 1, "the load did not call again"
     assert value("SELECT count(*) FROM ops.skipped_windows") == 0, "the store's day is missing, and caught up on later"
 
 
 def test_a_day_that_comes_empty_is_not_published() -> None:
     change("DELETE FROM store.sales WHERE sold_at >= '2026-10-29' AND sold_at < '2026-10-30'")
-    with pytest.raises(RefusedData, match=r"store_sales 2026-10-29 is not published.*every row of the source"):
+    with pytest.raises(DataRejected, match=r"store_sales 2026-10-29 is not published.*every row of the source"):
         channels.load(STORE, TODAY)
     assert list(channels.landed(STORE)) == [day("2026-10-28"), TODAY], "the other days land all the same"
 
@@ -106,14 +106,14 @@ def test_a_day_that_comes_empty_is_not_published() -> None:
 def test_a_day_that_the_store_says_was_empty_is_not_believed() -> None:
     change("DELETE FROM store.sales WHERE sold_at >= '2026-10-30'")
     change("UPDATE store.closed_days SET sales = 0 WHERE day = '2026-10-30'")
-    with pytest.raises(RefusedData, match="a day without a sale is a day that did not come"):
+    with pytest.raises(DataRejected, match="a day without a sale is a day that did not come"):
         channels.load(STORE, TODAY)
 
 
 def test_a_day_the_store_has_not_closed_is_asked_for_again_and_never_published_short() -> None:
     change("UPDATE store.closed_days SET closed_at = '2026-11-05' WHERE day = '2026-10-30'")
     assert channels.check(STORE, TODAY).found == "incomplete"
-    with pytest.raises(NotReady, match="the day closes at 2026-11-05 00:00:00 UTC"):
+    with pytest.raises(SourceIncomplete, match="the day closes at 2026-11-05 00:00:00 UTC"):
         channels.load(STORE, TODAY)
     assert TODAY not in channels.landed(STORE)
 
@@ -142,7 +142,7 @@ def test_a_source_with_another_schema_is_named_by_the_check_and_nothing_is_loade
     try:
         seen = channels.check(STORE, TODAY)
         with pytest.raises(ConfigurationError, match=r'store_sales is not loaded.*column "amount" does not exist'):
-            sync.pass_over(STORE, TODAY, seen, run())
+            source_sync.pass_over(STORE, TODAY, seen, run())
     finally:
         change("ALTER TABLE store.sales RENAME COLUMN total TO amount")
     assert (seen.found, seen.reachable, seen.complete) == ("misfit", True, False)
@@ -154,7 +154,7 @@ def test_a_value_of_another_type_refuses_its_day_alone() -> None:
         "store.sales",
         "sale_id, sold_at, store_code, product_code, quantity, partner_order_id,"
         " CASE WHEN sold_at >= '2026-10-30' THEN 'free' ELSE amount::text END AS amount",
-    ), pytest.raises(RefusedData, match="source 'store' has a value that does not fit"):  # fmt: skip
+    ), pytest.raises(DataRejected, match="source 'store' has a value that does not fit"):  # fmt: skip
         channels.load(STORE, TODAY)
     assert list(channels.landed(STORE)) == [day("2026-10-28"), BEFORE]
 
@@ -165,7 +165,7 @@ def test_a_connection_closed_in_the_middle_of_the_stream_leaves_nothing_and_is_k
         " THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN n; END $$"
     )
     columns = "store.die(sale_id) AS sale_id, sold_at, store_code, product_code, quantity, amount, partner_order_id"
-    with instead("store.sales", columns), pytest.raises(SourceAway) as broken:
+    with instead("store.sales", columns), pytest.raises(SourceUnavailable) as broken:
         channels.load(STORE, TODAY)
     change("DROP FUNCTION store.die")
     assert not broken.value.is_final, "Airflow tries again"

@@ -10,8 +10,8 @@ from channels import PARTNER, STORE, SUPPLIER, change, day, rows, rule
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
-from highwater.loading import synchronise
-from highwater.model.errors import RefusedData
+from highwater.loading import derived_table
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.quality import audits
 from highwater.store import holds, ledger, rollback, warehouse
@@ -138,7 +138,7 @@ def test_an_order_doubled_by_the_partner_never_gets_as_far() -> None:
         "INSERT INTO partner.orders SELECT order_id + 100000, ordered_at, product_code, quantity, amount, received_at"
         " FROM partner.orders WHERE ordered_at >= '2026-10-25' AND ordered_at < '2026-10-26' LIMIT 1"
     )
-    with pytest.raises(RefusedData, match=r"partner_sales 2026-10-25 is not published.*saw 81"):
+    with pytest.raises(DataRejected, match=r"partner_sales 2026-10-25 is not published.*saw 81"):
         channels.load(PARTNER, SETTLED)
 
 
@@ -163,10 +163,10 @@ def test_what_goes_astray_after_it_was_published_is_caught(
 ) -> None:
     """The synchronised day was made before; what it was made from changes under it."""
     load_all()
-    from highwater.loading import synchronise
+    from highwater.loading import derived_table
 
-    with synchronise.snapshot() as published:
-        staged = synchronise.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
+    with derived_table.snapshot() as published:
+        staged = derived_table.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
     if name == "orders":  # the order now counts on the day before as well, so the sale is made the store's
         admin.execute("CREATE TABLE sales.partner_sales_20261024 PARTITION OF sales.partner_sales"
                       " FOR VALUES FROM ('2026-10-24 00:00+00') TO ('2026-10-25 00:00+00')")  # fmt: skip
@@ -178,11 +178,11 @@ def test_what_goes_astray_after_it_was_published_is_caught(
             " WHERE p.order_id = twice.order_id AND p.ordered_at > twice.ordered_at"
         )
         admin.connection.commit()
-        with synchronise.snapshot() as published:
-            staged = synchronise.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
+        with derived_table.snapshot() as published:
+            staged = derived_table.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
         one_side, other_side = 440, 439
     admin.connection.commit()
-    report = synchronise.compare(channels.CHANNELS, {SETTLED: staged})[SETTLED]
+    report = derived_table.compare(channels.CHANNELS, {SETTLED: staged})[SETTLED]
     (numbers,) = [n for column, n in broken(report).items() if column.split(", ")[0] == name]
     assert list(numbers.values())[1:] == [one_side, other_side]
 
@@ -239,7 +239,7 @@ def test_a_day_that_was_rolled_back_is_made_again_once_it_is_released_and_of_som
 
     def to_be_made() -> list[Window]:
         with warehouse.session("loader") as cursor:
-            return list(synchronise.days(cursor, TODAY))
+            return list(derived_table.days(cursor, TODAY))
 
     channels.load(SUPPLIER, TODAY)
     assert to_be_made() == []

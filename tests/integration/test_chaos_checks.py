@@ -19,7 +19,7 @@ from chaos.reader import Reads
 from highwater.incidents import alerts
 from highwater.loading import staging
 from highwater.loading.changes import increments
-from highwater.model.errors import SourceAway
+from highwater.model.errors import SourceUnavailable
 from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -182,8 +182,8 @@ def test_half_a_window_that_is_read_before_it_has_landed_and_nobody_who_reads() 
 @pytest.fixture
 def incident(landed: None) -> list[str]:
     """A source was away and is back; returns the ids of what is to be told."""
-    with pytest.raises(SourceAway), ledger.attempt("payments", SECOND, "load", ledger.Run("test", "run c")):
-        raise SourceAway("it is away", "billing")
+    with pytest.raises(SourceUnavailable), ledger.attempt("payments", SECOND, "load", ledger.Run("test", "run c")):
+        raise SourceUnavailable("it is away", "billing")
     alerts.look()
     batches.land("payments", SECOND, "d")
     with warehouse.session("analyst") as cursor:

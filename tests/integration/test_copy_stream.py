@@ -11,7 +11,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
-from highwater.model.errors import NoRoom, SourceAway
+from highwater.model.errors import NoRoom, SourceUnavailable
 from highwater.sources import sources
 from highwater.store import warehouse
 
@@ -68,7 +68,7 @@ def test_a_full_disk_is_the_warehouse_s_and_not_taken_for_a_source_that_is_away(
     ):
         cursor.execute(full)
     with (
-        pytest.raises(SourceAway, match="source 'legacy' is away: could not extend file"),
+        pytest.raises(SourceUnavailable, match="source 'legacy' is away: could not extend file"),
         sources._in_words("legacy"),
         warehouse.session("loader"),
         closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as link,

@@ -20,7 +20,7 @@ from highwater.backfill.requests import Request
 from highwater.cli.main import app
 from highwater.incidents import alerts
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import ConfigurationError, Held, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected, Held
 from highwater.store import holds, ledger, publish, rollback, warehouse
 from highwater.store.ledger import Run
 
@@ -165,11 +165,11 @@ def test_a_hold_that_came_after_what_was_shown_is_not_released(source_day: Calla
     rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
     shown = holds.plan("daily_sales", DAY.start, DAY.end)
     rollback.carry_out(rollback.plan("daily_sales", NAME, 1), "kim", "the second is wrong as well")
-    with pytest.raises(RefusedData, match=r"as it was shown, but rolled back to version 5 by kim .* look at it"):
+    with pytest.raises(DataRejected, match=r"as it was shown, but rolled back to version 5 by kim .* look at it"):
         holds.release(shown, "bob", "the till is mended")
     assert rows("SELECT held_by FROM ops.held_windows") == [("kim",)]
     assert holds.release(holds.plan("daily_sales", DAY.start, DAY.end), "bob", "so be it") == 1
-    with pytest.raises(RefusedData, match="daily_sales 2026-10-05 is not held any more as it was shown: look"):
+    with pytest.raises(DataRejected, match="daily_sales 2026-10-05 is not held any more as it was shown: look"):
         holds.release(shown, "bob", "the till is mended")
 
 

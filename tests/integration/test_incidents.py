@@ -22,7 +22,7 @@ from waiting import wait_until
 
 from highwater.environment import settings
 from highwater.incidents import alerts
-from highwater.model.errors import AuditFailed, ConfigurationError, RefusedData, SourceAway
+from highwater.model.errors import AuditFailed, ConfigurationError, DataRejected, SourceUnavailable
 from highwater.model.windows import Window
 from highwater.store import ledger, publish, rollback, warehouse
 
@@ -53,15 +53,15 @@ def attempt(stage: str, failure: BaseException | None = None, window: Any = DAY,
         with ledger.attempt(dataset, window, stage, run()):
             if failure:
                 raise failure
-    except (SourceAway, RefusedData, ConfigurationError, ValueError) as raised:
+    except (SourceUnavailable, DataRejected, ConfigurationError, ValueError) as raised:
         assert raised is failure
         alerts.look()
     else:
         alerts.look_if_troubled()
 
 
-def away(source: str = "legacy") -> SourceAway:
-    return SourceAway(f"source {source!r} is away: no route to s3cret.host", source)
+def away(source: str = "legacy") -> SourceUnavailable:
+    return SourceUnavailable(f"source {source!r} is away: no route to s3cret.host", source)
 
 
 def incidents() -> list[tuple[Any, ...]]:
@@ -136,7 +136,7 @@ class TestWhatIsAnIncident:
     def test_busy_that_is_tried_again_opens_nothing(self, hook: Receiver, admin: Cursor) -> None:
         admin.execute(
             "INSERT INTO ops.attempts (dataset, window_range, stage, dag_id, run_id, try_number, host, pid, state,"
-            " error_kind, started_at) VALUES ('daily_sales', %s, 'load', 'd', 'r', 1, 'h', 1, 'retrying', 'Busy', %s)",
+            " error_kind, started_at) VALUES ('daily_sales', %s, 'load', 'd', 'r', 1, 'h', 1, 'retrying', 'busy', %s)",
             (ledger.as_range(DAY), NOW),
         )
         admin.connection.commit()
@@ -221,7 +221,7 @@ class TestWhatIsAnIncident:
             alerts.acknowledge(found.incident_id, "kim", "seen")
             alerts.look()
             assert incidents()[0][-1] is False
-            with pytest.raises(RefusedData, match=f"incident {found.incident_id} is not open; open: none"):
+            with pytest.raises(DataRejected, match=f"incident {found.incident_id} is not open; open: none"):
                 alerts.acknowledge(found.incident_id, "kim", "again")
         finally:
             with warehouse.session("postgres") as cursor:
@@ -232,7 +232,7 @@ class TestWhatIsAnIncident:
             "DELETE FROM ops.incidents",
             "UPDATE ops.alert_deliveries SET state = 'sent'",
             "INSERT INTO control.incident_kinds VALUES ('x', '1 hour', false, 'x')",
-            "SELECT ops.tell(i, 'closed') FROM ops.incidents AS i",
+            "SELECT ops.enqueue_alert(i, 'closed') FROM ops.incidents AS i",
         ):
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 loader.execute(statement)
@@ -293,7 +293,7 @@ class TestWhatNoLoadWillClose:
         staged = stage(DAY)
         rollback.carry_out(rollback.plan("daily_sales", "2026-10-05"), "ada", "bad")
         later(timedelta(minutes=1))
-        with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run("x")):
+        with pytest.raises(DataRejected), ledger.attempt("daily_sales", DAY, "load", run("x")):
             publish.publish_window("daily_sales", DAY, staged, run("x"))
         assert open_ones() == ["rolled back"]
         with warehouse.session("analyst") as cursor:
@@ -326,7 +326,7 @@ class TestWhatNoLoadWillClose:
         )
         admin.connection.commit()
         try:
-            attempt("audit", RefusedData("no"), dataset="trying")
+            attempt("audit", DataRejected("no"), dataset="trying")
             assert open_ones("trying") == ["load failed"]
             admin.execute("UPDATE control.datasets SET step = '6 hours' WHERE dataset = 'trying'")
             admin.connection.commit()
@@ -411,10 +411,10 @@ class TestWhatPeopleAreTold:
         assert len(set(hook.ids)) == 2
 
     def test_what_a_killed_task_did_not_send_is_sent_once_by_whoever_comes_next(self, hook: Receiver) -> None:
-        with pytest.raises(SourceAway), ledger.attempt("daily_sales", DAY, "extract", run()):
+        with pytest.raises(SourceUnavailable), ledger.attempt("daily_sales", DAY, "extract", run()):
             raise away()
         with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT ops.look_for_incidents()")
+            cursor.execute("SELECT ops.reconcile_incidents()")
         assert hook.titles == []
         alerts.look()
         alerts.look()
@@ -601,10 +601,10 @@ class TestFromTheDags:
         assert hook.titles == [AWAY, f"over: {AWAY}"]
 
     def test_the_watch_looks_when_no_other_task_does(self, airflow: Callable[..., Any], hook: Receiver) -> None:
-        with pytest.raises(SourceAway), ledger.attempt("daily_sales", DAY, "extract", run()):
+        with pytest.raises(SourceUnavailable), ledger.attempt("daily_sales", DAY, "extract", run()):
             raise away()
         with warehouse.session("postgres") as cursor:
-            cursor.execute("CREATE TABLE former.version_77 ()")
+            cursor.execute("CREATE TABLE archive.version_77 ()")
             cursor.execute(
                 "INSERT INTO ops.former_versions (dataset, window_range, version, rows_extracted, rows_published,"
                 " rows_quarantined, rows_deduplicated, content_hash, dag_id, run_id, landed_at, table_name, state,"
@@ -612,11 +612,11 @@ class TestFromTheDags:
                 " 'version_77', 'kept', %s)",
                 (NOW, NOW - timedelta(days=7)),
             )
-            cursor.execute("ALTER TABLE former.version_77 OWNER TO publisher")
+            cursor.execute("ALTER TABLE archive.version_77 OWNER TO publisher")
         assert str(airflow("incident_watch", NOW).state) == "success"
         assert hook.titles == [AWAY]
         with warehouse.session("postgres") as cursor:
-            cursor.execute("SELECT to_regclass('former.version_77'), count(*) FROM ops.former_versions")
+            cursor.execute("SELECT to_regclass('archive.version_77'), count(*) FROM ops.former_versions")
             assert tuple(cursor.fetchone() or ()) == (None, 0), "a version whose days are over is gone"
 
     @pytest.mark.parametrize("dag_id", [DAG, "incremental_data_processing"])

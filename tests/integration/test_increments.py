@@ -15,7 +15,7 @@ from shopping import HOUR, compare, here, identify, land, merge, plan, prepare, 
 
 from highwater.environment import settings
 from highwater.loading.changes import increments
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.store import checkpoints, publish, warehouse
 from highwater.store import status as statuses
@@ -193,7 +193,7 @@ def test_of_two_runs_at_once_one_moves_the_checkpoint_and_nothing_is_lost(small_
         start.wait()
         try:
             outcomes.append(checkpoints.merge("orders", sets[number], run(str(number))).outcome)
-        except RefusedData as error:
+        except DataRejected as error:
             outcomes.append(str(error))
 
     threads = [threading.Thread(target=merge, args=(number,)) for number in range(2)]
@@ -213,7 +213,7 @@ def test_a_run_whose_checkpoint_has_moved_is_told_before_it_reads(small_shop: Ch
     land()
     planned = plan()
     land("b")
-    with pytest.raises(RefusedData, match="has moved on since this run began, by run b: the next run takes"):
+    with pytest.raises(DataRejected, match="has moved on since this run began, by run b: the next run takes"):
         identify(planned)
 
 
@@ -222,11 +222,11 @@ def test_rows_that_changed_while_the_audit_refuses_land_after_the_mend(small_sho
     before = value("SELECT to_jsonb(c) FROM ops.checkpoints AS c")
     small_shop("UPDATE shop.orders SET status = 'placed' WHERE order_id = 30")
     small_shop("UPDATE shop.orders SET amount = 444 WHERE order_id = 31")
-    with pytest.raises(RefusedData, match=r"is not published: .*never back.*listed by: SELECT"):
+    with pytest.raises(DataRejected, match=r"is not published: .*never back.*listed by: SELECT"):
         land("b")
     small_shop(NEW)
     small_shop("DELETE FROM shop.orders WHERE order_id = 32")
-    with pytest.raises(RefusedData, match="never back"):
+    with pytest.raises(DataRejected, match="never back"):
         land("c")
     assert value("SELECT to_jsonb(c) FROM ops.checkpoints AS c") == before
     assert value("SELECT count(*) FROM ops.window_ledger") == 1
@@ -282,7 +282,7 @@ def test_the_database_refuses_every_other_way_to_write(small_shop: Change, role:
 def test_a_dataset_of_watermarks_has_no_window_that_could_be_published(small_shop: Change) -> None:
     changes = prepare()
     staged = Staged(changes.name, changes.rows, 0, changes.snapshot)
-    with pytest.raises(RefusedData, match="is no window of orders"):
+    with pytest.raises(DataRejected, match="is no window of orders"):
         publish.publish_window("orders", HOUR, staged, run())
 
 
@@ -296,7 +296,7 @@ def test_a_dataset_of_watermarks_has_no_window_that_could_be_published(small_sho
 )
 def test_what_does_not_add_up_merges_nothing(small_shop: Change, spoil: object, said: str) -> None:
     changes = prepare()
-    with pytest.raises(RefusedData, match=said):
+    with pytest.raises(DataRejected, match=said):
         checkpoints.merge("orders", spoil(changes), run())  # type: ignore[operator]
     assert here() == {}
     assert value("SELECT count(*) FROM ops.checkpoints") == 0

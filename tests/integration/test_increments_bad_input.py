@@ -12,7 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 from shopping import compare, here, identify, land, merge, plan, prepare, rule, there, value
 
 from highwater.environment import settings
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.store import warehouse
 from simulation import extension
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_ahead_of_the_source_is_named(small_shop: Change, admin: Cu
         planned.reason
     )
     rule("on_replaced_source = 'stop'")
-    with pytest.raises(RefusedData, match=r"control\.sources\.on_replaced_source says stop"):
+    with pytest.raises(DataRejected, match=r"control\.sources\.on_replaced_source says stop"):
         plan()
     land("b", accept=True)
     assert here() == there()
@@ -125,9 +125,9 @@ def test_a_source_restored_between_plan_and_read_is_not_read_by_the_plan(
     planned = plan()
     assert planned.mode == "incremental"
     backup()
-    with pytest.raises(RefusedData, match=r"not as it was when this run was planned: database is"):
+    with pytest.raises(DataRejected, match=r"not as it was when this run was planned: database is"):
         identify(planned)
-    with pytest.raises(RefusedData, match="on_replaced_source says stop"):
+    with pytest.raises(DataRejected, match="on_replaced_source says stop"):
         plan()
     assert land("c", accept=True).rows_updated == 50
     assert here() == there()
@@ -187,7 +187,7 @@ def test_a_change_set_larger_than_the_limit_falls_under_its_rule(small_shop: Cha
     small_shop("UPDATE shop.orders SET amount = 8 WHERE order_id <= 6")
     if answer == "stop":
         with pytest.raises(
-            RefusedData, match=r"more than 5 rows changed at the source; .*on_large_change_set says stop"
+            DataRejected, match=r"more than 5 rows changed at the source; .*on_large_change_set says stop"
         ):
             plan()
         assert len([row for row in here().values() if row[3] == 8]) == 1
@@ -200,7 +200,7 @@ def test_a_deletion_of_most_rows_is_not_merged_unless_accepted(small_shop: Chang
     land()
     small_shop("DELETE FROM shop.orders WHERE order_id > 100")
     with pytest.raises(
-        RefusedData, match="200 of the 300 live rows of orders would be deleted, more than the share of"
+        DataRejected, match="200 of the 300 live rows of orders would be deleted, more than the share of"
     ):
         land("b", asked=asked)
     assert len(here()) == 300

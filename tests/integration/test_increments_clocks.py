@@ -14,7 +14,7 @@ from shopping import HOUR, ORDERS, compare, here, hours, land, prepare, run, the
 
 from highwater.incidents import alerts
 from highwater.loading.changes import increments
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store import checkpoints, warehouse
 
 Change = Callable[[str], int]
@@ -82,7 +82,7 @@ def test_a_window_that_was_made_while_a_clock_was_ahead_is_not_merged(
     later(THREE_DAYS)
     changes = prepare()
     later(timedelta(0))
-    with pytest.raises(RefusedData, match=r"ends in the future: expected an end up to 2026-10-31 12:00:00"):
+    with pytest.raises(DataRejected, match=r"ends in the future: expected an end up to 2026-10-31 12:00:00"):
         checkpoints.merge("orders", changes, run())
     assert value("SELECT max(upper(window_range)) FROM ops.window_ledger") == NOON
 
@@ -119,7 +119,7 @@ def test_a_forged_merge_is_refused(small_shop: Change, forged: dict[str, Any], s
     changes = prepare()
     assert changes.mode == "incremental"
     before = here()
-    with pytest.raises(RefusedData, match=said):
+    with pytest.raises(DataRejected, match=said):
         checkpoints.merge("orders", replace(changes, **forged), run())
     assert (here(), value("SELECT count(*) FROM ops.window_ledger")) == (before, 1)
     assert checkpoints.merge("orders", changes, run()).outcome == "merged"

@@ -14,7 +14,7 @@ from shopping import HOUR, ORDERS, compare, here, identify, land, plan, prepare,
 
 from highwater.loading import staging
 from highwater.loading.changes import increments
-from highwater.model.errors import AuditFailed, RefusedData
+from highwater.model.errors import AuditFailed, DataRejected
 from highwater.store import checkpoints, ledger, warehouse
 from highwater.store.ledger import Run
 
@@ -207,7 +207,7 @@ def test_a_set_that_has_landed_does_not_count_as_landed_where_its_rows_are_gone(
     assert checkpoints.merge("orders", changes, run()).outcome == "already landed"
     tamper("DELETE FROM sales.orders WHERE order_id <= 20")
     with pytest.raises(
-        RefusedData, match=r"has landed, but sales\.orders does not hold what it left: 280 rows where 300"
+        DataRejected, match=r"has landed, but sales\.orders does not hold what it left: 280 rows where 300"
     ):
         checkpoints.merge("orders", changes, run())
     land("b", asked="a person")

@@ -15,7 +15,7 @@ from tables import RUN, defined
 from typer.testing import CliRunner
 
 from highwater.cli.main import app
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.model.windows import Window
 from highwater.store import holds, publish, rollback, warehouse
 from highwater.store.publish import Staged
@@ -65,7 +65,7 @@ class Windows(RuleBasedStateMachine):
         number, count, made = staged
         try:
             landed = publish.publish_window(self.dataset, self.window(number), made, RUN)
-        except RefusedData:
+        except DataRejected:
             return
         if landed.outcome == "published":
             self.expected.setdefault(number, []).append(count)
@@ -85,7 +85,7 @@ class Windows(RuleBasedStateMachine):
             plan = rollback.plan(
                 self.dataset, f"{self.window(number).start.isoformat()}/{self.window(number).end.isoformat()}"
             )
-        except (RefusedData, ConfigurationError):
+        except (DataRejected, ConfigurationError):
             return
         rollback.carry_out(plan, "ada", "why")
         self.expected[number].append(plan.former.rows_published)
@@ -100,7 +100,7 @@ class Windows(RuleBasedStateMachine):
         wanted = Window(self.window(number).start, self.window(number + length - 1).end)
         try:
             skipped = publish.skip_window(self.dataset, wanted, "rule", "reason", RUN)
-        except RefusedData:
+        except DataRejected:
             return
         assert length == 1 and (not skipped or number not in self.expected)
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.loading import staging
-from highwater.model.errors import NotReady, RefusedData
+from highwater.model.errors import DataRejected, SourceIncomplete
 from highwater.store import ledger, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -21,7 +21,7 @@ def attempt(run: str, stage: str, failure: Exception | None = None) -> None:
         with ledger.attempt(loading.DATASET, DAY, stage, trying):
             if failure:
                 raise failure
-    except type(failure or NotReady()):
+    except type(failure or SourceIncomplete()):
         pass
 
 
@@ -35,14 +35,14 @@ def left_after_the_summary_of(run: str) -> int:
 
 def test_a_try_that_failed_before_its_run_went_on_to_the_end_keeps_nothing() -> None:
     loading.stage(DAY)
-    attempt("a", "extract", NotReady("not yet"))
+    attempt("a", "extract", SourceIncomplete("not yet"))
     for stage in ("extract", "summarise"):
         attempt("a", stage)
     attempt("b", "summarise")
     assert left_after_the_summary_of("b") == 0
 
 
-@pytest.mark.parametrize(("stage", "failure"), [("extract", NotReady("not yet")), ("transform", None)])
+@pytest.mark.parametrize(("stage", "failure"), [("extract", SourceIncomplete("not yet")), ("transform", None)])
 def test_a_run_that_is_to_go_on_keeps_its_set(stage: str, failure: Exception | None) -> None:
     loading.stage(DAY)
     attempt("a", stage, failure)
@@ -51,7 +51,7 @@ def test_a_run_that_is_to_go_on_keeps_its_set(stage: str, failure: Exception | N
 
 def test_a_run_that_failed_for_good_keeps_nothing() -> None:
     loading.stage(DAY)
-    attempt("a", "audit", RefusedData("it does not hold"))
+    attempt("a", "audit", DataRejected("it does not hold"))
     assert left_after_the_summary_of("b") == 0
 
 

@@ -18,7 +18,7 @@ from highwater.cli.main import app
 from highwater.environment import settings
 from highwater.incidents import watching
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import Held, RefusedData, WarehouseAway
+from highwater.model.errors import DataRejected, Held, WarehouseUnavailable
 from highwater.store import ledger, publish, rollback, sentences, warehouse
 from highwater.store.ledger import Run
 
@@ -63,9 +63,9 @@ def test_what_is_no_text_hides_no_error_and_ends_no_lane(
     airflow: object, monkeypatch: pytest.MonkeyPatch, bad: str, spelled: str
 ) -> None:
     def load(*_: object) -> None:
-        raise RefusedData(f"a value {bad} is refused")
+        raise DataRejected(f"a value {bad} is refused")
 
-    with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run()):
+    with pytest.raises(DataRejected), ledger.attempt("daily_sales", DAY, "load", run()):
         load()
     assert kept() == f"a value {spelled} is refused"
     monkeypatch.setattr(lanes, "load", load)
@@ -94,7 +94,7 @@ def test_a_task_says_the_same_and_is_tried_again(airflow: object) -> None:
     from highwater.airflow import tasks
 
     with (
-        pytest.raises(WarehouseAway) as raised,
+        pytest.raises(WarehouseUnavailable) as raised,
         tasks.final_errors_end_the_task(),
         ledger.attempt("daily_sales", DAY, "load", run()),
         warehouse.session("analyst") as cursor,
@@ -115,7 +115,7 @@ def test_a_task_of_the_platform_s_own_says_the_same(airflow: object, monkeypatch
         with warehouse.session("analyst") as cursor:
             cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
-    with pytest.raises(WarehouseAway) as raised:
+    with pytest.raises(WarehouseUnavailable) as raised:
         cut_off()
     with warehouse.session("analyst") as cursor:
         cursor.execute("SELECT state, error FROM ops.own_tasks WHERE task_id = 'prune_versions'")
@@ -124,7 +124,7 @@ def test_a_task_of_the_platform_s_own_says_the_same(airflow: object, monkeypatch
 
 
 def test_the_page_says_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    from highwater.page import reading
+    from highwater.page import db
     from highwater.page.problems import Problem
 
     monkeypatch.setenv("HIGHWATER_WAREHOUSE_PORT", "1")
@@ -133,7 +133,7 @@ def test_the_page_says_what_the_command_line_says(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(psycopg2.OperationalError) as away:
             warehouse.connect("analyst")
         said = sentences.of(away.value)
-        with pytest.raises(Problem) as problem, reading.session():
+        with pytest.raises(Problem) as problem, db.session():
             pass
     finally:
         monkeypatch.undo()
@@ -161,8 +161,8 @@ def test_what_people_and_programs_wrote_is_no_markup_in_a_terminal(source_day: C
     land(day("2026-10-05"), by="[/good]")
     source_day(OTHER_QUANTITY)
     land(day("2026-10-05"), by="[bold]bad")
-    with pytest.raises(RefusedData), ledger.attempt("daily_sales", DAY, "load", run()):
-        raise RefusedData(written)
+    with pytest.raises(DataRejected), ledger.attempt("daily_sales", DAY, "load", run()):
+        raise DataRejected(written)
     with warehouse.session("operator") as cursor:
         wanted = Request("daily_sales", DAY.start, DAY.end, reason=written, requested_by="[/b]")
         number = str(requests.request(cursor, wanted))

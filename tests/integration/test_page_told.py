@@ -257,7 +257,7 @@ class TestTold:
 
     def test_an_incident_names_its_windows(self, admin_client: httpx.Client) -> None:
         with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT FROM ops.look_for_incidents()")
+            cursor.execute("SELECT FROM ops.reconcile_incidents()")
         page = admin_client.get("/now").raise_for_status().text
         assert 'windows/daily_sales/2026-10-06">daily_sales</a>: 2026-10-06</p>' in page
         assert "windows 2026-10-06 00:00 to 2026-10-07 00:00" in highwater("incidents", "list").stdout
@@ -581,7 +581,7 @@ class TestDone:
         self, admin_client: httpx.Client, vera: httpx.Client, server: PageServer, ledger_of_two: None, analyst: Cursor
     ) -> None:
         with warehouse.session("loader") as cursor:
-            cursor.execute("SELECT opened FROM ops.look_for_incidents()")
+            cursor.execute("SELECT opened FROM ops.reconcile_incidents()")
         open_ones = admin_client.get("/now.json").json()["incidents"]
         (number,) = [one["incident_id"] for one in open_ones if one["subject"] == "daily_sales"][:1]
         path = f"/incidents/{number}/acknowledge"

@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
 from highwater.loading import stages, staging
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.store import ledger, publish, warehouse
 from highwater.store.publish import Landed
@@ -121,7 +121,7 @@ def test_a_stale_attempt_with_other_content_is_refused(analyst: Cursor, source_d
     source_day(OTHER_QUANTITY)
     new = land(DAY, by="new")
     with pytest.raises(
-        RefusedData, match=r"stale attempt: daily_sales .* was at version 0 .* run run new has published"
+        DataRejected, match=r"stale attempt: daily_sales .* was at version 0 .* run run new has published"
     ):
         publish.publish_window(DATASET, DAY, old, run("old"))
     assert landed(analyst) == [("2026-10-05", 1, new.content_hash)]
@@ -133,9 +133,9 @@ def test_what_the_ledger_says_of_a_partition_that_is_gone_passes_no_work_over() 
     publish.publish_window(DATASET, DAY, same, run())
     with warehouse.session("postgres") as cursor:
         cursor.execute(f"DROP TABLE {partition(DATASET, DAY)}")
-    with pytest.raises(RefusedData, match=r"landed from staging set .*, but .* does not hold it any more"):
+    with pytest.raises(DataRejected, match=r"landed from staging set .*, but .* does not hold it any more"):
         publish.publish_window(DATASET, DAY, same, run())
-    with pytest.raises(RefusedData, match="stale attempt"):
+    with pytest.raises(DataRejected, match="stale attempt"):
         publish.publish_window(DATASET, DAY, stale, run("b"))
     assert land(DAY).outcome == "published"
     with warehouse.session("analyst") as cursor:
@@ -186,12 +186,12 @@ def test_readers_never_see_half_a_window(analyst: Cursor, source_day: Change) ->
 
 def test_a_set_that_is_gone_or_not_finished_publishes_nothing(analyst: Cursor) -> None:
     staged = stage(DAY)
-    with pytest.raises(RefusedData, match="staging set set_0 does not exist"):
+    with pytest.raises(DataRejected, match="staging set set_0 does not exist"):
         publish.publish_window(DATASET, DAY, replace(staged, name="set_0"), run())
     with warehouse.session("loader") as cursor:
         begun = staging.new_set(cursor, DATASET, DAY, run())
         staging.new_table(cursor, begun, "raw", [("sale_id", "bigint")])
-    with pytest.raises(RefusedData, match=f"staging set {begun} of daily_sales .* is not finished"):
+    with pytest.raises(DataRejected, match=f"staging set {begun} of daily_sales .* is not finished"):
         publish.publish_window(DATASET, DAY, replace(staged, name=begun), run())
     assert landed(analyst) == []
     assert count(analyst, "sales.daily_sales") == 0
@@ -207,7 +207,7 @@ def test_a_set_that_is_gone_or_not_finished_publishes_nothing(analyst: Cursor) -
     ids=["two days", "before the grid", "no such dataset"],
 )
 def test_what_is_not_on_the_grid_is_refused(window: Window, dataset: str, said: str) -> None:
-    with pytest.raises(RefusedData, match=said):
+    with pytest.raises(DataRejected, match=said):
         publish.publish_window(dataset, window, stage(DAY), run())
 
 

@@ -10,7 +10,7 @@ import tables
 from psycopg2 import errors
 from tables import COLUMNS, admin, defined, land, rows_of, window
 
-from highwater.model.errors import ConfigurationError, HighwaterError, NotOver, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected, HighwaterError, NotOver
 from highwater.store import holds, publish, rollback, warehouse
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
@@ -187,7 +187,7 @@ def test_a_foreign_key_of_a_published_table_holds_and_keeps_no_version_from_goin
         admin("ALTER TABLE sales.shaped ADD FOREIGN KEY (name) REFERENCES sales.names")
         try:
             land("shaped", W, raw(", 'x' || n AS name", 2))
-            with pytest.raises(RefusedData, match='name "x3" is not known, by the foreign key'):
+            with pytest.raises(DataRejected, match='name "x3" is not known, by the foreign key'):
                 land("shaped", W, raw(", 'x' || n AS name", 3))
             land("shaped", W, raw(", 'x' || n AS name", 1))
             admin("DELETE FROM sales.names WHERE name = 'x2'")
@@ -226,10 +226,10 @@ def test_row_security_and_column_rights_hold_for_partitions_too() -> None:
         staged = tables.stage("shaped", W, raw(", 'u' AS secret"))
         for held in (
             value(f"SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = '{table}'::regclass"),
-            value("SELECT 'former.' || table_name FROM ops.former_versions WHERE dataset = 'shaped' ORDER BY 1 DESC"),
+            value("SELECT 'archive.' || table_name FROM ops.former_versions WHERE dataset = 'shaped' ORDER BY 1 DESC"),
             f"staging.{staged.name}_clean",
         ):
-            if held == value("SELECT 'former.' || min(table_name) FROM ops.former_versions WHERE dataset = 'shaped'"):
+            if held == value("SELECT 'archive.' || min(table_name) FROM ops.former_versions WHERE dataset = 'shaped'"):
                 continue
             with pytest.raises(errors.InsufficientPrivilege):
                 rows_of(str(held), "id")
@@ -278,7 +278,7 @@ def test_tables_of_one_name_in_two_schemas_keep_versions_beside_each_other() -> 
     with warehouse.session("postgres") as cursor:
         cursor.execute("CREATE SCHEMA other AUTHORIZATION publisher; GRANT USAGE ON SCHEMA other TO loader, analyst")
     try:
-        admin("CREATE TABLE former.twin_20261001 ()", "CREATE TABLE former.version_0 ()")
+        admin("CREATE TABLE archive.twin_20261001 ()", "CREATE TABLE archive.version_0 ()")
         with defined("twin") as first, defined("second", table="other.twin") as second:
             for dataset in ("twin", "second"):
                 for count in (5, 6, 7):
@@ -288,7 +288,7 @@ def test_tables_of_one_name_in_two_schemas_keep_versions_beside_each_other() -> 
             assert value("SELECT count(*) FROM ops.former_versions") == 4
     finally:
         with warehouse.session("postgres") as cursor:
-            cursor.execute("DROP SCHEMA other CASCADE; DROP TABLE former.twin_20261001, former.version_0")
+            cursor.execute("DROP SCHEMA other CASCADE; DROP TABLE archive.twin_20261001, archive.version_0")
 
 
 def test_a_partition_that_is_no_window_is_named() -> None:
@@ -307,7 +307,7 @@ def test_one_view_of_a_former_version_stops_no_other_from_going(later: Callable[
             land("shaped", window(number), 6)
         kept = value("SELECT min(table_name) FROM ops.former_versions WHERE dataset = 'shaped'")
         with warehouse.session("postgres") as cursor:
-            cursor.execute(f"CREATE VIEW sales.of_former AS SELECT * FROM former.{kept}")
+            cursor.execute(f"CREATE VIEW sales.of_former AS SELECT * FROM archive.{kept}")
         later(timedelta(days=8))
         assert rollback.prune() == 2
         assert value("SELECT count(*) FROM ops.former_versions WHERE dataset = 'shaped'") == 1
@@ -349,7 +349,7 @@ class TestVolume:
             land("shaped", W, 24)
             for count in (0, 11):
                 with pytest.raises(
-                    RefusedData,
+                    DataRejected,
                     match=rf"24 rows have landed, {count} would .* scripts/highwater accept shaped 2026-10-01",
                 ):
                     land("shaped", W, count)
@@ -362,7 +362,7 @@ class TestVolume:
             assert rows_of(table) == []
             assert value("SELECT used_by_run FROM control.accepted_reloads") == "run a"
             land("shaped", W, 24)
-            with pytest.raises(RefusedData, match="24 rows have landed"):
+            with pytest.raises(DataRejected, match="24 rows have landed"):
                 land("shaped", W, 0)
 
     def test_an_empty_window_of_which_the_source_says_that_it_is_not(self) -> None:
@@ -370,7 +370,7 @@ class TestVolume:
 
         with defined("shaped"):
             staged = tables.stage("shaped", W, 0)
-            with pytest.raises(RefusedData, match="no row was extracted, but the source says that it has 24"):
+            with pytest.raises(DataRejected, match="no row was extracted, but the source says that it has 24"):
                 publish.publish_window("shaped", W, replace(staged, expected_rows=24), tables.RUN)
             assert publish.publish_window("shaped", W, replace(staged, expected_rows=0), tables.RUN).rows_published == 0
 
@@ -412,7 +412,7 @@ class TestContent:
     def test_rows_outside_the_window_are_named(self) -> None:
         with (
             defined("shaped"),
-            pytest.raises(RefusedData, match=r"rows lie outside the window: at reaches .* 2026-10-02"),
+            pytest.raises(DataRejected, match=r"rows lie outside the window: at reaches .* 2026-10-02"),
         ):
             land("shaped", W, clean="SELECT r.id, r.at + '1 day' AS at FROM raw AS r")
 
@@ -422,7 +422,7 @@ def test_what_is_revoked_later_is_revoked_of_tables_aside_too() -> None:
         land("shaped", W, 5)
         land("shaped", W, 6)
         staged = tables.stage("shaped", W, 7)
-        former = value("SELECT 'former.' || table_name FROM ops.former_versions WHERE dataset = 'shaped'")
+        former = value("SELECT 'archive.' || table_name FROM ops.former_versions WHERE dataset = 'shaped'")
         assert (len(rows_of(str(former))), len(rows_of(f"staging.{staged.name}_clean"))) == (5, 7)
         admin(f"REVOKE SELECT ON {table} FROM analyst")
         rollback.prune()

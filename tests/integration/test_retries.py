@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from highwater.model.errors import AuditFailed, Busy, ConfigurationError, NotReady, RefusedData, SourceAway, Unhealthy
+from highwater.model.errors import (
+    AuditFailed,
+    Busy,
+    ConfigurationError,
+    DataRejected,
+    SourceIncomplete,
+    SourceUnavailable,
+    Unhealthy,
+)
 
 # Airflow is set up by the fixture, so what imports it is imported after that.
 pytestmark = pytest.mark.usefixtures("airflow")
@@ -22,7 +30,7 @@ def wait(error: BaseException, try_number: int) -> float:
     return decision.retry_delay.total_seconds()
 
 
-@pytest.mark.parametrize("error", [RefusedData("x"), AuditFailed("x"), ConfigurationError("x")])
+@pytest.mark.parametrize("error", [DataRejected("x"), AuditFailed("x"), ConfigurationError("x")])
 def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> None:
     from airflow.sdk import RetryAction
 
@@ -31,7 +39,7 @@ def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> No
     assert ByKind().evaluate(error, 1, 24).action is RetryAction.FAIL
 
 
-@pytest.mark.parametrize("error", [SourceAway("x", "billing"), Unhealthy("x"), OSError("who knows")])
+@pytest.mark.parametrize("error", [SourceUnavailable("x", "billing"), Unhealthy("x"), OSError("who knows")])
 def test_what_is_away_is_waited_for_twice_as_long_each_time_up_to_a_bound(error: BaseException) -> None:
     longest = [5, 10, 20, 40, 80, 160, 320, 640, *[900] * 16]
     for tried, most in enumerate(longest, 1):
@@ -39,12 +47,12 @@ def test_what_is_away_is_waited_for_twice_as_long_each_time_up_to_a_bound(error:
 
 
 def test_two_that_failed_together_do_not_come_back_together() -> None:
-    assert len({wait(SourceAway("x"), 8) for _ in range(20)}) == 20
+    assert len({wait(SourceUnavailable("x"), 8) for _ in range(20)}) == 20
 
 
 def test_busy_is_soon_and_an_open_window_is_looked_at_each_minute() -> None:
     assert all(2 <= wait(Busy("x"), tried) <= 10 for tried in (1, 5, 24))
-    assert wait(NotReady("x"), 5) == 60
+    assert wait(SourceIncomplete("x"), 5) == 60
 
 
 def test_it_is_what_the_tasks_of_the_recovery_use() -> None:

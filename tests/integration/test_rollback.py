@@ -24,7 +24,7 @@ from highwater.cli.main import app
 from highwater.environment import credentials, settings
 from highwater.incidents import alerts
 from highwater.local import placement
-from highwater.model.errors import Held, HighwaterError, RefusedData
+from highwater.model.errors import DataRejected, Held, HighwaterError
 from highwater.setup import bootstrap
 from highwater.store import holds, publish, rollback, warehouse
 from highwater.store.rollback import Done
@@ -79,8 +79,8 @@ def versions() -> list[tuple[int, str]]:
 
 
 def kept_tables() -> int:
-    """How many tables lie in schema former."""
-    return int(value("SELECT count(*) FROM pg_class WHERE relnamespace = 'former'::regnamespace AND relkind = 'r'"))
+    """How many tables lie in schema archive."""
+    return int(value("SELECT count(*) FROM pg_class WHERE relnamespace = 'archive'::regnamespace AND relkind = 'r'"))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ class TestOnceAndNoFurther:
         roll_back()
         before = content()
         with pytest.raises(
-            RefusedData,
+            DataRejected,
             match=r"is rolled back already, from version 2 to 1 by ada at 2026-10-31 12:00: no older version is kept",
         ):
             roll_back()
@@ -178,11 +178,11 @@ class TestOnceAndNoFurther:
         twice_landed(OTHER_QUANTITY)
         land(DAY, by="worse")
         assert roll_back().to_version == 2
-        with pytest.raises(RefusedData, match=r"to go further back name the version, one of 1 \(landed 2026-10-31"):
+        with pytest.raises(DataRejected, match=r"to go further back name the version, one of 1 \(landed 2026-10-31"):
             roll_back()
-        with pytest.raises(RefusedData, match=r"no version 3 to put back, which was rolled back: version 4 is pub"):
+        with pytest.raises(DataRejected, match=r"no version 3 to put back, which was rolled back: version 4 is pub"):
             roll_back(to=3)
-        with pytest.raises(RefusedData, match=r"no version 9 to put back: version 4 is published, and kept are 1 "):
+        with pytest.raises(DataRejected, match=r"no version 9 to put back: version 4 is published, and kept are 1 "):
             roll_back(to=9)
         assert roll_back(to=1).as_version == 5
         assert versions() == [(3, "rolled back"), (4, "rolled back"), (5, "published")]
@@ -191,7 +191,7 @@ class TestOnceAndNoFurther:
         planned = rollback.plan(DATASET, NAME)
         twice_landed(OTHER_QUANTITY)
         land(DAY, by="meanwhile")
-        with pytest.raises(RefusedData, match="is at version 3 by run run meanwhile, not at version 2"):
+        with pytest.raises(DataRejected, match="is at version 3 by run run meanwhile, not at version 2"):
             rollback.carry_out(planned, "ada", "why")
         assert versions() == [(1, "kept"), (2, "kept"), (3, "published")]
 
@@ -241,7 +241,7 @@ def at_once(works: dict[str, Callable[[], object]]) -> tuple[list[str], list[str
         try:
             works[name]()
             done.append(name)
-        except RefusedData:
+        except DataRejected:
             refused.append(name)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in works]
@@ -355,18 +355,18 @@ class TestWhatCannotBe:
     def test_nobody_may_leave_out_why(self, twice_landed: Change, reason: str) -> None:
         with pytest.raises(Exception, match=r"reason .* is blank"):
             CliRunner().invoke(app, ["rollback", DATASET, NAME, "--yes", "--reason", reason], catch_exceptions=False)
-        with pytest.raises(RefusedData, match=r"(by|reason) .* is blank"):
+        with pytest.raises(DataRejected, match=r"(by|reason) .* is blank"):
             roll_back(reason=reason)
 
     def test_a_version_that_somebody_changed_by_hand_is_not_believed(self, twice_landed: Change, admin: Cursor) -> None:
         table = value("SELECT held_in FROM ops.versions WHERE state = 'kept'")
         admin.execute(f"UPDATE {table} SET till_no = 9 WHERE sale_id = (SELECT min(sale_id) FROM {table})")
         admin.connection.commit()
-        with pytest.raises(RefusedData, match=r"former\.version_\d+ does not hold what was version 1"):
+        with pytest.raises(DataRejected, match=r"archive\.version_\d+ does not hold what was version 1"):
             roll_back()
         admin.execute(f"DROP TABLE {table}")
         admin.connection.commit()
-        with pytest.raises(RefusedData, match=r"has lost its version 1: former\.\S+ is not there: load it again"):
+        with pytest.raises(DataRejected, match=r"has lost its version 1: archive\.\S+ is not there: load it again"):
             roll_back()
         assert value("SELECT version FROM ops.window_ledger") == 2
 
@@ -380,7 +380,7 @@ class TestWhatCannotBe:
             "DELETE FROM ops.rollbacks",
             "DELETE FROM quarantine.former_rejected_rows",
             "UPDATE control.platform SET keep_versions_days = 0",
-            "CREATE TABLE former.mine ()",
+            "CREATE TABLE archive.mine ()",
             "SELECT ops.keep_version(l, 'sales.daily_sales', 'kept') FROM ops.window_ledger AS l",
             "SELECT ops.forget_versions('daily_sales', '[2026-10-05,2026-10-06)')",
             "SELECT ops.replace_partition(d, l.window_range, 'sales.daily_sales', l, 'kept')"
@@ -409,7 +409,7 @@ class TestHowLongVersionsAreKept:
         later(timedelta(days=7))
         assert (rollback.prune(), versions(), kept_tables()) == (1, [(2, "published")], 0)
         assert value("SELECT count(*) FROM quarantine.former_rejected_rows") == 0
-        with pytest.raises(RefusedData, match="has version 2 and no former one that is kept"):
+        with pytest.raises(DataRejected, match="has version 2 and no former one that is kept"):
             roll_back()
 
     def test_one_that_was_rolled_back_goes_too(self, twice_landed: Change, later: Clock) -> None:
@@ -459,7 +459,7 @@ class TestHowLongVersionsAreKept:
         land(DAY, by="other")
         assert (versions(), kept_tables()) == ([(2, "published")], 0)
         assert whole() == []
-        with pytest.raises(RefusedData, match=r"no former one that is kept \(HIGHWATER_KEEP_VERSIONS_DAYS=0: none is"):
+        with pytest.raises(DataRejected, match=r"no former one that is kept \(HIGHWATER_KEEP_VERSIONS_DAYS=0: none is"):
             roll_back()
 
 
@@ -498,7 +498,7 @@ class TestOtherThingsGoOn:
             change_set(staged, f"SET amount = amount + {amount}")
             publish.publish_window("payments", window, staged, run(str(amount)))
         assert drill.simulate(window.start) == 1
-        with pytest.raises(RefusedData, match="has not landed"):
+        with pytest.raises(DataRejected, match="has not landed"):
             rollback.plan("payments", "2026-10-28T18:00")
         for amount in (2, 3):
             staged = batches.stage("payments", window)

@@ -13,7 +13,7 @@ from attacks import act
 from tables import admin, defined, window
 from waiting import wait_until
 
-from highwater.model.errors import HighwaterError, RefusedData
+from highwater.model.errors import DataRejected, HighwaterError
 from highwater.store import checkpoints, publish, warehouse
 from highwater.store.publish import Staged
 
@@ -89,5 +89,5 @@ def test_the_rule_on_mass_deletes(small_shop: Callable[[str], int]) -> None:
     said = came_to(lambda: checkpoints.merge("orders", changes, shopping.run()), change)
     assert "of the 300 live rows of orders would be deleted" in said
     assert len(shopping.here()) == 300
-    with pytest.raises(RefusedData, match="nothing is merged"):
+    with pytest.raises(DataRejected, match="nothing is merged"):
         checkpoints.merge("orders", changes, shopping.run())

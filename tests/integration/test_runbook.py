@@ -32,7 +32,7 @@ from highwater.loading import source_checks, stages
 from highwater.loading.source_checks import Check
 from highwater.local import environment
 from highwater.model import clock
-from highwater.model.errors import AuditFailed, ConfigurationError, IntegrityBroken, RefusedData
+from highwater.model.errors import AuditFailed, ConfigurationError, DataRejected, IntegrityBroken
 from highwater.model.windows import Window
 from highwater.policy import conditions
 from highwater.recovery import backlog
@@ -94,8 +94,8 @@ def as_it_was(empty_warehouse: None, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def fail(dataset: str = "daily_sales", window: Window = DAY) -> None:
     """One attempt as a task makes it, which is refused, and its look for incidents."""
-    with suppress(RefusedData), ledger.attempt(dataset, window, "load", run()):
-        raise RefusedData("it breaks a rule")
+    with suppress(DataRejected), ledger.attempt(dataset, window, "load", run()):
+        raise DataRejected("it breaks a rule")
     alerts.look()
 
 
@@ -126,7 +126,7 @@ def audit_failed(stack: ExitStack) -> None:
     staged = stage(DAY)
     with suppress(AuditFailed), ledger.attempt("daily_sales", DAY, "audit", run()) as tried:
         stages.audit(SALES, tried, publish.Staged(**vars(staged) | {"expected_rows": staged.rows + 1}))
-    assert count("SELECT count(*) FROM ops.attempts WHERE error_kind = 'AuditFailed'")
+    assert count("SELECT count(*) FROM ops.attempts WHERE error_kind = 'audit failed'")
 
 
 def stopped(stack: ExitStack) -> None:

@@ -12,7 +12,7 @@ from loading import day, land, run
 from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.setup import bootstrap
 from highwater.store import publish, warehouse
@@ -101,7 +101,7 @@ def test_none_lies_over_a_part_that_landed_on_another_grid(admin: Cursor) -> Non
         " 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
     )
     admin.connection.commit()
-    with pytest.raises(RefusedData, match=r"cannot be skipped: .* has landed, and a part of it is in it"):
+    with pytest.raises(DataRejected, match=r"cannot be skipped: .* has landed, and a part of it is in it"):
         publish.skip_window("daily_sales", day("2026-10-05"), "a rule", "a reason", run())
 
 

@@ -16,7 +16,15 @@ import pytest
 from own_source import PASSWORD, READER, admin, arrived, connect_airflow, database
 
 from highwater.environment import settings
-from highwater.model.errors import Busy, ConfigurationError, NotReady, RefusedData, SourceAway, SourceBusy, SourceSlow
+from highwater.model.errors import (
+    Busy,
+    ConfigurationError,
+    DataRejected,
+    SourceBusy,
+    SourceIncomplete,
+    SourceSlow,
+    SourceUnavailable,
+)
 from highwater.model.windows import Window
 from highwater.sources import sources
 from highwater.store import links, warehouse
@@ -123,7 +131,7 @@ def test_what_others_set_on_a_pooled_connection_does_not_reach_the_session(
 
 def test_a_pooler_that_allows_no_transactions_is_told_of(own: object, pooled: Callable[..., Any]) -> None:
     pooled(mode="statement")
-    with pytest.raises(SourceAway, match=r"'own' is away: .* as a transaction began; a pooler .* not by statement"):
+    with pytest.raises(SourceUnavailable, match=r"'own' is away: .* as a transaction began; .* not by statement"):
         the_day()
 
 
@@ -187,11 +195,11 @@ def test_a_source_that_does_not_know_its_encoding_is_refused_until_somebody_says
         connect_airflow(monkeypatch, "own", "own_bytes", client_encoding="LATIN1")
         with sources.snapshot("own") as cursor:
             assert arrived(cursor, "own/extract.sql", {})[1] == [("café",)]
-            with pytest.raises(NotReady, match="is not complete at the source: café"):
+            with pytest.raises(SourceIncomplete, match="is not complete at the source: café"):
                 sources.check_complete(cursor, "own", DAY, "own")
         connect_airflow(monkeypatch, "own", "own_bytes", client_encoding="UTF8")
         with (
-            pytest.raises(RefusedData, match="'own' has a value that does not fit: invalid byte seq"),
+            pytest.raises(DataRejected, match="'own' has a value that does not fit: invalid byte seq"),
             sources.snapshot("own") as cursor,
         ):
             arrived(cursor, "own/extract.sql", {})
@@ -279,13 +287,13 @@ def test_a_source_that_is_not_there_or_refuses_the_login_is_away(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         connect_airflow(monkeypatch, "own", source, nobody.getsockname()[1])
-        with pytest.raises(SourceAway, match="source 'own' is away"):
+        with pytest.raises(SourceUnavailable, match="source 'own' is away"):
             the_day()
     with closing(admin("postgres")) as link, link.cursor() as cursor:
         cursor.execute(f"ALTER ROLE {READER} NOLOGIN")
     try:
         connect_airflow(monkeypatch, "own", source)
-        with pytest.raises(SourceAway, match="not permitted to log in") as refused:
+        with pytest.raises(SourceUnavailable, match="not permitted to log in") as refused:
             the_day()
         assert not refused.value.is_final
     finally:
@@ -296,27 +304,27 @@ def test_a_source_that_is_not_there_or_refuses_the_login_is_away(
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
-        ("08006", SourceAway),
-        ("57P01", SourceAway),
+        ("08006", SourceUnavailable),
+        ("57P01", SourceUnavailable),
         ("57014", SourceSlow),
-        ("53200", SourceAway),
-        ("53300", SourceAway),
+        ("53200", SourceUnavailable),
+        ("53300", SourceUnavailable),
         ("55P03", SourceBusy),
         ("40001", SourceBusy),
-        ("28000", SourceAway),
-        ("3D000", SourceAway),
+        ("28000", SourceUnavailable),
+        ("3D000", SourceUnavailable),
         ("3F000", ConfigurationError),
         ("42P01", ConfigurationError),
         ("42501", ConfigurationError),
-        ("22012", RefusedData),
-        ("23514", RefusedData),
-        ("21000", RefusedData),
-        ("P0001", RefusedData),
+        ("22012", DataRejected),
+        ("23514", DataRejected),
+        ("21000", DataRejected),
+        ("P0001", DataRejected),
         ("54001", ConfigurationError),
         ("0A000", ConfigurationError),
-        ("F0000", SourceAway),
-        ("58030", SourceAway),
-        ("XX001", SourceAway),
+        ("F0000", SourceUnavailable),
+        ("58030", SourceUnavailable),
+        ("XX001", SourceUnavailable),
     ],
 )
 def test_what_a_source_raises_is_sorted_by_its_state(source: str, state: str, kind: type[Exception]) -> None:
@@ -334,4 +342,4 @@ def test_an_error_of_the_warehouse_met_meanwhile_is_not_the_source_s(source: str
         warehouse.session("loader") as cursor,
     ):
         cursor.execute("DO $$ BEGIN RAISE 'held' USING ERRCODE = '55P03'; END $$")
-    assert not isinstance(busy.value, SourceAway)
+    assert not isinstance(busy.value, SourceUnavailable)

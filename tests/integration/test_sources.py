@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import settings
 from highwater.loading import source_checks
 from highwater.loading.source_checks import Check
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.setup import metadata
 from highwater.store import warehouse
 
@@ -66,7 +66,7 @@ def test_nobody_but_the_function_writes_a_check(platform: object) -> None:
 
 
 def test_a_check_of_an_unknown_source_is_refused(platform: object) -> None:
-    with pytest.raises(RefusedData, match='unknown source "depot"; known: partner, store, supplier'):
+    with pytest.raises(DataRejected, match='unknown source "depot"; known: partner, store, supplier'):
         source_checks.record("depot", TODAY, GOOD, channels.run())
 
 

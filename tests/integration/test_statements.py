@@ -14,7 +14,7 @@ from own_source import arrived, connect_airflow, database
 
 from highwater.loading import source_checks
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import ConfigurationError, NotReady
+from highwater.model.errors import ConfigurationError, SourceIncomplete
 from highwater.model.windows import Window
 from highwater.sources import sources
 from highwater.store import statements, warehouse
@@ -114,10 +114,10 @@ def test_what_the_contract_allows_is_taken(own: Callable[..., None]) -> None:
     own(availability="SELECT true AS complete, 24.0 AS expected_rows, NULL::text AS note, 'r' AS revision; -- it's all")
     assert complete() == sources.Completeness(24, "r")
     own(availability="SELECT false AS complete, 1 AS expected_rows, '80% there' AS note")
-    with pytest.raises(NotReady, match="is not complete at the source: 80% there"):
+    with pytest.raises(SourceIncomplete, match="is not complete at the source: 80% there"):
         complete()
     own(availability=f"{AVAILABLE} WHERE false")
-    with pytest.raises(NotReady, match="knows nothing of this window yet"):
+    with pytest.raises(SourceIncomplete, match="knows nothing of this window yet"):
         complete()
 
 

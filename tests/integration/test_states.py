@@ -188,7 +188,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
     ]
     assert all(row.reason for row in seen), "each says why"
 
-    from highwater.page import asked, calendar, now, words
+    from highwater.page import calendar, formatting, now, params
 
     states = Counter(row.state for row in seen if row.is_due)
     (status,) = [one for one in statuses.read(tables) if one.dataset == DATASET]
@@ -199,7 +199,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
     (mine,) = [row for row in asked_datasets(tables) if row.dataset == DATASET]
     since = BEGIN + timedelta(days=ahead)
-    shown = asked.Stretch(since, since + timedelta(days=days), folded)
+    shown = params.Stretch(since, since + timedelta(days=days), folded)
     cells = calendar.read(tables, [mine], shown)
     (row,) = calendar.rows([mine], cells, calendar.totals(tables, [mine]), shown)
     assert {state: row.counts[state] for state in statuses.STATES} == told
@@ -210,7 +210,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
     for cell in row.cells:
         assert cell.due == sum(getattr(cell, state) for state in statuses.STATES)
     assert row.counts["elsewhere"] == status.windows_due - within.total()
-    assert words.sums([row, row])["landed"] == 2 * states["landed"]
+    assert formatting.sums([row, row])["landed"] == 2 * states["landed"]
 
     (fresh,) = [one for one in now.read(tables, [mine])["datasets"] if one.dataset == DATASET]
     assert [fresh.windows_running, fresh.windows_failed, fresh.windows_missing] == [

@@ -162,7 +162,7 @@ def test_a_reload_of_the_same_content_replaces_a_partition_that_is_not_safe(tabl
         cursor.execute(
             "SELECT array_agg(a.grantee::regrole || ' ' || a.privilege_type)"
             " FROM pg_class AS c, aclexplode(c.relacl) AS a"
-            " WHERE c.relnamespace = 'former'::regnamespace AND c.relkind = 'r' AND a.grantee <> c.relowner"
+            " WHERE c.relnamespace = 'archive'::regnamespace AND c.relkind = 'r' AND a.grantee <> c.relowner"
         )
         assert set(warehouse.fetch_value(cursor) or []) <= {"analyst SELECT"}, "the version that it was kept as"
 

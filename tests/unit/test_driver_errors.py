@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psycopg2
 import pytest
 
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.store import driver_errors, links, sentences
 from highwater.store.driver_errors import Kind
 
@@ -126,7 +126,7 @@ def test_what_holds_no_secret_is_left_as_it_is() -> None:
 
 
 def test_what_is_no_text_is_spelled_out() -> None:
-    assert sentences.of(RefusedData("bad \x00 and \udc80 and \x1b[31mred\n\tthen")) == (
+    assert sentences.of(DataRejected("bad \x00 and \udc80 and \x1b[31mred\n\tthen")) == (
         "bad \\x00 and \\udc80 and \\x1b[31mred\n\tthen"
     )
     assert sentences.of(ValueError("a\x00b")) == "ValueError: a\\x00b"

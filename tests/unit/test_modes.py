@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from highwater.loading.changes.modes import Decision, Situation, decide
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store.checkpoints import Checkpoint, Rules, SourceState
 
 NOW = datetime(2026, 10, 31, 12, tzinfo=UTC)
@@ -123,7 +123,7 @@ def test_as_many_changes_as_allowed_are_allowed() -> None:
     ],
 )
 def test_a_rule_that_says_stop_stops_until_somebody_accepts(rule: str, situation: Situation) -> None:
-    with pytest.raises(RefusedData, match=f"control.sources.{rule} says stop. Nothing was loaded"):
+    with pytest.raises(DataRejected, match=f"control.sources.{rule} says stop. Nothing was loaded"):
         decide(situation, no_counting)
     assert decide(replace(situation, accept=True), no_counting).mode == "full"
 
@@ -134,7 +134,7 @@ def test_a_rule_that_says_stop_stops_until_somebody_accepts(rule: str, situation
 def test_a_large_change_set_falls_under_its_rule(rule: str, mode: str | None) -> None:
     situation = by(on_large_change_set=rule)
     if mode is None:
-        with pytest.raises(RefusedData, match=r"more than 50 rows changed at the source; .* says stop"):
+        with pytest.raises(DataRejected, match=r"more than 50 rows changed at the source; .* says stop"):
             decide(situation, lambda: 51)
         assert decide(replace(situation, accept=True), lambda: 51).mode == "incremental"
     else:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from highwater.page import asked, backfills, calendar, words
-from highwater.page.asked import Stretch
+from highwater.page import backfills, calendar, formatting, params
 from highwater.page.backfills import Choice
+from highwater.page.params import Stretch
 from highwater.page.problems import Problem
 from highwater.store.status import STATES
 
@@ -97,12 +97,12 @@ def test_too_many_cells_are_refused() -> None:
     ],
 )
 def test_a_span_of_time_by_its_largest_units(span: timedelta | None, said: str) -> None:
-    assert words.span(span) == said
+    assert formatting.span(span) == said
 
 
 def test_a_stretch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-31T12:00:00+00:00")
-    assert asked.stretch(days=10**9).days == asked.MOST_DAYS
-    assert asked.stretch(days=-5).days == 1
-    assert asked.stretch(days=365, hours=True).days == asked.MOST_HOURS_DAYS
-    assert asked.stretch(since="1990-01-01").days == asked.MOST_DAYS
+    assert params.stretch(days=10**9).days == params.MOST_DAYS
+    assert params.stretch(days=-5).days == 1
+    assert params.stretch(days=365, hours=True).days == params.MOST_HOURS_DAYS
+    assert params.stretch(since="1990-01-01").days == params.MOST_DAYS

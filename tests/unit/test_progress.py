@@ -61,7 +61,7 @@ def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once()
             raise answers.pop(0)
         return 7
 
-    assert progress.patiently(ask, said.append) == 7
+    assert progress.until_answered(ask, said.append) == 7
     assert said == [
         "the warehouse cannot be asked now, it is asked again: two sessions waited for each other (deadlock)"
     ]
@@ -77,10 +77,10 @@ def test_one_that_stays_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> N
         raise psycopg2.OperationalError("away")
 
     with pytest.raises(psycopg2.OperationalError, match="away"):
-        progress.patiently(ask, lambda _said: None)
+        progress.until_answered(ask, lambda _said: None)
     assert tries == 1
 
 
 def test_what_is_no_trouble_of_the_server_is_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        progress.patiently(lambda: 1 // 0, lambda _said: None)
+        progress.until_answered(lambda: 1 // 0, lambda _said: None)

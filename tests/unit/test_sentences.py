@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from highwater.cli.main import app, main
 from highwater.environment import commands, settings
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store import driver_errors, sentences
 
 REFUSED = (
@@ -150,7 +150,7 @@ REQUEST = httpx.Request("POST", "http://127.0.0.1:8080/api/v2/dags/x/dagRuns")
         (httpx.HTTPStatusError("502", request=REQUEST, response=httpx.Response(502, text="<html>")),
          "Airflow at http://127.0.0.1:8080 refuses: status 502"),
         (FileNotFoundError(2, "No such file or directory", "/x/y"), "/x/y: No such file or directory"),
-        (RefusedData("the day is short"), "the day is short"),
+        (DataRejected("the day is short"), "the day is short"),
         (KeyError("conf"), "KeyError: 'conf'"),
         (ValueError(), "ValueError"),
     ],

@@ -83,7 +83,7 @@ def _others(by_dag: Any) -> None:
 
 def _fail() -> None:
     """A stage that is refused its data, and where incidents are known one of it."""
-    ledger, refused_data = engine("ledger"), engine("errors").RefusedData
+    ledger, refused_data = engine("ledger"), engine("errors").DataRejected
     window = engine("windows").Window(ANCHOR - timedelta(days=9), ANCHOR - timedelta(days=8))
     with suppress(refused_data), ledger.attempt("daily_sales", window, "audit", ledger.Run(FOLDER, "run b")):
         raise refused_data("suite daily_sales: 1 expectation does not hold")

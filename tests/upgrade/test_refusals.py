@@ -17,7 +17,7 @@ from page_server import page_server
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError, WrongVersion
-from highwater.page import reading
+from highwater.page import db
 from highwater.page.problems import Problem
 from highwater.policy import reader as policy_reader
 from highwater.setup import bootstrap
@@ -115,7 +115,7 @@ class TestNewerThanTheCode:
         assert self.said in caplog.text
 
     def test_the_page_says_so(self) -> None:
-        with pytest.raises(Problem) as problem, reading.session():
+        with pytest.raises(Problem) as problem, db.session():
             pass
         assert problem.value.status == 503
         assert self.said in problem.value.sentence

@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.loading.changes import increments, modes
 from highwater.loading.changes.increments import IncrementalPipeline
 from highwater.loading.changes.modes import INCREMENTAL
-from highwater.model.errors import ConfigurationError, RefusedData
+from highwater.model.errors import ConfigurationError, DataRejected
 from highwater.store import checkpoints, warehouse
 from highwater.store.checkpoints import Checkpoint, Merged, Rules, SourceState, newest_transaction
 from highwater.store.ledger import Run
@@ -78,7 +78,7 @@ def compare(source: Cursor, increment: IncrementalPipeline, run: Run, since: Mer
 
     Raises:
         ConfigurationError: there is no checkpoint to compare at.
-        RefusedData: the source is not the checkpoint's.
+        DataRejected: the source is not the checkpoint's.
         SourceMoved: a table of the source was rewritten while it was read.
     """
     with closing(warehouse.connect("loader")) as link, link, link.cursor() as target:
@@ -107,7 +107,7 @@ def _refuse_another_source(increment: IncrementalPipeline, checkpoint: Checkpoin
     if not what and seen > there:
         what = f"it has come to transaction {there}, the checkpoint has seen up to {seen}"
     if what:
-        raise RefusedData(
+        raise DataRejected(
             f"the source of {increment.dataset} is another one than the checkpoint's: {what}; nothing was compared, "
             "the next run decides by what it finds"
         )

@@ -15,7 +15,7 @@ from psycopg2.extras import Json
 from highwater.loading import staging
 from highwater.loading.changes import modes
 from highwater.loading.changes.modes import Situation
-from highwater.model.errors import AuditFailed, RefusedData
+from highwater.model.errors import AuditFailed, DataRejected
 from highwater.model.windows import Window
 from highwater.store import checkpoints, ledger, statements, warehouse
 from highwater.store.checkpoints import Changes, Checkpoint, Merged, Rules, SourceState, in_what, newest_transaction
@@ -80,7 +80,7 @@ def determine(
         accept: load what a rule of control.sources would stop.
 
     Raises:
-        RefusedData: a rule says to stop.
+        DataRejected: a rule says to stop.
         SourceMoved: a table of the source was rewritten meanwhile.
     """
     with warehouse.session("loader") as cursor:
@@ -139,7 +139,7 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
     """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
 
     Raises:
-        RefusedData: the checkpoint has moved since the plan was made, or the source is not the one it was made by.
+        DataRejected: the checkpoint has moved since the plan was made, or the source is not the one it was made by.
         SourceMoved: a table of the source was rewritten while it was read.
         ConfigurationError: a statement does not fit the source.
     """
@@ -147,7 +147,7 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
         rules = checkpoints.rules(target, increment.dataset)
         checkpoint = checkpoints.read(target, increment.dataset)
         if (checkpoint.revision if checkpoint else 0) != plan.base_revision:
-            raise RefusedData(
+            raise DataRejected(
                 f"the checkpoint of {increment.dataset} has moved on since this run began, by "
                 f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run takes whatever is left"
             )
@@ -186,14 +186,14 @@ def _refuse_another_source(plan: Plan, state: SourceState) -> None:
     """What was decided by one state of the source is not done with another.
 
     Raises:
-        RefusedData: the source was replaced, restored or changed in its tables since the plan was made.
+        DataRejected: the source was replaced, restored or changed in its tables since the plan was made.
     """
     what = in_what(plan.source_identity, state.identity)
     planned, there = newest_transaction(plan.source_snapshot), newest_transaction(state.snapshot)
     if not what and there < planned:
         what = f"it has come to transaction {there}, and had come to {planned}"
     if what:
-        raise RefusedData(
+        raise DataRejected(
             f"the source is not as it was when this run was planned: {what}; nothing was loaded, the next run decides"
             " by what it finds"
         )
@@ -219,7 +219,7 @@ def process(increment: IncrementalPipeline, changes: Changes, run: Run) -> tuple
     """Clean the set and audit it before anyone can read it; returns it with its counts, and the audit in a sentence.
 
     Raises:
-        RefusedData: the audit failed; says what and which query lists the rows. Nothing is published.
+        DataRejected: the audit failed; says what and which query lists the rows. Nothing is published.
     """
     from highwater.quality import audits
 

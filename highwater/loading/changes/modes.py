@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.store.checkpoints import Checkpoint, Rules, SourceState, in_what, newest_transaction
 
 FULL, INCREMENTAL = "full", "incremental"
@@ -56,7 +56,7 @@ def decide(now: Situation, count_changes: Callable[[], int]) -> Decision:
             where a checkpoint can be trusted.
 
     Raises:
-        RefusedData: a rule of control.sources says to stop.
+        DataRejected: a rule of control.sources says to stop.
     """
     if reason := next(_reasons_for_full(now), None):
         return Decision(FULL, reason)
@@ -127,7 +127,7 @@ def which_source_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def _unless_stopped(now: Situation, rule: str, what: str) -> str:
     """Returns ``what``, unless the rule stops it and nobody has accepted it."""
     if getattr(now.rules, rule) == "stop" and not now.accept:
-        raise RefusedData(
+        raise DataRejected(
             f"{what}; control.sources.{rule} says stop. Nothing was loaded: look at the source, then run again with "
             'the configuration {"accept": true}'
         )

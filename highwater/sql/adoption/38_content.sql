@@ -19,5 +19,5 @@ WHERE l.shape_id IS NULL AND l.dataset = p.dataset;
 
 -- Versions that were kept before shapes were: in the shape of their table.
 UPDATE ops.former_versions AS v
-SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('former.%I', v.table_name))), TRUE)
-WHERE v.shape_id IS NULL AND to_regclass(format('former.%I', v.table_name)) IS NOT NULL;
+SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('archive.%I', v.table_name))), TRUE)
+WHERE v.shape_id IS NULL AND to_regclass(format('archive.%I', v.table_name)) IS NOT NULL;

@@ -8,7 +8,7 @@ BEGIN
         FROM pg_catalog.pg_class AS c
         WHERE
             c.relkind = 'r' AND c.relowner = 'publisher'::regrole
-            AND (c.relispartition OR c.relnamespace = to_regnamespace('former'))
+            AND (c.relispartition OR c.relnamespace = to_regnamespace('archive'))
             AND EXISTS (
                 SELECT FROM pg_catalog.aclexplode(c.relacl) AS a
                 WHERE a.grantee = 0 OR a.grantee = 'loader'::regrole OR (a.grantee <> c.relowner AND c.relispartition)

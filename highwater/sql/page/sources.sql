@@ -51,7 +51,7 @@ WITH looks AS (
                     k.ended_at,
                     k.error
                 FROM ops.attempts AS k
-                WHERE k.dataset = s.dataset AND k.state <> 'succeeded' AND k.error_kind = 'SourceAway'
+                WHERE k.dataset = s.dataset AND k.state <> 'succeeded' AND k.error_kind = 'source unavailable'
                 ORDER BY k.attempt_id DESC
                 LIMIT 1
             )

@@ -13,7 +13,7 @@ CROSS JOIN LATERAL control.due_until(d, ops.clock()) AS due (due_until)
 CROSS JOIN
     LATERAL (
         -- The window that holds the date of a run begins before it.
-        SELECT lower(b.window_ranges) - CASE b.error_kind WHEN 'NotRegistered' THEN d.step ELSE '0'::interval END
+        SELECT lower(b.window_ranges) - CASE b.error_kind WHEN 'not registered' THEN d.step ELSE '0'::interval END
             AS first_start
     ) AS begun
 WHERE b.closed_at IS NOT NULL AND b.resumed_at IS NULL

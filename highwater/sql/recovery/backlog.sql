@@ -5,7 +5,7 @@ WITH refused AS MATERIALIZED (
     SELECT DISTINCT u.window_range
     FROM ops.unresolved_attempts AS u
     WHERE
-        u.dataset = %(dataset)s AND u.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+        u.dataset = %(dataset)s AND u.error_kind IN ('audit failed', 'data rejected', 'configuration')
         AND NOT EXISTS (
             SELECT FROM ops.breakers AS b
             WHERE b.dataset = u.dataset AND b.closed_at >= u.started_at

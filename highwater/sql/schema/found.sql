@@ -7,7 +7,8 @@ SELECT
         SELECT string_agg(format('%s of %s', n.nspname, r.rolname), ', ' ORDER BY n.nspname)
         FROM pg_catalog.pg_namespace AS n INNER JOIN pg_catalog.pg_roles AS r ON n.nspowner = r.oid
         WHERE
-            n.nspname IN ('control', 'ops', 'quarantine', 'former', 'staging', 'sales') AND r.rolname <> 'publisher'
+            n.nspname IN ('control', 'ops', 'quarantine', 'archive', 'former', 'staging', 'sales')
+            AND r.rolname <> 'publisher'
             AND (n.nspname, r.rolname) <> ('staging', 'loader')
     ) AS of_others,
     (

@@ -4,7 +4,7 @@
 -- turn: these are the migrations'.
 WITH RECURSIVE schemas AS (
     SELECT n.oid FROM pg_catalog.pg_namespace AS n
-    WHERE n.nspname IN ('control', 'ops', 'quarantine', 'former', 'staging')
+    WHERE n.nspname IN ('control', 'ops', 'quarantine', 'archive', 'former', 'staging')
 ),
 
 ours AS (

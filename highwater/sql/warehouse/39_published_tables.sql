@@ -47,7 +47,7 @@ BEGIN
         )
             THEN 'others than the publisher may write to it: REVOKE INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER on it'
         WHEN split_part(wanted.published_table, '.', 1) = ANY (
-            '{staging,former,quarantine,ops,control,setup,pg_catalog,information_schema}'
+            '{staging,archive,quarantine,ops,control,setup,pg_catalog,information_schema}'
         )
             THEN 'its schema is for what Highwater keeps: put it into another'
         WHEN ops.columns_of(published) && '{reason,copy_no,source_row}'
@@ -236,7 +236,7 @@ BEGIN
         FROM control.datasets AS d
         INNER JOIN pg_class AS p ON p.oid = to_regclass(d.published_table)
         CROSS JOIN LATERAL (
-            SELECT to_regclass(format('former.%I', v.table_name)) AS held_in
+            SELECT to_regclass(format('archive.%I', v.table_name)) AS held_in
             FROM ops.former_versions AS v WHERE v.dataset = d.dataset
             UNION ALL
             SELECT ops.set_table(s.set_name, part) AS held_in

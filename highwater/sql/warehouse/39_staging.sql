@@ -265,7 +265,7 @@ END;
 $$;
 
 -- A finished set of just that window, held until the transaction ends, with its tables; refuses any other.
-CREATE OR REPLACE FUNCTION ops.take_set(
+CREATE OR REPLACE FUNCTION ops.lock_staging_set(
     p_set text,
     p_dataset text,
     p_window tstzrange,
@@ -374,7 +374,7 @@ $$;
 REVOKE EXECUTE ON FUNCTION
 ops.close_table, ops.lock_set, ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning,
 ops.empty_clean_table, ops.finish_cleaning,
-ops.take_set, ops.drop_set, ops.drop_obsolete_sets
+ops.lock_staging_set, ops.drop_set, ops.drop_obsolete_sets
 FROM public;
 GRANT EXECUTE ON FUNCTION
 ops.new_set, ops.new_set_table, ops.cleaned_shape, ops.begin_cleaning, ops.empty_clean_table, ops.finish_cleaning,

@@ -256,7 +256,7 @@ BEGIN
         PERFORM ops.assert_not_held(p_dataset, p_window);
     END IF;
 
-    SELECT * INTO staged FROM ops.take_set(p_set, p_dataset, p_window);
+    SELECT * INTO staged FROM ops.lock_staging_set(p_set, p_dataset, p_window);
     -- The same content as what is there, not only as what the ledger says of it.
     is_same := former.version IS NOT NULL
         AND (former.content_hash, former.shape_id) = ((staged.taken).content_hash, (staged.taken).shape_id)

@@ -1,7 +1,7 @@
 -- Former versions of windows: set aside by the publishing functions when other content takes their place, kept for
 -- control.platform.keep_versions_days, put back by ops.rollback_window. Run as publisher; again is harmless.
 
-GRANT USAGE ON SCHEMA former TO analyst;
+GRANT USAGE ON SCHEMA archive TO analyst;
 
 -- One row a version of a window that can be read: the published one and those that are kept, each with its table.
 CREATE OR REPLACE VIEW ops.versions AS
@@ -27,7 +27,7 @@ SELECT
     v.window_range,
     v.version,
     v.state,
-    'former.' || v.table_name AS held_in,
+    'archive.' || v.table_name AS held_in,
     v.rows_published,
     v.rows_quarantined,
     v.content_hash,
@@ -39,7 +39,7 @@ SELECT
 FROM ops.former_versions AS v
 CROSS JOIN control.platform AS p;
 
--- Moves a table into schema former, with its indexes, under a name that no other has there.
+-- Moves a table into schema archive, with its indexes, under a name that no other has there.
 CREATE OR REPLACE FUNCTION ops.move_to_former(p_table regclass, p_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -58,7 +58,7 @@ BEGIN
         EXECUTE format('ALTER INDEX %s RENAME TO %I', part.index, p_name || '_' || part.place);
     END LOOP;
     EXECUTE format('ALTER TABLE %s RENAME TO %I', p_table, p_name);
-    EXECUTE format('ALTER TABLE %s SET SCHEMA former', p_table);
+    EXECUTE format('ALTER TABLE %s SET SCHEMA archive', p_table);
 END;
 $$;
 
@@ -128,15 +128,15 @@ BEGIN
     LOOP
         EXIT WHEN pruned >= p_most;
         BEGIN
-            EXECUTE format('DROP TABLE IF EXISTS former.%I', expired.table_name);
+            EXECUTE format('DROP TABLE IF EXISTS archive.%I', expired.table_name);
             DELETE FROM ops.former_versions AS v WHERE v.former_id = expired.former_id;
             pruned := pruned + 1;
         EXCEPTION
             WHEN lock_not_available THEN
-                RAISE NOTICE 'former.% is being read: it is dropped the next time', expired.table_name;
+                RAISE NOTICE 'archive.% is being read: it is dropped the next time', expired.table_name;
             WHEN dependent_objects_still_exist THEN
                 GET STACKED DIAGNOSTICS dependants = PG_EXCEPTION_DETAIL;
-                RAISE WARNING 'former.% is over but cannot be dropped: %', expired.table_name, dependants;
+                RAISE WARNING 'archive.% is over but cannot be dropped: %', expired.table_name, dependants;
         END;
     END LOOP;
     RETURN pruned;

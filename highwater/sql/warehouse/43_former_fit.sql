@@ -141,7 +141,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UT
 AS $$
 DECLARE
     published CONSTANT regclass := p_wanted.published_table::regclass;
-    held_in CONSTANT regclass := to_regclass(format('former.%I', p_version.table_name));
+    held_in CONSTANT regclass := to_regclass(format('archive.%I', p_version.table_name));
     flaw text;
     held record;
 BEGIN

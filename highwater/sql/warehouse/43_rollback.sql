@@ -70,8 +70,8 @@ BEGIN
             ) THEN ', which was rolled back' ELSE '' END,
             present.version, kept USING ERRCODE = 'HW008';
     END IF;
-    IF to_regclass(format('former.%I', target.table_name)) IS NULL THEN
-        RAISE EXCEPTION '% % has lost its version %: former.% is not there: load it again', p_dataset, p_window,
+    IF to_regclass(format('archive.%I', target.table_name)) IS NULL THEN
+        RAISE EXCEPTION '% % has lost its version %: archive.% is not there: load it again', p_dataset, p_window,
             target.version, target.table_name USING ERRCODE = 'HW008';
     END IF;
 END;
@@ -108,7 +108,7 @@ BEGIN
     back := plan.target;
     -- Somebody may be pruning it.
     PERFORM FROM ops.former_versions AS v WHERE v.former_id = back.former_id FOR UPDATE;
-    incoming := to_regclass(format('former.%I', back.table_name));
+    incoming := to_regclass(format('archive.%I', back.table_name));
     IF NOT found THEN
         RAISE EXCEPTION '% %: the days of version % have just ended, it is gone: load the window again', p_dataset, p_window,
             back.version USING ERRCODE = 'HW008';
@@ -158,7 +158,7 @@ DECLARE
     standing CONSTANT text := coalesce(
         ops.partition_of(published, p_window)::text, format('(SELECT * FROM %s WHERE FALSE)', published)
     );
-    held_in CONSTANT regclass := to_regclass(format('former.%I', (plan.target).table_name));
+    held_in CONSTANT regclass := to_regclass(format('archive.%I', (plan.target).table_name));
     -- As they are hashed: a json cannot be compared.
     compared CONSTANT text := ops.row_of(ops.columns_of(published)) || '::text';
 BEGIN

@@ -126,7 +126,7 @@ BEGIN
             p_dataset, former.source_snapshot, p_source_snapshot USING ERRCODE = 'HW006', HINT = 'Run it again.';
     END IF;
 
-    SELECT * INTO staged FROM ops.take_set(p_set, p_dataset, p_window);
+    SELECT * INTO staged FROM ops.lock_staging_set(p_set, p_dataset, p_window);
 
     published := wanted.published_table::regclass;
     keys := ops.primary_key_of(wanted.published_table);

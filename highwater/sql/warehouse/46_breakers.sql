@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION ops.waits_for_person(failed ops.attempts) RETURNS boo
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN failed.error_kind IN ('AuditFailed', 'RefusedData', 'ConfigurationError') AND NOT EXISTS (
+    RETURN failed.error_kind IN ('audit failed', 'data rejected', 'configuration') AND NOT EXISTS (
         SELECT FROM ops.breakers AS b WHERE b.dataset = failed.dataset AND b.closed_at >= failed.started_at
     );
 END;
@@ -124,7 +124,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO ops.breakers AS b (dataset, error_kind, reason, window_ranges, fingerprint)
     SELECT
-        p_dataset, 'NotRegistered', 'the runs of ' || p_dag_id || ' wait until it has a row in control.datasets',
+        p_dataset, 'not registered', 'the runs of ' || p_dag_id || ' wait until it has a row in control.datasets',
         tstzmultirange(tstzrange(p_moment, p_moment, '[]')), ''
     WHERE NOT EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
     ON CONFLICT (dataset) WHERE closed_at IS NULL DO UPDATE
@@ -151,7 +151,7 @@ BEGIN
     WHERE
         b.dataset = p_dataset AND b.closed_at IS NULL
         AND CASE b.error_kind
-            WHEN 'NotRegistered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
+            WHEN 'not registered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
                 b.fingerprint <> p_fingerprint
                 -- One that landed, by hand or to see whether it is mended, shows that it is.
@@ -185,7 +185,7 @@ DECLARE
 BEGIN
     SELECT b.* INTO chosen FROM ops.breakers AS b
     WHERE
-        b.dataset = p_dataset AND b.closed_at IS NULL AND b.error_kind <> 'NotRegistered'
+        b.dataset = p_dataset AND b.closed_at IS NULL AND b.error_kind <> 'not registered'
         AND NOT (
             coalesce(b.resumed_at, b.opened_at) <= moment AND moment < coalesce(b.resumed_at, b.opened_at) + every
         );

@@ -27,8 +27,8 @@ SELECT
 FROM ops.attempts AS a
 INNER JOIN datasets AS d ON a.dataset = d.dataset
 WHERE
-    (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'SourceAway'))
-    AND a.error_kind IS DISTINCT FROM 'Held'
+    (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'source unavailable'))
+    AND a.error_kind IS DISTINCT FROM 'held'
     AND NOT d.unwanted @> a.window_range
     -- OFFSET is a fence: what there is of one window is looked up, never all that succeeded.
     AND NOT EXISTS (
@@ -49,7 +49,7 @@ WHERE
     )
     AND NOT (
         -- One that was killed has no kind of error.
-        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'SourceAway')
+        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'source unavailable')
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE
@@ -102,12 +102,12 @@ WHERE
 CREATE OR REPLACE VIEW ops.loading_troubles AS
 SELECT
     CASE u.error_kind
-        WHEN 'SourceAway' THEN 'source away'
-        WHEN 'AuditFailed' THEN 'audit failed'
-        WHEN 'IntegrityBroken' THEN 'integrity broken'
+        WHEN 'source unavailable' THEN 'source away'
+        WHEN 'audit failed' THEN 'audit failed'
+        WHEN 'integrity broken' THEN 'integrity broken'
         ELSE 'load failed'
     END AS kind,
-    CASE u.error_kind WHEN 'SourceAway' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject,
+    CASE u.error_kind WHEN 'source unavailable' THEN coalesce(u.source, u.dataset) ELSE u.dataset END AS subject,
     u.dataset,
     u.started_at AS since,
     tstzmultirange(u.window_range) AS window_ranges,
@@ -117,11 +117,11 @@ FROM ops.unresolved_attempts AS u
 -- dataset. It comes back by itself when that is over.
 WHERE
     u.error_kind IS NULL
-    OR u.error_kind NOT IN ('AuditFailed', 'RefusedData', 'ConfigurationError')
+    OR u.error_kind NOT IN ('audit failed', 'data rejected', 'configuration')
     OR NOT EXISTS (
         SELECT FROM ops.breakers AS b
         WHERE
-            b.dataset = u.dataset AND b.error_kind <> 'NotRegistered'
+            b.dataset = u.dataset AND b.error_kind <> 'not registered'
             AND coalesce(b.closed_at, 'infinity') >= u.started_at
             AND (b.window_ranges @> u.window_range OR b.opened_at <= u.started_at)
     )
@@ -152,7 +152,7 @@ LANGUAGE sql STABLE SET timezone = 'UTC'
 RETURN incident.subject || ': ' || incident.kind || to_char(incident.since, '" since "YYYY-MM-DD HH24:MI" UTC"');
 
 -- Tells people of an event once, by names, counts and moments: an error may quote a row.
-CREATE OR REPLACE FUNCTION ops.tell(incident ops.incidents, p_event text) RETURNS void
+CREATE OR REPLACE FUNCTION ops.enqueue_alert(incident ops.incidents, p_event text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
     INSERT INTO ops.alerts (incident_id, event, title, body, created_at)
@@ -297,7 +297,7 @@ AS $$
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-ops.incident_title, ops.tell, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
+ops.incident_title, ops.enqueue_alert, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.next_delivery, ops.record_delivery TO loader;
 -- That a person has seen it is for a person to say.

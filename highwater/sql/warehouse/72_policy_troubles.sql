@@ -8,7 +8,7 @@ BEGIN
     INSERT INTO ops.unread_policies AS u (subject, problem, since)
     SELECT p.key, left(p.value, 500), ops.clock() FROM jsonb_each_text(p_problems) AS p
     ON CONFLICT (subject) DO UPDATE SET problem = excluded.problem WHERE u.problem <> excluded.problem;
-    PERFORM ops.look_for_incidents();
+    PERFORM ops.reconcile_incidents();
 END;
 $$;
 

@@ -6,12 +6,12 @@ SELECT
     b.dataset AS subject,
     b.dataset,
     b.opened_at AS since,
-    CASE WHEN b.error_kind = 'NotRegistered' THEN '{}'::tstzmultirange ELSE b.window_ranges END AS window_ranges
+    CASE WHEN b.error_kind = 'not registered' THEN '{}'::tstzmultirange ELSE b.window_ranges END AS window_ranges
 FROM ops.breakers AS b
 WHERE
     b.closed_at IS NULL
     AND NOT (
-        b.error_kind = 'NotRegistered'
+        b.error_kind = 'not registered'
         AND EXISTS (
             SELECT FROM ops.incidents AS i
             WHERE i.kind = 'dataset stopped' AND i.subject = b.dataset AND i.acknowledged_at >= b.opened_at

@@ -1,5 +1,5 @@
 -- Why each incident is open, in the words of what failed: for people who look here. What is sent to an address never
--- has them (ops.tell), since they may hold values. Run as publisher; again is harmless.
+-- has them (ops.enqueue_alert), since they may hold values. Run as publisher; again is harmless.
 CREATE OR REPLACE VIEW ops.incident_reasons AS
 SELECT
     i.incident_id,

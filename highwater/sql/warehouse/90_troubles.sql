@@ -1,4 +1,4 @@
--- All that is wrong now, whoever found it: what ops.look_for_incidents compares with the incidents that are open. Run
+-- All that is wrong now, whoever found it: what ops.reconcile_incidents compares with the incidents that are open. Run
 -- as publisher; again is harmless.
 
 -- One row a kind of trouble and what it is about.

@@ -11,7 +11,7 @@ from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_
 from fastapi import Request
 
 from highwater.backfill import requests
-from highwater.page import reading
+from highwater.page import db
 from highwater.store import sentences
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ PATIENCE = 5
 
 def start(request: Request, number: int) -> bool:
     """Ask this very server to run the DAG for a backfill; False where that did not come about."""
-    with reading.session() as cursor:
+    with db.session() as cursor:
         run_id, conf = requests.conf_of(cursor, number)
     host, port = request.scope["server"]
     bearer = request.headers.get("authorization") or f"Bearer {request.cookies.get(COOKIE_NAME_JWT_TOKEN)}"
@@ -40,7 +40,7 @@ def start(request: Request, number: int) -> bool:
     except (httpx.HTTPError, OSError) as error:
         said = sentences.of(error)
         log.warning("backfill %s is not started from here: %s", number, said)
-        with reading.session("operator") as cursor:
+        with db.session("operator") as cursor:
             requests.note_not_started(cursor, number, said)
         return False
     return True

@@ -13,7 +13,7 @@ from highwater.loading.source_checks import AWAY, MISFIT, SLOW, Check
 from highwater.loading.stages import Pipeline
 from highwater.model import catch_up, clock
 from highwater.model.catch_up import ALL, Decision, Situation, within_policy
-from highwater.model.errors import ConfigurationError, NotReady, RefusedData, SourceAway
+from highwater.model.errors import ConfigurationError, DataRejected, SourceIncomplete, SourceUnavailable
 from highwater.model.windows import Window, window_of
 from highwater.sources import sources
 from highwater.store import holds, ledger, publish, statements, warehouse
@@ -71,9 +71,9 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
     """Land what the source's rule says, oldest first; a window that is refused does not stop the others.
 
     Raises:
-        NotReady: the source has not closed a window; one that catches up on all is to be asked again.
-        RefusedData: audits failed; names each window.
-        SourceAway: the source broke off, which counts as a bad check.
+        SourceIncomplete: the source has not closed a window; one that catches up on all is to be asked again.
+        DataRejected: audits failed; names each window.
+        SourceUnavailable: the source broke off, which counts as a bad check.
     """
     _refuse_bad_configuration(pipeline, day, run)
     with warehouse.session("loader") as cursor:
@@ -90,24 +90,24 @@ def load(pipeline: Pipeline, day: Window, run: Run) -> None:
         held = _take_held(pipeline, decision)
         for window in [*decision.late, *decision.load]:
             publish.forget_skip(pipeline.dataset, window)
-        unready: list[NotReady] = []
+        unready: list[SourceIncomplete] = []
         refused = [held[day]] if run.by_hand and day in held else []
         for window, why in decision.load.items():
             log.info("%s %s: %s", pipeline.dataset, window, why)
             try:
                 _land(pipeline, window, run, limit)
-            except NotReady as problem:
+            except SourceIncomplete as problem:
                 unready.append(problem)
                 if known.trust.catch_up != ALL:
                     publish.skip_window(pipeline.dataset, window, "incomplete", str(problem), run)
-            except RefusedData as problem:
+            except DataRejected as problem:
                 refused.append(str(problem))
-    except SourceAway as problem:
+    except SourceUnavailable as problem:
         broken = source_checks.broken_off(problem, perf_counter() - began)
         source_checks.record(pipeline.connection, day, broken, run)
         raise
     if refused:
-        raise RefusedData("; ".join(refused))
+        raise DataRejected("; ".join(refused))
     if unready and known.trust.catch_up == ALL:
         raise unready[-1]
 

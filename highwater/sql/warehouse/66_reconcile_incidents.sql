@@ -18,7 +18,7 @@ BEGIN
         AND k.kind = i.kind AND k.needs_person AND i.acknowledged_at < p_since
     RETURNING i.* INTO incident;
     IF found THEN
-        PERFORM ops.tell(incident, 'closed');
+        PERFORM ops.enqueue_alert(incident, 'closed');
     END IF;
     UPDATE ops.incidents AS i
     SET
@@ -37,7 +37,7 @@ BEGIN
     SELECT incident.incident_id, a FROM unnest(p_attempts) AS a
     ON CONFLICT DO NOTHING;
     IF is_new THEN
-        PERFORM ops.tell(incident, 'opened');
+        PERFORM ops.enqueue_alert(incident, 'opened');
     END IF;
     RETURN is_new;
 END;
@@ -46,7 +46,7 @@ $$;
 -- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
 -- is to be told into the outbox. Anyone may look at any time; two take turns. Returns what it did. A trouble that
 -- cannot be taken in takes none of the others along, and is one itself: the health check "incidents" is unwell then.
-CREATE OR REPLACE FUNCTION ops.look_for_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
+CREATE OR REPLACE FUNCTION ops.reconcile_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 DECLARE
@@ -104,7 +104,7 @@ BEGIN
         BEGIN
             UPDATE ops.incidents AS i SET closed_at = ops.clock() WHERE i.incident_id = incident.incident_id
             RETURNING i.* INTO incident;
-            PERFORM ops.tell(incident, 'closed');
+            PERFORM ops.enqueue_alert(incident, 'closed');
             closed := closed + 1;
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
@@ -135,7 +135,7 @@ BEGIN
         BEGIN
             UPDATE ops.incidents AS i SET escalated_at = ops.clock() WHERE i.incident_id = incident.incident_id
             RETURNING i.* INTO incident;
-            PERFORM ops.tell(incident, 'escalated');
+            PERFORM ops.enqueue_alert(incident, 'escalated');
             escalated := escalated + 1;
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
@@ -166,5 +166,5 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.take_in_trouble, ops.look_for_incidents FROM public;
-GRANT EXECUTE ON FUNCTION ops.look_for_incidents TO loader;
+REVOKE EXECUTE ON FUNCTION ops.take_in_trouble, ops.reconcile_incidents FROM public;
+GRANT EXECUTE ON FUNCTION ops.reconcile_incidents TO loader;

@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.loading import stages, staging
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import RefusedData
+from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.quality import audits, suites
 from highwater.quality.audits import AuditReport
@@ -78,13 +78,13 @@ def judge(pipeline: Pipeline, attempt: Attempt, report: AuditReport) -> None:
     """Keep what the comparison of the attempt's day found.
 
     Raises:
-        RefusedData: it does not hold: the day is held back.
+        DataRejected: it does not hold: the day is held back.
     """
     with warehouse.session("loader") as cursor:
         audits.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
     attempt.note = report.sentence()
     if not report.success:
-        raise RefusedData(f"{pipeline.dataset} {attempt.window} is held back: {report.sentence()}")
+        raise DataRejected(f"{pipeline.dataset} {attempt.window} is held back: {report.sentence()}")
 
 
 def _compared(staged: Staged) -> str:
