@@ -3,7 +3,7 @@
 What DAG files use, each where it is defined:
 
 - `Pipeline`, `IncrementalPipeline`: a dataset, its statements, its source and its suite;
-- `PolicyTimetable`: the schedule of a DAG, in which the dataset's catch-up policy has its say;
+- `PolicyTimetable`: the schedule of a DAG by its dataset's catch-up policy;
 - `Window`: a half-open range of time in UTC;
 - the task blocks of `highwater.airflow.tasks`, `.increment_tasks`, `.sync_tasks` and `.recovery_tasks`.
 """
@@ -31,7 +31,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing else: Airflow's processes load this package at their start."""
+    """Import names lazily: Airflow's processes load this package at their start."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

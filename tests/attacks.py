@@ -35,7 +35,7 @@ def refused(
     role: str,
     statement: str,
     parameters: Sequence[Any] | None = None,
-    says: str = "permission denied|must be|not of this session|has no attempt",
+    says: str = "permission denied|must be|belongs to another session|has no attempt",
     database: str | None = None,
 ) -> None:
     """The server does not let the role do that."""

@@ -32,7 +32,7 @@ def release(
 ) -> None:
     """Let held windows be loaded again: a rollback holds its window until this. It loads nothing by itself."""
     who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
-    since, until = moments.stretch(from_, to)
+    since, until = moments.parse_range(from_, to)
     found, others = holds.plan(dataset, since, until), holds.partly(dataset, since, until)
     if not as_json:
         for hold in found:

@@ -17,7 +17,7 @@ from highwater.incidents import alerts
 from highwater.model import moments
 from highwater.model.errors import Busy
 from highwater.store import verify as verifying
-from highwater.store.verify import Looked
+from highwater.store.verify import Compared
 
 out = console()
 err = console(stderr=True)
@@ -36,9 +36,9 @@ def verify(
 
     A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
     """
-    start, end = moments.stretch(from_, to)
+    start, end = moments.parse_range(from_, to)
     windows = verifying.landed(dataset, start, end)
-    comparing = verifying.look("analyst", windows)
+    comparing = verifying.compare("analyst", windows)
     asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
     looked, held = [each for each in asked if not each.held], [each for each in asked if each.held]
     sums = verifying.sums("analyst", dataset)
@@ -87,7 +87,7 @@ def verify(
         raise typer.Exit(DIFFERENT)
 
 
-def _draw(different: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]) -> Table:
+def _draw(different: list[Compared], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]) -> Table:
     table = Table()
     for heading in ("dataset", "window", "what differs"):
         table.add_column(heading, overflow="fold")
@@ -101,7 +101,7 @@ def _draw(different: list[Looked], sums: list[tuple[str, str]], unaccounted: lis
 
 
 def _as_json(
-    looked: list[Looked], held: list[Looked], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
+    looked: list[Compared], held: list[Compared], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
 ) -> dict[str, Any]:
     return {
         "compared": len(looked),

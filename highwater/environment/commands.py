@@ -1,4 +1,4 @@
-"""What a person types: the commands of the checkout, and what starts the platform that they speak to."""
+"""Commands as a person types them, and how to start the platform that they talk to."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from enum import Enum
 from highwater.environment import settings
 
 PROGRAM = "scripts/highwater" if settings.IN_CHECKOUT else "highwater"
-"""What the command line is called in help and messages: the same in the checkout and in the containers behind it."""
+"""The name of the command line in help and messages; the same in the checkout and in its containers."""
 PLACE = "HIGHWATER_PLACE"
 """Set to ``compose`` in the containers of docker compose."""
 
 
 class Place(Enum):
-    """Where the platform of this process is."""
+    """Where the platform that this process talks to runs."""
 
     COMPOSE = "compose"
     DEMO = "demo"
     ELSEWHERE = "elsewhere"
-    """The settings lead to a server that neither of the two made."""
+    """The settings name a server that neither of the two started."""
     NOWHERE = "nowhere"
-    """Nothing was started from this checkout so far."""
+    """Nothing was started from this checkout yet."""
 
 
 def typed(arguments: str) -> str:
-    """A command of Highwater as a person types it, from its arguments."""
+    """A command of Highwater as a person types it, with these arguments."""
     return f"{PROGRAM} {arguments}"
 
 
 def how_secrets_are_made() -> str:
-    """What makes a secret that is not there: the end of a sentence."""
-    return f"{typed('bootstrap')} makes it" if place() is Place.DEMO else how_to_start()
+    """How to create a missing secret: the end of a sentence."""
+    return f"{typed('bootstrap')} creates it" if place() is Place.DEMO else how_to_start()
 
 
 def place() -> Place:
-    """Where the platform is that this process speaks to."""
+    """Where the platform that this process talks to runs."""
     config = settings.get()
     if os.environ.get(PLACE) == Place.COMPOSE.value:
         return Place.COMPOSE if config.warehouse_host in ("warehouse", "/run/sockets/warehouse") else Place.ELSEWHERE
@@ -46,7 +46,7 @@ def place() -> Place:
 
 
 def demo_runs() -> bool:
-    """Whether ``scripts/demo``, or a test in its place, runs the platform of this home."""
+    """Whether ``scripts/demo``, or a test in its place, is running the platform of this home."""
     lock = settings.get().home / "platform.lock"
     if not lock.exists() or not os.access(lock, os.R_OK):
         return False
@@ -59,7 +59,7 @@ def demo_runs() -> bool:
 
 
 def how_to_start() -> str:
-    """What brings back a platform that does not answer, as it runs here: the end of a sentence."""
+    """How to bring back a platform that does not answer: the end of a sentence."""
     match place():
         case Place.COMPOSE:
             return "docker compose ps --all shows what runs, docker compose up --detach --wait starts what does not"
@@ -77,11 +77,11 @@ def how_to_start() -> str:
 
 
 def how_to_migrate() -> str:
-    """What brings the warehouse to the version of this code, as the platform runs here: the end of a sentence."""
+    """How to migrate the warehouse to the version of this code: the end of a sentence."""
     match place():
         case Place.COMPOSE:
-            return "docker compose up --detach --wait brings it there"
+            return "docker compose up --detach --wait migrates it"
         case Place.DEMO if not demo_runs():
-            return f"scripts/demo brings it there as it starts, {typed('migrate')} without starting"
+            return f"scripts/demo migrates it at its start, {typed('migrate')} without starting"
         case _:
-            return f"{typed('migrate')} brings it there"
+            return f"{typed('migrate')} migrates it"

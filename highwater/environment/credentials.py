@@ -1,4 +1,4 @@
-"""Generated secrets: one file each, made once, never printed."""
+"""Generated secrets: one file each, created once, never printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGINS = ("postgres", "airflow", "loader", "analyst", "operator")
 
 
 def logins() -> tuple[str, ...]:
-    """Every database role that logs in, those of the project too."""
+    """Every database role that logs in, including those of the project."""
     return (*LOGINS, *project.extension().logins)
 
 
@@ -23,7 +23,7 @@ def secret(name: str) -> str:
     """The secret of that name.
 
     Raises:
-        ConfigurationError: it was never made, or this user may not read it.
+        ConfigurationError: it does not exist, or this user may not read it.
     """
     path = settings.get().secrets / name
     try:
@@ -35,10 +35,10 @@ def secret(name: str) -> str:
 
 
 def password(role: str) -> str:
-    """The database password of a role; the admin's of somebody else's warehouse is in a file of its own.
+    """The database password of a role; the admin's may be in a file of its own (``warehouse_admin_password_file``).
 
     Raises:
-        ConfigurationError: it was never made, or this user may not read it.
+        ConfigurationError: it does not exist, or this user may not read it.
     """
     given = settings.get().warehouse_admin_password_file
     if role != "postgres" or given is None:
@@ -52,29 +52,29 @@ def password(role: str) -> str:
 
 
 def password_file(role: str) -> Path:
-    """The file with the role's password in libpq's format, readable by this user only; written where it differs."""
+    """The file with the role's password in libpq's format, readable by this user only; written if it differs."""
     passwords = settings.get().secrets / f"{role}.pgpass"
     files.replace(passwords, f"*:*:*:{role}:{password(role)}\n", mode=0o600)
     return passwords
 
 
 def renew_password_files() -> None:
-    """Bring the files that printed command lines name to the passwords of now."""
+    """Update the password files that printed command lines name."""
     for passwords in settings.get().secrets.glob("*.pgpass"):
         password_file(passwords.stem)
 
 
-def can_be_made() -> bool:
-    """Whether secrets are made here: a folder that is read-only was filled by whoever makes them."""
+def can_create() -> bool:
+    """Whether this process creates secrets: a read-only folder is filled by another one."""
     folder = settings.get().secrets
     return not folder.exists() or os.access(folder, os.W_OK)
 
 
 def ensure() -> list[str]:
-    """Make the secrets that are missing; existing ones stay. Returns the names of those made."""
+    """Create the missing secrets; existing ones are kept. Returns the names of those created."""
     folder = settings.get().secrets
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    makers = {f"{role}_password": _token for role in logins()} | {
+    generators = {f"{role}_password": _token for role in logins()} | {
         "metadata_admin_password": _token,
         "broker_password": _token,
         "admin_password": _token,
@@ -83,11 +83,11 @@ def ensure() -> list[str]:
         "jwt_secret": _signing_key,
         "api_secret_key": _token,
     }
-    return [name for name, make in makers.items() if _write_new(folder / name, make())]
+    return [name for name, generate in generators.items() if _write_new(folder / name, generate())]
 
 
 def _write_new(path: Path, value: str) -> bool:
-    """Create the file whole or not at all, so that a second writer or a crash cannot leave half a secret."""
+    """Create the file atomically, so that a second writer or a crash cannot leave half a secret."""
     if path.exists():
         return False
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -107,7 +107,7 @@ def _token() -> str:
 
 
 def _signing_key() -> str:
-    """64 bytes and more, as RFC 7518 section 3.2 asks for HMAC with SHA-512."""
+    """At least 64 bytes, as RFC 7518 section 3.2 requires for HMAC with SHA-512."""
     return secrets.token_urlsafe(64)
 
 

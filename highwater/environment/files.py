@@ -1,4 +1,4 @@
-"""Writing a file that others read meanwhile."""
+"""Atomic writes of files that others read at the same time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put ``text`` into the file whole, so that a reader never sees half; does nothing when it is there already.
+    """Replace the content of a file atomically; does nothing if it is the same already.
 
-    Two processes that do it at once leave the whole text of one of them.
+    Of two processes that do it at once, one wins.
     """
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text() == text:

@@ -1,9 +1,8 @@
 """Proof that a server is this platform's own, which it gives before a password is sent to it.
 
-Two platforms on one machine differ by their ports alone, and a port is easily set for the server and not for the
-command line. So the command line sends a number that nobody has seen before, and only who knows a secret of this
-platform can answer. The server's own port is part of the answer: one that passes the question on to the true server is
-found out.
+Two platforms on one machine differ only in their ports, and a port is easily set for the server but not for the command
+line. So the command line sends a nonce, and only a server that knows a secret of this platform can answer it. The
+server's own port is part of the answer, which exposes a server that forwards the nonce to the real one.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from highwater.environment import credentials, settings
 from highwater.model.errors import HighwaterError
 
 PREFIX = "/highwater-identity"
-"""Where the API server has the route, below its address."""
+"""The path of the route on the API server."""
 NONCE = r"^[A-Za-z0-9_-]{43,128}$"
-"""What may be asked with."""
+"""The form of a nonce."""
 
 
 class NotProven(HighwaterError):
-    """A server does not prove that it is this platform's."""
+    """A server did not prove that it is this platform's."""
 
 
 def proof(nonce: str, port: int) -> str:
-    """What the API server of this platform answers that listens on ``port``.
+    """The answer of this platform's API server on ``port`` to a nonce.
 
     Raises:
-        ConfigurationError: the secret was never made, or this user may not read it.
+        ConfigurationError: the secret does not exist, or this user may not read it.
     """
     message = f"highwater platform\n{port}\n{nonce}".encode()
     return hmac.new(credentials.secret("platform_proof").encode(), message, hashlib.sha256).hexdigest()
 
 
 def require(server: httpx.Client) -> None:
-    """Do nothing if the server at the client's address is this platform's.
+    """Check that the server at the client's address is this platform's.
 
     Raises:
-        NotProven: it is another's, or does not say.
-        ConfigurationError: the secret was never made, or this user may not read it.
+        NotProven: it is another platform's, or does not prove it.
+        ConfigurationError: the secret does not exist, or this user may not read it.
         httpx.HTTPError: it does not answer, or fails.
     """
     nonce = secrets.token_urlsafe(32)
@@ -58,14 +57,14 @@ def require(server: httpx.Client) -> None:
     if not hmac.compare_digest(proof(nonce, port).encode(), given.encode()):
         raise NotProven(_sentence(server, "is another platform's"))
     asked = urlsplit(str(server.base_url))
-    # Elsewhere a port may be published as another one.
+    # On other hosts a port may be published as another one.
     if asked.hostname in ("127.0.0.1", "localhost", "::1") and port != (asked.port or 80):
-        raise NotProven(_sentence(server, f"passes on what the one on port {port} says"))
+        raise NotProven(_sentence(server, f"forwards requests to the one on port {port}"))
 
 
 def _sentence(server: httpx.Client, what: str) -> str:
     where = str(server.base_url).rstrip("/")
     return (
-        f"the server at {where} {what}, so it was sent no password: set HIGHWATER_UI_PORT to the port on which the"
-        f" Airflow of {settings.get().home} is served, or start that one"
+        f"the server at {where} {what}, so no password was sent: set HIGHWATER_UI_PORT to the port on which the"
+        f" Airflow of {settings.get().home} is served, or start it"
     )

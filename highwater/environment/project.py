@@ -1,4 +1,4 @@
-"""The project that this platform serves: what its own code adds to the engine.
+"""The user's project: what its code adds to the engine.
 
 A project is a folder with ``dags/``, ``sql/``, ``expectations/`` and ``config/``. Its code may add roles, connections,
 pools and commands: ``HIGHWATER_EXTENSION`` names a module whose ``EXTENSION`` says which.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Extension:
-    """What a project adds. Functions are called by a start of the platform, but for ``commands``.
+    """What a project adds. Functions are called at the start of the platform, except ``commands``.
 
     Attributes:
-        owner: the role that owns the schemas of the database `Settings.sources_database`; None: there is none.
+        owner: the role that owns the schemas of the database `Settings.sources_database`; None without one.
         readers: roles that may log in to that database and read what its owner grants them.
         pools: pools of Airflow by name, each with its slots and a description.
         connections: connections of Airflow by name, each with conn_type, host, port, schema, login, password, extra.
-        prepare: brings that database to its current state; gets the admin's connection to it.
+        prepare: migrates that database, given the admin's connection to it.
         advance: called at the end of a start.
         commands: command groups of ``highwater`` by name.
     """
@@ -43,12 +43,12 @@ class Extension:
 
     @property
     def logins(self) -> tuple[str, ...]:
-        """Its roles that log in."""
+        """Roles of the project that log in."""
         return (*filter(None, [self.owner]), *self.readers)
 
 
 def extension() -> Extension:
-    """What the project's code adds; nothing where no module is named.
+    """What the project's code adds; empty if no module is named.
 
     Raises:
         ConfigurationError: the module cannot be imported, or has no ``EXTENSION``.

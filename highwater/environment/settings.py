@@ -1,4 +1,4 @@
-"""The environment, read once: every setting of Highwater with its default and its bounds."""
+"""Settings from the environment, read once: each with its default and bounds."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from highwater.model.errors import ConfigurationError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 IN_CHECKOUT = (_CHECKOUT / "dags").is_dir()
-"""Whether this code lies in a checkout, or the image's copy of one; else it was installed."""
+"""Whether this code is in a checkout, or the image's copy of one; otherwise it is installed."""
 ROOT = Path(os.environ.get("HIGHWATER_PROJECT") or (_CHECKOUT if IN_CHECKOUT else Path.cwd())).absolute()
 """The project, with dags/, sql/, expectations/ and config/: ``HIGHWATER_PROJECT``, else the checkout, else the current
 folder."""
 
 DAY_IS_DUE_AFTER = timedelta(hours=2)
-"""A day's run is at 02:00, so before that the day before is the newest one that can be asked for."""
+"""A day's run is at 02:00: until then, yesterday is not due yet."""
 
 
 class Settings(BaseSettings):
-    """All settings; the names in the environment are the fields' in capitals behind ``HIGHWATER_``."""
+    """All settings; in the environment a field is in capitals with the prefix ``HIGHWATER_``."""
 
     model_config = SettingsConfigDict(env_prefix="HIGHWATER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -83,12 +83,12 @@ class Settings(BaseSettings):
 
     @property
     def anchor_file(self) -> Path:
-        """Where bootstrap keeps the anchor for the DAG files: they may read a line, not a database."""
+        """Where bootstrap stores the anchor for the DAG files, which must not query a database."""
         return self.home / "anchor"
 
     @property
     def policies_file(self) -> Path:
-        """Where the last known catch-up policies lie for a scheduler that finds the warehouse away."""
+        """The last known catch-up policies, for a scheduler while the warehouse is unavailable."""
         return self.home / "policies.json"
 
     @property
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         return self.home / "ui_passwords.json"
 
     def anchor_date(self) -> date:
-        """The day that fixed start dates count from: ``HIGHWATER_ANCHOR``, else the day of the first start."""
+        """The day from which fixed start dates count: ``HIGHWATER_ANCHOR``, else the day of the first start."""
         if self.anchor is not None:
             return self.anchor
         if self.anchor_file.exists():
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         return (clock.now() - DAY_IS_DUE_AFTER).date()
 
     def days_before_anchor(self, days: int) -> datetime:
-        """Midnight UTC, ``days`` days before the anchor: what a DAG takes as its start date."""
+        """Midnight UTC, ``days`` days before the anchor: a start date for a DAG."""
         return datetime.combine(self.anchor_date() - timedelta(days=days), time(), tzinfo=UTC)
 
 
@@ -119,7 +119,7 @@ def get() -> Settings:
     """The settings of this process.
 
     Raises:
-        ConfigurationError: a setting is out of bounds; names it, its value and what it may be.
+        ConfigurationError: a setting is out of bounds; names it, its value and what was expected.
     """
     home = Path(os.environ.get("HIGHWATER_HOME") or ROOT / ".highwater")
     try:

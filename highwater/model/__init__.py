@@ -1,1 +1,1 @@
-"""What the rest is written in: windows, policies, moments, errors. Pure: no database, nothing else of the engine."""
+"""Windows, policies, moments, errors: what the rest is built on. Pure: no database, no other package of the engine."""

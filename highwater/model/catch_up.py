@@ -1,4 +1,4 @@
-"""Which windows of a source a run loads, which it skips, and why: decided from what is known, with no look anywhere."""
+"""Which windows of a source a run loads, which it skips, and why: a pure decision from what is known."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from highwater.model.windows import Grid, Window
 
 ALL, RELIABLE, NONE = "all", "reliable", "none"
-"""What control.sources.catch_up may be."""
+"""Values of control.sources.catch_up."""
 
 NOT_CURRENT, TOO_OLD = "current window only", "catch-up limit"
-"""The rules by which a window is skipped, as ops.skipped_windows names them."""
+"""Rules by which a window is skipped, as in ops.skipped_windows."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """A source as ops.source_reliability shows it: which past windows it may load, and whether it does now."""
+    """The row of ops.source_reliability for a source: which past windows it may load, and whether it does now."""
 
     catch_up: str
     catches_up: bool
@@ -29,8 +29,8 @@ class Trust:
 class Situation:
     """What a run knows: its day, the clock, the dataset's grid, what landed and what the source offers.
 
-    ``landed`` gives what each landed window was made from; ``offered`` what the source says of a window now, and is
-    None for a source that does not correct itself. With ``by_hand`` a person asked for the day: it is loaded again.
+    ``landed``: the source revision of each landed window. ``offered``: the current revision of each window at the
+    source; None for a source that never corrects windows. ``by_hand``: a person requested the day; it is loaded again.
     """
 
     day: Window
@@ -44,7 +44,7 @@ class Situation:
 
     @property
     def is_covered(self) -> bool:
-        """Whether the day of the run has landed, and nobody asks for it again."""
+        """Whether the day of the run has landed and was not requested again."""
         return not self.by_hand and self.day in self.landed
 
 
@@ -61,7 +61,7 @@ class Skip:
 class Decision:
     """The windows to load, oldest first, each with its reason; those to skip; those that are due but not delivered.
 
-    ``early`` are those that are not due yet, each with the moment when it is: nothing is remarked about them.
+    ``early``: those that are not due yet, each with the moment when it will be; they are neither loaded nor skipped.
     """
 
     load: dict[Window, str] = field(default_factory=dict)
@@ -78,9 +78,9 @@ def decide(known: Situation) -> Decision:
 
 
 def within_policy(decision: Decision, own: Window, unwanted: Sequence[Window], *, is_on: bool) -> Decision:
-    """The decision without the windows that the policy does not want, and without past ones while catch-up is off.
+    """The decision without the windows that the policy leaves out, and without past ones while catch-up is off.
 
-    The window of the run itself stays: where it was not wanted, there would be no run, or a person asked for one.
+    The window of the run itself is kept: had the policy left it out, only a person could have requested the run.
     """
 
     def wanted(window: Window) -> bool:
@@ -101,7 +101,7 @@ def newest_due(known: Situation, moment: datetime) -> Window | None:
 
 
 def _all(known: Situation) -> Decision:
-    """Every window that is due by the end of the run's day and has not landed, or was corrected since."""
+    """Every window that is due by the end of the run's day and has not landed, or was corrected since it landed."""
     decision = Decision()
     for window in known.grid.windows(known.grid.first, known.day.end + known.grid.step):
         due = window.end + known.due_after
@@ -118,7 +118,7 @@ def _all(known: Situation) -> Decision:
         elif window not in known.landed:
             decision.load[window] = "it has not landed yet"
         elif known.offered is not None and known.offered[window] != known.landed[window]:
-            decision.load[window] = f"{known.offered[window]} has come, {known.landed[window]} is what landed"
+            decision.load[window] = f"{known.offered[window]} has arrived, {known.landed[window]} has landed"
     return decision
 
 

@@ -1,4 +1,4 @@
-"""The one seam to the wall clock."""
+"""The only access to the wall clock."""
 
 import os
 from datetime import UTC, datetime
@@ -13,11 +13,11 @@ FILE_SETTING = "HIGHWATER_NOW_FILE"
 def frozen() -> datetime | None:
     """The moment the clock is pinned to, in UTC, or None when time runs.
 
-    It is ISO 8601: in the file that ``HIGHWATER_NOW_FILE`` names, read at each call, so that whoever replaces the file
-    moves the clock of programs that run; else in ``HIGHWATER_NOW``.
+    It is ISO 8601: in the file that ``HIGHWATER_NOW_FILE`` names, read at each call, so that replacing the file moves
+    the clock of running programs; else in ``HIGHWATER_NOW``.
 
     Raises:
-        ConfigurationError: there is no such file, or what it holds is no moment.
+        ConfigurationError: the file cannot be read, or the value is not a moment.
     """
     if file := os.environ.get(FILE_SETTING):
         return _moment(_read(file), f"{FILE_SETTING}={file} holds")
@@ -26,12 +26,12 @@ def frozen() -> datetime | None:
 
 
 def now() -> datetime:
-    """The current moment in UTC; the SQL side reads the same seam through ``ops.clock()``."""
+    """The current moment in UTC; in SQL it is ``ops.clock()``."""
     return frozen() or datetime.now(UTC)
 
 
 def of_airflow() -> datetime:
-    """The current moment in UTC by which Airflow dates what it triggers: a pinned clock does not move it."""
+    """The current moment in UTC as Airflow sees it when it dates runs: a pinned clock does not move it."""
     return datetime.now(UTC)
 
 
@@ -46,5 +46,5 @@ def _moment(text: str, where: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{where} {text!r}, which is no moment in ISO 8601") from None
+        raise ConfigurationError(f"{where} {text!r}: expected a moment in ISO 8601") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Files that people write, as YAML or JSON: what a parser would take in silence is refused, with file and line."""
+"""YAML and JSON files that people write: what a parser would silently accept is refused, with file and line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import yaml
 from highwater.model.errors import ConfigurationError
 
 LARGEST = 256 * 1024
-"""Bytes of a file that a person writes."""
+"""Largest size in bytes of a file that a person writes."""
 DEEPEST = 30
-"""Levels of lists and mappings within each other."""
+"""Most levels of nested lists and mappings."""
 
 _KINDS: dict[re.Pattern[str], Callable[[str], Any]] = {
     re.compile(r"~|null|Null|NULL|"): lambda _: None,
@@ -28,32 +28,31 @@ _KINDS: dict[re.Pattern[str], Callable[[str], Any]] = {
     re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+"): float,
     re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}"): date.fromisoformat,
 }
-"""What a value without quotes may look like to be more than text."""
+"""Unquoted values that are more than text: their form, and how to read them."""
 _LIKE_BOOL = re.compile(r"(?i:yes|no|on|off|y|n)|True|TRUE|False|FALSE")
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds, and the line that each part of it begins in, by the way to it: ``("policies", "orders")``."""
+    """The content of a file, and the line in which each part begins, by its path: ``("policies", "orders")``."""
 
     content: Any
     lines: dict[tuple[str | int, ...], int]
 
-    def line(self, way: tuple[str | int, ...]) -> int:
-        """The line of a part, or of what it would be in."""
-        while way and way not in self.lines:
-            way = way[:-1]
-        return self.lines.get(way, 1)
+    def line(self, path: tuple[str | int, ...]) -> int:
+        """The line of a part, or of the nearest part around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
 
 
 def read_yaml(path: Path) -> Document:
     """The one document of a YAML file: mappings with text for keys, lists, and plain values.
 
-    Of YAML's many ways to write a value one is taken: ``true`` and ``false``, whole numbers, ``2026-12-25``, ``null``;
-    the rest is text.
+    One form of each value is accepted: ``true`` and ``false``, numbers, ``2026-12-25``, ``null``; the rest is text.
 
     Raises:
-        ConfigurationError: it cannot be read, is no YAML, names a key twice, or has what is not taken (anchors,
+        ConfigurationError: it cannot be read, is not YAML, names a key twice, or uses what is not accepted (anchors,
             aliases, tags, ``yes`` for ``true``): names the file and the line.
     """
     text = _text(path)
@@ -67,22 +66,22 @@ def read_yaml(path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         number = mark.line if mark else 0
-        raise ConfigurationError(f"{path}: line {number + 1} is no YAML: {_of_yaml(text, number, error)}") from None
+        raise ConfigurationError(f"{path}: line {number + 1} is not YAML: {_of_yaml(text, number, error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigurationError(
-            f"{path}: line {line} is no YAML: it has the character {chr(int(error.character))!r}, which is not allowed"
+            f"{path}: line {line} is not YAML: it has the character {chr(int(error.character))!r}, which is not allowed"
         ) from None
     lines: dict[tuple[str | int, ...], int] = {}
     return Document(None if node is None else _build(path, node, (), lines), lines)
 
 
 def read_json(path: Path, *, name: str = "", largest: int = LARGEST) -> Any:
-    """The value of a JSON file of at most ``largest`` bytes, as RFC 8259 has it; errors call the file by ``name``.
+    """The value of a JSON file (RFC 8259) of at most ``largest`` bytes; errors call the file ``name``.
 
     Raises:
-        ConfigurationError: it cannot be read, is no JSON (``NaN`` and ``Infinity`` are none), or an object names a key
-            twice: names the file and the line.
+        ConfigurationError: it cannot be read, is not JSON (``NaN`` and ``Infinity`` are refused), or an object names a
+            key twice: names the file and the line.
     """
     shown = name or str(path)
     text = _text(path, largest)
@@ -93,44 +92,44 @@ def read_json(path: Path, *, name: str = "", largest: int = LARGEST) -> Any:
             return _NamingLines(shown).decode(text)
     except json.JSONDecodeError as error:
         raise ConfigurationError(
-            f"{shown}: line {error.lineno}, column {error.colno} is no JSON: {of_json(error)}"
+            f"{shown}: line {error.lineno}, column {error.colno} is not JSON: {of_json(error)}"
         ) from None
     except RecursionError:
-        raise ConfigurationError(f"{shown} is refused: it has more levels within each other than can be read") from None
+        raise ConfigurationError(f"{shown} is refused: it is nested too deeply to be read") from None
     except _NoNumber as error:
-        raise ConfigurationError(f"{shown} is no JSON: {error} is no number of it") from None
+        raise ConfigurationError(f"{shown} is not JSON: {error} is not a number in JSON") from None
 
 
 _YAML = {
     "mapping values are not allowed": "expected `name: value`, indented as its neighbours; text with a colon in quotes",
     "could not find expected ':'": "expected a name, a colon and a space, then the value",
-    "but found '-'": "an item of a list stands where a name is expected: indent it",
-    "expected <block end>": "its indentation does not fit the lines before",
-    "cannot start any token": "text that begins with this character belongs in quotes",
+    "but found '-'": "found an item of a list, expected a name: indent it",
+    "expected <block end>": "its indentation does not match the lines before",
+    "cannot start any token": "text that begins with this character must be quoted",
     "while scanning a quoted": "a quote is not closed",
     "unexpected end of stream": "a quote is not closed",
     "expected the node content": "a value is missing",
     "expected ',' or": "a bracket is not closed",
-    "expected a single document": "expected one document: take out the line ---",
+    "expected a single document": "expected one document: remove the line ---",
     "expected <document start>": "expected one document that begins at the margin",
 }
-"""What a parser of YAML says, and what is to be done."""
+"""Messages of the YAML parser, and what to do."""
 
 _JSON = {
     "Expecting value": "expected a value",
     "Expecting property name": "expected a name in double quotes",
     "Expecting ':'": "expected a colon after the name",
     "Expecting ','": "expected a comma or the closing bracket",
-    "Extra data": "something stands behind the end",
+    "Extra data": "found text after the end",
     "Unterminated string": "a quote is not closed",
-    "Illegal trailing comma": "a comma stands before the closing bracket",
-    "Invalid control character": "a line break or control character stands in a text: write \\n for it",
-    "Invalid \\": "a backslash in a text is written twice",
+    "Illegal trailing comma": "found a comma before the closing bracket",
+    "Invalid control character": "found a line break or control character in a text: write \\n for it",
+    "Invalid \\": "a backslash in a text must be doubled",
 }
 
 
 def _of_yaml(text: str, line: int, error: yaml.MarkedYAMLError) -> str:
-    """The line, and what was expected of it."""
+    """The line, and what was expected in it."""
     said = " ".join(filter(None, (error.problem, error.context)))
     given = [*text.splitlines(), ""][line]
     if given.startswith("\t"):
@@ -140,7 +139,7 @@ def _of_yaml(text: str, line: int, error: yaml.MarkedYAMLError) -> str:
 
 
 def of_json(error: json.JSONDecodeError) -> str:
-    """What was expected where JSON ends to be JSON."""
+    """What was expected where parsing failed."""
     return next((plain for part, plain in _JSON.items() if error.msg.startswith(part)), error.msg)
 
 
@@ -153,11 +152,11 @@ def _text(path: Path, largest: int = LARGEST) -> str:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is refused: byte {error.start + 1} is no UTF-8") from None
+        raise ConfigurationError(f"{path} is refused: byte {error.start + 1} is not UTF-8") from None
 
 
 def _refuse_references(path: Path, text: str) -> None:
-    """Refuse, before anything is built of it, what makes one value of another, and what nests without end."""
+    """Refuse references, tags and deep nesting before anything is built."""
     depth = 0
     event: Any
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -166,13 +165,13 @@ def _refuse_references(path: Path, text: str) -> None:
         if anchor:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             raise ConfigurationError(
-                f"{where}: {sign}{anchor} is refused, anchors and aliases are not taken: write it out"
+                f"{where}: {sign}{anchor} is refused, anchors and aliases are not supported: write it out"
             )
         if getattr(event, "tag", None):
             raise ConfigurationError(f"{where}: the tag {event.tag} is refused: write the value without it")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise ConfigurationError(f"{where}: more than {DEEPEST} levels within each other are refused")
+            raise ConfigurationError(f"{where}: more than {DEEPEST} nested levels are refused")
 
 
 def _build(path: Path, node: yaml.Node, way: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:
@@ -186,7 +185,7 @@ def _build(path: Path, node: yaml.Node, way: tuple[str | int, ...], lines: dict[
                 raise ConfigurationError(f"{path}: line {line}: a key must be a name, but is {_shown(key_node)}")
             if key in made:
                 before = lines[(*way, key)]
-                raise ConfigurationError(f"{path}: line {line}: {key!r} is there already, in line {before}: keep one")
+                raise ConfigurationError(f"{path}: line {line}: {key!r} is already in line {before}: keep one")
             lines[(*way, key)] = line
             made[key] = _build(path, value_node, (*way, key), lines)
         return made
@@ -202,16 +201,14 @@ def _scalar(path: Path, node: yaml.Node, *, is_key: bool = False) -> Any:
     where = f"{path}: line {node.start_mark.line + 1}"
     if _LIKE_BOOL.fullmatch(text):
         raise ConfigurationError(
-            f'{where}: {text} is refused, since it may mean two things: write true or false, or "{text}" for the word'
+            f'{where}: {text} is refused as ambiguous: write true or false, or "{text}" for the word'
         )
     for kind, make in _KINDS.items():
         if kind.fullmatch(text):
             try:
                 return make(text)
             except ValueError:
-                raise ConfigurationError(
-                    f"{where}: {text} is no day of the calendar: expected one such as 2026-10-24"
-                ) from None
+                raise ConfigurationError(f"{where}: invalid date {text}: expected one such as 2026-10-24") from None
     return text
 
 
@@ -226,7 +223,7 @@ class _Twice(Exception):
 
 
 class _NoNumber(Exception):
-    """What Python writes for a number and JSON does not."""
+    """A number that Python accepts and JSON does not."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -247,7 +244,7 @@ def _finite(digits: str) -> float:
 
 
 class _NamingLines(json.JSONDecoder):
-    """Much slower, and knows in which line an object begins."""
+    """Much slower, but knows the line in which an object begins."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

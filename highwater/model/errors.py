@@ -1,19 +1,19 @@
-"""What can go wrong, by what should happen next: refuse at once, or try again."""
+"""Kinds of failure, by what should happen next: fail at once, or try again."""
 
 
 class HighwaterError(Exception):
-    """Any failure Highwater can name. Its message says what, the value seen and the way out."""
+    """Any failure that Highwater can name. Its message says what is wrong, the value and the way out."""
 
     kind = "error"
-    """Its name in ``ops.attempts`` and in SQL that sorts failures."""
+    """Its name in ``ops.attempts`` and in SQL."""
     is_final = False
-    """Whether trying again changes nothing."""
+    """Whether retrying is pointless."""
 
 
 class ConfigurationError(HighwaterError):
-    """A setting, a file or an argument is wrong: trying again changes nothing.
+    """A setting, a file or an argument is wrong: retrying is pointless.
 
-    With ``source`` it is about that one, or came up as it was asked: it may be mended there.
+    ``source`` names the source that it is about, or that was being read: the fix may be there.
     """
 
     kind = "configuration"
@@ -31,13 +31,13 @@ class WrongVersion(ConfigurationError):
 
 
 class NotRegistered(ConfigurationError):
-    """A dataset has no row in control.datasets: its runs wait until it has."""
+    """A dataset has no row in control.datasets: its runs wait until it has one."""
 
     kind = "not registered"
 
 
 class DataRejected(HighwaterError):
-    """The data broke a rule (failed audit, wrong counts, stale attempt): trying again changes nothing."""
+    """The data broke a rule (failed audit, wrong counts, stale attempt): retrying is pointless."""
 
     kind = "data rejected"
     is_final = True
@@ -50,7 +50,7 @@ class AuditFailed(DataRejected):
 
 
 class Held(DataRejected):
-    """A person put a former version of the window back: it stands until somebody releases it."""
+    """A person restored a former version of the window: it is kept until someone releases it."""
 
     kind = "held"
 
@@ -68,13 +68,13 @@ class SourceIncomplete(HighwaterError):
 
 
 class NotOver(HighwaterError):
-    """The window ends in the future of the warehouse, as after a clock was put back: try again later."""
+    """The window ends in the future by the warehouse's clock, as after the clock was set back: try again later."""
 
     kind = "window not over"
 
 
 class SourceUnavailable(HighwaterError):
-    """The source refused the login, cannot be reached or died half-way: try again later."""
+    """The source refused the login, cannot be reached or broke off: try again later."""
 
     kind = "source unavailable"
 
@@ -90,32 +90,32 @@ class SourceMoved(HighwaterError):
 
 
 class Unhealthy(HighwaterError):
-    """Something that the work needs is not well: try again later."""
+    """A health check of something that the work needs failed: try again later."""
 
     kind = "unhealthy"
 
 
 class SourceSlow(SourceUnavailable):
-    """The source took longer than it is given: trying again in the same run would cost that time again."""
+    """The source exceeded its time limit: retrying in the same run would cost that time again."""
 
     kind = "source slow"
     is_final = True
 
 
 class WarehouseUnavailable(HighwaterError):
-    """The warehouse cannot be asked, or refuses what nobody foresaw: try again later."""
+    """The warehouse is unavailable, or failed in an unforeseen way: try again later."""
 
     kind = "warehouse unavailable"
 
 
 class Busy(HighwaterError):
-    """The warehouse holds a lock this needs: try again soon."""
+    """Another session holds a needed lock in the warehouse: try again soon."""
 
     kind = "busy"
 
 
 class SourceBusy(SourceUnavailable, Busy):
-    """Somebody holds what is asked for at the source: try again soon."""
+    """Another session holds a needed lock at the source: try again soon."""
 
     kind = "source busy"
 
@@ -127,5 +127,5 @@ class NoRoom(Busy):
 
 
 def kind_of(error: BaseException) -> str:
-    """What a failure is called where failures are counted and sorted; an error that is not ours by its class."""
+    """The kind under which a failure is recorded; for an error of others, the name of its class."""
     return error.kind if isinstance(error, HighwaterError) else type(error).__name__

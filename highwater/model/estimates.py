@@ -1,4 +1,4 @@
-"""How long the rest takes, as people are told it: a range, from what `ops.estimate_rest` says."""
+"""The remaining time in words: a range, from `ops.estimate_rest`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import timedelta
 from math import ceil, floor
 
 UNITS = (("s", 10, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600), ("days", 86400, float("inf")))
-"""Each with the seconds that it is rounded to, and those up to which it is used."""
+"""Name, seconds that it is rounded to, and seconds up to which it is used."""
 
 
 def rest_in_words(at_least: timedelta | None, at_most: timedelta | None) -> str:
-    """``2-4 min``; empty where nobody can say yet. The range is rounded outwards."""
+    """``2-4 min``; empty if it is not known yet. The range is rounded outwards."""
     if at_least is None or at_most is None:
         return ""
     low, high = at_least.total_seconds(), at_most.total_seconds()

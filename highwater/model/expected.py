@@ -1,4 +1,4 @@
-"""What a value was expected to be, in our own words: Pydantic's problems, for every place that checks by a model."""
+"""What a value was expected to be: Pydantic's problems as the end of a sentence."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _KINDS = {
     "decimal": "a number",
     "path": "a path",
 }
-"""By the beginning of the type of a problem: ``int_parsing``, ``int_type``, ``int_from_float``."""
+"""By the prefix of the type of a problem: ``int_parsing``, ``int_type``, ``int_from_float``."""
 
 _WORDS = {
     "missing": "a value is missing",
-    "extra_forbidden": "nothing of that name is known",
+    "extra_forbidden": "unknown name",
     "literal_error": "expected {expected}",
     "enum": "expected {expected}",
     "string_pattern_mismatch": "expected text of the form {pattern}",
@@ -40,10 +40,10 @@ _WORDS = {
 
 
 def expected(problem: Mapping[str, Any]) -> str:
-    """What was expected of the value that a problem of ``ValidationError.errors()`` is about: the end of a sentence."""
+    """What a problem of ``ValidationError.errors()`` expected of the value: the end of a sentence."""
     kind, context = problem["type"], problem.get("ctx") or {}
     if kind == "value_error":
-        # A validator of ours: its sentence says it.
+        # From one of our validators, whose message is a sentence.
         return str(context.get("error") or problem["msg"].removeprefix("Value error, "))
     if kind in _WORDS:
         return _WORDS[kind].format(**context)
@@ -68,7 +68,7 @@ _OF_VERSION_ONE = {
 
 
 def expected_by_version_one(problem: Mapping[str, Any]) -> str:
-    """The same for a problem of Pydantic's first version, by which Great Expectations checks."""
+    """The same for a problem of Pydantic 1, which Great Expectations uses."""
     words = _OF_VERSION_ONE.get(problem["type"])
     if words is None:
         return " ".join(str(problem["msg"]).split())
@@ -76,10 +76,10 @@ def expected_by_version_one(problem: Mapping[str, Any]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as it is repeated in a sentence: as it was given, cut where it is long; a whole mapping is none."""
+    """A value as it is quoted in a sentence: as given, cut if it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 LONGEST = 80
-"""Characters of a value that a sentence repeats."""
+"""Most characters of a value that a sentence quotes."""

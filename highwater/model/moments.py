@@ -11,7 +11,7 @@ from highwater.model.errors import ConfigurationError
 DAY = timedelta(days=1)
 
 FORMS = "a day (2026-10-24, today, yesterday, 10d for ten days ago) or a moment (2026-10-24T06:00, 10dT06:00, 36h, now)"
-"""What may be typed, in UTC; a help text and every refusal name it."""
+"""Accepted forms, in UTC, for help texts and errors."""
 DAYS = "a day: 2026-10-24, today, yesterday, or 10d for ten days ago"
 
 _NAMED = {"today": 0, "yesterday": 1}
@@ -21,12 +21,12 @@ _HOURS_AGO = re.compile(r"([0-9]{1,6}) ?h")
 
 
 def moment(text: str, name: str, *, end: bool = False) -> datetime:
-    """A day is its start, or with ``end`` its end, as of a last day that is included; a moment is what it is.
+    """The moment that a text names; a day is its start, or with ``end`` its end, so that a last day is included.
 
-    Hours ago are whole ones, so that the same words are the same moment for the rest of the hour.
+    Hours ago are rounded down to the hour, so that the same text names the same moment for the rest of the hour.
 
     Raises:
-        ConfigurationError: it is neither, or beyond the calendar; ``name`` is what it was given as.
+        ConfigurationError: it is neither, or beyond the calendar; ``name`` is the argument it was given as.
     """
     try:
         if (found := _day(text)) is not None:
@@ -36,11 +36,11 @@ def moment(text: str, name: str, *, end: bool = False) -> datetime:
         raise ConfigurationError(f"invalid {name} {text!r}: expected {FORMS}") from None
 
 
-def stretch(begin: str, end: str) -> tuple[datetime | None, datetime | None]:
-    """What lies between ``--from`` and ``--to``; None for one that is not given.
+def parse_range(begin: str, end: str) -> tuple[datetime | None, datetime | None]:
+    """The moments of ``--from`` and ``--to``; None for one that is not given.
 
     Raises:
-        ConfigurationError: one is no moment, or what ends does so before it begins.
+        ConfigurationError: one is not a moment, or the range ends before it begins.
     """
     first = moment(begin, "--from") if begin else None
     last = moment(end, "--to", end=True) if end else None
@@ -50,10 +50,10 @@ def stretch(begin: str, end: str) -> tuple[datetime | None, datetime | None]:
 
 
 def day(text: str, name: str) -> date:
-    """A day.
+    """The day that a text names.
 
     Raises:
-        ConfigurationError: it is none; ``name`` is what it was given as.
+        ConfigurationError: it names no day; ``name`` is the argument it was given as.
     """
     try:
         if (found := _day(text)) is not None:
@@ -64,7 +64,7 @@ def day(text: str, name: str) -> date:
 
 
 def is_day(text: str) -> bool:
-    """Whether that names a whole day."""
+    """Whether a text names a whole day."""
     try:
         return _day(text) is not None
     except (ValueError, OverflowError):
@@ -72,12 +72,12 @@ def is_day(text: str) -> bool:
 
 
 def midnight(of: date) -> datetime:
-    """With which a day begins."""
+    """The moment at which a day begins."""
     return datetime.combine(of, time(), tzinfo=UTC)
 
 
 def _day(text: str) -> date | None:
-    """None where it is written as a moment."""
+    """None if it is written as a moment."""
     given = text.strip()
     today = clock.now().date()
     if given.lower() in _NAMED:

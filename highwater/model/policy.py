@@ -1,4 +1,4 @@
-"""What a policy wants of a dataset: pure, the twin of ``control.policy_verdict`` for whoever must decide without it."""
+"""Which windows a policy wants of a dataset: ``control.policy_verdict`` in Python, for use without the warehouse."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MAX_AGE, MAX_WINDOWS, WEEKDAYS, CLOSED_DAYS = "max_age", "max_windows", "skip_we
 
 DAY = timedelta(days=1)
 LONGEST = timedelta(days=36_600)
-"""No span of a policy is longer, as ``control.is_usual_span`` has it."""
+"""The longest span of a policy, as in ``control.is_usual_span``."""
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2999, 12, 31)
-"""No closed day is before or behind them, as ``control.is_usual_day`` has it."""
+"""The range of closed days, as in ``control.is_usual_day``."""
 DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a window is not wanted, and until when no other one after it is, by the same rule."""
+    """Why a window is left out, and the moment up to which the same rule leaves out those after it."""
 
     rule: str
     reason: str
@@ -34,7 +34,7 @@ class Verdict:
 class Policy:
     """A row of control.catchup_policies with the grid and the closed days of its dataset.
 
-    ``is_on`` says whether missing windows are loaded by themselves now, ``off_because`` why not.
+    ``is_on``: whether missing windows are loaded automatically now; ``off_because``: why not.
     """
 
     dataset: str
@@ -49,14 +49,14 @@ class Policy:
     off_because: str | None = None
 
     def verdict(self, window: Window, now: datetime) -> Verdict | None:
-        """The rule that leaves out a window of the grid; None where it is wanted."""
+        """The rule that leaves out a window of the grid; None if it is wanted."""
         if self.max_age is not None:
             left_out = -((self.grid.first - (now - self.max_age)) // self.grid.step) - 1
             until = self.grid.first + left_out * self.grid.step
             if window.end <= until:
                 return Verdict(MAX_AGE, f"it ended more than {self.max_age_text} ago", until)
         if self.max_windows is not None:
-            # Counted in windows: so many as an integer holds are longer than there is time.
+            # Counted in windows: max_windows as a time span could overflow.
             due = (self.due_until(now) - self.grid.first) // self.grid.step
             until = self.grid.first + max(0, due - self.max_windows) * self.grid.step
             if window.end <= until:
@@ -70,7 +70,7 @@ class Policy:
         return None
 
     def due_until(self, now: datetime) -> datetime:
-        """The start of the window that is not due yet, as ``control.due_until`` has it."""
+        """The start of the first window that is not due yet, as in ``control.due_until``."""
         due = max(0, (now - self.due_after - self.grid.first) // self.grid.step)
         return self.grid.first + due * self.grid.step
 
@@ -78,7 +78,7 @@ class Policy:
         return frozenset(day for day, _why in self.closed_days)
 
     def _skipped_until(self, window: Window, closed: frozenset[date]) -> datetime:
-        """The end of the last window in a row, from this one on, that touches skipped days alone; or its start."""
+        """The end of the consecutive windows from this one on that touch only skipped days; its start if none does."""
         moment = datetime.combine(window.start.date(), time(), tzinfo=window.start.tzinfo)
         while moment.isoweekday() in self.skip_weekdays or moment.date() in closed:
             moment += DAY
@@ -86,10 +86,10 @@ class Policy:
 
 
 def read(text: str) -> dict[str, Policy]:
-    """The policies in the JSON that ``highwater/sql/ops/policies.sql`` gives, by dataset.
+    """The policies in the JSON of ``highwater/sql/ops/policies.sql``, by dataset.
 
     Raises:
-        ValueError: it is none, or one of them cannot be read: names it.
+        ValueError: it is not a list of policies, or one of them cannot be read: names it.
     """
     known, problems = read_each(text)
     for dataset, problem in problems.items():
@@ -101,13 +101,13 @@ def read_each(text: str) -> tuple[dict[str, Policy], dict[str, str]]:
     """The policies that can be read, by dataset; and, of those that cannot, what is wrong with them.
 
     Raises:
-        ValueError: it is no list of policies at all.
+        ValueError: it is not a list of policies.
     """
     rows = json.loads(text)
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and isinstance(row.get("dataset"), str) for row in rows
     ):
-        raise ValueError(f"this is no list of policies: {text[:100]!r}")
+        raise ValueError(f"expected a list of policies, got {text[:100]!r}")
     known: dict[str, Policy] = {}
     problems: dict[str, str] = {}
     for row in rows:
@@ -119,13 +119,13 @@ def read_each(text: str) -> tuple[dict[str, Policy], dict[str, str]]:
 
 
 def _problem(error: Exception) -> str:
-    return f"{error} is not there" if isinstance(error, KeyError) else str(error)
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _policy(row: dict[str, Any]) -> Policy:
     max_age = None if row["max_age"] is None else timedelta(seconds=row["max_age"])
     if max_age is not None and not timedelta(0) < max_age <= LONGEST:
-        raise ValueError(f"max_age {max_age} is not between 0 and {LONGEST.days} days")
+        raise ValueError(f"invalid max_age {max_age}: expected more than 0 and at most {LONGEST.days} days")
     return Policy(
         row["dataset"],
         Grid(_first_window(row["first_window"]), timedelta(seconds=row["step"])),
@@ -144,7 +144,7 @@ def _first_window(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"first_window {text!r} is refused: expected a moment between 1900 and 2999") from None
+        raise ValueError(f"invalid first_window {text!r}: expected a moment between 1900 and 2999") from None
 
 
 def _touches(window: Window, day: date) -> bool:

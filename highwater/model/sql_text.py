@@ -1,4 +1,4 @@
-"""The text of a statement: which parameters it names, where it ends, on which line a place is. Pure."""
+"""The text of SQL statements: parameters, where a statement ends, line numbers. Pure."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _PERCENT = re.compile(r"%%|%\((?P<name>[^()]*)\)s|%")
 
 
 def with_parameters(text: str, known: Collection[str], file: str) -> str:
-    """The text as the driver takes it: ``%(name)s`` is a parameter, any other ``%`` is just a ``%``, as is ``%%``.
+    """The text in the driver's format: ``%(name)s`` is a parameter, any other ``%`` is a plain ``%``, as is ``%%``.
 
-    In a comment nothing is a parameter.
+    Comments have no parameters.
 
     Args:
-        text: what the file holds.
-        known: the names of the parameters that there are.
-        file: where it stands, for messages.
+        text: the content of the file.
+        known: the names of the parameters.
+        file: its name, for errors.
 
     Raises:
-        ConfigurationError: it names a parameter that there is not; says where, and which there are.
+        ConfigurationError: it names an unknown parameter; says where, and which are known.
     """
     comments = [(start, end) for kind, start, end in _spans(text) if kind == "comment"]
 
@@ -43,7 +43,7 @@ def with_parameters(text: str, known: Collection[str], file: str) -> str:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             there = f"did you mean {near[0]}? " if near else ""
-            there += f"there are {', '.join(sorted(known))}" if known else "there are none"
+            there += f"expected one of {', '.join(sorted(known))}" if known else "this file has no parameters"
             raise ConfigurationError(
                 f"{file}, line {line_of(text, found.start())}: unknown parameter %({name})s: {there}"
             )
@@ -53,12 +53,12 @@ def with_parameters(text: str, known: Collection[str], file: str) -> str:
 
 
 def one_statement(text: str, file: str) -> str:
-    """The one statement that the text holds, without the semicolon and the comments that follow it.
+    """The one statement in the text, without the semicolon and the comments after it.
 
-    It keeps its line breaks, so that the lines of an error in it are those of the file.
+    Line breaks are kept, so that line numbers in errors are those of the file.
 
     Raises:
-        ConfigurationError: it holds none, or more than one.
+        ConfigurationError: there is no statement, or more than one.
     """
     bare = list(text)
     ends = [len(text)]
@@ -74,18 +74,18 @@ def one_statement(text: str, file: str) -> str:
             statements.append((end - len(words.lstrip()), begin + len(words.rstrip())))
         begin = end + 1
     if not statements:
-        raise ConfigurationError(f"{file} holds no statement; expected one")
+        raise ConfigurationError(f"{file} has no statement: expected one")
     if len(statements) > 1:
         raise ConfigurationError(
-            f"{file}, line {line_of(text, statements[1][0])}: a second statement begins; expected one in the file"
+            f"{file}, line {line_of(text, statements[1][0])}: a second statement begins: expected one in the file"
         )
     return text[: statements[0][1]]
 
 
 def statements(text: str) -> list[tuple[int, str]]:
-    """The statements that the text holds: where each begins, behind the comments before it, and its text.
+    """The statements in the text: where each begins, after the comments before it, and its text.
 
-    The body of a function that is written as statements (``BEGIN ATOMIC … END``) is part of the one that makes it.
+    A function body of statements (``BEGIN ATOMIC … END``) is part of the statement that creates the function.
     """
     bare = list(text)
     ends = []
@@ -114,7 +114,7 @@ _BODY_ENDS = re.compile(r"\bEND\b", re.IGNORECASE)
 
 
 def line_of(text: str, position: int) -> int:
-    """The line of a place in the text, counted from 1."""
+    """The line of a position in the text, counted from 1."""
     return text.count("\n", 0, position) + 1
 
 
@@ -131,7 +131,7 @@ def _spans(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _end_of_block(text: str, position: int) -> int:
-    """Where a block comment ends that begins before the position; they nest."""
+    """The end of a block comment that begins before the position; block comments nest."""
     depth = 1
     for found in re.compile(r"/\*|\*/").finditer(text, position):
         depth += 1 if found[0] == "/*" else -1

@@ -1,4 +1,4 @@
-"""A window of data and the grid it lies on: pure arithmetic in UTC, half-open ``[start, end)``."""
+"""Windows of data and the grids they lie on: pure arithmetic in UTC, half-open ``[start, end)``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from highwater.model.errors import ConfigurationError
 
 @dataclass(frozen=True, order=True)
 class Window:
-    """One half-open stretch of data time ``[start, end)``, both ends aware and in UTC."""
+    """A half-open range of data time ``[start, end)``, both ends aware and in UTC."""
 
     start: datetime
     end: datetime
 
     def __post_init__(self) -> None:
         if self.start.utcoffset() != timedelta(0) or self.end.utcoffset() != timedelta(0):
-            raise ConfigurationError(f"a window is in UTC, but got {self.start!r} to {self.end!r}")
+            raise ConfigurationError(f"invalid window {self.start!r} to {self.end!r}: expected UTC")
         if self.start >= self.end:
-            raise ConfigurationError(f"a window must end after it starts, but got {self.start} to {self.end}")
+            raise ConfigurationError(f"invalid window {self.start} to {self.end}: expected an end after the start")
 
     def __str__(self) -> str:
         """``2026-10-24`` for a whole day, else ``2026-10-24T06:00/2026-10-24T12:00``."""
@@ -29,7 +29,7 @@ class Window:
         return f"{self.start:%Y-%m-%dT%H:%M}/{self.end:%Y-%m-%dT%H:%M}"
 
     def bounds(self) -> list[str]:
-        """Start and end in ISO 8601, as one task hands the window on to another."""
+        """Start and end in ISO 8601, as tasks pass a window on."""
         return [self.start.isoformat(), self.end.isoformat()]
 
     @classmethod
@@ -40,7 +40,7 @@ class Window:
 
     @property
     def tag(self) -> str:
-        """The start as it stands in table names: ``20261024`` or ``20261024t0600``."""
+        """The start as in table names: ``20261024`` or ``20261024t0600``."""
         form = "%Y%m%d" if self.start == _midnight(self.start) else "%Y%m%dt%H%M"
         return self.start.strftime(form)
 
@@ -54,7 +54,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.step <= timedelta(0):
-            raise ConfigurationError(f"the step of a grid must be positive, but is {self.step}")
+            raise ConfigurationError(f"invalid step {self.step} of a grid: expected more than zero")
 
     def windows(self, start: datetime, end: datetime) -> Iterator[Window]:
         """Every window of the grid that lies wholly in ``[start, end)``, oldest first."""
@@ -66,17 +66,15 @@ class Grid:
 
 
 def window_of(logical_date: datetime | None, grid: Grid) -> Window:
-    """The window a run is about: the one of ``grid`` that holds its logical date.
+    """The window of a run: the one of ``grid`` that contains its logical date.
 
-    Airflow's own data interval is not used, since it is wrong for triggered runs.
+    Airflow's data interval is not used, because it is wrong for triggered runs.
 
     Raises:
         ConfigurationError: the run has no logical date, or one before the grid begins.
     """
     if logical_date is None:
-        raise ConfigurationError(
-            "this run has no logical date, so it names no window: trigger it with one, by --logical-date"
-        )
+        raise ConfigurationError("this run has no logical date and so no window: trigger it with --logical-date")
     moment = logical_date.astimezone(UTC)
     if moment < grid.first:
         raise ConfigurationError(

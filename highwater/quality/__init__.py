@@ -1,1 +1,1 @@
-"""Suites and their verdicts."""
+"""Suites of expectations, and audits."""

@@ -1,4 +1,4 @@
-"""Audit a table before anyone reads it: run a suite, store each result, say in a sentence what failed."""
+"""Audits of staged tables: run a suite, store each result, say in one sentence what failed."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ from highwater.store.ledger import Run
 __all__ = ["AuditReport", "Finding", "audit", "check_suite", "load_suite", "store"]
 
 EXAMPLES = 5
-"""So many of the offending values are shown."""
-
+"""Most offending values to show."""
 
 NOTHING = "no number: no row has a value, or one of them is NaN"
-"""What a rule about a measure of a column sees where that is null or NaN, which Great Expectations tells not apart."""
+"""What a rule about an aggregate of a column observed if that is null or NaN: Great Expectations reports both alike."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one expectation came to.
+    """The result of one expectation.
 
     ``verdict``: passed; failed (critical) or warning: the rule is broken; error: it could not be evaluated.
-    ``observed``: the value seen as JSON, or up to five offending values; None where it passed.
-    ``rows_query``: SQL to paste into psql, lists the offending rows (or, for a rule about the whole table, what was
-    measured); None where it passed or could not be evaluated.
+    ``observed``: the observed value as JSON, or up to five offending values; None if it passed.
+    ``rows_query``: SQL for psql that lists the offending rows (for a rule about the whole table, what was measured);
+    None if it passed or could not be evaluated.
     """
 
     rule_number: int
@@ -77,7 +76,7 @@ class AuditReport:
         return not any(f.severity == "critical" and f.verdict != "passed" for f in self.results)
 
     def sentence(self) -> str:
-        """One line: the outcome and each expectation that did not pass, with the value seen and the query."""
+        """One line: the outcome and each expectation that did not pass, with the observed value and the query."""
         broken = [str(finding) for finding in self.results if finding.verdict != "passed"]
         outcome = "passed" if self.success else "failed"
         count = f"{len(self.results) - len(broken)} of {len(self.results)} expectations hold"
@@ -90,17 +89,17 @@ def audit(suite: str, schema: str, table: str, parameters: Mapping[str, object])
     Args:
         suite: the name of the file, without ``.json``.
         schema: the schema of the table.
-        table: the table, usually one that was made aside.
+        table: the table, usually a staged one.
         parameters: values for the suite's ``{"$PARAMETER": name}``; datetimes must be aware.
 
     Raises:
-        ConfigurationError: the suite file is wrong, or does not fit the table: nothing was run.
-        Busy: the warehouse went away or gave up half-way.
+        ConfigurationError: the suite file is wrong, or does not fit the table; nothing was run.
+        Busy: the warehouse became unavailable or cancelled a query.
     """
     with warehouse.session("loader") as cursor:
         columns = warehouse.columns_of(cursor, table, schema)
         if not columns:
-            raise ConfigurationError(f"table {schema}.{table} is not there to be audited, or loader may not read it")
+            raise ConfigurationError(f"table {schema}.{table} does not exist, or loader may not read it")
         checked = check_suite(suite, columns, parameters)
         queries = RowsQueries(cursor, schema, table)
         queries.try_authors(checked)
@@ -139,7 +138,7 @@ def store(cursor: Cursor, report: AuditReport, *, dataset: str, window: Window, 
 def _batch(schema: str, table: str) -> Iterator[Any]:
     """The whole table as a batch of Great Expectations; its connections are closed at the end of the block."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    # Hundreds of lines about its own insides would drown the task's one.
+    # Hundreds of lines about its internals would hide the task's own line.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
 
@@ -150,7 +149,7 @@ def _batch(schema: str, table: str) -> Iterator[Any]:
 
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-        # The address is a placeholder: `creator` connects, so no password enters the configuration.
+        # The address is a placeholder: `creator` connects, so that no password is in the configuration.
         source = context.data_sources.add_postgres(
             "warehouse", connection_string="postgresql+psycopg2://loader@warehouse/", kwargs={"creator": connect}
         )
@@ -159,7 +158,7 @@ def _batch(schema: str, table: str) -> Iterator[Any]:
 
 
 def _make_types_known(cursor: Cursor, schema: str, table: str) -> None:
-    """Let SQLAlchemy know the types of the table's columns: with one that it does not know, every rule fails."""
+    """Register the types of the table's columns with SQLAlchemy: an unknown one would make every rule fail."""
     from sqlalchemy.dialects.postgresql.base import ischema_names
     from sqlalchemy.types import UserDefinedType
 
@@ -173,7 +172,7 @@ def _make_types_known(cursor: Cursor, schema: str, table: str) -> None:
 def _validate(
     batch: Any, suite: str, rules: Iterable[Rule], parameters: Mapping[str, object], result_format: dict[str, Any]
 ) -> dict[int, Any]:
-    """Validate the rules; returns Great Expectations' result of each by its position (it returns them in any order)."""
+    """Validate the rules; returns the results by position, because Great Expectations returns them in any order."""
     import great_expectations as gx
 
     wanted = [rule.build() for rule in rules]
@@ -188,7 +187,7 @@ def _validate(
 
 
 def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Finding:
-    """Put the two passes over a rule together; ``again`` is None where the first one passed."""
+    """Combine the two passes over a rule; ``again`` is None if the first one passed."""
     verdict, observed, unexpected_count, rows_query = "passed", None, None, None
     details: dict[str, Any] = {}
     if (problem := _exception(first)) is not None:
@@ -196,13 +195,13 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
         details = {"exception": problem}
     elif again is not None:
         verdict = "failed" if rule.severity == "critical" else "warning"
-        untold = _exception(again)
-        if untold is None:
+        problem = _exception(again)
+        if problem is None:
             again.result = _storable(again.result)
             details = again.to_json_dict()["result"]
             observed, unexpected_count = _seen(rule, details)
         else:
-            details, observed = {"exception": untold}, f"a value that cannot be shown: {untold}"
+            details, observed = {"exception": problem}, f"a value that cannot be shown: {problem}"
         rows_query = queries.of(rule, details)
     column_name = ", ".join(rule.columns) or None
     return Finding(
@@ -220,7 +219,7 @@ def _finding(rule: Rule, first: Any, again: Any, queries: RowsQueries) -> Findin
 
 
 def _seen(rule: Rule, details: Mapping[str, Any]) -> tuple[Any, int | None]:
-    """The observed value and the number of offending rows, as far as the kind of expectation has them."""
+    """The observed value and the number of offending rows, if the kind of expectation has them."""
     if "unexpected_count" in details:
         examples: list[Any] = []
         for value in details.get("partial_unexpected_list", ()):
@@ -234,7 +233,7 @@ def _seen(rule: Rule, details: Mapping[str, Any]) -> tuple[Any, int | None]:
 
 
 def _storable(value: Any) -> Any:
-    """The same with words in place of NaN and the infinities, which JSON does not have, nor jsonb a NUL."""
+    """The value with words for NaN and the infinities, which JSON lacks, and without NUL, which jsonb refuses."""
     if isinstance(value, Mapping):
         return {_storable(key): _storable(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -247,16 +246,16 @@ def _storable(value: Any) -> Any:
 
 
 def _exception(result: Any) -> str | None:
-    """What the exception says that an expectation raised, in one line, if it raised one.
+    """The message of the exception that an expectation raised, in one line; None if it raised none.
 
     Raises:
-        Busy: it was the database that went away or gave up, which says nothing about the data.
+        Busy: the database became unavailable or cancelled the query, which says nothing about the data.
     """
     info = result.exception_info
     for raised in [info] if "raised_exception" in info else info.values():
         if raised["raised_exception"]:
             said = driver_errors.said_through_sqlalchemy(str(raised["exception_message"]))
             if "OperationalError" in raised["exception_traceback"]:
-                raise Busy(f"the warehouse gave up in the middle of an audit: {said}")
+                raise Busy(f"the warehouse broke off an audit: {said}")
             return said
     return None

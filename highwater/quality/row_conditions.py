@@ -1,4 +1,4 @@
-"""The ``row_condition`` of a rule: which rows it looks at, read as Great Expectations does, and as SQL for a person."""
+"""The ``row_condition`` of a rule: which rows it applies to, parsed as Great Expectations does, and as SQL."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ PARSERS = ("great_expectations", "great_expectations__experimental__")
 
 
 def read(condition: Any, parser: str | None) -> Any:
-    """The clause of SQLAlchemy that Great Expectations makes of a condition.
+    """A condition as the clause of SQLAlchemy that Great Expectations builds from it.
 
     Args:
         condition: a text such as ``col("kind")=="web"``, or an object such as ``{"type": "comparison", …}``.
-        parser: what the suite says reads a text.
+        parser: the ``condition_parser`` of the suite, for a text.
 
     Raises:
-        ValueError: it cannot be read, or only in part; says why.
+        ValueError: it cannot be parsed, or only in part; says why.
     """
     from great_expectations.exceptions import GreatExpectationsError
     from great_expectations.execution_engine import SqlAlchemyExecutionEngine
@@ -27,14 +27,14 @@ def read(condition: Any, parser: str | None) -> Any:
         if isinstance(condition, str):
             if parser not in PARSERS:
                 raise ValueError(f"the condition_parser of a text must be {PARSERS[0]!r}, but is {parser!r}")
-            # They leave out whatever follows the first comparison, without a word.
+            # Great Expectations silently ignores what follows the first comparison.
             legacy_row_conditions.parse_string(legacy_row_conditions.condition, condition, parse_all=True)
             return legacy_row_conditions.parse_condition_to_sqlalchemy(condition)
         known = row_conditions.validate_row_condition(row_conditions.deserialize_row_condition(condition))
         engine = SqlAlchemyExecutionEngine.__new__(SqlAlchemyExecutionEngine)
         return engine.condition_to_filter_clause(known)
     except legacy_row_conditions.ParseException as error:
-        raise ValueError(f"{condition!r} cannot be read from character {error.loc + 1} on; {EXPECTED}") from error
+        raise ValueError(f"{condition!r} cannot be parsed from character {error.loc + 1} on; {EXPECTED}") from error
     except (GreatExpectationsError, TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{' '.join(str(error).split())}; {EXPECTED}") from error
 
@@ -50,7 +50,7 @@ def columns(clause: Any) -> Iterator[str]:
 
 
 def as_sql(clause: Any) -> str:
-    """The clause with its values in it, as psql takes it."""
+    """The clause with literal values, for psql."""
     from sqlalchemy.dialects.postgresql.base import PGDialect
 
     dialect = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The SQL a person pastes into psql to see the rows an expectation objects to."""
+"""SQL for psql that lists the rows that break an expectation."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ COUNT = "SELECT count(*) FROM {rows}"
 SHAPE = """SELECT ordinal_position, column_name, data_type FROM information_schema.columns
 WHERE table_schema = {schema} AND table_name = {name} ORDER BY ordinal_position"""
 
-# Great Expectations selects the one column; a person wants the whole row.
+# Great Expectations selects one column; people need the whole row.
 _ONE_COLUMN = re.compile(r"\ASELECT [^()]*? \nFROM (?=\S+ \nWHERE )")
-# It leaves out the rule's condition as well.
+# It also leaves out the rule's condition.
 _TABLE = re.compile(r"(?<=\nFROM )\S+(?= \nWHERE )|(?<=FROM )\S+(?= \nWHERE )")
-# And it writes a datetime as Python would, which no database can run.
+# And it writes a datetime as Python does, which is not SQL.
 _PYTHON_DATETIME = re.compile(r"datetime\.datetime\(([\d, ]+)(?:, tzinfo=datetime\.timezone\.utc)?\)")
 
 
 class RowsQueries:
-    """Writes such queries for one table; quoting needs an open cursor."""
+    """Writes these queries for one table; quoting needs an open cursor."""
 
     def __init__(self, cursor: Cursor, schema: str, table: str) -> None:
         self._cursor = cursor
@@ -45,7 +45,7 @@ class RowsQueries:
 
         Args:
             rule: the broken rule.
-            result: what Great Expectations explained; its ``unexpected_index_query`` is taken where there is one.
+            result: the details of Great Expectations; their ``unexpected_index_query`` is used if there is one.
         """
         query = self._authors(rule) or self._written(_template(rule, result), rule)
         query = query or self._of_condition(_runnable(result["unexpected_index_query"]), rule)
@@ -55,7 +55,7 @@ class RowsQueries:
         """Let Postgres plan the queries that the suite's author wrote.
 
         Raises:
-            ConfigurationError: it refuses one, say for a misspelled column; gives its reason and hint.
+            ConfigurationError: Postgres refuses one, as for a misspelled column; with its reason and hint.
         """
         for rule in suite.rules:
             if (query := self._authors(rule)) is None:
@@ -82,11 +82,11 @@ class RowsQueries:
         return sql.SQL(template).format(**names).as_string(self._cursor)
 
     def _rows(self, rule: Rule) -> sql.Composable:
-        """The table, or those of its rows that the rule looks at."""
+        """The table, or those of its rows that the rule applies to."""
         if rule.condition is None:
             return self._table
         where = sql.SQL(row_conditions.as_sql(rule.condition))
-        return sql.SQL("(SELECT * FROM {} WHERE {}) AS looked_at").format(self._table, where)
+        return sql.SQL("(SELECT * FROM {} WHERE {}) AS matching").format(self._table, where)
 
     def _of_condition(self, query: str, rule: Rule) -> str:
         if rule.condition is None:
@@ -96,7 +96,7 @@ class RowsQueries:
 
 
 def _template(rule: Rule, result: Mapping[str, Any]) -> str | None:
-    """What to show for the kind of rule; None where Great Expectations knows best."""
+    """The template for the kind of rule; None to use the query of Great Expectations."""
     if rule.type in ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique"):
         return DUPLICATES  # theirs are long, and for several columns ambiguous
     if "unexpected_index_query" in result:

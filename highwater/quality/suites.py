@@ -1,4 +1,4 @@
-"""Suite files: ``expectations/<suite>.json``, and the refusal of all that Great Expectations would skip in silence."""
+"""Suite files: ``expectations/<suite>.json``; what Great Expectations would silently skip is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHAPE_TYPES = ("expect_table_columns_to_match_ordered_list", "expect_table_colu
 
 @dataclass(frozen=True)
 class Rule:
-    """One expectation as the suite file words it; ``position`` counts from 1."""
+    """One expectation of a suite file; ``position`` counts from 1."""
 
     position: int
     type: str
@@ -35,20 +35,20 @@ class Rule:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"expectation {self.position} ({self.type})"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns it looks at; none for a rule about the whole table or one written in SQL."""
+        """The columns that it checks; empty for a rule about the whole table or one written in SQL."""
         if self.type in _SHAPE_TYPES:
-            return ()  # what these list is the claim itself, not where to look
+            return ()  # the listed columns are the expectation itself
         named = [self.kwargs[key] for key in ("column", "column_A", "column_B") if key in self.kwargs]
         return (*named, *self.kwargs.get("column_list", ()))
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names it wants values for."""
+        """The names of its parameters."""
         return tuple(
             value[PARAMETER] for value in self.kwargs.values() if isinstance(value, dict) and PARAMETER in value
         )
@@ -60,23 +60,23 @@ class Rule:
 
     @property
     def condition(self) -> Any:
-        """Which rows it looks at, as a clause of SQLAlchemy; None: all.
+        """The rows that it applies to, as a clause of SQLAlchemy; None for all.
 
         Raises:
-            ValueError: the row_condition cannot be read.
+            ValueError: the row_condition cannot be parsed.
         """
         given = self.kwargs.get("row_condition")
         return None if given is None else row_conditions.read(given, self.kwargs.get("condition_parser"))
 
     def build(self) -> Any:
-        """The Great Expectations object; ``meta.position`` finds its result again.
+        """The Great Expectations object; ``meta.position`` identifies its result.
 
         Raises:
-            ValueError: Great Expectations does not take these kwargs.
+            ValueError: Great Expectations refuses these kwargs.
         """
         kwargs = dict(self.kwargs)
         if self.query is not None:
-            # Every offending row crosses to the client, though only their number is looked at: keep them small.
+            # Every offending row is sent to the client, though only their number is used: keep the rows small.
             kwargs["unexpected_rows_query"] = f"SELECT 1 FROM ({self.query.rstrip('; ')}) AS offending"  # noqa: S608
         return expectation_types()[self.type](
             **kwargs, severity=self.severity, description=self.description, meta={"position": self.position}
@@ -92,12 +92,12 @@ class Suite:
 
     @property
     def file(self) -> str:
-        """Where it stands, for messages."""
+        """Its file, for messages."""
         return _file(self.name)
 
 
 def load_suite(suite: str) -> Suite:
-    """Read a suite and check what needs no table: its form, its expectation types and their kwargs.
+    """Read a suite and check everything that needs no table: its form, its expectation types and their kwargs.
 
     Raises:
         ConfigurationError: names the file, the expectation, the bad value and the valid ones.
@@ -105,10 +105,10 @@ def load_suite(suite: str) -> Suite:
     document = _read(suite)
     _known(suite, "key", document, _SUITE_KEYS)
     if document.get("name") != suite:
-        _refuse(suite, f"its name is {document.get('name')!r}, but must be that of the file")
+        _refuse(suite, f"invalid name {document.get('name')!r}: expected that of the file")
     entries = document.get("expectations")
     if not isinstance(entries, list) or not entries:
-        _refuse(suite, "expectations must be a list of at least one")
+        _refuse(suite, "invalid expectations: expected a list of at least one")
     rules: list[Rule] = []
     for position, entry in enumerate(entries, start=1):
         rule = _rule(suite, position, entry)
@@ -120,11 +120,11 @@ def load_suite(suite: str) -> Suite:
 
 
 def check_suite(suite: str, columns: Sequence[str], parameters: Mapping[str, object]) -> Suite:
-    """Read a suite and check all that can be checked before data moves; returns it.
+    """Read a suite and check everything that can be checked before data moves; returns it.
 
     Args:
         suite: the name of the file in ``expectations/``, without ``.json``.
-        columns: the columns of the table it will be run on.
+        columns: the columns of the table that it will run on.
         parameters: the values for its ``{"$PARAMETER": name}``.
 
     Raises:
@@ -156,7 +156,7 @@ def expectation_types() -> dict[str, Any]:
 def _read(suite: str) -> dict[str, Any]:
     there = sorted(path.stem for path in FOLDER.glob("*.json"))
     if suite not in there:
-        raise ConfigurationError(f"there is no {_file(suite)}: {_choice(suite, there)}")
+        raise ConfigurationError(f"file {_file(suite)} does not exist: {_choice(suite, there)}")
     document = documents.read_json(FOLDER / f"{suite}.json", name=_file(suite))
     if not isinstance(document, dict):
         _refuse(suite, f"it must hold an object with {', '.join(_SUITE_KEYS)}, but holds {type(document).__name__}")
@@ -181,7 +181,7 @@ def _rule(suite: str, position: int, entry: Any) -> Rule:
     _known(suite, f"kwarg of {rule.label}", rule.kwargs, sorted(fields))
     for kwarg, value in rule.kwargs.items():
         if PARAMETER in json.dumps(value) and not (isinstance(value, dict) and set(value) == {PARAMETER}):
-            _refuse(suite, f"{rule.label} hides a {PARAMETER} inside {kwarg}: only a whole kwarg can be one")
+            _refuse(suite, f"{rule.label} has a {PARAMETER} inside {kwarg}: only a whole kwarg can be one")
     if rule.query is not None and BATCH not in rule.query:
         _refuse(suite, f"the query of {rule.label} must read from {BATCH}, but is {rule.query!r}")
     try:
@@ -196,7 +196,7 @@ def _rule(suite: str, position: int, entry: Any) -> Rule:
 
 
 def _why(rule: Rule, error: ValueError) -> str:
-    """What Great Expectations says of the kwargs of a rule: which, the value, what was expected."""
+    """Great Expectations' problems with the kwargs of a rule: name, value, what was expected."""
     problems = error.errors() if hasattr(error, "errors") else []
     said = []
     for problem in problems:
@@ -214,7 +214,9 @@ def _known(suite: str, what: str, values: Collection[Any], valid: Collection[str
 
 def _choice(value: str, valid: Collection[str]) -> str:
     near = get_close_matches(value, valid, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(valid) or 'none'}"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"expected one of {', '.join(valid)}" if valid else "expected none"
 
 
 def _refuse(suite: str, problem: str) -> NoReturn:

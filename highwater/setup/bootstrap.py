@@ -42,10 +42,10 @@ def run() -> None:
     """
     config = settings.get()
     alerts.check_addresses()
-    if credentials.can_be_made():
+    if credentials.can_create():
         credentials.ensure()
     plan()
-    if credentials.can_be_made():
+    if credentials.can_create():
         airflow_files.write()
         credentials.renew_password_files()
     with closing(_admin_of_metadata()) as link:
@@ -82,7 +82,7 @@ def migrate() -> Plan:
     Raises:
         ConfigurationError: as `run`.
     """
-    if credentials.can_be_made():
+    if credentials.can_create():
         credentials.ensure()
     planned = plan()
     with _warehouse_up_to_date():

@@ -67,7 +67,7 @@ def settle() -> None:
     with _as_if_it_were_the_warehouse(names().restoring):
         for line in bootstrap.migrate().in_words():
             log.info("restore: %s", line)
-        looked = list(verify.look("analyst", verify.landed()))
+        looked = list(verify.compare("analyst", verify.landed()))
         different = [
             f"{each.dataset} {each.window}: {each.problem or each.held}" for each in looked if not each.is_whole
         ]

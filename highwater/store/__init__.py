@@ -1,1 +1,1 @@
-"""The warehouse: connections, the ledger, publishing, checkpoints, what holds a window back."""
+"""The warehouse: connections, ledger, publishing, checkpoints, rollback, holds, circuit breakers."""

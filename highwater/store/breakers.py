@@ -1,4 +1,4 @@
-"""The circuit breaker of a dataset: stopped after windows failed in a row for one reason, until something changed."""
+"""Circuit breakers: a dataset is stopped after consecutive windows failed for one reason, until something changes."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from highwater.store import links, warehouse
 log = logging.getLogger(__name__)
 
 _OUR_OWN = {"datasets", "sources", "gate"}
-"""Folders of the project's sql/ in which no pipeline has statements."""
+"""Folders of the project's sql/ without statements of pipelines."""
 _ELSEWHERE = {
     "home", "secrets_dir", "alert_urls", "alert_urls_file", "warehouse_admin", "warehouse_admin_password_file",
     "metadata_host", "metadata_port", "metadata_database", "ui_port",
 }  # fmt: skip
-"""Settings that no window rests on."""
+"""Settings that loading a window does not depend on."""
 _SECRET = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
-"""Parameters of a connection that nobody is to learn of."""
+"""Secret parameters of a connection."""
 
 
-def look(cursor: Cursor, dataset: str) -> str:
-    """What a change of may mend the dataset, but for its connections, as one value; to be taken before it is tried."""
+def inputs_hash(cursor: Cursor, dataset: str) -> str:
+    """A hash of everything, except connections, whose change may fix the dataset; take it before an attempt."""
     cursor.execute("SELECT ops.breaker_fingerprint(%s)", (dataset,))
     values = settings.get().model_dump(mode="json", exclude=_ELSEWHERE)
     return _hash([_files(), values, warehouse.fetch_value(cursor)])
 
 
-def consider(cursor: Cursor, dataset: str, seen: str) -> None:
-    """Stop the dataset if its last windows failed in a row for one reason; to be asked when one has failed for good.
+def stop_if_failing(cursor: Cursor, dataset: str, seen: str) -> None:
+    """Stop the dataset if its last windows failed for one reason; call it when a window has failed for good.
 
-    ``seen`` is the `look` of when that try began: what was mended since is a change. Never raises: what failed is what
-    people are to see.
+    ``seen`` is the `inputs_hash` from before the attempt, so that a fix made since counts as a change. Never raises: it
+    must not hide the failure itself.
     """
     try:
         cursor.execute("SELECT ops.consider_breaker(%s, %s)", (dataset, _fingerprint(cursor, dataset, seen)))
     except Exception:
-        log.warning("whether %s is to be stopped could not be asked", dataset, exc_info=True)
+        log.warning("cannot check whether %s has to be stopped", dataset, exc_info=True)
 
 
 def stopped(dataset: str) -> str | None:
-    """Why a window of the dataset is not to be tried, as a sentence; None where it is, by whoever asks.
+    """Why the caller must not load a window of the dataset, as a sentence; None if it may.
 
-    Of one that is stopped a window is let through now and then, to see whether it is mended.
+    While a dataset is stopped, one window is let through from time to time, to test whether it is fixed.
     """
     why = still_stopped(dataset)
     if why is None:
@@ -59,27 +59,27 @@ def stopped(dataset: str) -> str | None:
         cursor.execute("SELECT ops.let_one_through(%s)", (dataset,))
         if not warehouse.fetch_value(cursor):
             return why
-    log.info("one window is tried, to see whether it is mended: %s", why)
+    log.info("one window is let through, to test whether the dataset is fixed: %s", why)
     return None
 
 
 def still_stopped(dataset: str) -> str | None:
-    """Why the dataset is stopped, for who does not try a window at once; None where it is not. What changed goes on."""
+    """Why the dataset is stopped; None if it is not. Lets no window through; resumes a dataset whose inputs changed."""
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.stopped_because(%s)", (dataset,))
         if warehouse.fetch_value(cursor) is None:
             return None
-        now = _fingerprint(cursor, dataset, look(cursor, dataset))
+        now = _fingerprint(cursor, dataset, inputs_hash(cursor, dataset))
         cursor.execute("SELECT ops.still_stopped(%s, %s)", (dataset, now))
         why: str | None = warehouse.fetch_value(cursor)
         return why
 
 
 def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: datetime | None) -> None:
-    """A run of a dataset without a row in control.datasets waits: its date is kept for when there is one.
+    """Record that a run waits for its dataset to get a row in control.datasets; its date is loaded then.
 
     Raises:
-        ConfigurationError: there can be none of that name.
+        ConfigurationError: the name is not valid for a dataset.
     """
     if moment is None:
         return
@@ -87,13 +87,12 @@ def wait_for_registration(cursor: Cursor, dataset: str, dag_id: str, moment: dat
         cursor.execute("SELECT ops.wait_for_dataset(%s, %s, %s)", (dataset, dag_id, moment))
     except errors.CheckViolation:
         raise ConfigurationError(
-            f"dataset {dataset!r} of {dag_id} has no row in control.datasets, and can have none: its name is lower case"
-            " letters, digits and _, a letter first, at most 30"
+            f"invalid dataset {dataset!r} of {dag_id}: expected a letter, then at most 29 of a-z, 0-9 and _"
         ) from None
 
 
 def _fingerprint(cursor: Cursor, dataset: str, seen: str) -> str:
-    """The `look` and the connections of the sources that the dataset failed by: these are known once it has."""
+    """A hash of `inputs_hash` and the connections of the sources that the dataset failed at."""
     cursor.execute("SELECT source FROM ops.sources_in_trouble(%s) AS source ORDER BY 1", (dataset,))
     connections = {row.source: _connection(row.source) for row in warehouse.fetch_all(cursor)}
     return _hash([seen, connections])
@@ -104,12 +103,12 @@ def _hash(known: object) -> str:
 
 
 def _connection(source: str) -> object:
-    """What is known of a connection but for its secrets, which whoever reads the hash could guess by it.
+    """A connection without its secrets, which could be guessed from the hash.
 
-    A wrong one of these is a source that is away, which stops nobody.
+    A wrong secret makes the source unavailable, and an unavailable source never stops a dataset.
     """
     if "airflow" not in sys.modules:
-        # No task: Airflow would be set up by looking.
+        # Not in a task: importing Airflow would initialise it.
         return None
     try:
         known = links.of_airflow(source)
@@ -126,13 +125,13 @@ def _files() -> str:
     for folder, pattern in ((warehouse.SQL, "*/**/*.sql"), (root / "expectations", "*.json"), (root / "dags", "*.py")):
         for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder)
-            # Hidden ones are an editor's, be they there or not.
+            # Hidden files are an editor's.
             if name.name.startswith(".") or (folder is warehouse.SQL and name.parts[0] in _OUR_OWN):
                 continue
             found.update(f"{name}\0".encode())
             try:
                 found.update(path.read_bytes())
             except OSError as error:
-                # Gone since it was listed, or not to be read: that is a state like any other.
+                # Deleted since it was listed, or unreadable: part of the state.
                 found.update(f"{error.strerror}\0".encode())
     return found.hexdigest()

@@ -1,4 +1,4 @@
-"""Thin Python over checkpoints: how far a dataset has come, how its source is read, and moving it on with the data."""
+"""Checkpoints: how far a dataset has come, how its source is read, and merging changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from highwater.store.publish import in_words, retry_when_busy
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What ops.checkpoints holds; a reset one has no watermark, no snapshot and no identity."""
+    """A row of ops.checkpoints; after a reset it has no watermark, snapshot or identity."""
 
     revision: int
     watermark: datetime | None
@@ -34,7 +34,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Rules:
-    """What control.sources says of a dataset: how to read its source, and what to do when something is wrong."""
+    """The row of control.sources for a dataset: how to read its source, and what to do when something is wrong."""
 
     strategy: str
     overlap: timedelta
@@ -50,9 +50,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class SourceState:
-    """What the source shows in one snapshot: which that is, the time there (UTC), and which source it is.
+    """The state of a source in one snapshot: the snapshot, the time there (UTC), and the identity of the source.
 
-    ``flaw``: why it cannot be relied on that each change is marked with its transaction; None where it can.
+    ``flaw``: why not every change is certain to be marked with its transaction; None if it is.
     """
 
     snapshot: str
@@ -63,9 +63,9 @@ class SourceState:
 
 @dataclass(frozen=True)
 class Changes:
-    """A change set in staging: where it is, what it was read from, and the checkpoint it may be merged upon.
+    """A staged change set: its name, what it was read from, and the checkpoint that it continues.
 
-    Its window reaches from the end of what landed to the moment of the snapshot; ``by_hour`` counts the changes.
+    Its window is from the end of what landed to the moment of the snapshot; ``by_hour`` counts the changes.
     """
 
     name: str
@@ -82,8 +82,8 @@ class Changes:
     by_hour: list[dict[str, Any]]
     rejected: int = 0
     deduplicated: int = 0
-    wish: str | None = None
-    """Why a person had wanted a full run, which this one grants."""
+    full_run_wanted: str | None = None
+    """The reason of a request for a full run that this run fulfils."""
 
     @property
     def window(self) -> Window:
@@ -93,7 +93,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a change set did to the published table (see ops.merge_changes); ``base_snapshot`` is where it came from."""
+    """What a change set did to the published table (see ops.merge_changes); it was read from ``base_snapshot`` on."""
 
     outcome: str
     rows_inserted: int
@@ -105,7 +105,7 @@ class Merged:
 
 
 def read(cursor: Cursor, dataset: str) -> Checkpoint | None:
-    """The checkpoint of a dataset; None where there never was one."""
+    """The checkpoint of a dataset; None before the first."""
     cursor.execute(
         "SELECT revision, watermark, source_snapshot::text, source_identity, mode, reason, last_full_at, updated_by"
         " FROM ops.checkpoints WHERE dataset = %s",
@@ -119,7 +119,7 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
     """How the source of a dataset is read.
 
     Raises:
-        ConfigurationError: control.sources has no row of it.
+        ConfigurationError: control.sources has no row for it.
     """
     cursor.execute(
         "SELECT strategy, overlap, reconcile_every, max_changes, on_replaced_source, on_changed_schema,"
@@ -134,39 +134,36 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
 
 
 def source_state(source: Cursor, folder: str, strategy: str) -> SourceState:
-    """Ask ``sql/<folder>/source_state.sql`` what the source shows in the cursor's snapshot.
+    """The state of the source in the cursor's snapshot, by ``sql/<folder>/source_state.sql``.
 
     Raises:
-        SourceMoved: a table was rewritten, truncated or replaced since the snapshot, which does not show its rows.
+        SourceMoved: a table was rewritten, truncated or replaced since the snapshot, which then lacks its rows.
     """
     row = statements.ask_one(source, f"{folder}/source_state.sql", {"now": clock.frozen()})
     if row.is_rewritten:
         raise SourceMoved(
             f"a table of sql/{folder}/source_state.sql was rewritten, truncated or replaced while it was read: "
-            "expected it to stay, try again"
+            "try again"
         )
     return SourceState(row.snapshot, row.moment, {**row.identity, "strategy": strategy}, row.flaw)
 
 
 def assert_unmoved(source: Cursor, folder: str, before: SourceState) -> None:
-    """Look again, after the read and so under its locks, whether what was read is what the snapshot shows.
+    """Check after the read, and so under its locks, that the source is still the same.
 
-    A statement that waited for a lock reads the table that stands once it is free, as its older snapshot shows it: of
-    one that was rewritten or truncated meanwhile that is nothing.
+    A statement that waited for a lock reads the table as it is afterwards, by an older snapshot: of a table that was
+    rewritten or truncated meanwhile it sees no rows.
 
     Raises:
-        SourceMoved: it is not.
+        SourceMoved: it is not the same.
     """
     now = source_state(source, folder, before.identity["strategy"])
     if now.identity != before.identity:
-        raise SourceMoved(
-            f"the source changed while it was read: {in_what(before.identity, now.identity)}; "
-            "expected it to stay, try again"
-        )
+        raise SourceMoved(f"the source changed while it was read: {in_what(before.identity, now.identity)}; try again")
 
 
 def in_what(old: Mapping[str, Any], new: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
-    """What differs, in words: ``note (text) added, amount is text, was numeric, currency dropped``; else empty."""
+    """The differences in words: ``note (text) added, amount is text, was numeric, currency dropped``, or empty."""
     words = []
     for name in sorted({*old, *new}) if names is None else names:
         if name not in old and name in new:
@@ -199,7 +196,7 @@ def landed_until(cursor: Cursor, dataset: str) -> datetime:
 
 
 def max_lag(cursor: Cursor, dataset: str) -> timedelta | None:
-    """How old a change of the dataset may become before it lands; None where nobody set a limit."""
+    """How old a change of the dataset may become before it lands; None without a limit."""
     cursor.execute("SELECT max_lag FROM control.datasets WHERE dataset = %s", (dataset,))
     limit: timedelta | None = warehouse.fetch_value(cursor)
     return limit
@@ -210,8 +207,8 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
     """Merge a set, move the checkpoint on and write the ledger row, in one transaction.
 
     Raises:
-        DataRejected: the checkpoint has moved meanwhile, the counts don't add up, or too many rows would be deleted.
-        Busy: somebody held the tables for too long.
+        DataRejected: the checkpoint has moved, the counts don't add up, or too many rows would be deleted.
+        Busy: another session held the tables for too long.
     """
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
@@ -230,7 +227,7 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
                 changes.accept,
                 run.dag_id,
                 run.run_id,
-                changes.wish,
+                changes.full_run_wanted,
             ),
         )
         row = warehouse.fetch(cursor)
@@ -246,17 +243,17 @@ def merge(dataset: str, changes: Changes, run: Run) -> Merged:
 
 
 def assert_resettable(cursor: Cursor, dataset: str) -> None:
-    """See whether `reset` would be refused, before a person is asked whether to.
+    """Check that `reset` would not be refused, before a person is prompted.
 
     Raises:
-        DataRejected: there is no checkpoint; what `reset` would say.
+        DataRejected: there is no checkpoint; with the message of `reset`.
     """
     with in_words():
         cursor.execute("SELECT ops.assert_resettable(%s)", (dataset,))
 
 
 def reset(dataset: str, by: str, reason: str) -> int:
-    """Forget how far a dataset has come, so that its next run is a full one; returns the checkpoint's new revision.
+    """Reset the checkpoint of a dataset, so that its next run is a full one; returns the new revision.
 
     Raises:
         DataRejected: there is no checkpoint.
@@ -270,19 +267,19 @@ def status(cursor: Cursor, dataset: str) -> dict[str, Any]:
     """The row of ops.checkpoint_status.
 
     Raises:
-        ConfigurationError: no such dataset is loaded by its changes; lists those that are.
+        ConfigurationError: it is not a dataset that is loaded by its changes; lists those that are.
     """
     cursor.execute("SELECT * FROM ops.checkpoint_status WHERE dataset = %s", (dataset,))
     row = warehouse.fetch(cursor)
     if row is None:
         cursor.execute("SELECT string_agg(dataset, ', ' ORDER BY dataset) FROM ops.checkpoint_status")
         known = warehouse.fetch_value(cursor)
-        raise ConfigurationError(f"{dataset!r} is no dataset that is loaded by its changes; there is {known}")
+        raise ConfigurationError(f"{dataset!r} is not a dataset that is loaded by its changes: expected one of {known}")
     return dict(row._asdict())
 
 
 def moves(cursor: Cursor, dataset: str, most: int) -> list[dict[str, Any]]:
-    """The newest states its checkpoint was put in, by whom and why, newest first."""
+    """The latest changes of its checkpoint, by whom and why, newest first."""
     cursor.execute(
         "SELECT h.recorded_at, h.revision, h.change, h.login, c.mode, c.reason, c.updated_by, c.watermark,"
         " c.rows_inserted, c.rows_updated, c.rows_deleted"

@@ -1,4 +1,4 @@
-"""The driver's errors, sorted once by SQLSTATE: what is wrong, and so what should happen next."""
+"""Errors of the database driver, classified by SQLSTATE: what is wrong, and what should happen next."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from highwater.model.windows import Window
 
 
 class Kind(Enum):
-    """What an error of the driver is about, and so what should happen next."""
+    """What an error of the driver is about, and what should happen next."""
 
     CONFIGURATION = "configuration"
     """A statement, a right or a setting is wrong: final."""
     DATA = "data"
     """A value breaks a type or a rule: final."""
     BUSY = "busy"
-    """Somebody holds what is needed: again soon."""
+    """Another session holds a needed lock: try again soon."""
     NO_ROOM = "no room"
-    """The disk is full: again once there is room."""
+    """The disk is full: try again once there is room."""
     SLOW = "slow"
-    """A statement took longer than it may."""
-    AWAY = "away"
-    """The server cannot be asked, refuses the login or broke off: again later."""
+    """A statement exceeded its time limit."""
+    UNAVAILABLE = "unavailable"
+    """The server is unavailable, refused the login or broke off: try again later."""
 
 
 _KINDS = {
     # single states before their classes
-    "08P01": Kind.AWAY,
-    "25P03": Kind.AWAY,  # idle in transaction for too long: the session is gone
+    "08P01": Kind.UNAVAILABLE,
+    "25P03": Kind.UNAVAILABLE,  # idle in transaction for too long: the session was ended
     "25P04": Kind.SLOW,
     "53100": Kind.NO_ROOM,
     "55P02": Kind.CONFIGURATION,
     "55P04": Kind.CONFIGURATION,
     "57014": Kind.SLOW,
     "0": Kind.CONFIGURATION,
-    "08": Kind.AWAY,
+    "08": Kind.UNAVAILABLE,
     "09": Kind.DATA,
     "20": Kind.DATA,
     "21": Kind.DATA,
     "22": Kind.DATA,
     "23": Kind.DATA,
     "27": Kind.DATA,
-    # A login that is refused today may be allowed tomorrow, and a database that is being restored is there again.
-    "28": Kind.AWAY,
-    "3D": Kind.AWAY,
+    # A refused login may be allowed later, and a database that is being restored comes back.
+    "28": Kind.UNAVAILABLE,
+    "3D": Kind.UNAVAILABLE,
     "2": Kind.CONFIGURATION,
     "3": Kind.CONFIGURATION,
     "40": Kind.BUSY,
     "42": Kind.CONFIGURATION,
     "44": Kind.DATA,
-    "53": Kind.AWAY,
+    "53": Kind.UNAVAILABLE,
     "54": Kind.CONFIGURATION,
     "55": Kind.BUSY,
-    "57": Kind.AWAY,
-    "58": Kind.AWAY,
+    "57": Kind.UNAVAILABLE,
+    "58": Kind.UNAVAILABLE,
     "72": Kind.BUSY,
-    "F0": Kind.AWAY,
-    "HV": Kind.AWAY,
+    "F0": Kind.UNAVAILABLE,
+    "HV": Kind.UNAVAILABLE,
     "HW": Kind.DATA,
     "HW011": Kind.CONFIGURATION,
     "HW012": Kind.CONFIGURATION,
     "P0": Kind.DATA,
-    "XX": Kind.AWAY,
+    "XX": Kind.UNAVAILABLE,
 }
-"""Kinds by SQLSTATE: the longest beginning that is listed decides. HW is what Highwater's own functions raise."""
+"""Kinds by SQLSTATE: the longest listed prefix decides. HW states are raised by Highwater's own functions."""
 
 _NAMED: dict[str, type[HighwaterError]] = {"HW014": NotOver, "HW015": Held}
-"""What Highwater's own functions refuse and has an error of its own."""
+"""States of Highwater's own functions that have their own class of error."""
 
-# What libpq and poolers refuse before there is a SQLSTATE, and what a server says of a parameter at the login.
+# Messages of libpq and poolers without a SQLSTATE, and of servers about a parameter at login.
 _MISCONFIGURED = re.compile(
     r"""invalid\ (\S+\ ){0,4}(value|port|option|method|URI|range|parameter)
     | \binvalid\ when\b
@@ -95,8 +95,8 @@ _MISCONFIGURED = re.compile(
 def kind_of(error: psycopg2.Error) -> Kind:
     """What an error of the driver is about.
 
-    A login carries no SQLSTATE in this driver, nor does libpq's own refusal of a parameter: these go by their words,
-    and what is not known to be a mistake counts as away, which is tried again.
+    Errors at login and libpq's own errors about parameters carry no SQLSTATE in this driver: they are classified by
+    their text. One that is not known to be a mistake counts as unavailable, which is retried.
     """
     state = error.pgcode or ""
     if state in ("", "08P01") and isinstance(error, psycopg2.OperationalError) and _MISCONFIGURED.search(str(error)):
@@ -108,13 +108,13 @@ def kind_of(error: psycopg2.Error) -> Kind:
         return Kind.DATA
     if isinstance(error, (psycopg2.ProgrammingError, psycopg2.NotSupportedError)):
         return Kind.CONFIGURATION
-    return Kind.AWAY
+    return Kind.UNAVAILABLE
 
 
 def said(error: psycopg2.Error, *, of_named_server: bool = False) -> str:
-    """What is wrong, in one clause of plain words: no prefix of libpq's, no row of data, no advice about TCP.
+    """What is wrong, in one clause: without libpq's prefix, rows of data, or advice about TCP.
 
-    With ``of_named_server`` the sentence around it says where the server is.
+    With ``of_named_server`` the sentence around it names the server.
     """
     return showable(_said(error, of_named_server))
 
@@ -124,14 +124,14 @@ def _said(error: psycopg2.Error, of_named_server: bool) -> str:
         return _said_at_login(str(error).strip() or type(error).__name__, of_named_server)
     if (plain := _said_of_a_rule(error)) is not None:
         return plain
-    told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
-    parts = [part.strip().rstrip(".") for part in told if part and not part.startswith("Failing row contains")]
+    texts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+    parts = [part.strip().rstrip(".") for part in texts if part and not part.startswith("Failing row contains")]
     plain = _plain_words(error.diag.message_primary, error.pgcode or "")
     return plain or _with_windows(". ".join(parts).replace("\n", " "))
 
 
 def said_through_sqlalchemy(text: str) -> str:
-    """What the server said, in one clause, of a message that SQLAlchemy made of it: no class, no SQL, no address."""
+    """The server's message out of one of SQLAlchemy's, in one clause: no class, no SQL, no address."""
     lines = re.sub(r"^\(psycopg2[\w.]*\) *", "", text.strip()).partition("[SQL:")[0].splitlines() or [""]
     hints = [line.removeprefix("HINT:").strip() for line in lines[1:] if line.startswith("HINT:")]
     said = ". ".join(part.rstrip(".") for part in [lines[0], *hints])
@@ -145,15 +145,15 @@ _PREFIX = re.compile(
 )
 
 _PLAIN = (
-    ("57014", "statement timeout", "a statement took longer than it may (statement timeout)"),
-    ("55P03", "lock timeout", "another session holds what is needed (lock timeout)"),
+    ("57014", "statement timeout", "a statement exceeded its time limit (statement timeout)"),
+    ("55P03", "lock timeout", "another session holds a needed lock (lock timeout)"),
     ("40P01", "deadlock detected", "two sessions waited for each other (deadlock)"),
-    ("08", "timeout expired", "no answer came in the time that a login may take (timeout expired)"),
+    ("08", "timeout expired", "the login got no answer in time (timeout expired)"),
     ("57P03", "the database system is starting up", "it is starting up"),
     ("57P03", "the database system is shutting down", "it is shutting down"),
-    ("57P03", "the database system is in recovery mode", "it recovers from a crash"),
-    ("53300", "too many clients already", "all connections that it has are taken"),
-    ("53300", "remaining connection slots are reserved", "all connections that it has are taken"),
+    ("57P03", "the database system is in recovery mode", "it is recovering from a crash"),
+    ("53300", "too many clients already", "all its connections are in use"),
+    ("53300", "remaining connection slots are reserved", "all its connections are in use"),
     ("57P01", "terminating connection due to administrator command", "an administrator ended the session"),
     ("08", "server closed the connection unexpectedly", "the server closed the connection"),
     ("08", "SSL connection has been closed unexpectedly", "the server closed the connection"),
@@ -163,9 +163,9 @@ _PLAIN = (
     ("08", "No route to host", "no network leads there"),
     ("22000", "range lower bound must be less than or equal to range upper bound", "the range ends before it begins"),
 )
-"""Parts of messages of Postgres and libpq with the beginning of their SQLSTATE, and what they come to.
+"""SQLSTATE prefix, part of a message of Postgres or libpq, and what it means in plain words.
 
-Another error may have the same words in it, as a person's reason. What libpq says has no SQLSTATE and goes by words.
+The SQLSTATE is checked too, because a value in another error may contain the same words. libpq's messages have none.
 """
 
 
@@ -173,7 +173,7 @@ _RANGE = re.compile(r'\["?([0-9]{4}-[0-9 :.+-]+?)"?,"?([0-9]{4}-[0-9 :.+-]+?)"?\
 
 
 def _plain_words(text: str, state: str) -> str | None:
-    """What a message comes to; what is quoted in it is a value."""
+    """A message in plain words, if it is known; quoted parts are values and do not count."""
     unquoted = re.sub(r'"[^"]*"', '""', text)
     return next((plain for of, part, plain in _PLAIN if part in unquoted and (not state or state.startswith(of))), None)
 
@@ -188,14 +188,14 @@ _SECRETS = (
     (re.compile(r"""(?i)("\w*(?:password|passwd|pwd|secret|token)\w*":)\s*"[^"]*\""""), r'\1 "…"'),
     (re.compile(r"""\b([\w.+-]+:)[^\s@"':/…]+(?=@)"""), r"\1…"),
 )
-"""What a password stands in: an address, a parameter of libpq's, JSON, and ``login:password@host``."""
+"""Where passwords appear: an address, a parameter of libpq, JSON, and ``login:password@host``."""
 _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def showable(text: str) -> str:
-    """A text that came from elsewhere, as it may be shown and kept: without a secret, and nothing that is no text.
+    """A text from elsewhere that is safe to show and store: without secrets and control characters.
 
-    A NUL and half a surrogate are refused by Postgres, and would take the text with them.
+    Postgres refuses NUL and lone surrogates, and with them the whole text.
     """
     for secret, instead in _SECRETS:
         text = secret.sub(instead, text)
@@ -203,7 +203,7 @@ def showable(text: str) -> str:
 
 
 def _named(found: re.Match[str]) -> str:
-    """A range of moments as windows are named everywhere else; any other range as it is."""
+    """A range of moments in the form of windows; any other range unchanged."""
     try:
         start, end = (datetime.fromisoformat(bound).astimezone(UTC) for bound in found.groups())
         return str(Window(start, end))
@@ -212,7 +212,7 @@ def _named(found: re.Match[str]) -> str:
 
 
 def _said_at_login(text: str, of_named_server: bool) -> str:
-    """What libpq says; of several addresses that were tried, of the last one."""
+    """libpq's message; if several addresses were tried, the one about the last."""
     lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
     line = (lines or [text.strip()])[-1].strip()
     found = _PREFIX.match(line)
@@ -226,34 +226,34 @@ def _said_at_login(text: str, of_named_server: bool) -> str:
     if rest.startswith("No such file or directory") and found["socket"]:
         return f"no server has its socket at {found['socket']}"
     if unknown := re.search(r'could not translate host name "([^"]*)"', line):
-        return f'the host "{unknown[1]}" is not known'
+        return f'unknown host "{unknown[1]}"'
     return _with_windows(rest)
 
 
 def _said_of_a_rule(error: psycopg2.Error) -> str | None:
-    """A row that breaks a rule of its table; the row itself is not repeated."""
-    told = error.diag
+    """A row that breaks a constraint, without the row itself; None for other errors."""
+    found = error.diag
     match error.pgcode:
         case "23502":
-            return f'column "{told.column_name}" of {told.table_name} is empty, expected a value'
-        case "23514" if told.constraint_name:
-            return f'a row of {told.table_name} breaks the rule "{told.constraint_name}"'
+            return f'column "{found.column_name}" of {found.table_name} is empty, expected a value'
+        case "23514" if found.constraint_name:
+            return f'a row of {found.table_name} breaks the rule "{found.constraint_name}"'
         case "23503":
-            missing = re.search(r"\((.*)\)=\((.*)\) is not present in", told.message_detail or "")
+            missing = re.search(r"\((.*)\)=\((.*)\) is not present in", found.message_detail or "")
             if missing:
-                return f'{missing[1]} "{missing[2]}" is not known, by the foreign key "{told.constraint_name}"'
+                return f'{missing[1]} "{missing[2]}" does not exist, by the foreign key "{found.constraint_name}"'
     return None
 
 
 def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> HighwaterError | None:
-    """An error of the warehouse as one of ours; None where it is away or slow, which is tried again as it is.
+    """An error of the warehouse as one of ours; None if it is unavailable or slow, which is retried as it is.
 
     Args:
         error: what the driver raised.
-        what: what was asked, to begin the sentence with.
+        what: the subject of the sentence.
     """
     kind, text = kind_of(error), said(error)
-    # What Highwater's own functions refuse, they say in a sentence.
+    # Errors of Highwater's own functions are sentences already.
     own = (error.pgcode or "").startswith("HW")
     if (named := _NAMED.get(error.pgcode or "")) is not None:
         return named(text)
@@ -269,7 +269,7 @@ def of_warehouse(error: psycopg2.Error, what: str = "the warehouse") -> Highwate
 
 
 def was_cut_off(error: psycopg2.Error) -> bool:
-    """Whether a login or a statement ended because it took longer than it may."""
+    """Whether a login or a statement ended because it exceeded its time limit."""
     if kind_of(error) is Kind.SLOW or isinstance(error, errors.QueryCanceled):
         return True
     return error.pgcode is None and "timeout expired" in re.sub(r'"[^"]*"', "", str(error))

@@ -1,4 +1,4 @@
-"""Windows that a person holds: which they are, and letting go of them."""
+"""Held windows: listing and releasing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from highwater.store.publish import in_words, retry_when_busy
 
 @dataclass(frozen=True)
 class Hold:
-    """A window that nobody replaces, since somebody put a former version of it back."""
+    """A window that is not loaded, because a person rolled it back."""
 
     hold_id: int
     dataset: str
@@ -40,7 +40,7 @@ def held(cursor: Cursor, dataset: str, since: datetime | None = None, until: dat
 
 
 def plan(dataset: str, since: datetime | None, until: datetime | None) -> list[Hold]:
-    """The holds that a release of a stretch would end; changes nothing.
+    """The holds that a release of a range would end; changes nothing.
 
     Raises:
         ConfigurationError: there is no such dataset.
@@ -51,7 +51,7 @@ def plan(dataset: str, since: datetime | None, until: datetime | None) -> list[H
 
 
 def partly(dataset: str, since: datetime | None, until: datetime | None) -> list[Hold]:
-    """The holds of a dataset of which a part of the window lies between two moments: `plan` leaves them out."""
+    """The holds of a dataset whose window is only partly between two moments: `plan` leaves them out."""
     with warehouse.session("analyst") as cursor:
         return [
             hold
@@ -64,10 +64,10 @@ def partly(dataset: str, since: datetime | None, until: datetime | None) -> list
 
 @retry_when_busy
 def release(wanted: Sequence[Hold], by: str, reason: str) -> int:
-    """End the holds that were shown, all or none, each with who and why in ops.holds; returns their number.
+    """End the holds that were shown, all or none; ops.holds records who and why. Returns their number.
 
     Raises:
-        DataRejected: one of them is not what was shown any more: somebody released it, or rolled back again.
+        DataRejected: one of them has changed since it was shown: released, or rolled back again.
         Busy: a window of the dataset was being published for too long.
     """
     with in_words(), warehouse.session("operator") as cursor:

@@ -1,4 +1,4 @@
-"""Thin Python over the ledger: the grid of a dataset, what landed, attempts, the summary."""
+"""The ledger: the grid of a dataset, what landed, attempts, summaries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """The Airflow run and try that work is done for; ``by_hand`` where a person asked for it, not the schedule."""
+    """An Airflow run and its try; ``by_hand`` if a person requested it, not the schedule."""
 
     dag_id: str
     run_id: str
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass
 class Attempt:
-    """One try of a stage, under way; the stage says here what the log line and the row should show."""
+    """A try of a stage that is under way; the stage sets ``rows`` and ``note`` for the log line and the record."""
 
     dataset: str
     window: Window
@@ -47,7 +47,7 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """Since the attempt began."""
+        """Seconds since the attempt began."""
         return perf_counter() - self.started
 
 
@@ -57,10 +57,10 @@ def as_range(window: Window) -> DateTimeTZRange:
 
 
 def grid(cursor: Cursor, dataset: str) -> Grid:
-    """The grid of a dataset, as control.datasets has it.
+    """The grid of a dataset, from control.datasets.
 
     Raises:
-        ConfigurationError: no such dataset; lists those there are.
+        NotRegistered: unknown dataset; lists the known ones.
     """
     cursor.execute(
         "SELECT first_window, extract(EPOCH FROM step)::float8 AS step FROM control.datasets WHERE dataset = %s",
@@ -82,7 +82,7 @@ def due_after(cursor: Cursor, dataset: str) -> timedelta:
 
 
 def landed(cursor: Cursor, dataset: str) -> dict[Window, str]:
-    """The windows that landed, each with the snapshot or revision of the source it was made from."""
+    """The windows that landed, each with the snapshot or revision of the source that it was loaded from."""
     cursor.execute(
         "SELECT lower(window_range), upper(window_range), source_snapshot FROM ops.window_ledger WHERE dataset = %s",
         (dataset,),
@@ -94,18 +94,18 @@ def published_columns(cursor: Cursor, dataset: str) -> Sequence[str]:
     """The columns of the dataset's published table, in order.
 
     Raises:
-        ConfigurationError: no such dataset, or its published table is not there.
+        ConfigurationError: unknown dataset, or its published table does not exist.
     """
     cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
     row = warehouse.fetch(cursor)
     columns = warehouse.columns_of(cursor, *reversed(row[0].split("."))) if row else ()
     if not columns:
-        raise ConfigurationError(f"dataset {dataset!r}: published table {row and row[0]} is not there to publish into")
+        raise ConfigurationError(f"dataset {dataset!r}: published table {row and row[0]} does not exist")
     return columns
 
 
 def version(cursor: Cursor, dataset: str, window: Window) -> int:
-    """The version of the window that is landed now; 0 when it never landed."""
+    """The landed version of the window; 0 if it has not landed."""
     cursor.execute(
         "SELECT version FROM ops.window_ledger WHERE dataset = %s AND window_range = %s", (dataset, as_range(window))
     )
@@ -115,7 +115,7 @@ def version(cursor: Cursor, dataset: str, window: Window) -> int:
 
 @dataclass(frozen=True)
 class Standing:
-    """Why a window is not loaded unless somebody asks for it: a verdict, and a sentence for people."""
+    """Why a window is not loaded unless a person requests it: a verdict, and a sentence for people."""
 
     verdict: str
     sentence: str
@@ -126,7 +126,7 @@ LANDED, HELD, SKIPPED, STOPPED, UNREGISTERED = "landed", "held", "skipped", "sto
 
 
 def standing(cursor: Cursor, dataset: str, window: Window) -> Standing | None:
-    """Why nobody but a person has to load the window again; None where it is to be loaded."""
+    """Why the window is not loaded unless a person requests it; None if it is."""
     warehouse.run_file(cursor, "ops/window_stands.sql", {"dataset": dataset, "window_range": as_range(window)})
     row = warehouse.fetch(cursor)
     return Standing(row.verdict, row.sentence) if row else None
@@ -134,10 +134,10 @@ def standing(cursor: Cursor, dataset: str, window: Window) -> Standing | None:
 
 @contextmanager
 def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Attempt]:
-    """Record one try of a stage in ops.attempts, and say its end in one log line.
+    """Record a try of a stage in ops.attempts, and log one line at its end.
 
-    A connection of its own holds the claim for as long as the block runs: when the process is killed, the database
-    knows at once. Whatever the block raises is recorded and raised on.
+    A separate connection holds the claim while the block runs: if the process is killed, the database notices at once.
+    An error of the block is recorded and re-raised.
     """
     mine = Attempt(dataset, window, stage, run)
     with warehouse.autocommitting("loader") as cursor:
@@ -155,14 +155,14 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
             ),
         )
         attempt_id = warehouse.fetch_value(cursor)
-        seen = breakers.look(cursor, dataset)
+        seen = breakers.inputs_hash(cursor, dataset)
         reset_peak_memory()
         state, error, kind, source = "succeeded", None, None, None
         try:
             yield mine
         except BaseException as failure:
-            hopeless = run.last_try or getattr(failure, "is_final", False)
-            state, error = ("failed" if hopeless else "retrying"), sentences.of(failure)
+            is_final = run.last_try or getattr(failure, "is_final", False)
+            state, error = ("failed" if is_final else "retrying"), sentences.of(failure)
             kind, source = kind_of(failure), getattr(failure, "source", None)
             raise
         finally:
@@ -171,7 +171,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
                 (attempt_id, state, error, mine.seconds, mine.rows, peak_memory_bytes(), kind, source),
             )
             if state == "failed":
-                breakers.consider(cursor, dataset, seen)
+                breakers.stop_if_failing(cursor, dataset, seen)
     rows = "" if mine.rows is None else f" {mine.rows:,} rows"
     log.info("%s %s %s:%s in %.2f s%s", stage, dataset, window, rows, mine.seconds, mine.note and f"; {mine.note}")
 
@@ -179,7 +179,7 @@ def attempt(dataset: str, window: Window, stage: str, run: Run) -> Iterator[Atte
 def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str | None:
     """Write the row of ops.processing_summary for what this run landed; returns it as one sentence.
 
-    Does nothing, and returns None, where the version that is published now is of another run.
+    Does nothing, and returns None, if another run landed the published version.
     """
     warehouse.run_file(
         cursor,
@@ -197,10 +197,10 @@ def summarise(cursor: Cursor, dataset: str, window: Window, run: Run) -> str | N
 
 
 def reset_peak_memory() -> None:
-    """Start the peak anew: a task process is forked from a scheduler that may have been larger.
+    """Reset the peak of memory: a task process is forked from a scheduler that may have been larger.
 
-    See proc(5), /proc/pid/clear_refs. Without it (no Linux; or Airflow has made the process undumpable, and so root's
-    to inspect) the peak is that of the whole process.
+    See proc(5), /proc/pid/clear_refs. Without it (not Linux; or Airflow has made the process undumpable, so that only
+    root may inspect it) the peak is that of the whole process.
     """
     reset = Path("/proc/self/clear_refs")
     if os.access(reset, os.W_OK):
@@ -208,7 +208,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_bytes() -> int | None:
-    """The largest resident set of this process since the attempt began; None where the system does not tell."""
+    """The largest resident set of this process since the attempt began; None if the system does not provide it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None

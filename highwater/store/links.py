@@ -1,4 +1,4 @@
-"""A link to a source by what an Airflow connection holds: every parameter of libpq, and no other."""
+"""Links to sources by Airflow connections: every parameter of libpq, and no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from highwater.model.errors import ConfigurationError
 from highwater.store import driver_errors
 
 OF_THE_CONNECTION = {"host": "Host", "port": "Port", "dbname": "Database", "user": "Login", "password": "Password"}
-"""What the fields of an Airflow connection say, by libpq's names: no extra may say it again."""
+"""Fields of an Airflow connection by libpq's names: no extra may repeat them."""
 PARAMETERS = (
     "hostaddr",
     "service",
@@ -68,7 +68,7 @@ PARAMETERS = (
     "oauth_client_secret",
     "oauth_scope",
 )
-"""What extras may set, by libpq's names. `replication` is left out: such a session answers no statements."""
+"""Parameters that extras may set, by libpq's names. Not `replication`: such a session runs no statements."""
 DEFAULTS: Mapping[str, object] = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -80,10 +80,10 @@ DEFAULTS: Mapping[str, object] = {
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a source's connection.
+    """The parameters of a connection to a source.
 
-    ``parameters`` go to libpq. ``encoding`` is the one that its owner says its text is in, where the source does not
-    know itself. ``settings`` are those of its ``options``, to be made within the transaction: a pooler drops them.
+    ``parameters`` go to libpq. ``encoding``: the encoding of the source's text, set by its owner where the source does
+    not know it. ``settings``: those of ``options``, to be set within the transaction, because a pooler drops them.
     """
 
     connection_id: str
@@ -92,12 +92,12 @@ class Known:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Connection:
-        """A new link; text comes in UTF-8, or in the encoding that was said.
+        """A new link; text arrives in UTF-8, or in ``encoding``.
 
         Raises:
-            psycopg2.OperationalError: libpq refuses a value, or the source is away or refuses the login.
+            psycopg2.OperationalError: libpq refuses a value, or the source is unavailable or refuses the login.
         """
-        # Empty options keep out those of the environment, and a pooler that refuses any lets the link in.
+        # Empty options override those of the environment, and are accepted by a pooler that refuses any.
         link: Connection = psycopg2.connect(
             **self.parameters, options="", client_encoding=self.encoding or "UTF8", cursor_factory=NamedTupleCursor
         )
@@ -105,10 +105,10 @@ class Known:
 
 
 def of_airflow(connection_id: str) -> Known:
-    """What Airflow knows of the connection of that name.
+    """The connection of that name in Airflow.
 
     Raises:
-        ConfigurationError: it knows none, or one of its extras is wrong.
+        ConfigurationError: it does not exist, or one of its extras is wrong.
     """
     from airflow.sdk import Connection as AirflowConnection
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -125,10 +125,10 @@ def of_airflow(connection_id: str) -> Known:
 
 
 def of_fields(connection_id: str, fields: Mapping[str, Any]) -> Known:
-    """What the fields of an Airflow connection hold: host, port, schema, login, password, extra.
+    """A connection from the fields of an Airflow connection: host, port, schema, login, password, extra.
 
     Raises:
-        ConfigurationError: an extra is no parameter of libpq, is said by a field, or is nothing that it can be.
+        ConfigurationError: an extra is not a parameter of libpq, repeats a field, or has an invalid value.
     """
     extras = _extras(connection_id, fields.get("extra"))
     own = {
@@ -141,8 +141,8 @@ def of_fields(connection_id: str, fields: Mapping[str, Any]) -> Known:
     for name in ("host", "dbname", "user"):
         given = str(own[name] or "")
         if driver_errors.showable(given) != given:
-            said_by = OF_THE_CONNECTION[name]
-            _refuse(connection_id, f"its field {said_by} holds a whole address: each part goes into a field of its own")
+            field_name = OF_THE_CONNECTION[name]
+            _refuse(connection_id, f"its field {field_name} holds a whole address: each part belongs in its own field")
     encoding, options = extras.pop("client_encoding", None), extras.pop("options", "")
     return Known(connection_id, {**DEFAULTS, **own, **extras}, encoding, _settings(connection_id, options))
 
@@ -152,7 +152,7 @@ def _extras(connection_id: str, given: Any) -> dict[str, str]:
         try:
             given = json.loads(given or "{}")
         except json.JSONDecodeError as error:
-            _refuse(connection_id, f"its extra is no JSON: {documents.of_json(error)} in line {error.lineno}")
+            _refuse(connection_id, f"its extra is not JSON: {documents.of_json(error)} in line {error.lineno}")
     if not isinstance(given, Mapping | None):
         _refuse(connection_id, f"its extra is a {type(given).__name__}, expected an object of libpq's parameters")
     return {
@@ -162,12 +162,12 @@ def _extras(connection_id: str, given: Any) -> dict[str, str]:
 
 def _value(connection_id: str, name: str, value: Any) -> str:
     if name in OF_THE_CONNECTION:
-        _refuse(connection_id, f"extra {name!r} is said by its field {OF_THE_CONNECTION[name]}: leave it out")
+        _refuse(connection_id, f"extra {name!r} repeats its field {OF_THE_CONNECTION[name]}: leave it out")
     if name == "replication":
-        _refuse(connection_id, "extra 'replication' is not allowed: such a session answers no statements")
+        _refuse(connection_id, "extra 'replication' is not allowed: such a session runs no statements")
     if name not in PARAMETERS:
         near = get_close_matches(name, PARAMETERS, n=3)
-        way = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(PARAMETERS)}"
+        way = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(PARAMETERS)}"
         _refuse(connection_id, f"unknown extra {name!r}: {way}")
     if not isinstance(value, str | int | float):
         _refuse(connection_id, f"extra {name!r} is a {type(value).__name__}, expected a text or a number")
@@ -190,7 +190,7 @@ def _settings(connection_id: str, options: str) -> dict[str, str]:
         text = next(words, "") if word == "-c" else word.removeprefix("-c").removeprefix("--")
         name, is_set, value = text.partition("=")
         if not (word.startswith(("-c", "--")) and name and is_set):
-            _refuse(connection_id, f"extra 'options' {options!r}: expected -c name=value, but there is {word!r}")
+            _refuse(connection_id, f"extra 'options' {options!r}: expected -c name=value, got {word!r}")
         found[name.replace("-", "_").lower()] = value
     return found
 

@@ -1,4 +1,4 @@
-"""Thin Python over the publishing functions of the warehouse: what they take, what they answer, what they refuse."""
+"""Publishing and skipping windows, by the functions of the warehouse."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from highwater.store.ledger import Run
 
 @dataclass(frozen=True)
 class Staged:
-    """A set in staging: its name, how many rows came from which snapshot, on top of which landed version.
+    """A staging set: its name, the number of rows and their snapshot, and the landed version that it replaces.
 
-    The counts are for the audit and the log: what is published is what the warehouse counts itself.
+    The counts are for the audit and the log; the ledger has what the warehouse counts itself.
     """
 
     name: str
@@ -48,15 +48,15 @@ retry_when_busy = tenacity.retry(
     stop=tenacity.stop_after_attempt(8),
     reraise=True,
 )
-"""Try a publishing function again while somebody holds what it needs, within bounds."""
+"""Retry a function of the warehouse while another session holds a lock that it needs, within bounds."""
 
 
 @retry_when_busy
 def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
-    """Publish a window from its set in one transaction; a lock that somebody holds is waited for, within bounds.
+    """Publish a window from its set in one transaction; waits for locks of other sessions, within bounds.
 
     Raises:
-        DataRejected: the attempt is stale, the set is gone or not finished, too much of the window would be lost.
+        DataRejected: the attempt is stale, the set no longer exists or is not finished, or too many rows would be lost.
         ConfigurationError: the published table cannot take the window.
         Busy: readers held the published table for too long.
     """
@@ -80,13 +80,12 @@ def publish_window(dataset: str, window: Window, staged: Staged, run: Run) -> La
 
 @retry_when_busy
 def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) -> bool:
-    """Record that a rule says not to load this window; returns False when it has landed, which stands.
+    """Record that a rule says not to load this window; returns False if it has landed, which does not change.
 
-    A longer reason, as the answer of a source may be, is cut at 1000 characters.
+    A reason longer than 1000 characters, as the answer of a source may be, is cut.
 
     Raises:
-        DataRejected: rule or reason is blank; it is no window of the dataset's grid, or lies partly over one that has
-            landed.
+        DataRejected: rule or reason is blank; it is not a window of the grid, or overlaps one that has landed.
         Busy: a window of the dataset was being published for too long.
     """
     with in_words(), warehouse.session("loader") as cursor:
@@ -98,24 +97,24 @@ def skip_window(dataset: str, window: Window, rule: str, reason: str, run: Run) 
 
 
 def refuse_held(dataset: str, window: Window) -> None:
-    """Refuse to load a window that a person holds; does nothing where nobody does.
+    """Refuse to load a window that a person holds.
 
     Raises:
-        Held: somebody does; says who, why and how it is released.
+        Held: it is held; says by whom, why and how to release it.
     """
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.assert_not_held(%s, %s)", (dataset, ledger.as_range(window)))
 
 
 def forget_skip(dataset: str, window: Window) -> None:
-    """No rule says any more to skip this window: until it lands it is missing. Does nothing when none said so."""
+    """Remove the skip of a window, if there is one: until it lands it is missing."""
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute("SELECT ops.forget_skip(%s, %s)", (dataset, ledger.as_range(window)))
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """An error of the warehouse as one of ours, by what should happen next; one that is away stays as it is."""
+    """Convert errors of the warehouse to ours, by what should happen next; an unavailable warehouse stays as it is."""
     try:
         yield
     except psycopg2.Error as error:

@@ -1,4 +1,4 @@
-"""Put the former version of a window back: what that would change, doing it, and letting go of versions in time."""
+"""Rollback of a window to a former version: preview, execution, and pruning of old versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a window as the ledger has it, or had it."""
+    """A version of a window, current or former."""
 
     version: int
     rows_published: int
@@ -28,7 +28,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rollback would do: ``archive`` takes the place of ``present``, so many rows go and so many come."""
+    """What a rollback would do: ``former`` replaces ``present``, with the numbers of rows removed and added."""
 
     dataset: str
     window: Window
@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """A rollback that was carried out, as ops.rollbacks has it."""
+    """A rollback that was carried out: a row of ops.rollbacks."""
 
     rollback_id: int
     from_version: int
@@ -51,16 +51,16 @@ class Done:
 
 
 def plan(dataset: str, name: str, to: int | None = None) -> Plan:
-    """See what a rollback of the window by that name would change; changes nothing.
+    """Preview a rollback of a window; changes nothing.
 
     Args:
-        dataset: whose window.
+        dataset: the dataset of the window.
         name: the window, see `window_named`.
-        to: the version that is to come back; None: the newest that is kept.
+        to: the version to restore; None for the newest that is kept.
 
     Raises:
-        ConfigurationError: there is no such dataset, or the name is none of a window.
-        DataRejected: it cannot be rolled back; says why, and what can be done.
+        ConfigurationError: unknown dataset, or the name is not that of a window.
+        DataRejected: it cannot be rolled back; says why, and the way out.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         cursor.execute("SELECT ops.assert_keeps_versions(%s)", (dataset,))
@@ -87,10 +87,10 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
 
 @retry_when_busy
 def carry_out(wanted: Plan, by: str, reason: str) -> Done:
-    """Do what the plan shows, in one transaction; a lock that somebody holds is waited for, within bounds.
+    """Do what the plan shows, in one transaction; waits for locks of other sessions, within bounds.
 
     Raises:
-        DataRejected: the window is at another version by now, or cannot be rolled back any more.
+        DataRejected: the window is at another version now, or can no longer be rolled back.
         Busy: readers held the published table for too long.
     """
     with in_words(), warehouse.session("operator") as cursor:
@@ -110,7 +110,7 @@ def carry_out(wanted: Plan, by: str, reason: str) -> Done:
 
 
 def prune() -> int:
-    """Drop the versions whose days are over; returns how many. One that somebody is reading stays for the next time."""
+    """Drop expired versions; returns their number. One that is being read is left for the next time."""
     pruned = 0
     while True:
         with warehouse.session("loader") as cursor:
@@ -123,11 +123,11 @@ def prune() -> int:
 def window_named(name: str, dataset: str, grid: Grid) -> Window:
     """The window that begins at ``2026-10-24``, ``2026-10-24T06:00``, or is ``2026-10-24T06:00/2026-10-24T12:00``.
 
-    A day alone names a window only where none is shorter; a moment without an offset is in UTC. Whether the window is
-    one of the grid is for the warehouse to say.
+    A day alone names a window only on a grid of whole days; a moment without an offset is in UTC. The warehouse checks
+    whether the window is on the grid.
 
     Raises:
-        ConfigurationError: it is none of these; shows what is.
+        ConfigurationError: it is not one of these forms; shows an example.
     """
     start, slash, end = name.strip().partition("/")
     try:
@@ -135,16 +135,16 @@ def window_named(name: str, dataset: str, grid: Grid) -> Window:
         ends = moments.moment(end, "window") if slash else None
     except ConfigurationError:
         raise ConfigurationError(
-            f"{name!r} names no window of {dataset}: say when it begins, e.g. {_example(grid)}, yesterday or 10d"
+            f"invalid window {name!r} of {dataset}: expected its start, such as {_example(grid)}, yesterday or 10d"
         ) from None
     if ends is None and grid.step % DAY and moments.is_day(start):
         raise ConfigurationError(
-            f"{name!r} holds several windows of {dataset}: say when the one begins, e.g. {_example(grid)}"
+            f"{name!r} contains several windows of {dataset}: expected the start of one, such as {_example(grid)}"
         )
     try:
         return Window(begins, begins + grid.step if ends is None else ends)
     except OverflowError:
-        raise ConfigurationError(f"{name!r} names no window of {dataset}: its end is beyond the calendar") from None
+        raise ConfigurationError(f"invalid window {name!r} of {dataset}: its end is beyond the calendar") from None
 
 
 def _example(grid: Grid) -> str:

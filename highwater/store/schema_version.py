@@ -1,4 +1,4 @@
-"""Which version the warehouse's schema has, and whether this code may work with it: asked by every session of ours."""
+"""The version of the warehouse's schema, and whether this code works with it: every session checks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from highwater.model.errors import WrongVersion
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "sql/migrations"
 BASELINE = "0.2.0"
-"""What warehouses of a time without versions are brought to first."""
+"""The version that warehouses without one are migrated to first."""
 
 
 @cache
 def known() -> tuple[str, ...]:
-    """The versions that this code knows, oldest first: a folder of ``highwater/sql/migrations/`` each."""
+    """The versions that this code knows, oldest first: the folders of ``highwater/sql/migrations/``."""
     names = [path.name for path in MIGRATIONS.iterdir() if path.is_dir()]
     return tuple(sorted(names, key=lambda name: [int(number) for number in name.split(".")]))
 
@@ -29,7 +29,7 @@ def head() -> str:
 
 
 def assert_fits(link: Connection) -> None:
-    """Refuse a warehouse of another version, on a connection that has no transaction under way.
+    """Refuse a warehouse of another version; the connection must have no open transaction.
 
     Raises:
         WrongVersion: it is newer or older than this code, or not Highwater's; says which, and the way out.
@@ -44,7 +44,7 @@ def assert_fits(link: Connection) -> None:
     except errors.UndefinedTable:
         found = None
     except errors.InsufficientPrivilege as error:
-        raise _of_others(link, f"it does not say its version to {link.info.user}") from error
+        raise _of_others(link, f"{link.info.user} may not read its version") from error
     finally:
         if not link.closed:
             link.autocommit = before
@@ -53,11 +53,11 @@ def assert_fits(link: Connection) -> None:
 
 
 def refusal(found: str | None) -> WrongVersion:
-    """What is said of a warehouse of another version; None: it has none."""
+    """The error for a warehouse of another version; None if it has no version."""
     if found is not None and found not in known():
         return WrongVersion(
-            f"the warehouse's schema is version {found}, newer than this code, which knows those up to {head()}:"
-            " go on with the newer code; nothing was changed"
+            f"the warehouse's schema is version {found}, newer than this code, which knows versions up to {head()}:"
+            " use the newer code; nothing was changed"
         )
     there = "has no version yet" if found is None else f"is version {found}"
     return WrongVersion(f"the warehouse's schema {there}, and this code needs {head()}: {commands.how_to_migrate()}")
@@ -65,8 +65,8 @@ def refusal(found: str | None) -> WrongVersion:
 
 def _of_others(link: Connection, why: str) -> WrongVersion:
     return WrongVersion(
-        f"the database {link.info.dbname!r} is not Highwater's, {why}:"
-        " HIGHWATER_WAREHOUSE_DATABASE names the one to use; nothing was changed"
+        f"the database {link.info.dbname!r} is not Highwater's: {why};"
+        " set HIGHWATER_WAREHOUSE_DATABASE to the one to use; nothing was changed"
     )
 
 

@@ -1,4 +1,4 @@
-"""Any error as one sentence for a person: command line, page, task logs and ops.attempts all say this one."""
+"""Any error as one sentence for people, the same in command line, page, task logs and ops.attempts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from highwater.store import driver_errors
 from highwater.store.driver_errors import Kind
 
 _DOES = {
-    Kind.AWAY: "does not answer",
+    Kind.UNAVAILABLE: "does not answer",
     Kind.BUSY: "is busy",
     Kind.NO_ROOM: "has no room",
     Kind.SLOW: "takes too long",
@@ -32,9 +32,9 @@ _LOGIN_REFUSED = re.compile(
 
 
 def of(error: BaseException) -> str:
-    """What is wrong: the thing, the value, what was expected and, where we know it, the way out.
+    """What is wrong: the thing, the value, what was expected and, if known, the way out.
 
-    It may be shown and kept: there is no secret in it, and nothing that the warehouse does not take for text.
+    Safe to show and store: without secrets, and valid as text in the warehouse.
     """
     for kind, words in _WORDS.items():
         if isinstance(error, kind) and (said := words(error)):
@@ -45,10 +45,10 @@ def of(error: BaseException) -> str:
 
 @contextmanager
 def in_one_voice() -> Iterator[None]:
-    """What the driver says of the warehouse becomes a sentence of ours; also to decorate a task.
+    """Convert errors of the driver to sentences; also usable as a decorator of a task.
 
     Raises:
-        WarehouseUnavailable: whatever it was; tried again where the task has tries left.
+        WarehouseUnavailable: for any of them; retried if the task has tries left.
     """
     try:
         yield
@@ -57,17 +57,17 @@ def in_one_voice() -> Iterator[None]:
 
 
 def of_warehouse(error: psycopg2.Error) -> str:
-    """What the warehouse refuses, or why it cannot be asked; one of its own refusals is a sentence already."""
+    """What the warehouse refuses, or why it is unavailable; errors of Highwater's functions are kept as they are."""
     if (error.pgcode or "").startswith("HW"):
         return driver_errors.said(error)
     kind = driver_errors.kind_of(error)
     config = settings.get()
     where = f"the warehouse at {config.warehouse_host}:{config.warehouse_port}"
     said = driver_errors.said(error, of_named_server=True)
-    if kind is Kind.AWAY and _LOGIN_REFUSED.search(said):
-        way_out = f"{commands.typed('bootstrap')} brings roles and databases to what they must be"
+    if kind is Kind.UNAVAILABLE and _LOGIN_REFUSED.search(said):
+        way_out = f"{commands.typed('bootstrap')} repairs roles and databases"
         return f"{where} refuses the login: {said}; {way_out}"
-    way_out = f"; {commands.how_to_start()}" if kind is Kind.AWAY else ""
+    way_out = f"; {commands.how_to_start()}" if kind is Kind.UNAVAILABLE else ""
     return f"{where} {_DOES.get(kind, 'refuses this')}: {said}{way_out}"
 
 
@@ -82,7 +82,7 @@ def _server(request: httpx.Request) -> str:
 
 
 def _of_http(error: httpx.HTTPError) -> str:
-    # What leads to somebody else's warehouse does not lead to Airflow.
+    # The settings of an external warehouse do not say where Airflow is.
     way_out = "" if commands.place() is Place.ELSEWHERE else f"; {commands.how_to_start()}"
     return f"{_unanswered(error)}{way_out}"
 
@@ -93,20 +93,20 @@ def _unanswered(error: httpx.HTTPError) -> str:
     except RuntimeError:
         where = "Airflow"
     if isinstance(error, httpx.TimeoutException):
-        return f"{where} gives no answer in the time that it has"
+        return f"{where} does not answer in time"
     if isinstance(error, httpx.ConnectError):
         return f"{where} does not answer: nothing listens there"
     return f"{where} does not answer: {_line(str(error)) or type(error).__name__}"
 
 
 def _answer(response: httpx.Response) -> str:
-    """What an API of Airflow says of a request that it does not take."""
+    """What Airflow's API says about a request that it refuses."""
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         return f"status {response.status_code}"
     if isinstance(detail, list):
-        # Its values are checked by Pydantic, as ours are.
+        # Problems of Pydantic, like ours.
         said = "; ".join(_of_value(problem) for problem in detail if isinstance(problem, dict) and "loc" in problem)
     else:
         said = _line(str(detail))
@@ -114,11 +114,11 @@ def _answer(response: httpx.Response) -> str:
 
 
 LONGEST = 300
-"""Characters of what another program says."""
+"""Most characters of a text from another program."""
 
 
 def _line(text: str) -> str:
-    """One line of a text that may have several."""
+    """A text on one line."""
     return " ".join(text.split())
 
 
@@ -128,14 +128,14 @@ def _of_os(error: OSError) -> str:
 
 
 _WORDS: dict[type[BaseException], Callable[[Any], str]] = {
-    # Ours may carry the end of a log, in lines of their own.
+    # Our errors may end with lines of a log.
     HighwaterError: lambda error: str(error).strip(),
     psycopg2.Error: of_warehouse,
     ValidationError: lambda error: "; ".join(_of_value(problem) for problem in error.errors()),
     httpx.HTTPStatusError: lambda error: f"{_server(error.request)} refuses: {_answer(error.response)}",
     httpx.HTTPError: _of_http,
     OSError: _of_os,
-    UnicodeDecodeError: lambda error: f"byte {error.start + 1} is no UTF-8",
-    UnicodeEncodeError: lambda error: f"{error.object[:LONGEST]!r} is no text in {error.encoding.upper()}",
+    UnicodeDecodeError: lambda error: f"byte {error.start + 1} is not UTF-8",
+    UnicodeEncodeError: lambda error: f"{error.object[:LONGEST]!r} cannot be encoded in {error.encoding.upper()}",
 }
-"""How each kind of error is said; the first that fits."""
+"""The words for each kind of error; the first match counts."""

@@ -1,4 +1,4 @@
-"""The guard on volume: a person accepts that the next load of a window has much less than what is published."""
+"""The guard on volume: a person accepts that the next load of a window has far fewer rows than are published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from highwater.store.rollback import window_named
 
 @dataclass(frozen=True)
 class Accepted:
-    """A row of control.accepted_reloads that no load has used yet."""
+    """An unused row of control.accepted_reloads."""
 
     accepted_id: int
     accepted_by: str
@@ -24,9 +24,9 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is published of a window now, how the dataset guards it, and what was accepted already.
+    """What is published of a window, how the dataset guards it, and what was accepted already.
 
-    ``version`` and ``rows`` are None where nothing has landed; ``max_shrink`` is a share, 0 to 1.
+    ``version`` and ``rows`` are None if it has not landed; ``max_shrink`` is a share, 0 to 1.
     """
 
     dataset: str
@@ -39,11 +39,11 @@ class Plan:
 
 
 def plan(dataset: str, name: str) -> Plan:
-    """See what an acceptance would be of; changes nothing.
+    """Preview an acceptance; changes nothing.
 
     Raises:
-        ConfigurationError: there is no such dataset, or the name is none of a window.
-        DataRejected: no load of it can come; what `accept` would say.
+        ConfigurationError: unknown dataset, or the name is not that of a window.
+        DataRejected: the window has not ended yet; with the message of `accept`.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         window = window_named(name, dataset, ledger.grid(cursor, dataset))
@@ -68,10 +68,10 @@ def plan(dataset: str, name: str) -> Plan:
 
 @retry_when_busy
 def accept(wanted: Plan, by: str, reason: str) -> Accepted:
-    """Accept it for one load; where that was done already and not used, the one that stands is returned.
+    """Accept it for one load; an earlier acceptance that is unused is returned instead.
 
     Raises:
-        DataRejected: it is no window of the dataset's grid, or has not ended yet.
+        DataRejected: it is not a window of the dataset's grid, or has not ended yet.
     """
     with in_words(), warehouse.session("operator") as cursor:
         cursor.execute(

@@ -1,7 +1,7 @@
-"""What users' statements must give: for each kind of file its rows, its columns and their types, checked in both ways.
+"""Contracts of users' statements: for each kind of file its rows, columns and types.
 
-`check` looks at the columns before any data moves, `ask` at the answer as well. What does not hold is a
-`ConfigurationError` that names the file, the line where it is known, what came and what is wanted.
+`check` checks the columns before any data moves, `ask` the values as well. A breach is a `ConfigurationError` with the
+file, the line if known, what was returned and what was expected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ONE, ONE_OR_NONE, ANY = "one row", "one row or none", "any number of rows"
 
 @dataclass(frozen=True)
 class Type:
-    """What a column may be: its word for messages, the types by oid (None: any), and what a value must pass."""
+    """What a column may be: its name for messages, the types by oid (None: any), and the check of a value."""
 
     word: str
     oids: Collection[int] | None
@@ -47,7 +47,7 @@ ANYTHING = Type("any type", None)
 
 @dataclass(frozen=True)
 class Column:
-    """A column that a statement gives; one that is not ``required`` may be left out."""
+    """A column that a statement returns; one that is not ``required`` may be left out."""
 
     name: str
     type: Type
@@ -57,7 +57,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a kind of statement gives; with ``more`` also columns that are not listed."""
+    """What a kind of statement returns; with ``more`` also columns that are not listed."""
 
     rows: str
     columns: tuple[Column, ...] = ()
@@ -73,7 +73,7 @@ AVAILABILITY = Contract(
         Column("revision", TEXT, required=False, nullable=True),
     ),
 )
-"""Whether a source has closed a window; none where it knows nothing of it. ``revision``: it may correct itself."""
+"""Whether a source has closed a window; no row if it does not know it. ``revision``: if it may correct the window."""
 
 CHANGED = Contract(ANY, (Column("changed_at", TIME, nullable=True),), more=True)
 KEYS = Contract(ANY, (Column("fingerprint", HASH, nullable=True),), more=True)
@@ -108,11 +108,11 @@ CONTRACTS: Mapping[str, Contract] = {
     "*/refused.sql": Contract(ONE, (Column("refused", NUMBERS),)),
     "*/orphans.sql": Contract(ONE, (Column("orphans", COUNT),)),
 }
-"""By the name of the file; the first that fits."""
+"""By the name of the file; the first match counts."""
 
 
 def clean_contract(published: Collection[str], wanted: Collection[str]) -> Contract:
-    """What a ``clean.sql`` gives: the columns of the published table, of which some are wanted, and its verdicts."""
+    """What a ``clean.sql`` returns: the columns of the published table, some of them required, and its verdicts."""
     columns = [Column(name, ANYTHING, required=name in wanted, nullable=True) for name in published]
     verdicts = (
         Column("reason", TEXT, required=False, nullable=True),
@@ -126,7 +126,7 @@ def contract_of(name: str) -> Contract:
     """The contract of ``sql/<name>``.
 
     Raises:
-        LookupError: statements of that name have none.
+        LookupError: statements of that name have no contract.
     """
     for pattern, contract in CONTRACTS.items():
         if fnmatch(name, pattern):
@@ -135,7 +135,7 @@ def contract_of(name: str) -> Contract:
 
 
 def check(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
-    """Let the server plan ``sql/<name>`` and look at the columns it would give; no row moves.
+    """Let the server plan ``sql/<name>`` and check the columns that it would return; no row moves.
 
     Raises:
         ConfigurationError: the statement is refused, or breaks its contract.
@@ -144,7 +144,7 @@ def check(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None
 
 
 def check_query(cursor: Cursor, name: str, query: str, contract: Contract) -> list[str]:
-    """As `check`, for a statement whose parameters are bound, by that contract; returns the columns that it gives.
+    """As `check`, for a statement with bound parameters and a given contract; returns its columns.
 
     Raises:
         ConfigurationError: the statement is refused, or breaks the contract.
@@ -156,7 +156,7 @@ def check_query(cursor: Cursor, name: str, query: str, contract: Contract) -> li
 
 
 def ask(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
-    """The rows that ``sql/<name>`` gives, each with its columns as attributes.
+    """The rows of ``sql/<name>``, each with its columns as attributes.
 
     Raises:
         ConfigurationError: the statement is refused, or its answer breaks its contract.
@@ -168,14 +168,14 @@ def ask(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) 
     _check_columns(cursor, name, contract)
     rows = warehouse.fetch_all(cursor)
     if (contract.rows == ONE and len(rows) != 1) or (contract.rows == ONE_OR_NONE and len(rows) > 1):
-        raise ConfigurationError(f"sql/{name} gives {len(rows)} rows, expected {contract.rows}")
+        raise ConfigurationError(f"sql/{name} returns {len(rows)} rows, expected {contract.rows}")
     given = {column.name for column in cursor.description or ()}
     columns = [column for column in contract.columns if column.name in given]
     return [row._replace(**{one.name: _checked(name, one, getattr(row, one.name)) for one in columns}) for row in rows]
 
 
 def ask_one(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """The row that ``sql/<name>`` gives, or None where it may give none and does.
+    """The row of ``sql/<name>``; None if it returns none, where its contract allows that.
 
     Raises:
         ConfigurationError: the statement is refused, or its answer breaks its contract.
@@ -186,7 +186,7 @@ def ask_one(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = No
 
 @contextmanager
 def located(name: str) -> Iterator[None]:
-    """A statement that the server refuses is told by its file and line: for text that `warehouse.bind` gave."""
+    """Name the file and line of a statement that the server refuses; for text of `warehouse.bind`."""
     try:
         yield
     except psycopg2.Error as error:
@@ -205,23 +205,27 @@ def _line(error: psycopg2.Error) -> str:
 
 def _check_columns(cursor: Cursor, name: str, contract: Contract) -> None:
     if cursor.description is None:
-        raise ConfigurationError(f"sql/{name} gives no rows at all, expected a SELECT that gives {contract.rows}")
+        raise ConfigurationError(f"sql/{name} returns no result, expected a SELECT that returns {contract.rows}")
     given = {column.name: column.type_code for column in cursor.description}
     if len(given) < len(cursor.description):
         names = [column.name for column in cursor.description]
         twice = next(one for one in names if names.count(one) > 1)
-        raise ConfigurationError(f"sql/{name} gives two columns {twice!r}: give one of them another name")
+        raise ConfigurationError(f"sql/{name} returns two columns {twice!r}: rename one of them")
     wanted = {column.name: column for column in contract.columns}
     unknown = [] if contract.more else [one for one in given if one not in wanted]
     for column in contract.columns:
         if column.name not in given and column.required:
             near = get_close_matches(column.name, unknown or given, n=1)
             raise ConfigurationError(
-                f"sql/{name} gives no column {column.name!r} ({column.type.word})"
-                + (f", but {near[0]!r}: did you mean it?" if near else f"; it gives {', '.join(given) or 'none'}")
+                f"sql/{name} returns no column {column.name!r} ({column.type.word})"
+                + (
+                    f", but {near[0]!r}: did you mean it?"
+                    if near
+                    else f"; it returns {', '.join(given) or 'no columns'}"
+                )
             )
     if unknown:
-        raise ConfigurationError(f"sql/{name} gives an unknown column {unknown[0]!r}; it may give {', '.join(wanted)}")
+        raise ConfigurationError(f"sql/{name} returns an unknown column {unknown[0]!r}: expected {', '.join(wanted)}")
     for column in contract.columns:
         oid = given.get(column.name)
         if oid is not None and column.type.oids is not None and oid not in column.type.oids:
@@ -229,12 +233,12 @@ def _check_columns(cursor: Cursor, name: str, contract: Contract) -> None:
             came, word = warehouse.fetch_value(cursor), column.type.word
             cast = f"{column.name}::{word.split(',')[0]}"
             raise ConfigurationError(
-                f"sql/{name}: column {column.name!r} is {came}, expected {word}: cast it where that is meant, {cast}"
+                f"sql/{name}: column {column.name!r} is {came}, expected {word}: cast it, as {cast}"
             )
 
 
 def _checked(name: str, column: Column, value: Any) -> Any:
-    """The value, a number that is whole as an int."""
+    """The value; a whole number as an int."""
     if value is None and column.nullable:
         return None
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():

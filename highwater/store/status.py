@@ -1,4 +1,4 @@
-"""What the ledger says of every dataset, read once and drawn for a person or a program."""
+"""The status of every dataset by the ledger, as text for people or JSON for programs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MARKS = {
 """A window's state in a strip: letter, mark (readable without colour), colour, word."""
 
 STATES = tuple(word for _, _, word in MARKS.values() if word != "not due")
-"""Those that a due window may be in; ops.window_states tells which one is."""
+"""States of due windows, as in ops.window_states."""
 
 STRIP = 120
-"""So many of the newest windows are looked at one by one and drawn; of all of them there are totals."""
+"""Number of recent windows drawn individually; totals cover all of them."""
 
 
 TROUBLES = 20
-"""So many stretches that have not landed are explained."""
+"""Most ranges of windows that have not landed to explain."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DatasetStatus:
     checkpoint: dict[str, Any] | None
     """The row of ops.checkpoint_status as JSON; None for a dataset that is not loaded by its changes."""
     not_landed: str
-    """The oldest stretches of due windows that have not landed, as Postgres writes them: where `troubles` looks."""
+    """The oldest ranges of due windows that have not landed, as Postgres writes them: the input of `troubles`."""
 
     @property
     def is_whole(self) -> bool:
@@ -73,7 +73,7 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A stretch of due windows that have not landed, and why."""
+    """A range of due windows that have not landed, and why."""
 
     dataset: str
     window_start: datetime
@@ -89,7 +89,7 @@ def read(cursor: Cursor) -> list[DatasetStatus]:
 
 
 def troubles(cursor: Cursor, statuses: list[DatasetStatus]) -> list[Trouble]:
-    """The stretches of due windows that have not landed and why, oldest first, at most `TROUBLES`."""
+    """The ranges of due windows that have not landed and why, oldest first, at most `TROUBLES`."""
     values = {
         "datasets": [status.dataset for status in statuses],
         "not_landed": [status.not_landed for status in statuses],
@@ -110,7 +110,7 @@ def as_json(statuses: list[DatasetStatus], found: list[Trouble]) -> dict[str, An
 
 
 def draw(statuses: list[DatasetStatus], found: list[Trouble]) -> RenderableType:
-    """For a person: a strip a dataset, then what has not landed and why."""
+    """For people: a strip for each dataset, then what has not landed and why."""
     lines: list[RenderableType] = []
     for status in statuses:
         lines += [_heading(status), _strip(status), _counts(status), *_checkpoint(status), Text()]
@@ -139,7 +139,7 @@ def _strip(status: DatasetStatus) -> Text:
 
 
 def _checkpoint(status: DatasetStatus) -> list[Text]:
-    """How far a dataset that is loaded by its changes has come, and what its strategy promises."""
+    """How far a dataset that is loaded by its changes has come, and what its strategy guarantees."""
     if (known := status.checkpoint) is None:
         return []
     lines = [Text(f"read by {known['strategy']}: {known['promise']}", style="dim")]

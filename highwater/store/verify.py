@@ -1,4 +1,4 @@
-"""Is what the ledger says still there? Compares published content with the ledger, a window at a time."""
+"""Verification: compares published content with the ledger, one window at a time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from highwater.store.publish import in_words
 log = logging.getLogger(__name__)
 
 NIGHTS = 7
-"""In how many nightly looks everything that landed is compared once."""
+"""Number of nightly runs in which every landed window is compared once."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A landed window that was compared with its ledger row; ``problem`` says what differs, None: nothing does.
+class Compared:
+    """A landed window that was compared with its ledger row; ``problem`` says what differs, or is None.
 
     ``held`` says why it could not be compared.
     """
@@ -43,10 +43,10 @@ def landed(
 ) -> list[tuple[str, Window]]:
     """The landed windows that overlap ``[start, end)`` (UTC), those that were compared longest ago first.
 
-    A dataset that is loaded by its changes is compared as a whole: its newest window stands for it.
+    A dataset that is loaded by its changes is compared as a whole, and has its newest window here.
 
     Raises:
-        ConfigurationError: there is no such dataset; lists those there are.
+        ConfigurationError: unknown dataset; lists the known ones.
     """
     with warehouse.session("analyst") as cursor:
         if dataset is not None:
@@ -55,10 +55,10 @@ def landed(
         return [(row.dataset, Window(row.window_start, row.window_end)) for row in warehouse.fetch_all(cursor)]
 
 
-def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
-    """Compare these windows with the ledger, one after the other, each in a transaction of its own, as that role.
+def compare(role: str, windows: list[tuple[str, Window]]) -> Iterator[Compared]:
+    """Compare windows with the ledger as a role, one by one, each in its own transaction.
 
-    One whose table somebody holds for too long is not compared: it comes as held.
+    A window whose table another session holds for too long is returned as held.
     """
     for dataset, window in windows:
         try:
@@ -66,17 +66,17 @@ def look(role: str, windows: list[tuple[str, Window]]) -> Iterator[Looked]:
                 cursor.execute("SELECT ops.verify_window(%s, %s)", (dataset, ledger.as_range(window)))
                 problem = warehouse.fetch_value(cursor)
         except Busy as busy:
-            log.warning("%s %s is not compared now: %s", dataset, window, busy)
-            yield Looked(dataset, window, None, str(busy))
+            log.warning("%s %s cannot be compared now: %s", dataset, window, busy)
+            yield Compared(dataset, window, None, str(busy))
         else:
-            yield Looked(dataset, window, problem)
+            yield Compared(dataset, window, problem)
 
 
 def sums(role: str, dataset: str | None = None) -> list[tuple[str, str]]:
-    """Compare the sums kept of the ledger, of one dataset or of all, with it, as that role; returns what differs.
+    """Compare the rollup of the ledger with it, for one dataset or all, as a role; returns what differs.
 
     Raises:
-        Busy: somebody held the ledger for too long.
+        Busy: another session held the ledger for too long.
     """
     with in_words(), warehouse.session(role) as cursor:
         cursor.execute(
@@ -91,7 +91,7 @@ def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
     """The partitions that no landed window accounts for, each with its dataset.
 
     Raises:
-        Busy: somebody held one of the tables for too long.
+        Busy: another session held one of the tables for too long.
     """
     with in_words(), warehouse.session("analyst") as cursor:
         cursor.execute(
@@ -103,13 +103,13 @@ def unaccounted(dataset: str | None = None) -> list[tuple[str, str]]:
         return [(row.dataset, row.p) for row in warehouse.fetch_all(cursor)]
 
 
-def nightly_share(within: timedelta) -> list[Looked]:
-    """Compare the seventh of all that landed which was compared longest ago; returns what differs.
+def nightly_share(within: timedelta) -> list[Compared]:
+    """Compare the seventh of all landed windows that was compared longest ago; returns what differs.
 
-    The sums over the ledger are compared every time.
+    The rollup of the ledger is compared every time.
 
     Args:
-        within: for how long at most; what is left is the first of the next night.
+        within: the time limit; windows that are left come first the next night.
 
     Raises:
         Busy: some could not be compared; the others were.
@@ -119,19 +119,22 @@ def nightly_share(within: timedelta) -> list[Looked]:
     windows = landed()
     share = windows[: ceil(len(windows) / NIGHTS)]
     begun, different, done, held = perf_counter(), [], 0, []
-    for looked in look("loader", share):
+    for compared in compare("loader", share):
         done += 1
-        if looked.held:
-            held.append(looked)
-        if looked.problem:
-            log.warning("%s %s: %s", looked.dataset, looked.window, looked.problem)
-            different.append(looked)
+        if compared.held:
+            held.append(compared)
+        if compared.problem:
+            log.warning("%s %s: %s", compared.dataset, compared.window, compared.problem)
+            different.append(compared)
         if perf_counter() - begun > within.total_seconds():
             break
-    compared = done - len(held)
-    log.info("%d of %d landed windows compared with the ledger, %d differ", compared, len(windows), len(different))
+    log.info(
+        "%d of %d landed windows compared with the ledger, %d differ", done - len(held), len(windows), len(different)
+    )
     if done < len(share):
-        log.warning("the time of %s was over: %d windows of this night's share are left", within, len(share) - done)
+        log.warning(
+            "the time limit of %s was reached: %d windows of this night's share are left", within, len(share) - done
+        )
     if held:
         first = held[0]
         raise Busy(

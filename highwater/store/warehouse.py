@@ -1,4 +1,4 @@
-"""Connections to the warehouse, running a ``.sql`` file, streaming rows between databases."""
+"""Connections to the warehouse, running ``.sql`` files, streaming rows between databases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from highwater.store import driver_errors, schema_version
 SQL = settings.ROOT / "sql"
 """The project's statements."""
 ENGINE_SQL = Path(__file__).resolve().parents[1] / "sql"
-"""The engine's own; a name that both have means the engine's."""
+"""The engine's statements; they win over the project's of the same name."""
 
 _parked: ContextVar[dict[tuple[object, ...], list[Connection]] | None] = ContextVar("parked connections", default=None)
 
@@ -37,14 +37,14 @@ _parked: ContextVar[dict[tuple[object, ...], list[Connection]] | None] = Context
 def connect(role: str, database: str | None = None, *, patience: int | None = None) -> Connection:
     """A new connection to the warehouse server as ``role``, to ``database`` (default: the warehouse).
 
-    The session is in UTC and carries the clock seam to ``ops.clock()``; what roles, databases and the environment have
-    set does not reach it. With ``patience`` it waits for nothing longer than so many seconds: neither for the
-    connection, nor for a statement, nor for a server that has fallen silent.
+    The session is in UTC, passes a pinned clock to ``ops.clock()``, and ignores settings of roles, databases and the
+    environment. ``patience`` limits in seconds every wait: for the connection, for a statement, and for a server that
+    stopped answering.
 
     Raises:
-        psycopg2.OperationalError: the server is away or refuses the login.
-        ConfigurationError: the environment would lead the connection elsewhere; or the warehouse's schema is of another
-            version than this code, which nobody but the admin, who migrates it, gets to see.
+        psycopg2.OperationalError: the server is unavailable or refuses the login.
+        ConfigurationError: the environment would redirect the connection; or the warehouse's schema is of another
+            version than this code, except for the admin, who migrates it.
     """
     config = settings.get()
     link = open_session(
@@ -65,7 +65,7 @@ def connect(role: str, database: str | None = None, *, patience: int | None = No
 
 
 def connect_metadata(role: str, database: str) -> Connection:
-    """A new connection to the server of Airflow's metadata: its own, or the warehouse's where none is set."""
+    """A new connection to the server of Airflow's metadata: its own if one is set, else the warehouse's."""
     config = settings.get()
     if config.metadata_host is None:
         return connect(role, database)
@@ -75,7 +75,7 @@ def connect_metadata(role: str, database: str) -> Connection:
 
 @dataclass(frozen=True)
 class Login:
-    """Who opens a session: our name of the role, the server's name of it, the password."""
+    """A login: Highwater's name of the role, the server's name of it, the password."""
 
     role: str
     user: str
@@ -88,17 +88,17 @@ def open_session(
     """A new session as `connect` describes it, on any server; ``more`` goes to libpq.
 
     Raises:
-        psycopg2.OperationalError: the server is away, or refuses the login.
+        psycopg2.OperationalError: the server is unavailable or refuses the login.
         ConfigurationError: PGSERVICE is set, whose file may name another server.
     """
     if service := os.environ.get("PGSERVICE"):
         raise ConfigurationError(
-            f"PGSERVICE={service!r} is set: its file may lead connections elsewhere; unset it, "
+            f"PGSERVICE={service!r} is set: its file may redirect connections; unset it, "
             "HIGHWATER_WAREHOUSE_HOST says where the warehouse is"
         )
-    # A machine that is gone says no goodbye, and its session would keep its locks for the two hours of TCP's default.
+    # The session of a machine that crashed would keep its locks for the two hours of TCP's default.
     runtime = {"lock_timeout": "10s", "tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10}
-    # These hold while the session is being opened: a library that is not there, or a millisecond, would end it.
+    # Settings during login: a missing library, or a timeout of a millisecond, would end the session.
     runtime |= {"tcp_keepalives_count": 3, "search_path": _path(login.role), "local_preload_libraries": ""}
     runtime |= {"timezone": "UTC", "idle_session_timeout": 0, "idle_in_transaction_session_timeout": 0}
     runtime["statement_timeout"] = 0 if patience is None else f"{patience}s"
@@ -136,8 +136,8 @@ def open_session(
     try:
         link = attempt()
     except psycopg2.OperationalError as error:
-        # A role may have set it to a millisecond. Only Postgres 17 and newer know it, so it is not told to all.
-        if "transaction_timeout" in runtime or not _SAYS_CUT_OFF.search(str(error)):
+        # A role may have set it to a millisecond. Only Postgres 17 and newer know it, so it is not always sent.
+        if "transaction_timeout" in runtime or not _CUT_OFF.search(str(error)):
             raise
         runtime["transaction_timeout"] = 0
         link = attempt()
@@ -147,9 +147,9 @@ def open_session(
 
 
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170000
-_SAYS_CUT_OFF = re.compile("transaction timeout|server closed the connection")
+_CUT_OFF = re.compile("transaction timeout|server closed the connection")
 _know_transaction_timeout: set[tuple[str, int]] = set()
-"""Servers that are new enough."""
+"""Servers known to be new enough."""
 
 
 def pin(link: Connection) -> None:
@@ -170,9 +170,9 @@ def _pin() -> str:
 
 
 def _path(role: str) -> str:
-    """Where a session looks for names: the admin only where nobody else can put any, nobody in a schema of their own.
+    """The search_path of a session: for the admin only schemas that others cannot write to, for no role its own schema.
 
-    In ``public`` only the admin makes things.
+    In ``public`` only the admin creates objects.
     """
     return "pg_catalog,pg_temp" if role == "postgres" else "pg_catalog,public,pg_temp"
 
@@ -182,7 +182,7 @@ def session(role: str, database: str | None = None) -> Iterator[Cursor]:
     """A cursor in one transaction: committed at the end of the block, rolled back if it raises.
 
     Raises:
-        NoRoom: the server's disk is full. Named here, lest who reads from a source meanwhile takes it for the source's.
+        NoRoom: the disk is full. Raised here so that a caller streaming from a source does not blame the source.
     """
     with _link(role, database) as link:
         try:
@@ -196,7 +196,7 @@ def session(role: str, database: str | None = None) -> Iterator[Cursor]:
 
 @contextmanager
 def autocommitting(role: str) -> Iterator[Cursor]:
-    """A cursor whose statements are transactions of their own, on a connection that stands for the whole block."""
+    """A cursor in autocommit mode, on one connection for the whole block."""
     with _link(role, None) as link:
         link.autocommit = True
         with link.cursor() as cursor:
@@ -205,9 +205,9 @@ def autocommitting(role: str) -> Iterator[Cursor]:
 
 @contextmanager
 def keeping_links() -> Iterator[None]:
-    """Sessions within the block take over the connections of those before them, as long as those hold.
+    """Sessions within the block reuse connections of earlier ones.
 
-    For work of many short sessions, where logging in costs as much as what is asked.
+    For many short sessions, where logging in costs as much as the query.
     """
     if _parked.get() is not None:
         yield
@@ -226,7 +226,7 @@ def keeping_links() -> Iterator[None]:
 def _link(role: str, database: str | None) -> Iterator[Connection]:
     """A connection that is closed at the end of the block, or parked within `keeping_links`."""
     parked = _parked.get()
-    # A session carries the clock of the moment it was opened.
+    # A session keeps the clock with which it was opened.
     idle = [] if parked is None else parked.setdefault((role, database, clock.frozen()), [])
     link = idle.pop() if idle else connect(role, database)
     try:
@@ -234,39 +234,39 @@ def _link(role: str, database: str | None) -> Iterator[Connection]:
     except BaseException:
         link.close()
         raise
-    if parked is not None and _is_as_new(link):
+    if parked is not None and _reset(link):
         idle.append(link)
     else:
         link.close()
 
 
-def _is_as_new(link: Connection) -> bool:
-    """Rid a connection of what its session left behind: settings, locks, temporary views. False where it has broken."""
+def _reset(link: Connection) -> bool:
+    """Discard what a session left on a connection: settings, locks, temporary views. False if the connection broke."""
     try:
         link.autocommit = True
         with link.cursor() as cursor:
             cursor.execute("DISCARD ALL")
         pin(link)
     except psycopg2.Error:
-        # What was asked for is done already.
+        # The work of the session is already done.
         return False
     return True
 
 
 def sql_file(name: str) -> Path:
-    """Where the statements called ``name`` are: with the engine, or else in the project, be they there or not."""
+    """The file called ``name``, the engine's if it exists, else the project's, which may not exist."""
     own = ENGINE_SQL / name
     return own if own.is_file() else SQL / name
 
 
 def sql_files(folder: str) -> list[Path]:
-    """The files of a folder of statements, the engine's or the project's, in the order they are run in."""
+    """The files of a folder of statements, the engine's or the project's, in the order in which they run."""
     own = ENGINE_SQL / folder
     return sorted((own if own.is_dir() else SQL / folder).glob("*.sql"))
 
 
 def shown(name: str) -> str:
-    """The file as messages name it."""
+    """The name of the file in messages."""
     return f"highwater/sql/{name}" if sql_file(name).is_relative_to(ENGINE_SQL) else f"sql/{name}"
 
 
@@ -274,29 +274,29 @@ def read_sql(name: str) -> str:
     """The text of the file ``name``, e.g. ``daily_sales/clean.sql``.
 
     Raises:
-        ConfigurationError: no such file; lists those beside it.
+        ConfigurationError: there is no such file; lists those beside it.
     """
     path = sql_file(name)
     try:
         return path.read_text()
     except FileNotFoundError:
         beside = sorted(p.name for p in path.parent.glob("*.sql")) if path.parent.is_dir() else []
-        there = ", ".join(beside) or "nothing"
-        raise ConfigurationError(f"SQL file sql/{name} is missing; sql/{Path(name).parent} holds {there}") from None
+        there = ", ".join(beside) or "no files"
+        raise ConfigurationError(f"SQL file sql/{name} is missing: sql/{Path(name).parent} has {there}") from None
 
 
 def has_sql(name: str) -> bool:
-    """Whether there is a file ``name``: for statements that not every source has."""
+    """Whether there is a file ``name``, for optional statements."""
     return sql_file(name).is_file()
 
 
 def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Run ``sql/<name>`` on the cursor with bound parameters: ``%(name)s`` in the file, any other ``%`` is a ``%``.
 
-    Without parameters the text is run as it is.
+    Without parameters the text runs unchanged.
 
     Raises:
-        ConfigurationError: there is no such file, or it names a parameter that there is not.
+        ConfigurationError: there is no such file, or it names an unknown parameter.
     """
     text = read_sql(name)
     if parameters is None:
@@ -307,12 +307,12 @@ def run_file(cursor: Cursor, name: str, parameters: Mapping[str, Any] | None = N
 
 
 def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
-    """The one statement of ``sql/<name>`` with its parameters bound, to stand inside another: ``(…) AS rows``.
+    """The one statement of ``sql/<name>`` with its parameters bound, to embed in another: ``(…) AS rows``.
 
-    Put on the first line of what it stands in, its lines are those of the file.
+    Embedded in the first line, it keeps the line numbers of the file.
 
     Raises:
-        ConfigurationError: there is no such file, it does not hold one statement, or names an unknown parameter.
+        ConfigurationError: there is no such file, it has not exactly one statement, or names an unknown parameter.
     """
     file = shown(name)
     text = sql_text.with_parameters(sql_text.one_statement(read_sql(name), file), parameters, file)
@@ -320,12 +320,12 @@ def bind(cursor: Cursor, name: str, parameters: Mapping[str, Any]) -> str:
 
 
 def fetch(cursor: Cursor) -> Any:
-    """The next row of the cursor with its columns as attributes, or None when there is none."""
+    """The next row with its columns as attributes, or None."""
     return cursor.fetchone()
 
 
 def fetch_all(cursor: Cursor) -> list[Any]:
-    """The rows that are left, each with its columns as attributes."""
+    """The remaining rows, each with its columns as attributes."""
     return cursor.fetchall()
 
 
@@ -344,9 +344,9 @@ def fetch_value(cursor: Cursor) -> Any:
 def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composable) -> int:
     """Stream the rows of ``query`` on one database into ``table`` on another by binary COPY; returns the rows.
 
-    Memory stays flat: a pipe lies between a reading thread and this one. The target's transaction is the caller's
-    to commit, and an error of the reader is raised here first: a cut connection must not become a short day.
-    Text comes in the encoding of the source's link, and the target is told which that is.
+    Memory stays flat: a pipe connects a reading thread to this one. The caller commits the target's transaction. An
+    error of the reader is raised first: a cut connection must not become a truncated day. Text arrives in the encoding
+    of the source's link, which is announced to the target.
     """
     read_end, write_end = os.pipe()
     failure: list[BaseException] = []
@@ -362,9 +362,9 @@ def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composabl
     reader.start()
     try:
         with os.fdopen(read_end, "rb") as pipe:
-            _say_encoding(target, source.connection.encoding)
+            _set_encoding(target, source.connection.encoding)
             target.copy_expert(sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table), pipe, size=1 << 16)
-            _say_encoding(target, target.connection.encoding)
+            _set_encoding(target, target.connection.encoding)
     except psycopg2.Error:
         reader.join()
         if failure and not isinstance(failure[0], BrokenPipeError):
@@ -376,14 +376,14 @@ def copy_stream(source: Cursor, query: str, target: Cursor, table: sql.Composabl
     return int(target.rowcount)
 
 
-def _say_encoding(target: Cursor, encoding: str) -> None:
-    """From here on the session takes text for that encoding; it says nothing where this is the link's own."""
+def _set_encoding(target: Cursor, encoding: str) -> None:
+    """Let the session read text in that encoding; no statement if it is the link's own."""
     if encoding != target.connection.encoding or target.connection.info.parameter_status("client_encoding") != encoding:
         target.execute("SET LOCAL client_encoding TO %s", (encoding,))
 
 
 def columns_of(cursor: Cursor, table: str, schema: str) -> Sequence[str]:
-    """The column names of a table in order; empty when there is no such table."""
+    """The column names of a table in order; empty if there is no such table."""
     cursor.execute(
         "SELECT column_name::text FROM information_schema.columns"
         " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",

@@ -50,7 +50,7 @@ class TestAttempts:
     @pytest.mark.parametrize("state", ["succeeded", "failed", "lost", "running"])
     def test_only_the_session_that_opened_one_ends_it(self, session: Cursor, state: str) -> None:
         mine = begin(session)
-        refused("loader", FINISH, (mine, state), says=f"attempt {mine} is not of this session")
+        refused("loader", FINISH, (mine, state), says=f"attempt {mine} belongs to another session")
         assert act("analyst", "SELECT state, row_count FROM ops.attempts") == [("running", None)]
         session.execute(FINISH, (mine, "succeeded"))
         assert act("analyst", "SELECT state, row_count FROM ops.attempts") == [("succeeded", 999999)]

@@ -112,7 +112,7 @@ CHANGES_A_SET = [
     "SELECT ops.lock_set('{name}')",
     "SELECT ops.replace_partition(d, 'empty', '{clean}', NULL::ops.window_ledger, 'kept') FROM control.datasets AS d",
     "SELECT ops.drop_table('{clean}')",
-    "SELECT ops.move_to_former('{clean}', 'mine')",
+    "SELECT ops.move_to_archive('{clean}', 'mine')",
     "SELECT ops.let_analyst_read('{clean}', 'daily_sales')",
     "SELECT ops.add_keys_and_indexes('{clean}', 'sales.daily_sales')",
 ]  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_writer_that_holds_a_set_open_is_waited_for_and_shut_out(staged: Stage
 
 
 def test_invented_copies_are_not_counted() -> None:
-    """Good rows that are called copies of rows that are not there."""
+    """Good rows that are marked as copies of rows that do not exist."""
     with warehouse.session("loader") as cursor:
         name = stage(DAY).name
         cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (name,))
@@ -182,13 +182,13 @@ def test_invented_copies_are_not_counted() -> None:
             f"INSERT INTO staging.{name}_rejected SELECT 'r', '{{}}' FROM generate_series("
             f"1, 400 - (SELECT count(*) FROM staging.{name}_copies)) AS n"
         )
-        with pytest.raises(errors.DatabaseError, match=r"rows are called copies .* no clean row has their key"):
+        with pytest.raises(errors.DatabaseError, match=r"rows are marked as copies .* no clean row has their key"):
             cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (name,))
 
 
 def test_a_set_of_another_window_or_dataset_is_refused(staged: Staged) -> None:
     for dataset, wanted in ((DATASET, day("2026-10-06")), ("store_sales", day("2026-10-20"))):
-        with pytest.raises(DataRejected, match=f"staging set {staged.name} is of daily_sales .*, not of {dataset}"):
+        with pytest.raises(DataRejected, match=f"set {staged.name} belongs to daily_sales .*, not to {dataset}"):
             publish.publish_window(dataset, wanted, staged, run())
 
 
@@ -348,7 +348,7 @@ def test_the_raw_table_of_a_set_is_not_made_anew_once_it_is_cleaned() -> None:
     """Who could write to it again would decide, for a full run, what counts as gone."""
     with defined("shaped"):
         name = being_cleaned(1)
-        with pytest.raises(errors.DatabaseError, match="is being cleaned, so that its raw table stays as it came"):
+        with pytest.raises(errors.DatabaseError, match="is being cleaned and its raw table is closed"):
             attempt(f"SELECT ops.new_set_table('{name}', 'raw', '{{id,at}}', '{{bigint,timestamptz}}')")
         attempt(f"INSERT INTO staging.{name}_clean SELECT * FROM staging.{name}_raw")
         attempt(f"SELECT ops.finish_cleaning('{name}')")
@@ -377,7 +377,7 @@ def test_a_table_of_no_set_is_not_made(part: str) -> None:
     "call", ["ops.new_set('daily_sales', '[2026-10-05,2026-10-09)', 'd', 'r')", "ops.take_lease('mine')"]
 )
 def test_it_fills_no_table_of_the_record_with_what_nobody_knows(call: str) -> None:
-    with pytest.raises(errors.DatabaseError, match=r"is no window of daily_sales|unknown lease"):
+    with pytest.raises(errors.DatabaseError, match=r"is not a window of daily_sales|unknown lease"):
         attempt(f"SELECT {call}")
 
 

@@ -84,14 +84,14 @@ def test_a_load_that_does_not_need_it_uses_it_up_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("daily_sales", DAY, "--yes"), "--reason is missing: say why"),
+        (("daily_sales", DAY, "--yes"), "--reason is missing: expected words"),
         (("daily_sales", DAY, "--reason", " ", "--yes"), "is blank"),
         (("nobody", DAY, "--reason", "x", "--yes"), "dataset 'nobody' has no row in control.datasets"),
-        (("payments", "2026-10-28", "--reason", "x", "--yes"), "holds several windows of payments"),
-        (("payments", "2026-10-28T03:00", "--reason", "x", "--yes"), "is no window of payments"),
-        (("daily_sales", "2026-09-30", "--reason", "x", "--yes"), "is no window of daily_sales"),
+        (("payments", "2026-10-28", "--reason", "x", "--yes"), "contains several windows of payments"),
+        (("payments", "2026-10-28T03:00", "--reason", "x", "--yes"), "is not a window of payments"),
+        (("daily_sales", "2026-09-30", "--reason", "x", "--yes"), "is not a window of daily_sales"),
         (("daily_sales", "2026-10-31", "--reason", "x", "--yes"), "has not ended yet"),
-        (("orders", "2026-10-30T00:00", "--reason", "x", "--yes"), "is no window of orders"),
+        (("orders", "2026-10-30T00:00", "--reason", "x", "--yes"), "is not a window of orders"),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_accepted(arguments: tuple[str, ...], said: str) -> None:

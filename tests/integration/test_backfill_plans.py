@@ -147,7 +147,7 @@ BY_COMMAND: dict[str, tuple[list[str], str]] = {
     "no date": (["--from", "20th", "--to", "2026-10-10"], "invalid --from '20th': expected a day (2026-10-24, today"),
     "weekday": (
         ["--from", "2026-10-01", "--to", "2026-10-10", "--weekdays", "mon,funday"],
-        "weekday 'funday': no such weekday; expected one of Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, ",
+        "invalid weekday 'funday': expected one of Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, ",
     ),
     "excluded": (
         ["--from", "2026-10-01", "--to", "2026-10-10", "--exclude", "x"],
@@ -188,8 +188,8 @@ def test_the_form_asks_for_what_is_filled_in() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"weekdays": ["Funday"]}, "weekday 'Funday': no such weekday; expected one of Monday, "),
-        ({"weekdays": []}, "no weekday is given: expected one of Monday, "),
+        ({"weekdays": ["Funday"]}, "invalid weekday 'Funday': expected one of Monday, "),
+        ({"weekdays": []}, "no weekdays given: expected one of Monday, "),
         ({"excluded_dates": ["2026-13-01"]}, "invalid excluded date '2026-13-01'"),
     ],
 )

@@ -134,7 +134,7 @@ class TestLanding:
     def test_the_windows_are_those_of_six_hours(self, loader: Cursor, analyst: Cursor) -> None:
         assert ledger.grid(loader, "payments").step == timedelta(hours=6)
         twelve_hours = Window(MORNING.start, MORNING.end + timedelta(hours=6))
-        with pytest.raises(DataRejected, match="is no window of payments"):
+        with pytest.raises(DataRejected, match="is not a window of payments"):
             publish.publish_window("payments", twelve_hours, stage("payments", MORNING), Run("t", "r"))
         assert value(analyst, "SELECT string_agg(dataset, ' ') FROM control.datasets WHERE critical") == "payments"
         analyst.execute(

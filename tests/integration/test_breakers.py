@@ -521,7 +521,7 @@ def test_a_wrong_name_is_over_once_a_person_says_so_until_another_run_waits_for_
 @pytest.mark.parametrize("name", ["Flights", "a_dataset_with_a_name_of_more_than_thirty"])
 def test_a_name_that_no_dataset_can_have_is_final(name: str) -> None:
     with (
-        pytest.raises(ConfigurationError, match=f"dataset '{name}' of flights has no row in control.datasets, and can"),
+        pytest.raises(ConfigurationError, match=f"invalid dataset '{name}' of flights: expected"),
         warehouse.session("loader") as cursor,
     ):
         breakers.wait_for_registration(cursor, name, "flights", datetime(2026, 10, 5, tzinfo=UTC))

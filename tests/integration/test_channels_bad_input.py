@@ -53,7 +53,7 @@ def test_a_source_slower_than_its_statement_timeout_is_given_up_after_it_and_not
         seen = channels.check(PARTNER, TODAY)
         assert source_sync.pass_over(PARTNER, TODAY, seen, run())
     assert (seen.found, seen.reachable, seen.complete) == ("slow", True, False)
-    assert "source 'partner' is too slow: a statement took longer than it may" in str(seen.error)
+    assert "source 'partner' is too slow: a statement exceeded its time limit" in str(seen.error)
     assert value("SELECT count(*) FROM ops.source_checks") == 1
     assert value("SELECT rule FROM ops.skipped_windows WHERE dataset = 'partner_sales'") == "source slow"
 

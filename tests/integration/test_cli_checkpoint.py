@@ -74,7 +74,10 @@ def test_reset_records_who_and_why_and_leads_to_a_full_run(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("show", "daily_sales"), "'daily_sales' is no dataset that is loaded by its changes; there is orders"),
+        (
+            ("show", "daily_sales"),
+            "'daily_sales' is not a dataset that is loaded by its changes: expected one of ",
+        ),
         (
             ("reset", "nothing", "--reason", "x", "--yes"),
             "dataset 'nothing' has no row in control.datasets; known: channel_sales",

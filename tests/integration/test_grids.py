@@ -67,12 +67,12 @@ class TestAStart:
         [
             (
                 {"HIGHWATER_ANCHOR": "2026-11-15"},
-                "the grid of daily_sales cannot move from fixed windows of 24:00:00 from 2026-10-01 00:00 on to fixed"
-                " windows of 24:00:00 from 2026-10-16 00:00 on: 2 windows have landed that would lie off it, the first"
+                "the grid of daily_sales cannot change from fixed windows of 24:00:00 from 2026-10-01 00:00 on to fixed"
+                " windows of 24:00:00 from 2026-10-16 00:00 on: 2 landed windows would be off the grid, the first"
                 " one from 2026-10-05 00:00; that follows from HIGHWATER_ANCHOR=2026-11-15 (it was 2026-10-31),"
                 " HIGHWATER_HISTORY_DAYS=30",
             ),
-            ({"HIGHWATER_HISTORY_DAYS": "10"}, "from 2026-10-21 00:00 on: 2 windows have landed"),
+            ({"HIGHWATER_HISTORY_DAYS": "10"}, "from 2026-10-21 00:00 on: 2 landed windows"),
         ],
     )
     def test_with_settings_that_would_move_it_stops_before_anything_is_changed(
@@ -138,7 +138,7 @@ class TestAnybody:
     )
     def test_who_would_move_it_is_told_and_nothing_moves(self, admin: Cursor, change: str) -> None:
         land(day("2026-10-05"))
-        with pytest.raises(psycopg2.Error, match="1 windows have landed that would lie off it") as refused:
+        with pytest.raises(psycopg2.Error, match="1 landed windows would be off the grid") as refused:
             admin.execute(f"UPDATE control.datasets SET {change} WHERE dataset = 'daily_sales'")
         assert refused.value.pgcode == "HW011"
 
@@ -168,7 +168,7 @@ class TestAnybody:
         )
         for change in ("grid = 'fixed'", "first_window = '2026-10-30 06:00+00'"):
             admin.execute("SAVEPOINT before")
-            with pytest.raises(psycopg2.Error, match="the grid of orders cannot move"):
+            with pytest.raises(psycopg2.Error, match="the grid of orders cannot change"):
                 admin.execute(f"UPDATE control.datasets SET {change} WHERE dataset = 'orders'")
             admin.execute("ROLLBACK TO before")
 

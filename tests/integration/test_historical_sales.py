@@ -279,7 +279,7 @@ def test_a_statement_that_drops_rows_uncounted_cannot_publish(
     clean.write_text(text.replace("FROM copies AS c;", "FROM copies AS c WHERE c.till_no IS DISTINCT FROM 3;"))
     airflow(DAG, NIGHT)
     stage, error = failure(analyst)
-    assert (stage, "400 rows were extracted, but clean.sql gave" in error) == ("transform", True)
+    assert (stage, "400 rows were extracted, but clean.sql returned" in error) == ("transform", True)
     assert value(analyst, "SELECT count(*) FROM ops.window_ledger") == 0
 
 
@@ -290,7 +290,7 @@ def test_a_missing_statement_is_refused_at_once_with_those_there_are(
     airflow(DAG, NIGHT)
     stage, error = failure(analyst)
     assert stage == "validate_availability"
-    assert error == (f"SQL file sql/{DAG}/clean.sql is missing; sql/{DAG} holds availability.sql, extract.sql")
+    assert error == (f"SQL file sql/{DAG}/clean.sql is missing: sql/{DAG} has availability.sql, extract.sql")
 
 
 def test_a_misspelled_expectation_is_refused_before_anything_moves(

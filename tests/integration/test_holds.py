@@ -127,7 +127,7 @@ def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--from", NAME, "--to", NAME, "--yes"), "--reason is missing: say why"),
+        (("--from", NAME, "--to", NAME, "--yes"), "--reason is missing: expected words"),
         (("--from", "1d", "--to", "7d", "--dry-run"), "--from '1d' is not before --to '7d': did you mean them the"),
         (("--from", "x", "--to", NAME, "--dry-run"), "invalid --from 'x'"),
     ],
@@ -165,11 +165,11 @@ def test_a_hold_that_came_after_what_was_shown_is_not_released(source_day: Calla
     rollback.carry_out(rollback.plan("daily_sales", NAME), "ada", "the till was set wrong")
     shown = holds.plan("daily_sales", DAY.start, DAY.end)
     rollback.carry_out(rollback.plan("daily_sales", NAME, 1), "kim", "the second is wrong as well")
-    with pytest.raises(DataRejected, match=r"as it was shown, but rolled back to version 5 by kim .* look at it"):
+    with pytest.raises(DataRejected, match=r"as it was shown, but rolled back to version 5 by kim .* check it"):
         holds.release(shown, "bob", "the till is mended")
     assert rows("SELECT held_by FROM ops.held_windows") == [("kim",)]
     assert holds.release(holds.plan("daily_sales", DAY.start, DAY.end), "bob", "so be it") == 1
-    with pytest.raises(DataRejected, match="daily_sales 2026-10-05 is not held any more as it was shown: look"):
+    with pytest.raises(DataRejected, match="daily_sales 2026-10-05 is no longer held as it was shown: check"):
         holds.release(shown, "bob", "the till is mended")
 
 

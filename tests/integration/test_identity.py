@@ -158,7 +158,7 @@ def test_one_that_passes_the_question_on_is_found_out(
 
     impostor.answer = ask_the_true_one
     at(impostor.address)
-    with pytest.raises(NotProven, match=f"passes on what the one on port {urlsplit(server.address).port} says"):
+    with pytest.raises(NotProven, match=f"forwards requests to the one on port {urlsplit(server.address).port}"):
         airflow_api.log_in()
     assert not any(credentials.secret("admin_password") in each for each in impostor.sent)
 

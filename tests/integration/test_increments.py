@@ -282,7 +282,7 @@ def test_the_database_refuses_every_other_way_to_write(small_shop: Change, role:
 def test_a_dataset_of_watermarks_has_no_window_that_could_be_published(small_shop: Change) -> None:
     changes = prepare()
     staged = Staged(changes.name, changes.rows, 0, changes.snapshot)
-    with pytest.raises(DataRejected, match="is no window of orders"):
+    with pytest.raises(DataRejected, match="is not a window of orders"):
         publish.publish_window("orders", HOUR, staged, run())
 
 

@@ -219,7 +219,7 @@ class TestTheReader:
             assert reader._known["payments"].max_windows == 5
             assert incidents() == ["policy of page_views"], "with nobody else to look for incidents"
             ((problem,),) = rows("SELECT DISTINCT problem FROM ops.policy_problems")
-            assert problem.endswith("is refused: expected a moment between 1900 and 2999")
+            assert problem.endswith(": expected a moment between 1900 and 2999")
         finally:
             change("UPDATE control.datasets SET first_window = %s WHERE dataset = 'page_views'", before.grid.first)
         reader.look()

@@ -133,7 +133,7 @@ def test_what_the_ledger_says_of_a_partition_that_is_gone_passes_no_work_over() 
     publish.publish_window(DATASET, DAY, same, run())
     with warehouse.session("postgres") as cursor:
         cursor.execute(f"DROP TABLE {partition(DATASET, DAY)}")
-    with pytest.raises(DataRejected, match=r"landed from staging set .*, but .* does not hold it any more"):
+    with pytest.raises(DataRejected, match=r"landed from staging set .*, but .* no longer holds it"):
         publish.publish_window(DATASET, DAY, same, run())
     with pytest.raises(DataRejected, match="stale attempt"):
         publish.publish_window(DATASET, DAY, stale, run("b"))
@@ -200,8 +200,8 @@ def test_a_set_that_is_gone_or_not_finished_publishes_nothing(analyst: Cursor) -
 @pytest.mark.parametrize(
     ("window", "dataset", "said"),
     [
-        (Window(DAY.start, DAY.end + (DAY.end - DAY.start)), DATASET, "is no window of daily_sales"),
-        (day("2026-09-30"), DATASET, "is no window of daily_sales"),
+        (Window(DAY.start, DAY.end + (DAY.end - DAY.start)), DATASET, "is not a window of daily_sales"),
+        (day("2026-09-30"), DATASET, "is not a window of daily_sales"),
         (DAY, "weekly_sales", 'unknown dataset "weekly_sales"; known: .*daily_sales'),
     ],
     ids=["two days", "before the grid", "no such dataset"],

@@ -156,8 +156,8 @@ def test_the_query_lists_only_rows_that_the_rule_looks_at(
     ("condition", "said"),
     [
         ({"row_condition": "\"kind\" = 'on'"}, "the condition_parser of a text must be 'great_expectations'"),
-        (CONDITION | {"row_condition": "kind = 'on'"}, "\"kind = 'on'\" cannot be read from character"),
-        (CONDITION | {"row_condition": 'col("kind")=="on" and col("num")>1'}, "cannot be read from character 19 on"),
+        (CONDITION | {"row_condition": "kind = 'on'"}, "\"kind = 'on'\" cannot be parsed from character"),
+        (CONDITION | {"row_condition": 'col("kind")=="on" and col("num")>1'}, "cannot be parsed from character 19 on"),
         (CONDITION | {"row_condition": 'col("kindd")=="on"'}, "'kindd' is unknown: did you mean kind?"),
         ({"row_condition": {"type": "sometimes"}}, "Unable to determine Condition type"),
     ],

@@ -180,9 +180,9 @@ class TestOnceAndNoFurther:
         assert roll_back().to_version == 2
         with pytest.raises(DataRejected, match=r"to go further back name the version, one of 1 \(landed 2026-10-31"):
             roll_back()
-        with pytest.raises(DataRejected, match=r"no version 3 to put back, which was rolled back: version 4 is pub"):
+        with pytest.raises(DataRejected, match=r"no version 3 to restore, which was rolled back: version 4 is pub"):
             roll_back(to=3)
-        with pytest.raises(DataRejected, match=r"no version 9 to put back: version 4 is published, and kept are 1 "):
+        with pytest.raises(DataRejected, match=r"no version 9 to restore: version 4 is published, and kept are 1 "):
             roll_back(to=9)
         assert roll_back(to=1).as_version == 5
         assert versions() == [(3, "rolled back"), (4, "rolled back"), (5, "published")]
@@ -330,15 +330,18 @@ class TestWhatCannotBe:
         ("arguments", "said"),
         [
             (("weekly_sales", NAME), "dataset 'weekly_sales' has no row in control.datasets; known: channel_sales, "),
-            (("daily_sales", "tomorrow"), "'tomorrow' names no window of daily_sales: say when it begins, e.g. 2026"),
-            (("daily_sales", "2026-10-05T06:00"), "is no window of daily_sales: its windows are 1 day long from"),
-            (("daily_sales", "2026-09-30"), "is no window of daily_sales"),
-            (("daily_sales", "2026-10-05/2026-10-07"), "is no window of daily_sales"),
-            (("daily_sales", "2026-10-05/2026-10-04"), "a window must end after it starts"),
-            (("payments", "2026-10-28"), "'2026-10-28' holds several windows of payments: say when the one begins"),
+            (("daily_sales", "tomorrow"), "invalid window 'tomorrow' of daily_sales: expected its start, such as 2026"),
+            (("daily_sales", "2026-10-05T06:00"), "is not a window of daily_sales: its windows are 1 day long from"),
+            (("daily_sales", "2026-09-30"), "is not a window of daily_sales"),
+            (("daily_sales", "2026-10-05/2026-10-07"), "is not a window of daily_sales"),
+            (("daily_sales", "2026-10-05/2026-10-04"), "expected an end after the start"),
+            (
+                ("payments", "2026-10-28"),
+                "'2026-10-28' contains several windows of payments: expected the start of",
+            ),
             (("daily_sales", "2026-10-06"), "has not landed: there is nothing to roll back"),
-            (("daily_sales", NAME), "has version 1 and no former one that is kept (one is kept for 7 days after other"),
-            (("daily_sales", NAME, "--to", "1"), "has version 1 and no former one that is kept"),
+            (("daily_sales", NAME), "has version 1 and no former version (a version is kept for 7 days after other"),
+            (("daily_sales", NAME, "--to", "1"), "has version 1 and no former version"),
             (("orders", NAME), "orders is loaded by its changes and keeps no versions of windows; to read all of it"),
         ],
     )
@@ -362,11 +365,11 @@ class TestWhatCannotBe:
         table = value("SELECT held_in FROM ops.versions WHERE state = 'kept'")
         admin.execute(f"UPDATE {table} SET till_no = 9 WHERE sale_id = (SELECT min(sale_id) FROM {table})")
         admin.connection.commit()
-        with pytest.raises(DataRejected, match=r"archive\.version_\d+ does not hold what was version 1"):
+        with pytest.raises(DataRejected, match=r"archive\.version_\d+ no longer holds version 1"):
             roll_back()
         admin.execute(f"DROP TABLE {table}")
         admin.connection.commit()
-        with pytest.raises(DataRejected, match=r"has lost its version 1: archive\.\S+ is not there: load it again"):
+        with pytest.raises(DataRejected, match=r"lost its version 1: table archive\.\S+ does not exist: load it again"):
             roll_back()
         assert value("SELECT version FROM ops.window_ledger") == 2
 
@@ -409,7 +412,7 @@ class TestHowLongVersionsAreKept:
         later(timedelta(days=7))
         assert (rollback.prune(), versions(), kept_tables()) == (1, [(2, "published")], 0)
         assert value("SELECT count(*) FROM quarantine.former_rejected_rows") == 0
-        with pytest.raises(DataRejected, match="has version 2 and no former one that is kept"):
+        with pytest.raises(DataRejected, match="has version 2 and no former version"):
             roll_back()
 
     def test_one_that_was_rolled_back_goes_too(self, twice_landed: Change, later: Clock) -> None:
@@ -459,7 +462,7 @@ class TestHowLongVersionsAreKept:
         land(DAY, by="other")
         assert (versions(), kept_tables()) == ([(2, "published")], 0)
         assert whole() == []
-        with pytest.raises(DataRejected, match=r"no former one that is kept \(HIGHWATER_KEEP_VERSIONS_DAYS=0: none is"):
+        with pytest.raises(DataRejected, match=r"no former version \(HIGHWATER_KEEP_VERSIONS_DAYS=0 keeps none"):
             roll_back()
 
 

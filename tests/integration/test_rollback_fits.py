@@ -120,13 +120,13 @@ class TestAColumnThatWasAdded:
         assert rollback.carry_out(planned, "ada", "why").as_version == 3
         assert rows(f"SELECT sale_id, quantity FROM {TABLE} ORDER BY sale_id") == first
         assert rows(f"SELECT count(*) FROM {TABLE} WHERE ({expected}) IS NOT TRUE") == [(0,)]
-        assert [looked.problem for looked in verify.look("analyst", verify.landed(DATASET))] == [None]
+        assert [looked.problem for looked in verify.compare("analyst", verify.landed(DATASET))] == [None]
 
 
 FLAWS = {
     "a column with a value of its own time": (
         "ALTER TABLE sales.daily_sales ADD COLUMN seen timestamptz DEFAULT now()",
-        "(seen, whose value now() is not the same at every time): load it again",
+        "(seen, whose value now() is not constant): load it again",
     ),
     "a column that must have a value and has none": (
         "ALTER TABLE sales.daily_sales ADD COLUMN note text; UPDATE sales.daily_sales SET note = 'x';"
@@ -156,7 +156,7 @@ FLAWS = {
     "a trigger": (
         "CREATE TRIGGER t BEFORE UPDATE ON sales.daily_sales FOR EACH ROW"
         " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-        "it has the trigger t, which rows published aside would not pass: drop the trigger",
+        "it has the trigger t, which staged rows would bypass: drop the trigger",
     ),
 }
 
@@ -182,7 +182,7 @@ class TestWhatDoesNotFit:
         land_twice(source_day, lambda: alter(f"ALTER TABLE {TABLE} ALTER COLUMN unit_price TYPE numeric(14, 3)"))
         dry, real, by_function = refusals()
         assert dry == real == by_function
-        assert dry.endswith("(as many rows, but a value or a type of them changed): load it again")
+        assert dry.endswith("(as many rows, but a value or a type changed): load it again")
 
     def test_a_former_version_that_somebody_made_a_view_of_is_told_before_too(
         self, source_day: Change, admin: Cursor
@@ -197,4 +197,4 @@ class TestWhatDoesNotFit:
             admin.execute("DROP VIEW public.mine")
             admin.connection.commit()
         assert dry == real == by_function
-        assert "on view public.mine depends on it: mend that, or load the window again" in dry
+        assert "on view public.mine depends on it: correct that, or load the window again" in dry

@@ -52,7 +52,7 @@ def test_another_grid() -> None:
         staged = tables.stage("shaped", window())
         change = "UPDATE control.datasets SET step = '12 hours' WHERE dataset = 'shaped'"
         said = came_to(publication(staged), change, "postgres")
-        assert "is no window of shaped: its windows are 12 hours long" in said
+        assert "is not a window of shaped: its windows are 12 hours long" in said
         assert act("postgres", "SELECT FROM ops.window_ledger") == []
 
 

@@ -101,7 +101,7 @@ def test_none_lies_over_a_part_that_landed_on_another_grid(admin: Cursor) -> Non
         " 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
     )
     admin.connection.commit()
-    with pytest.raises(DataRejected, match=r"cannot be skipped: .* has landed, and a part of it is in it"):
+    with pytest.raises(DataRejected, match=r"cannot be skipped: .* has landed and overlaps it"):
         publish.skip_window("daily_sales", day("2026-10-05"), "a rule", "a reason", run())
 
 

@@ -224,7 +224,7 @@ def test_an_encoding_is_not_said_for_a_source_that_knows_its_own(
         ({"sslmode": "require"}, "connection 'own' is refused: .*server does not support SSL"),
         ({"sslmode": "verify-full", "sslrootcert": "/no/ca.pem"}, "connection 'own' is refused: .*SSL"),
         ({"service": "none of ours"}, 'connection .own. is refused: .*definition of service "none of ours" not found'),
-        ({"host": "elsewhere"}, "extra 'host' is said by its field Host: leave it out"),
+        ({"host": "elsewhere"}, "extra 'host' repeats its field Host: leave it out"),
         ({"replication": "database"}, "extra 'replication' is not allowed"),
         ({"sslmode": ["require"]}, "extra 'sslmode' is a list, expected a text or a number"),
         ({"options": "-c timezone=Asia/Tokyo"}, r"its options set timezone to 'Asia/Tokyo', but .* always has 'UTC'"),
@@ -275,7 +275,7 @@ def test_every_parameter_that_libpq_knows_may_be_an_extra(monkeypatch: pytest.Mo
             unknown.append(name)
     assert "sslmode" in given and len(unknown) < 12
     assert links.of_fields("own", {"extra": '{"keepalives": false}'}).parameters["keepalives"] == "0"
-    with pytest.raises(ConfigurationError, match="connection 'own' is refused: its extra is no JSON"):
+    with pytest.raises(ConfigurationError, match="connection 'own' is refused: its extra is not JSON"):
         links.of_fields("own", {"extra": "{sslmode"})
     with pytest.raises(ConfigurationError, match="its extra is a list, expected an object"):
         links.of_fields("own", {"extra": "[]"})

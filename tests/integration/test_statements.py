@@ -72,7 +72,7 @@ def complete() -> sources.Completeness:
         ("24::float8 AS expected_rows", "column 'expected_rows' is double precision, expected bigint"),
         ("5 AS note", "column 'note' is integer, expected text"),
         ("7 AS revision", "column 'revision' is integer, expected text"),
-        ("'x' AS revison", "gives an unknown column 'revison'; it may give complete, expected_rows, note, revision"),
+        ("'x' AS revison", "returns an unknown column 'revison': expected complete, expected_rows, note, revision"),
     ],
 )
 def test_an_availability_of_another_type_or_value_is_refused(own: Callable[..., None], answer: str, said: str) -> None:
@@ -80,7 +80,7 @@ def test_an_availability_of_another_type_or_value_is_refused(own: Callable[..., 
     given = {"complete": "true AS complete", "expected_rows": "1 AS expected_rows", "note": "'' AS note"}
     own(availability=f"SELECT {', '.join((given | {column: answer}).values())}")
     with pytest.raises(
-        ConfigurationError, match=re.escape(f"sql/own/availability.sql{'' if said[0] == 'g' else ':'} {said}")
+        ConfigurationError, match=re.escape(f"sql/own/availability.sql{'' if said[0] == 'r' else ':'} {said}")
     ):
         complete()
 
@@ -88,19 +88,19 @@ def test_an_availability_of_another_type_or_value_is_refused(own: Callable[..., 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("SELECT true AS complete, 1 AS expected_rows", " gives no column 'note' (text)"),
-        ("SELECT true AS complete, '' AS note", " gives no column 'expected_rows' (bigint, zero or more)"),
+        ("SELECT true AS complete, 1 AS expected_rows", " returns no column 'note' (text)"),
+        ("SELECT true AS complete, '' AS note", " returns no column 'expected_rows' (bigint, zero or more)"),
         (
             "SELECT true AS complete, 1 AS expected_row, '' AS note",
-            " gives no column 'expected_rows' (bigint, zero or more), but 'expected_row': did you mean it?",
+            " returns no column 'expected_rows' (bigint, zero or more), but 'expected_row': did you mean it?",
         ),
-        (f"{AVAILABLE} UNION ALL {AVAILABLE.replace('true', 'false')}", " gives 2 rows, expected one row or none"),
-        (f"{AVAILABLE}, '' AS note", " gives two columns 'note': give one of them another name"),
+        (f"{AVAILABLE} UNION ALL {AVAILABLE.replace('true', 'false')}", " returns 2 rows, expected one row or none"),
+        (f"{AVAILABLE}, '' AS note", " returns two columns 'note': rename one of them"),
         (f"{AVAILABLE}\nFROM nowhere", ', line 2 is refused: relation "nowhere" does not exist'),
         (f"-- 100% of %(x)s\n{AVAILABLE}\nWHERE %(later)s", ", line 3: unknown parameter %(later)s"),
         (f"{AVAILABLE};\nSELECT 1", ", line 2: a second statement begins"),
-        ("-- nothing", " holds no statement"),
-        ("SET TIME ZONE 'Asia/Tokyo'", " gives no rows at all"),
+        ("-- nothing", " has no statement"),
+        ("SET TIME ZONE 'Asia/Tokyo'", " returns no result"),
     ],
 )
 def test_an_availability_of_another_shape_is_refused(own: Callable[..., None], text: str, said: str) -> None:
@@ -195,19 +195,19 @@ def test_a_column_that_cannot_be_kept_is_refused_by_its_name(own: Callable[..., 
         (
             "source_state",
             STATE.format("'{}'::jsonb") + " LIMIT 0",
-            "gives 0 rows",
+            "returns 0 rows",
         ),
-        ("xid_changes", "SELECT 1 AS order_id", "gives no column 'changed_at' (timestamptz)"),
+        ("xid_changes", "SELECT 1 AS order_id", "returns no column 'changed_at' (timestamptz)"),
         (
             "xid_full",
             "SELECT 1 AS order_id, now()::timestamp AS changed_at",
             "is timestamp without time zone",
         ),
         ("xid_as_of", "SELECT 1 AS key, 'h' AS fingerprint", "'fingerprint' is text, expected bigint"),
-        ("changes_by_hour", "SELECT now() AS hour, 1 AS inserts, 2 AS updates", "gives no column 'deletes'"),
-        ("compare_own", "SELECT 1 AS a UNION ALL SELECT 2", "gives 2 rows, expected one row"),
+        ("changes_by_hour", "SELECT now() AS hour, 1 AS inserts, 2 AS updates", "returns no column 'deletes'"),
+        ("compare_own", "SELECT 1 AS a UNION ALL SELECT 2", "returns 2 rows, expected one row"),
         ("days", "SELECT now() AS window_start, now() AS window_end, 5 AS basis", "'basis' is integer, expected text"),
-        ("kept_from", "SELECT now() AS kept_from WHERE false", "gives 0 rows, expected one row"),
+        ("kept_from", "SELECT now() AS kept_from WHERE false", "returns 0 rows, expected one row"),
         ("own_totals", "SELECT now() AS window_start, 'x' AS row_count", "'row_count' is text, expected bigint"),
         ("refused", "SELECT '{a}'::text[] AS refused", "'refused' is text[], expected bigint[]"),
         ("orphans", "SELECT NULL::bigint AS orphans", "orphans is NULL, expected bigint, zero or more"),

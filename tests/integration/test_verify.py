@@ -65,8 +65,8 @@ DAMAGE = {
     ),
     "the partition is gone": ("DROP TABLE {t}", "5 rows have landed, but their partition is gone"),
     "a crash would empty it": ("ALTER TABLE {t} SET UNLOGGED", "is not safe: it does not survive a crash"),
-    "others may write": ("GRANT DELETE ON {t} TO loader", "is not safe: somebody else has rights on it"),
-    "one column may be read": ("GRANT SELECT (id) ON {t} TO PUBLIC", "is not safe: somebody else has rights on it"),
+    "others may write": ("GRANT DELETE ON {t} TO loader", "is not safe: another role has rights on it"),
+    "one column may be read": ("GRANT SELECT (id) ON {t} TO PUBLIC", "is not safe: another role has rights on it"),
     "it is another's": ("ALTER TABLE {t} OWNER TO postgres", "is not safe: it belongs to postgres"),
     "it is never cleaned": ("ALTER TABLE {t} SET (autovacuum_enabled = false)", "is not safe: it has options"),
     "its statistics run code": ("CREATE STATISTICS sales.s ON (x + 1), id FROM {t}", "is not safe: statistics object"),
@@ -247,7 +247,7 @@ def test_a_publication_meanwhile_is_no_difference(table: str) -> None:
     reloading = threading.Thread(target=reload)
     reloading.start()
     try:
-        found = [each.problem for _ in range(10) for each in verify.look("analyst", [("checked", window(0))])]
+        found = [each.problem for _ in range(10) for each in verify.compare("analyst", [("checked", window(0))])]
     finally:
         stop.set()
         reloading.join()
@@ -275,13 +275,13 @@ def test_somebody_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
     with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
         cursor.execute(everything)
         change(f"DELETE FROM {table} WHERE id = 1")
-        looked = list(verify.look("loader", verify.landed("checked")))
+        looked = list(verify.compare("loader", verify.landed("checked")))
         assert [(each.window, bool(each.problem)) for each in looked] == [(window(n), True) for n in range(3)]
         assert open_incidents() == [("content differs", "checked")]
         link.commit()
         assert open_incidents() == [("content differs", "checked")]
         land("checked", window(0))
-        list(verify.look("loader", verify.landed("checked")))
+        list(verify.compare("loader", verify.landed("checked")))
         cursor.execute("SELECT count(*) FROM ops.content_checks")
         assert warehouse.fetch_value(cursor) == 3, "a row a window is left"
 

@@ -34,7 +34,7 @@ def table() -> Iterator[str]:
 def test_rows_that_no_load_has_put_there_are_refused_until_they_are_detached(table: str) -> None:
     admin(f"CREATE TABLE sales.by_hand PARTITION OF {table} {BOUNDS}", f"INSERT INTO {table} VALUES (77, '{W.start}')")
     try:
-        with pytest.raises(ConfigurationError, match=r"sales\.by_hand stands in its place: it holds rows that no load"):
+        with pytest.raises(ConfigurationError, match=r"sales\.by_hand is its partition: it holds rows that no load"):
             land("shaped", W)
         assert (rows_of(table, "id", "postgres"), value("SELECT count(*) FROM ops.window_ledger")) == ([(77,)], 0)
         admin(f"ALTER TABLE {table} DETACH PARTITION sales.by_hand")
@@ -57,7 +57,10 @@ def test_a_partition_whose_rows_are_not_lost_is_replaced(table: str, same: bool)
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (f"CREATE TABLE sales.by_hand PARTITION OF sales.shaped {BOUNDS} PARTITION BY RANGE (at)", "is no plain table"),
+        (
+            f"CREATE TABLE sales.by_hand PARTITION OF sales.shaped {BOUNDS} PARTITION BY RANGE (at)",
+            "is not a plain table",
+        ),
         (
             f"CREATE TABLE sales.by_hand PARTITION OF sales.shaped {BOUNDS};"
             "RESET ROLE; ALTER TABLE sales.by_hand OWNER TO postgres",
@@ -68,7 +71,7 @@ def test_a_partition_whose_rows_are_not_lost_is_replaced(table: str, same: bool)
 )
 def test_what_is_no_table_of_the_publishers_is_refused(table: str, make: str, said: str) -> None:
     admin(*make.split(";"))
-    with pytest.raises(ConfigurationError, match=f"sales.by_hand stands in its place: it {said}"):
+    with pytest.raises(ConfigurationError, match=f"sales.by_hand is its partition: it {said}"):
         land("shaped", W)
     assert value("SELECT to_regclass('sales.by_hand')::text") == "sales.by_hand"
 
@@ -78,7 +81,7 @@ def test_a_published_table_that_is_a_partition_of_another_is_refused(table: str)
         admin(
             f"DROP TABLE sales.within; CREATE TABLE sales.within PARTITION OF {table} {BOUNDS} PARTITION BY RANGE (at)"
         )
-        said = f"it is a partition of {table}, .*: ALTER TABLE {table} DETACH PARTITION sales.within"
+        said = f"it is a partition of {table} and .*: ALTER TABLE {table} DETACH PARTITION sales.within"
         with pytest.raises(ConfigurationError, match=said):
             land("within", W)
         admin(f"ALTER TABLE {table} DETACH PARTITION sales.within")

@@ -141,7 +141,7 @@ def test_a_week_that_came_early_and_landed_is_not_waited_for() -> None:
 
 def test_a_corrected_week_replaces_what_landed_and_an_unchanged_one_is_left_alone() -> None:
     decision = decide(supplier(22, {1: "delivery 1", 2: "delivery 1"}, {1: "delivery 2", 2: "delivery 1"}))
-    assert decision.load == {week(1): "delivery 2 has come, delivery 1 is what landed"}
+    assert decision.load == {week(1): "delivery 2 has arrived, delivery 1 has landed"}
 
 
 def test_a_week_that_is_due_but_was_not_delivered_is_late_and_no_rule_skips_it() -> None:

@@ -46,11 +46,11 @@ def test_a_file_that_is_not_there_is_refused_and_does_not_let_time_run(hand: Pat
 @pytest.mark.parametrize("text", ["", "noon"])
 def test_what_is_no_moment_is_refused(hand: Path, text: str) -> None:
     hand.write_text(text)
-    with pytest.raises(ConfigurationError, match=f"HIGHWATER_NOW_FILE={hand} holds '{text}', which is no moment"):
+    with pytest.raises(ConfigurationError, match=f"HIGHWATER_NOW_FILE={hand} holds '{text}': expected a moment"):
         clock.now()
 
 
 def test_a_setting_that_is_no_moment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_NOW", "noon")
-    with pytest.raises(ConfigurationError, match="HIGHWATER_NOW holds 'noon', which is no moment in ISO 8601"):
+    with pytest.raises(ConfigurationError, match="HIGHWATER_NOW holds 'noon': expected a moment in ISO 8601"):
         clock.now()

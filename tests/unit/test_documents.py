@@ -18,12 +18,12 @@ BOMB = "a: &a [x, x, x]\n" + "".join(
 )
 
 BAD_YAML = {
-    "policies:\n  orders: {}\n  orders: {enabled: false}\n": "line 3: 'orders' is there already, in line 2: keep one",
-    "policies: {}\npolicies: {}\n": "line 2: 'policies' is there already, in line 1",
-    "policies:\n  orders:\n    enabled: true\n    max_windows: 1\n    enabled: false\n": "line 5: 'enabled' is there",
-    BOMB: "line 1: &a is refused, anchors and aliases are not taken: write it out",
+    "policies:\n  orders: {}\n  orders: {enabled: false}\n": "line 3: 'orders' is already in line 2: keep one",
+    "policies: {}\npolicies: {}\n": "line 2: 'policies' is already in line 1",
+    "policies:\n  orders:\n    enabled: true\n    max_windows: 1\n    enabled: false\n": "line 5: 'enabled' is already",
+    BOMB: "line 1: &a is refused, anchors and aliases are not supported: write it out",
     "policies: {}\nclosed_days: *x\n": "line 2: *x is refused",
-    "policies:\n  orders:\n    enabled: yes\n": "line 3: yes is refused, since it may mean two things: write true",
+    "policies:\n  orders:\n    enabled: yes\n": "line 3: yes is refused as ambiguous: write true",
     "a: no": "line 1: no is refused",
     "a: On": "line 1: On is refused",
     "a: off": "line 1: off is refused",
@@ -34,11 +34,11 @@ BAD_YAML = {
     "1: x": "line 1: a key must be a name, but is '1'",
     "? [a]\n: x": "line 1: a key must be a name, but is a list",
     "true: x": "line 1: a key must be a name",
-    "a:\n- b\n---\nc: 1": "line 3 is no YAML",
-    "a: [": "line 1 is no YAML",
-    "a: \x07": "line 1 is no YAML: it has the character '\\x07'",
-    "\n\na: 2026-02-30": "line 3: 2026-02-30 is no day",
-    "[" * 5000: "line 1: more than 30 levels within each other are refused",
+    "a:\n- b\n---\nc: 1": "line 3 is not YAML",
+    "a: [": "line 1 is not YAML",
+    "a: \x07": "line 1 is not YAML: it has the character '\\x07'",
+    "\n\na: 2026-02-30": "line 3: invalid date 2026-02-30",
+    "[" * 5000: "line 1: more than 30 nested levels are refused",
     "a: " + "x" * 300_000: "is refused: it has 300,003 bytes, and at most 262,144 are read",
 }
 
@@ -59,7 +59,7 @@ def test_what_yaml_would_take_in_silence_is_refused_with_its_line(tmp_path: Path
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="byte 4 is no UTF-8"):
+    with pytest.raises(ConfigurationError, match="byte 4 is not UTF-8"):
         documents.read_yaml(written(tmp_path, b"a: \xff"))
 
 
@@ -82,7 +82,7 @@ BAD_POLICIES = {
     "policies:\n  a:\n    max_age: 999999999 weeks\n": "line 3: policies.a.max_age '999999999 weeks': it must",
     "policies:\n  a:\n    max_age: 40000 days\n": "it must be at most 36600 days",
     "policies:\n  a:\n    max_age: 99999999999999 days\n": "a span looks like '90 days'",
-    "policies:\n  a:\n    skip_weekdays: [true]\n": "line 3: policies.a.skip_weekdays.0 True: no such weekday",
+    "policies:\n  a:\n    skip_weekdays: [true]\n": "line 3: policies.a.skip_weekdays.0 True: expected one of Monday",
     "policies:\n  a:\n    conditions: [1]\n": "line 3: policies.a.conditions.0 1",
     "policies:\n  a:\n    enable: true\n": "line 3: unknown key 'enable' in policies.a",
     "closed_days:\n- day: 0\n  reason: x\n": "line 2: closed_days.0.day 0: a day looks like 2026-12-25",
@@ -111,11 +111,11 @@ def test_a_day_may_be_quoted(tmp_path: Path) -> None:
 BAD_JSON = {
     '{\n"a": 1,\n"b": {"c": 1,\n "c": 2}}': "mine.json: the object that begins in line 3 names 'c' twice: keep one",
     '{"a": 1, "a": 1}': "the object that begins in line 1 names 'a' twice",
-    "[NaN]": "mine.json is no JSON: NaN is no number of it",
-    "[-Infinity]": "-Infinity is no number of it",
-    "[1e999]": "1e999 is no number of it",
-    '{\n"a": ,}': "mine.json: line 2, column 6 is no JSON",
-    "[" * 200_000: "more levels within each other than can be read",
+    "[NaN]": "mine.json is not JSON: NaN is not a number in JSON",
+    "[-Infinity]": "-Infinity is not a number in JSON",
+    "[1e999]": "1e999 is not a number in JSON",
+    '{\n"a": ,}': "mine.json: line 2, column 6 is not JSON",
+    "[" * 200_000: "nested too deeply to be read",
 }
 
 

@@ -27,16 +27,16 @@ from highwater.store.driver_errors import Kind
         ('FATAL:  invalid value for parameter "client_encoding": "X"', Kind.CONFIGURATION),
         ("FATAL:  unsupported startup parameter: options", Kind.CONFIGURATION),
         ("FATAL:  conversion between MULE_INTERNAL and UTF8 is not supported", Kind.CONFIGURATION),
-        ('FATAL:  password authentication failed for user "x"', Kind.AWAY),
-        ('FATAL:  role "x" is not permitted to log in', Kind.AWAY),
-        ('FATAL:  database "x" does not exist', Kind.AWAY),
-        ("FATAL:  sorry, too many clients already", Kind.AWAY),
-        ("FATAL:  the database system is starting up", Kind.AWAY),
-        ('could not translate host name "h" to address: Name or service not known', Kind.AWAY),
-        ("connection refused", Kind.AWAY),
-        ("server closed the connection unexpectedly", Kind.AWAY),
-        ("SSL error: certificate verify failed", Kind.AWAY),
-        ("timeout expired", Kind.AWAY),
+        ('FATAL:  password authentication failed for user "x"', Kind.UNAVAILABLE),
+        ('FATAL:  role "x" is not permitted to log in', Kind.UNAVAILABLE),
+        ('FATAL:  database "x" does not exist', Kind.UNAVAILABLE),
+        ("FATAL:  sorry, too many clients already", Kind.UNAVAILABLE),
+        ("FATAL:  the database system is starting up", Kind.UNAVAILABLE),
+        ('could not translate host name "h" to address: Name or service not known', Kind.UNAVAILABLE),
+        ("connection refused", Kind.UNAVAILABLE),
+        ("server closed the connection unexpectedly", Kind.UNAVAILABLE),
+        ("SSL error: certificate verify failed", Kind.UNAVAILABLE),
+        ("timeout expired", Kind.UNAVAILABLE),
     ],
 )  # fmt: skip
 def test_a_login_is_sorted_by_its_words(said: str, kind: Kind) -> None:
@@ -46,10 +46,10 @@ def test_a_login_is_sorted_by_its_words(said: str, kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (psycopg2.InterfaceError("connection already closed"), Kind.AWAY),
+        (psycopg2.InterfaceError("connection already closed"), Kind.UNAVAILABLE),
         (psycopg2.ProgrammingError("no results to fetch"), Kind.CONFIGURATION),
         (psycopg2.DataError("year is out of range"), Kind.DATA),
-        (psycopg2.DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq"), Kind.AWAY),
+        (psycopg2.DatabaseError("error with status PGRES_TUPLES_OK and no message from the libpq"), Kind.UNAVAILABLE),
     ],
 )
 def test_what_the_driver_says_itself_is_sorted_by_its_class(error: psycopg2.Error, kind: Kind) -> None:
@@ -92,7 +92,7 @@ def test_a_persons_words_in_a_refusal_are_no_words_of_the_server(reason: str) ->
 
 def test_what_the_server_says_in_these_words_is_said_plainly() -> None:
     cut = Refused("57014", "canceling statement due to statement timeout")
-    assert driver_errors.said(cut).startswith("a statement took longer than it may")
+    assert driver_errors.said(cut).startswith("a statement exceeded its time limit")
     assert driver_errors.said(Refused("40P01", "deadlock detected")).startswith("two sessions waited")
     assert not driver_errors.was_cut_off(Refused("HW015", "held: timeout expired"))
 
@@ -119,7 +119,7 @@ def test_no_secret_is_repeated(text: str) -> None:
 def test_what_holds_no_secret_is_left_as_it_is() -> None:
     for text in (
         "12:00 UTC to 13:00",
-        "extra 'password' is said by its field Password: leave it out",
+        "extra 'password' repeats its field Password: leave it out",
         "ada@example.com",
     ):
         assert driver_errors.showable(text) == text
@@ -132,7 +132,7 @@ def test_what_is_no_text_is_spelled_out() -> None:
     assert sentences.of(ValueError("a\x00b")) == "ValueError: a\\x00b"
     with pytest.raises(UnicodeEncodeError) as typed:
         "no \udcff".encode()
-    assert sentences.of(typed.value) == "'no \\udcff' is no text in UTF-8"
+    assert sentences.of(typed.value) == "'no \\udcff' cannot be encoded in UTF-8"
 
 
 @pytest.mark.parametrize(

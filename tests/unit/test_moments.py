@@ -82,7 +82,7 @@ def test_a_stretch_that_ends_before_it_begins_is_refused_as_it_was_typed() -> No
     with pytest.raises(
         ConfigurationError, match=r"--from '1d' is not before --to '7d': did you mean them the other way"
     ):
-        moments.stretch("1d", "7d")
-    first, last = moments.stretch("7d", "7d")
+        moments.parse_range("1d", "7d")
+    first, last = moments.parse_range("7d", "7d")
     assert first is not None and last is not None and last - first == moments.DAY
-    assert moments.stretch("", "") == (None, None)
+    assert moments.parse_range("", "") == (None, None)

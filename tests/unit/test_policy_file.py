@@ -20,14 +20,14 @@ BAD = {
     "policies: {daily_sales: {max_age: 0 hours}}": "it must be positive",
     "policies: {daily_sales: {max_age: a month}}": "a span looks like '90 days'",
     "policies: {daily_sales: {max_windows: 0}}": "policies.daily_sales.max_windows 0: expected at least 1",
-    "policies: {daily_sales: {skip_weekdays: [caturday]}}": "'caturday': no such weekday; expected one of Monday,",
-    "policies: {daily_sales: {skip_weekdays: [8]}}": "8: no such weekday",
+    "policies: {daily_sales: {skip_weekdays: [caturday]}}": "'caturday': expected one of Monday,",
+    "policies: {daily_sales: {skip_weekdays: [8]}}": "8: expected one of Monday",
     "policies: {daily_sales: {skip_weekdays: [1, 2, 3, 4, 5, 6, 7]}}": "expected at most 6 entries",
     "policies: {daily_sales: {enabled: perhaps}}": "policies.daily_sales.enabled 'perhaps'",
     "policies: {daily_sales: }": "policies.daily_sales None",
-    "closed_days: [{day: 2026-02-30, reason: x}]": "line 1: 2026-02-30 is no day of the calendar",
+    "closed_days: [{day: 2026-02-30, reason: x}]": "line 1: invalid date 2026-02-30",
     "closed_days: [{day: 2026-12-25, reason: ''}]": "closed_days.0.reason ''",
-    "policies: [": "is no YAML",
+    "policies: [": "is not YAML",
 }
 
 

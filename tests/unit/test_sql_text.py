@@ -41,9 +41,9 @@ def test_an_unknown_parameter_is_named_with_its_line_and_those_that_there_are() 
         with_parameters("-- %(x)s\nSELECT\n  %(windowend)s", KNOWN, "sql/own/extract.sql")
     assert str(refused.value) == (
         "sql/own/extract.sql, line 3: unknown parameter %(windowend)s: did you mean window_end? "
-        "there are now, window_end, window_start"
+        "expected one of now, window_end, window_start"
     )
-    with pytest.raises(ConfigurationError, match=re.escape("unknown parameter %(now)s: there are none")):
+    with pytest.raises(ConfigurationError, match=re.escape("unknown parameter %(now)s: this file has no parameters")):
         with_parameters("SELECT %(now)s", (), "f")
 
 
@@ -64,7 +64,7 @@ def test_the_one_statement_stands_without_what_follows_it(text: str, statement: 
 
 @pytest.mark.parametrize("text", ["", "\n-- nothing\n", ";;", "/* SELECT 1; */"])
 def test_a_file_without_a_statement_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"sql/own/extract\.sql holds no statement; expected one"):
+    with pytest.raises(ConfigurationError, match=r"sql/own/extract\.sql has no statement: expected one"):
         one_statement(text, "sql/own/extract.sql")
 
 

@@ -60,13 +60,15 @@ def test_every_suite_of_the_repository_loads() -> None:
 
 
 def test_a_missing_suite_names_the_nearest(folder: Path) -> None:
-    assert refused(suite="smal") == "there is no expectations/smal.json: did you mean small?"
-    assert refused(suite="../quite/else") == "there is no expectations/../quite/else.json: there are small"
+    assert refused(suite="smal") == "file expectations/smal.json does not exist: did you mean small?"
+    assert (
+        refused(suite="../quite/else") == "file expectations/../quite/else.json does not exist: expected one of small"
+    )
 
 
 def test_broken_json_is_refused_with_its_place(folder: Path) -> None:
     (folder / "small.json").write_text('{"name": "small",\n "expectations": [}')
-    assert refused().startswith("expectations/small.json: line 2, column 19 is no JSON")
+    assert refused().startswith("expectations/small.json: line 2, column 19 is not JSON")
     (folder / "small.json").write_text("[]")
     assert "must hold an object with name, meta, expectations, but holds list" in refused()
 
@@ -75,9 +77,9 @@ def test_the_form_of_the_file_is_checked(folder: Path) -> None:
     write(folder, NOT_NULL, expectation=[])
     assert refused() == "expectations/small.json: key 'expectation' is unknown: did you mean expectations?"
     write(folder)
-    assert "expectations must be a list of at least one" in refused()
+    assert "expected a list of at least one" in refused()
     write(folder, NOT_NULL, name="other")
-    assert "its name is 'other'" in refused()
+    assert "invalid name 'other'" in refused()
     write(folder, "expect_column_to_exist")
     assert "expectation 1 must be an object with type" in refused()
     write(folder, {**NOT_NULL, "severty": "warning"})
@@ -123,7 +125,7 @@ def test_a_column_the_table_lacks_is_refused(folder: Path) -> None:
         "kwargs": {"column_list": ["sale_id", "day"]},
     }
     write(folder, compound)
-    assert "'day' is unknown: there are sale_id, quantity, revenue" in refused()
+    assert "'day' is unknown: expected one of sale_id, quantity, revenue" in refused()
 
 
 def test_the_columns_that_a_table_should_have_are_for_the_audit_to_judge(folder: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_parameter_that_is_not_given_is_refused(folder: Path) -> None:
 def test_a_parameter_inside_a_kwarg_is_refused(folder: Path) -> None:
     in_set = {"type": "expect_column_values_to_be_in_set", "description": "why"}
     write(folder, {**in_set, "kwargs": {"column": "quantity", "value_set": [1, {"$PARAMETER": "least"}]}})
-    assert "hides a $PARAMETER inside value_set" in refused()
+    assert "has a $PARAMETER inside value_set" in refused()
 
 
 def test_a_repeated_expectation_is_refused(folder: Path) -> None:

@@ -16,11 +16,11 @@ def test_a_policy_takes_what_a_backfill_takes(given: object) -> None:
 
 
 def test_what_is_none_is_refused_alike_and_says_what_may_be() -> None:
-    said = f"no such weekday; expected {weekdays.SAID}"
+    said = f"expected {weekdays.SAID}"
     assert "Monday, Tuesday, Wednesday" in said and "(mon), or 1 (Monday) to 7" in said
     with pytest.raises(ConfigurationError) as of_backfill:
         weekdays.weekdays_of(["mo"])
-    assert str(of_backfill.value) == f"weekday 'mo': {said}"
+    assert str(of_backfill.value) == f"invalid weekday 'mo': {said}"
     with pytest.raises(ConfigurationError) as of_policy:
         file.check("daily_sales", {"skip_weekdays": ["mo"]})
     assert str(of_policy.value).endswith(said)

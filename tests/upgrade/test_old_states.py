@@ -93,7 +93,7 @@ def test_it_has_the_schema_of_a_new_warehouse_and_its_rows_and_hashes(state: Pat
         assert warehouse.fetch_value(cursor) == len(before["ops.window_ledger"]) > 0
         cursor.execute("SELECT version_num FROM control.alembic_version")
         assert warehouse.fetch_value(cursor) == schema_version.head()
-    assert [looked for looked in verify.look("analyst", verify.landed()) if looked.problem or looked.held] == []
+    assert [looked for looked in verify.compare("analyst", verify.landed()) if looked.problem or looked.held] == []
     assert verify.sums("analyst") == []
     assert verify.unaccounted() == []
     assert bootstrap.plan().in_words() == []

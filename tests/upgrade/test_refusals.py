@@ -74,7 +74,7 @@ def everything() -> tuple[str, list[object], list[str]]:
 
 
 class TestNewerThanTheCode:
-    said = "the warehouse's schema is version 99.0.0, newer than this code, which knows those up to"
+    said = "the warehouse's schema is version 99.0.0, newer than this code, which knows versions up to"
 
     @pytest.fixture(scope="class", autouse=True)
     def newer(self, platform: Path) -> Iterator[None]:

@@ -178,7 +178,7 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
         end,
         rows,
         by_hour,
-        wish=plan.wish,
+        full_run_wanted=plan.wish,
     )
 
 

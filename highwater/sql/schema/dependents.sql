@@ -1,4 +1,4 @@
--- One row a thing of somebody else's that needs one of ours: it would go, or stand in the way, when ours is made anew.
+-- One row per object of others that depends on an object of the engine: recreating the latter would drop it or fail.
 WITH ours AS (
     SELECT
         u.classid::oid AS classid,
@@ -30,7 +30,7 @@ needing AS (
         d.objsubid,
         d.refclassid,
         d.refobjid,
-        -- What a part of something belongs to.
+        -- The whole that a part belongs to.
         CASE d.classid
             WHEN 'pg_rewrite'::regclass THEN 'pg_class'::regclass
             WHEN 'pg_attrdef'::regclass THEN 'pg_class'::regclass

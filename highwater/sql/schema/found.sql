@@ -1,9 +1,9 @@
--- One row: what there is in the warehouse's database, whoever asks and before anything is touched.
+-- One row: what the warehouse's database holds before anything is changed. Any role may run it.
 SELECT
     to_regclass('control.alembic_version') IS NOT NULL AS has_version,
     to_regclass('ops.window_ledger') IS NOT NULL AS has_ledger,
     (
-        -- Schema staging was the loader's once.
+        -- Schema staging belonged to the loader in older versions.
         SELECT string_agg(format('%s of %s', n.nspname, r.rolname), ', ' ORDER BY n.nspname)
         FROM pg_catalog.pg_namespace AS n INNER JOIN pg_catalog.pg_roles AS r ON n.nspowner = r.oid
         WHERE

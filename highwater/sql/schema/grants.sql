@@ -1,5 +1,5 @@
--- One row a right on a table, view or function of the engine's that none of our roles has: what the admin has given to
--- others, and what a thing that is made anew would lose.
+-- One row per right on a table, view or function of the engine that the admin has granted to a role outside the engine:
+-- an object that is recreated would lose it.
 SELECT
     o.kind,
     o.name,

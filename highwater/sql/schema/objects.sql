@@ -1,7 +1,7 @@
--- One row a trigger, view or function that is the publisher's in the engine's schemas, and the rights on each table:
--- what the files of highwater/sql/warehouse/ make. Each with a fingerprint of what it is and which of our roles may use
--- it. Not among them are functions that rules, defaults and indexes of the engine's tables call, and what those call in
--- turn: these are the migrations'.
+-- One row per trigger, view or function of the publisher's in the engine's schemas, and per table for the rights on it:
+-- what the files of highwater/sql/warehouse/ create. Each has a fingerprint of its definition and of the rights of the
+-- engine's roles. Functions that constraints, defaults and indexes of the engine's tables call, directly or not, are
+-- left out: migrations create them.
 WITH RECURSIVE schemas AS (
     SELECT n.oid FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname IN ('control', 'ops', 'quarantine', 'archive', 'former', 'staging')

@@ -1,8 +1,8 @@
--- What a session of Highwater's is, whatever ALTER ROLE ... SET, ALTER DATABASE ... SET or its environment say.
--- Runs as the first statement of every session, and again after each DISCARD ALL; the path of names is set before it,
--- so that nothing here resolves to anybody's object.
+-- Settings of every session of Highwater, regardless of ALTER ROLE ... SET, ALTER DATABASE ... SET and the environment.
+-- Runs first in every session, and again after each DISCARD ALL; search_path is set before it, so that no name here
+-- resolves to an object of a user.
 SET ROLE NONE;
--- Whatever a role or a database has set is what the server was built with again; a list would miss what is new.
+-- Whatever a role or a database has set returns to the server's built-in value; a list would miss new settings.
 SELECT pg_catalog.set_config(s.name, s.boot_val, FALSE)
 FROM pg_catalog.pg_settings AS s
 WHERE

@@ -1,5 +1,5 @@
--- What a session at a source is set to, within its transaction. A pooler may hand on a connection that others have
--- set: what is not ours to say goes back to what the role and the database have.
+-- Settings of a session at a source, within its transaction. A pooler may pass on a connection that another client
+-- configured: what Highwater does not set returns to the defaults of the role and the database.
 SET LOCAL role TO DEFAULT;
 SET LOCAL search_path TO DEFAULT;
 SET LOCAL row_security TO DEFAULT;

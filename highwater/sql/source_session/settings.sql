@@ -1,4 +1,4 @@
--- One row: what holds in the transaction, by name, and the encoding that the source keeps text in.
+-- One row: the settings of the transaction by name, and the encoding in which the source stores text.
 SELECT
     current_setting('timezone') AS timezone,
     current_setting('client_encoding') AS client_encoding,

@@ -1,5 +1,5 @@
--- One row a type, in the order asked for: its name without a length, what kind of type it is, and what it or an
--- element of it is called; null where the warehouse does not know it.
+-- One row per type, in the order given: its name without a length, its kind, and the name of it or of its element;
+-- null if the warehouse does not know it.
 SELECT
     format_type(t.oid, -1) AS type_name,
     t.typtype::text AS kind,

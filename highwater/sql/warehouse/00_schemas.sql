@@ -1,3 +1,3 @@
--- Who may see into the schemas.
+-- Access to the schemas.
 GRANT USAGE ON SCHEMA sales, quarantine, ops, control TO loader, analyst;
 GRANT USAGE ON SCHEMA staging TO loader, analyst;

@@ -1,8 +1,8 @@
--- What becomes of words, a person's and an error's. What a span, a day or a moment may be is a rule of tables:
+-- Rules for texts: reasons that people give, and errors. Rules for spans, days and moments belong to the tables:
 -- highwater/sql/migrations/.
 
--- The words with which a person says who asks or why, without the blanks around them. The one rule for all of them:
--- command line, form, page and SQL come through here. A refusal has the SQLSTATE that the caller names.
+-- The name or reason that a person gives, trimmed. Command line, forms, page and SQL all use this rule. An error has
+-- the SQLSTATE that the caller names.
 CREATE OR REPLACE FUNCTION control.words(p_name text, p_text text, p_state text DEFAULT 'HW030') RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -24,12 +24,12 @@ $$;
 REVOKE EXECUTE ON FUNCTION control.words FROM public;
 GRANT EXECUTE ON FUNCTION control.words TO loader, operator, analyst;
 
--- What is kept of a text that says what happened: it may be an error of any length.
+-- A text that says what happened, cut to the length that is kept: it may be an error of any length.
 CREATE OR REPLACE FUNCTION control.cut(p_text text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN left(p_text, 10000);
 
--- A span as people say it: 1 hour, 7 days, 1 day 12 hours.
+-- A span in words: 1 hour, 7 days, 1 day 12 hours.
 CREATE OR REPLACE FUNCTION control.span_in_words(p_span interval) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,11 +1,11 @@
--- The start of the window that is not due yet: every window that ends at or before it is expected to be landed.
+-- The start of the first window that is not due yet: every window that ends at or before it should have landed.
 CREATE OR REPLACE FUNCTION control.due_until(wanted control.datasets, moment timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE
 RETURN wanted.first_window + make_interval(
     secs => extract(EPOCH FROM wanted.step)
     * greatest(
         0,
-        -- A day of the session's zone may have 23 hours.
+        -- In the session's time zone a day may have 23 hours.
         floor(
             extract(
                 EPOCH FROM (moment AT TIME ZONE 'UTC') - wanted.due_after - (wanted.first_window AT TIME ZONE 'UTC')
@@ -14,7 +14,7 @@ RETURN wanted.first_window + make_interval(
     )
 );
 
--- Whether a range is exactly one window of the dataset's grid; a dataset that runs by watermark has none to publish.
+-- Whether a range is exactly one window of the dataset's grid; a dataset that is loaded by its changes has no windows.
 CREATE OR REPLACE FUNCTION control.is_window(wanted control.datasets, candidate tstzrange) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 RETURN CASE
@@ -30,8 +30,8 @@ END;
 
 GRANT SELECT ON control.datasets TO loader, analyst;
 
--- What has landed stays on the grid: a grid may begin earlier, and one on which nothing has landed may be any other.
--- Whoever would move it below landed windows is told which, be it a start with other settings or a hand in psql.
+-- Keeps landed windows on the grid: a grid may begin earlier, and may change freely while nothing has landed on it. Any
+-- other change is refused, with the windows that would be off the grid, whether it comes from a start or from psql.
 CREATE OR REPLACE FUNCTION control.keep_grid() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -46,15 +46,15 @@ BEGIN
         AND CASE
             WHEN NEW.grid = 'watermark'
                 THEN lower(l.window_range) >= OLD.first_window AND lower(l.window_range) < NEW.first_window
-            -- A window that is on none of this grid any more stands in nobody's way.
+            -- A window that was off the old grid already does not count.
             ELSE
                 (OLD.grid = 'watermark' OR control.is_window(OLD, l.window_range))
                 AND NOT control.is_window(NEW, l.window_range)
         END;
     IF lost > 0 THEN
         RAISE EXCEPTION
-            'the grid of % cannot move from % windows of % from % on to % windows of % from % on: % windows have landed that '
-            'would lie off it, the first one from %', OLD.dataset, OLD.grid, OLD.step,
+            'the grid of % cannot change from % windows of % from % on to % windows of % from % on: % landed windows would be '
+            'off the grid, the first one from %', OLD.dataset, OLD.grid, OLD.step,
             to_char(OLD.first_window, 'YYYY-MM-DD HH24:MI'), NEW.grid, NEW.step,
             to_char(NEW.first_window, 'YYYY-MM-DD HH24:MI'), lost, to_char(first_lost, 'YYYY-MM-DD HH24:MI')
             USING ERRCODE = 'HW011', HINT = 'Load it on the new grid as another dataset, into a table of its own.';
@@ -66,7 +66,7 @@ $$;
 CREATE OR REPLACE TRIGGER landed_windows_stay_on_the_grid BEFORE UPDATE OF first_window, step, grid ON control.datasets
 FOR EACH ROW
 WHEN (
-    -- One by one: two rows that are compared read otherwise once they were dumped and restored, and would look changed.
+    -- Column by column: compared as rows, the condition reads differently after a dump and restore and looks changed.
     old.first_window IS DISTINCT FROM new.first_window
     OR old.step IS DISTINCT FROM new.step
     OR old.grid IS DISTINCT FROM new.grid

@@ -1,7 +1,7 @@
--- The ledger in sum, so that totals and gaps of a million windows cost as much as those of its months. Triggers keep it
--- in the transaction that changes the ledger or the skipped windows. Run as publisher; again is harmless.
+-- A rollup of the ledger by month, so that totals and gaps of a million windows cost no more than those of its months.
+-- Triggers update it in the transaction that changes the ledger or the skipped windows. Run as publisher; idempotent.
 
--- What the months must be, from every row there is: the definition that the triggers keep to.
+-- What the rollup must be, computed from every row: the definition that the triggers follow.
 CREATE OR REPLACE VIEW ops.counted_months AS
 SELECT
     k.dataset,
@@ -41,8 +41,8 @@ FROM (
 ) AS k
 GROUP BY k.dataset, k.month, k.step;
 
--- Moves the months on by what a statement took from the ledger and put into it. No two windows of a dataset overlap, so
--- stretches add up and come apart again.
+-- Updates the rollup by what a statement removed from the ledger and added to it. No two windows of a dataset overlap,
+-- so that ranges can be added and subtracted.
 CREATE OR REPLACE FUNCTION ops.keep_landed_months() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,7 +102,7 @@ BEGIN
 END;
 $$;
 
--- The same for the windows that a rule skips.
+-- The same for skipped windows.
 CREATE OR REPLACE FUNCTION ops.keep_skipped_months() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -156,7 +156,7 @@ REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION ops.keep_skipp
 CREATE OR REPLACE TRIGGER skipped_months_end AFTER TRUNCATE ON ops.skipped_windows
 FOR EACH STATEMENT EXECUTE FUNCTION ops.keep_skipped_months();
 
--- Counts the months of a dataset again, while nobody lands or skips a window.
+-- Recounts the rollup of a dataset; no window lands or is skipped meanwhile.
 CREATE OR REPLACE FUNCTION ops.recount_months(p_dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,7 +167,7 @@ BEGIN
 END;
 $$;
 
--- How long a window counts depends on its dataset's grid: where that is changed its months are counted again.
+-- Recounts the rollup of a dataset whose grid changed: the step of its windows depends on the grid.
 CREATE OR REPLACE FUNCTION ops.count_months_again() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -180,8 +180,8 @@ $$;
 CREATE OR REPLACE TRIGGER months_are_counted_again AFTER UPDATE OF grid ON control.datasets
 FOR EACH ROW WHEN (old.grid IS DISTINCT FROM new.grid) EXECUTE FUNCTION ops.count_months_again();
 
--- What of a dataset landed or is skipped: as windows of its grid, and what is accounted for anyhow, be it by windows of
--- a former grid. Of windows that begin in p_within at least; whoever asks about a few pays for a few months.
+-- The ranges of a dataset that landed or are skipped as windows of its grid; anyhow also has those of a former grid.
+-- Covers at least the windows that begin in p_within, and reads only their months.
 CREATE OR REPLACE FUNCTION ops.accounted_within(
     wanted control.datasets,
     p_within tstzrange,
@@ -193,26 +193,26 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     SELECT
-        coalesce(range_agg(s.stretch) FILTER (WHERE s.has_landed AND (s.is_on_grid OR wanted.grid = 'watermark')), '{}'),
-        coalesce(range_agg(s.stretch) FILTER (WHERE NOT s.has_landed AND s.is_on_grid), '{}'),
-        coalesce(range_agg(s.stretch), '{}')
+        coalesce(range_agg(s.span) FILTER (WHERE s.has_landed AND (s.is_on_grid OR wanted.grid = 'watermark')), '{}'),
+        coalesce(range_agg(s.span) FILTER (WHERE NOT s.has_landed AND s.is_on_grid), '{}'),
+        coalesce(range_agg(s.span), '{}')
     INTO landed, skipped, anyhow
     FROM (
         SELECT
-            k.stretch,
+            k.span,
             k.has_landed,
-            m.step = wanted.step AND date_bin(wanted.step, lower(k.stretch), wanted.first_window) = lower(k.stretch)
+            m.step = wanted.step AND date_bin(wanted.step, lower(k.span), wanted.first_window) = lower(k.span)
                 AS is_on_grid
         FROM ops.ledger_months AS m
         CROSS JOIN LATERAL (
-            SELECT l.stretch, TRUE AS has_landed FROM unnest(m.landed) AS l (stretch)
+            SELECT l.span, TRUE AS has_landed FROM unnest(m.landed) AS l (span)
             UNION ALL
-            SELECT l.stretch, FALSE AS has_landed FROM unnest(m.skipped) AS l (stretch)
+            SELECT l.span, FALSE AS has_landed FROM unnest(m.skipped) AS l (span)
         ) AS k
         WHERE
             m.dataset = wanted.dataset
             AND (
-                -- A step of the grid is covered by windows that may have begun long before.
+                -- Windows that began long before may reach into p_within.
                 wanted.grid = 'watermark'
                 OR (
                     m.month >= date_trunc('month', coalesce(lower(p_within), '-infinity'), 'UTC')
@@ -226,7 +226,7 @@ BEGIN
 END;
 $$;
 
--- The same for all its time.
+-- The same for all time.
 CREATE OR REPLACE FUNCTION ops.accounted_for(
     wanted control.datasets, OUT landed tstzmultirange, OUT skipped tstzmultirange, OUT anyhow tstzmultirange
 )
@@ -237,12 +237,12 @@ BEGIN
 END;
 $$;
 
--- How many windows of the dataset's grid stretches of whole windows hold.
-CREATE OR REPLACE FUNCTION control.windows_in(wanted control.datasets, stretches tstzmultirange) RETURNS bigint
+-- The number of windows of the dataset's grid in ranges of whole windows.
+CREATE OR REPLACE FUNCTION control.windows_in(wanted control.datasets, ranges tstzmultirange) RETURNS bigint
 LANGUAGE sql IMMUTABLE
 AS $$
     SELECT coalesce(extract(EPOCH FROM sum(upper(s) - lower(s))) / extract(EPOCH FROM wanted.step), 0)::bigint
-    FROM unnest(stretches) AS s
+    FROM unnest(ranges) AS s
 $$;
 
 REVOKE EXECUTE ON FUNCTION

@@ -1,11 +1,11 @@
--- Who is at work, and whose turn it is. Run as publisher; again is harmless.
+-- Claims, leases and turns: which sessions are at work. Run as publisher; idempotent.
 --
--- A claim lives exactly as long as the database session that took it: a kill -9 or a cut network ends it without anyone
--- cleaning up. Nobody can take a claim before its owner does, since its number is drawn by lot; and nobody can fake a
--- living one, since it counts only if the process that holds it is the one that is written down, and a loader's.
+-- A claim lives exactly as long as the database session that took it: a kill -9 or a cut network ends it without any
+-- cleanup. It cannot be taken in advance, because its number is random. It cannot be forged, because it counts only
+-- while held by the recorded process, which must be a loader's.
 
--- The processes of the loader's sessions, of now. A transaction keeps what it has once read of pg_stat_activity: one
--- that has waited for its turn would take for dead who came meanwhile.
+-- The current processes of the loader's sessions. A transaction caches what it once read from pg_stat_activity: without
+-- clearing that, one that waited for its turn would take newer sessions for dead.
 CREATE OR REPLACE FUNCTION ops.loader_processes() RETURNS SETOF integer
 LANGUAGE plpgsql VOLATILE PARALLEL RESTRICTED ROWS 20 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -15,7 +15,7 @@ BEGIN
 END;
 $$;
 
--- The claims that live: 18807 is "Hw" in ASCII.
+-- Live claims: 18807 is "Hw" in ASCII.
 CREATE OR REPLACE VIEW ops.live_sessions AS
 SELECT
     l.objid::bigint::integer AS claim,
@@ -29,7 +29,7 @@ WHERE
         WHERE datname = current_database()
     );
 
--- The claim of the caller's session, taken if it has none yet.
+-- The claim of the caller's session; takes one if it has none yet.
 CREATE OR REPLACE FUNCTION ops.take_claim() RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -44,14 +44,14 @@ BEGIN
 END;
 $$;
 
--- Who holds tables, oldest transaction first: analyst (pid 17, since 2026-10-31 12:00:05 UTC); null where nobody does.
--- Of rows, only who has changed or locked some counts.
+-- The sessions that hold tables, oldest transaction first: analyst (pid 17, since 2026-10-31 12:00:05 UTC); null if
+-- none does. With p_rows, only sessions that changed or locked rows count.
 CREATE OR REPLACE FUNCTION ops.holders_of(p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS text
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
     SELECT string_agg(
         format(
-            '%s (pid %s%s)', coalesce(s.usename::text, s.backend_type, 'somebody'), s.pid,
+            '%s (pid %s%s)', coalesce(s.usename::text, s.backend_type, 'another session'), s.pid,
             to_char(s.xact_start, '", since "YYYY-MM-DD HH24:MI:SS" UTC"')
         ), ', ' ORDER BY s.xact_start, s.pid
     )
@@ -67,21 +67,21 @@ AS $$
         )
 $$;
 
--- Refuses what has waited in vain for a table, or for rows of it: busy, to be tried again, with who holds it.
+-- Raises the error for a lock that was not granted in time on tables, or on rows of them: busy, with the holders.
 CREATE OR REPLACE FUNCTION ops.refuse_held(p_what text, p_tables regclass[], p_rows boolean DEFAULT FALSE) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM pg_stat_clear_snapshot();
     RAISE EXCEPTION '% is held by %', p_what,
-        coalesce(ops.holders_of(p_tables, p_rows), 'a transaction that has ended meanwhile')
+        coalesce(ops.holders_of(p_tables, p_rows), 'a transaction that has ended since')
         USING
             ERRCODE = 'lock_not_available',
-            HINT = 'It is tried again; a transaction that does not end is ended by SELECT pg_terminate_backend(pid).';
+            HINT = 'It is tried again; SELECT pg_terminate_backend(pid) ends a transaction that does not end.';
 END;
 $$;
 
--- Takes tables for the caller's transaction alone, or refuses: busy.
+-- Locks tables exclusively for the caller's transaction; refuses as busy those that are held.
 CREATE OR REPLACE FUNCTION ops.lock_tables(p_tables regclass[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -98,7 +98,7 @@ BEGIN
 END;
 $$;
 
--- Waits for the turn and keeps it until the transaction ends.
+-- Waits for a turn and keeps it until the transaction ends.
 CREATE OR REPLACE FUNCTION ops.take_turn(p_turn text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -110,7 +110,7 @@ EXCEPTION WHEN lock_not_available THEN
 END;
 $$;
 
--- Takes a lease that nobody alive has; says whether it is the caller's now.
+-- Takes a lease that no live session has; returns whether the caller has it now.
 CREATE OR REPLACE FUNCTION ops.take_lease(p_lease text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -132,7 +132,7 @@ BEGIN
 END;
 $$;
 
--- Gives a lease back that the caller has.
+-- Returns a lease of the caller's.
 CREATE OR REPLACE FUNCTION ops.drop_lease(p_lease text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

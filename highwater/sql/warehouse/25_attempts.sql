@@ -1,13 +1,13 @@
--- Attempts whose process lives: the session that opened them still stands.
+-- Attempts whose process is alive: the session that opened them is still connected.
 CREATE OR REPLACE VIEW ops.live_attempts AS
 SELECT a.attempt_id
 FROM ops.attempts AS a
 INNER JOIN ops.live_sessions AS s ON a.claim = s.claim AND a.backend_pid = s.backend_pid
 WHERE a.state = 'running';
 
--- One row per try of a stage, and whether an attempt at its window begins with it. An attempt is the way of a run
--- through the stages of a window; another begins whenever it goes back to a stage that it had begun, because that
--- failed or somebody cleared it. So stages that follow each other are one attempt.
+-- One row per try of a stage, and whether an attempt at its window begins with it. An attempt is the pass of a run
+-- through the stages of a window; another begins whenever the run returns to a stage that it had begun, because that
+-- failed or was cleared. So consecutive stages are one attempt.
 CREATE OR REPLACE VIEW ops.stage_tries AS
 SELECT
     t.attempt_id,
@@ -34,7 +34,7 @@ FROM (
     FROM ops.attempts AS a
 ) AS t;
 
--- Opens an attempt, declares those lost whose process died, and holds the claim for the caller's session.
+-- Opens an attempt, marks as lost those whose process died, and takes a claim for the caller's session.
 CREATE OR REPLACE FUNCTION ops.start_attempt(
     p_dataset text, p_window tstzrange, p_stage text, p_dag_id text, p_run_id text, p_try integer,
     p_host text, p_pid integer
@@ -49,7 +49,7 @@ BEGIN
     WHERE
         dead.state = 'running' AND dead.dataset = p_dataset
         AND NOT EXISTS (SELECT FROM ops.live_attempts AS live WHERE live.attempt_id = dead.attempt_id);
-    -- The claim is taken before the row can be seen, or another session would take it for dead.
+    -- The claim is taken before the row is visible; otherwise another session would take the attempt for dead.
     INSERT INTO ops.attempts (
         dataset, window_range, stage, dag_id, run_id, try_number, host, pid, started_at, claim, backend_pid
     )
@@ -81,13 +81,13 @@ BEGIN
     IF NOT found AND NOT EXISTS (
         SELECT FROM ops.attempts AS a WHERE a.attempt_id = p_attempt AND a.backend_pid = pg_backend_pid()
     ) THEN
-        RAISE EXCEPTION 'attempt % is not of this session: only the session that opened it may end it', p_attempt
+        RAISE EXCEPTION 'attempt % belongs to another session: only the session that opened it may end it', p_attempt
             USING ERRCODE = 'insufficient_privilege';
     END IF;
 END;
 $$;
 
--- Refuses a record of what a run found unless the loader is at work for that run just now.
+-- Refuses to record what a run found unless the loader is at work for that run now.
 CREATE OR REPLACE FUNCTION ops.assert_at_work(p_dataset text, p_dag_id text, p_run_id text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -96,7 +96,7 @@ BEGIN
         SELECT FROM ops.attempts AS a INNER JOIN ops.live_attempts AS live USING (attempt_id)
         WHERE a.dataset = p_dataset AND a.dag_id = p_dag_id AND a.run_id = p_run_id
     ) THEN
-        RAISE EXCEPTION 'run % of % has no attempt at % under way: what it found is recorded while one is', p_run_id,
+        RAISE EXCEPTION 'run % of % has no attempt at % under way: results are recorded only during an attempt', p_run_id,
             p_dag_id, p_dataset USING ERRCODE = 'insufficient_privilege';
     END IF;
 END;

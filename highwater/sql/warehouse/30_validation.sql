@@ -1,7 +1,7 @@
--- What the audits saw. Grain: one row for each expectation of each audit; rows are added, never changed.
--- Run as publisher; again is harmless.
+-- Results of audits. Grain: one row for each expectation of each audit; rows are added, never changed.
+-- Run as publisher; idempotent.
 
--- Stores what an audit found, a row an expectation; returns the rows. Only a run that is at work on the dataset may.
+-- Stores the results of an audit; returns the number of rows. Only a run that is at work on the dataset may do so.
 CREATE OR REPLACE FUNCTION ops.record_audit(
     p_dataset text,
     p_window tstzrange,

@@ -1,5 +1,6 @@
--- How far a dataset that is loaded by its changes has come at the source. Run as publisher; again is harmless.
+-- Checkpoints: how far a dataset that is loaded by its changes has come at the source. Run as publisher; idempotent.
 
+-- Counts the revisions of a checkpoint.
 CREATE OR REPLACE FUNCTION ops.next_revision() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -9,6 +10,7 @@ BEGIN
 END;
 $$;
 
+-- Records every state of a checkpoint in its history.
 CREATE OR REPLACE FUNCTION ops.record_checkpoint() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -25,7 +27,7 @@ FOR EACH ROW EXECUTE FUNCTION ops.next_revision();
 CREATE OR REPLACE TRIGGER record_checkpoint AFTER INSERT OR UPDATE OR DELETE ON ops.checkpoints
 FOR EACH ROW EXECUTE FUNCTION ops.record_checkpoint();
 
--- Refuses a dataset that has no checkpoint to reset. Who is only asked whether to is refused as who does it.
+-- Refuses a dataset that has no checkpoint to reset; also asked before a person is prompted for confirmation.
 CREATE OR REPLACE FUNCTION ops.assert_resettable(p_dataset text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -37,7 +39,7 @@ BEGIN
 END;
 $$;
 
--- Forget how far a dataset has come, so that the next run is a full one; published data and ledger stay.
+-- Forgets how far a dataset has come, so that the next run is a full one; published data and ledger are kept.
 CREATE OR REPLACE FUNCTION ops.reset_checkpoint(p_dataset text, p_by text, p_reason text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -57,7 +59,8 @@ BEGIN
 END;
 $$;
 
--- One row a dataset with a source: its checkpoint, what the next run starts from, and what its strategy promises.
+-- One row per dataset that is loaded by its changes: its checkpoint, where the next run starts, and what its strategy
+-- guarantees.
 CREATE OR REPLACE VIEW ops.checkpoint_status AS
 SELECT
     s.dataset,
@@ -100,7 +103,7 @@ LEFT JOIN LATERAL (
 WHERE s.strategy <> 'windows';
 
 REVOKE EXECUTE ON FUNCTION ops.reset_checkpoint, ops.record_checkpoint, ops.next_revision FROM public;
--- It says who wants it and why: that is for a person to say.
+-- A reset names a person and a reason, so only an operator may do it.
 REVOKE EXECUTE ON FUNCTION ops.reset_checkpoint FROM loader;
 GRANT EXECUTE ON FUNCTION ops.reset_checkpoint TO operator;
 GRANT SELECT ON

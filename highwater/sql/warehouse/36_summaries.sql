@@ -1,7 +1,7 @@
--- What a run cost, and what a comparison of source and target saw, as the loader reports it. Run as publisher; again is
--- harmless. What the ledger and the attempts know is taken from there, whatever the caller says.
+-- What a run cost, and what a comparison of source and target found, as the loader reports it. What the ledger and the
+-- attempts know is taken from them, not from the caller. Run as publisher; idempotent.
 
--- The cost of the run that landed the window's present version, from its attempts; no row where another landed it.
+-- The cost of the run that landed the window's current version, from its attempts; no row if another run landed it.
 CREATE OR REPLACE FUNCTION ops.summarise(p_dataset text, p_window tstzrange, p_dag_id text, p_run_id text)
 RETURNS SETOF ops.processing_summary
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -39,7 +39,7 @@ AS $$
             FROM ops.stage_tries AS a
             WHERE
                 a.dataset = l.dataset AND a.window_range = l.window_range AND a.dag_id = l.dag_id AND a.run_id = l.run_id
-                -- A run that is cleared and done over starts a new version: count from the summary before.
+                -- A run that is cleared and repeated makes a new version: count from the previous summary on.
                 AND a.started_at >= coalesce(
                     (
                         SELECT max(p.ended_at) FROM ops.processing_summary AS p
@@ -58,7 +58,7 @@ AS $$
     RETURNING s.*
 $$;
 
--- What the run that landed a set did, and what it has cost so far.
+-- What the run that landed a set did, and its cost so far.
 CREATE OR REPLACE FUNCTION ops.summarise_increment(
     p_dataset text,
     p_set text,
@@ -126,7 +126,7 @@ BEGIN
 END;
 $$;
 
--- What a comparison at a checkpoint saw.
+-- Records what a comparison at a checkpoint found.
 CREATE OR REPLACE FUNCTION ops.record_consistency_check(
     p_dataset text,
     p_revision integer,

@@ -1,7 +1,7 @@
--- The sources that datasets are loaded from: what each is trusted with, how it was found, and what follows from that.
--- Run as publisher; again is harmless. The table of the rules itself is made by 35_checkpoints.sql.
+-- The sources that datasets are loaded from: their rules, how reliable they were, and whether they catch up.
+-- Run as publisher; idempotent.
 
--- Says what the foreign key cannot: which sources there are.
+-- Refuses an unknown source with the list of known ones, which a foreign key cannot give.
 CREATE OR REPLACE FUNCTION control.refuse_unknown_source() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -23,7 +23,7 @@ GRANT SELECT ON control.known_sources TO loader, analyst;
 GRANT INSERT, UPDATE, DELETE ON control.known_sources TO operator;
 GRANT INSERT, UPDATE ON control.sources TO operator;
 
--- One row a source: how reliable it has been, and whether it catches up on past windows.
+-- One row per source: how reliable it has been, and whether it catches up on past windows.
 CREATE OR REPLACE VIEW ops.source_reliability AS
 WITH measured AS (
     SELECT
@@ -77,7 +77,7 @@ SELECT
     ops.clock() - last_failure_at AS since_last_failure,
     CASE catch_up WHEN 'all' THEN TRUE WHEN 'none' THEN FALSE ELSE is_reliable END AS catches_up,
     CASE catch_up
-        WHEN 'all' THEN 'control.sources says to catch up on all'
+        WHEN 'all' THEN 'control.sources says to catch up on all windows'
         WHEN 'none' THEN 'control.sources says never to catch up'
         ELSE
             good_checks || ' of the last ' || checks || ' checks were good, '
@@ -90,8 +90,8 @@ SELECT
     END AS reason
 FROM measured;
 
--- Records a look at a source. Where its reliability thereby switches the catch-up, that is recorded too, once:
--- flipped says so.
+-- Records a check of a source. If its reliability switches the catch-up on or off, that is recorded too, once, and
+-- flipped is true.
 CREATE OR REPLACE FUNCTION ops.record_source_check(
     p_source text,
     p_window tstzrange,

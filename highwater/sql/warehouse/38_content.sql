@@ -1,5 +1,5 @@
--- The content of a table as a number of rows and a hash, whatever the order of the rows, and the shape that the hash
--- was taken over: a column that is added later is no difference. Run as publisher; again is harmless.
+-- The content of a table as a row count and a hash that does not depend on the order of rows, and the shape that was
+-- hashed: a column that is added later makes no difference. Run as publisher; idempotent.
 
 -- The columns of a table, in order.
 CREATE OR REPLACE FUNCTION ops.columns_of(p_table regclass) RETURNS text[]
@@ -10,7 +10,7 @@ AS $$
     WHERE a.attrelid = p_table AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
--- The columns of a table that an INSERT may name: all but those that are computed.
+-- The columns of a table that an INSERT may name: all but generated ones.
 CREATE OR REPLACE FUNCTION ops.written_columns_of(p_table regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -30,7 +30,7 @@ RETURN (
     WHERE i.indrelid = p_table::regclass AND i.indisprimary
 );
 
--- A list of columns as SQL, each behind a prefix: 't.a, t.b'.
+-- A list of columns as SQL, each with a prefix: 't.a, t.b'.
 CREATE OR REPLACE FUNCTION ops.column_list(p_columns text[], p_prefix text DEFAULT '') RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 RETURN (
@@ -38,14 +38,14 @@ RETURN (
     FROM unnest(p_columns) WITH ORDINALITY AS listed (c, place)
 );
 
--- The row t of a table as an expression: some of its values, in order.
+-- Some columns of the row t as a row expression.
 CREATE OR REPLACE FUNCTION ops.row_of(p_columns text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 RETURN format('row(%s)', ops.column_list(p_columns, 't.'));
 
--- Rows and content hash of a table over the given columns, over all if none are given. Null where it lacks one of them.
--- A row counts as its text, which tells 1.0 from 1.00 and binds its values together; what values look like as text must
--- not depend on the session.
+-- Row count and content hash of a table over the given columns, by default all. Null if it lacks one of them.
+-- A row is hashed as its text, which distinguishes 1.0 from 1.00; the settings that affect how values are written as
+-- text are therefore fixed here.
 CREATE OR REPLACE FUNCTION ops.table_content(
     p_table regclass,
     p_columns text[] DEFAULT NULL,
@@ -72,7 +72,7 @@ BEGIN
                 FROM %2$s AS t
             $query$
         ELSE
-            -- OFFSET is a fence: the text of a row is made once.
+            -- OFFSET is a fence: the text of a row is built once.
             $query$
                 SELECT count(*), md5(concat_ws(
                     ':', count(*), sum(hashtextextended(h.r, 0)::numeric), sum(hashtextextended(h.r, 1)::numeric)
@@ -84,7 +84,7 @@ BEGIN
 END;
 $$;
 
--- The number of a list of columns and a way to hash them.
+-- The id of a shape: a list of columns and a way to hash them.
 CREATE OR REPLACE FUNCTION ops.shape_of(p_columns text[], p_linear boolean DEFAULT FALSE) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -103,7 +103,7 @@ BEGIN
 END;
 $$;
 
--- Rows and content hash of a table as a shape has it; null where the table lacks one of its columns.
+-- Row count and content hash of a table by a shape; null if the table lacks one of its columns.
 CREATE OR REPLACE FUNCTION ops.content_by_shape(
     p_table regclass, p_shape integer, OUT row_count bigint, OUT content_hash text
 )
@@ -114,13 +114,13 @@ AS $$
     WHERE s.shape_id = p_shape
 $$;
 
--- What counts rows must see every row that there is: a snapshot of before does not.
+-- Refuses a transaction with an old snapshot: what counts rows must see all of them.
 CREATE OR REPLACE FUNCTION ops.assert_read_committed() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'invalid isolation level %: expected READ COMMITTED, since what is counted must be all that is there',
+        RAISE EXCEPTION 'invalid isolation level %: expected READ COMMITTED, so that every row is counted',
             current_setting('transaction_isolation') USING ERRCODE = 'HW003';
     END IF;
 END;

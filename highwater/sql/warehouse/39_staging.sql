@@ -1,29 +1,29 @@
--- Staging sets: what an attempt at a window is made in before anybody reads it. A set is a few tables of the
--- publisher's, named by the set's number: <set>_raw as it came from the source, <set>_clean like the published table,
--- <set>_rejected with reasons, <set>_copies with the keys of rows that came more than once. The loader fills them and
--- owns none; once a set is finished nobody writes to it. Run as publisher; again is harmless.
+-- Staging sets: the tables that an attempt at a window fills before anything is published. They belong to the publisher
+-- and are named by the set's number: <set>_raw as extracted from the source, <set>_clean like the published table,
+-- <set>_rejected with reasons, <set>_copies with the keys of duplicates. The loader fills them and owns none; a
+-- finished set is not written to. Run as publisher; idempotent.
 
--- The table of a set by its part; null where there is none.
+-- The table of a set by its part, or null.
 CREATE OR REPLACE FUNCTION ops.set_table(p_set text, p_part text) RETURNS regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN to_regclass(format('staging.%I', p_set || '_' || p_part));
 
--- Takes a table of a set from whoever fills it: no right, no other writer, and no statement of this session that is
--- still at work on it, whose rights were looked at when it began.
+-- Closes a table of a set to the session that fills it: revokes the right to write, waits for other writers, and
+-- refuses while a statement of this session still writes to it, whose rights were checked when it began.
 CREATE OR REPLACE FUNCTION ops.close_table(p_table regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('REVOKE INSERT ON %s FROM loader', p_table);
     PERFORM ops.lock_tables(ARRAY[p_table]);
-    -- Changes nothing; Postgres refuses it for a table that is in use.
+    -- Changes nothing, but fails while the table is in use.
     EXECUTE format('ALTER TABLE %s RESET (fillfactor)', p_table);
 EXCEPTION WHEN object_in_use THEN
     RAISE EXCEPTION 'table % is being written to by the statement that closes it', p_table USING ERRCODE = 'HW003';
 END;
 $$;
 
--- The set by that name, held until the transaction ends.
+-- Locks the set by that name until the transaction ends, and returns it.
 CREATE OR REPLACE FUNCTION ops.lock_set(p_set text) RETURNS ops.staging_sets
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -32,14 +32,14 @@ DECLARE
 BEGIN
     SELECT * INTO held FROM ops.staging_sets AS s WHERE s.set_name = p_set FOR UPDATE;
     IF NOT found OR ops.set_table(p_set, 'raw') IS NULL THEN
-        RAISE EXCEPTION 'staging set % does not exist (any more): extract the window again', coalesce(p_set, 'null')
+        RAISE EXCEPTION 'staging set % does not exist (any longer): extract the window again', coalesce(p_set, 'null')
             USING ERRCODE = 'HW003';
     END IF;
     RETURN held;
 END;
 $$;
 
--- Begins a set of a window; returns its name. The tables are made by the functions below.
+-- Begins a set for a window; returns its name. The functions below create its tables.
 CREATE OR REPLACE FUNCTION ops.new_set(p_dataset text, p_window tstzrange, p_dag_id text, p_run_id text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -59,7 +59,7 @@ BEGIN
 END;
 $$;
 
--- Makes a table of a set with columns of built-in types for the loader to fill; one that is there is replaced.
+-- Creates a table of a set, with columns of built-in types, for the loader to fill; an existing one is replaced.
 CREATE OR REPLACE FUNCTION ops.new_set_table(p_set text, p_part text, p_columns text[], p_types regtype[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET default_tablespace = '' SET default_table_access_method = 'heap'
@@ -74,7 +74,7 @@ BEGIN
             USING ERRCODE = 'HW003';
     END IF;
     IF p_part = 'raw' AND ops.set_table(p_set, 'clean') IS NOT NULL THEN
-        RAISE EXCEPTION 'staging set % is being cleaned, so that its raw table stays as it came: extract the window again',
+        RAISE EXCEPTION 'staging set % is being cleaned and its raw table is closed: extract the window again',
             p_set USING ERRCODE = 'HW003';
     END IF;
     IF p_part NOT IN ('raw', 'compared', 'together') THEN
@@ -100,8 +100,8 @@ BEGIN
 END;
 $$;
 
--- What a clean.sql of a dataset may give and what it must: columns that are not computed, with their types, and those
--- without a default. Refuses a dataset whose table cannot be published into.
+-- What a clean.sql of a dataset may return (columns that are not generated, with their types) and what it must (those
+-- without a default). Refuses a dataset whose table cannot be published into.
 CREATE OR REPLACE FUNCTION ops.cleaned_shape(
     p_dataset text,
     OUT published_table text,
@@ -120,7 +120,7 @@ BEGIN
         array_agg(a.attname::text ORDER BY a.attnum),
         array_agg(format_type(a.atttypid, a.atttypmod) ORDER BY a.attnum),
         coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (
-            -- A number that an identity column would draw differs with every load.
+            -- The value of an identity column would differ with every load.
             WHERE a.attnotnull AND (a.attidentity <> '' OR NOT a.atthasdef)
         ), '{}')
     INTO written_columns, written_types, wanted_columns
@@ -130,9 +130,9 @@ BEGIN
 END;
 $$;
 
--- Closes the raw table of a set and makes those that its rows are cleaned into, for the loader to fill; what an earlier
--- try left there is dropped, and two at once take turns. The caller fills them in the same transaction and ends it by
--- ops.finish_cleaning.
+-- Closes the raw table of a set and creates the tables that its rows are cleaned into, for the loader to fill. What an
+-- earlier try left is dropped, and two at once take turns. The caller fills the tables in the same transaction and then
+-- calls ops.finish_cleaning.
 CREATE OR REPLACE FUNCTION ops.begin_cleaning(
     p_set text,
     OUT published_table text,
@@ -154,7 +154,7 @@ BEGIN
     published := published_table::regclass;
     PERFORM ops.close_table(ops.set_table(p_set, 'raw'));
     UPDATE ops.staging_sets AS s SET finished_at = NULL WHERE s.set_id = cleaning.set_id;
-    -- Somebody may be reading what an audit refused.
+    -- An analyst may be reading what an audit refused.
     PERFORM ops.lock_tables(array_remove(
         ARRAY[ops.set_table(p_set, 'clean'), ops.set_table(p_set, 'rejected'), ops.set_table(p_set, 'copies')], NULL
     ));
@@ -200,8 +200,8 @@ BEGIN
 END;
 $$;
 
--- Closes the tables of a set, gives the clean one its keys and indexes, and counts: each row as it came is clean, is
--- rejected, or is a copy of a clean one. What the database counts here is what the ledger will say.
+-- Closes the tables of a set, adds keys and indexes to the clean one, and counts: each extracted row is clean,
+-- rejected, or a copy of a clean one. The ledger will have these counts.
 CREATE OR REPLACE FUNCTION ops.finish_cleaning(
     p_set text, OUT rows_clean bigint, OUT rows_rejected bigint, OUT rows_deduplicated bigint
 )
@@ -213,7 +213,7 @@ DECLARE
     keys text[];
     clean CONSTANT regclass := ops.set_table(p_set, 'clean');
     rows_raw bigint;
-    copies_of_none bigint;
+    orphans bigint;
     content text;
     all_columns text[];
 BEGIN
@@ -234,26 +234,26 @@ BEGIN
     all_columns := ops.columns_of(clean);
     SELECT c.row_count, c.content_hash INTO rows_clean, content FROM ops.table_content(clean, all_columns) AS c;
     IF rows_raw <> rows_clean + rows_rejected + rows_deduplicated THEN
-        RAISE EXCEPTION '% %: % rows were extracted, but clean.sql gave % = % clean + % rejected + % copies',
+        RAISE EXCEPTION '% %: % rows were extracted, but clean.sql returned % = % clean + % rejected + % copies',
             cleaning.dataset, cleaning.window_range, rows_raw, rows_clean + rows_rejected + rows_deduplicated, rows_clean,
             rows_rejected, rows_deduplicated
-            USING ERRCODE = 'HW004', HINT = 'clean.sql gives one row for each row of raw.';
+            USING ERRCODE = 'HW004', HINT = 'clean.sql must return one row for each row of raw.';
     END IF;
     IF rows_deduplicated > 0 AND keys IS NULL THEN
-        RAISE EXCEPTION '% %: % rows are called copies (copy_no above 1), but % has no primary key to tell copies by',
+        RAISE EXCEPTION '% %: % rows are marked as copies (copy_no above 1), but % has no primary key to identify copies by',
             cleaning.dataset, cleaning.window_range, rows_deduplicated, published_table USING ERRCODE = 'HW004';
     ELSIF rows_deduplicated > 0 THEN
         EXECUTE format(
             'SELECT count(*) FROM staging.%I AS c WHERE NOT EXISTS (SELECT FROM %s AS k WHERE (%s) = (%s))',
             p_set || '_copies', clean, ops.column_list(keys, 'k.'), ops.column_list(keys, 'c.')
-        ) INTO copies_of_none;
-        IF copies_of_none > 0 THEN
-            RAISE EXCEPTION '% %: % rows are called copies (copy_no above 1), but no clean row has their key (%)',
-                cleaning.dataset, cleaning.window_range, copies_of_none, ops.column_list(keys)
-                USING ERRCODE = 'HW004', HINT = 'One of the copies has copy_no 1 and no reason.';
+        ) INTO orphans;
+        IF orphans > 0 THEN
+            RAISE EXCEPTION '% %: % rows are marked as copies (copy_no above 1), but no clean row has their key (%)',
+                cleaning.dataset, cleaning.window_range, orphans, ops.column_list(keys)
+                USING ERRCODE = 'HW004', HINT = 'One of the copies must have copy_no 1 and no reason.';
         END IF;
     END IF;
-    -- Rows of a failed audit are looked at where they lie.
+    -- After a failed audit an analyst inspects the rows here.
     PERFORM ops.let_analyst_read(clean, cleaning.dataset),
         ops.let_analyst_read(ops.set_table(p_set, 'rejected'), cleaning.dataset);
     UPDATE ops.staging_sets AS s
@@ -264,7 +264,7 @@ BEGIN
 END;
 $$;
 
--- A finished set of just that window, held until the transaction ends, with its tables; refuses any other.
+-- Locks a finished set of exactly that window until the transaction ends; refuses any other.
 CREATE OR REPLACE FUNCTION ops.lock_staging_set(
     p_set text,
     p_dataset text,
@@ -280,7 +280,7 @@ BEGIN
     clean_table := ops.set_table(p_set, 'clean');
     rejected_table := ops.set_table(p_set, 'rejected');
     IF (taken.dataset, taken.window_range) IS DISTINCT FROM (p_dataset, p_window) THEN
-        RAISE EXCEPTION 'staging set % is of % %, not of % %', p_set, taken.dataset, taken.window_range, p_dataset, p_window
+        RAISE EXCEPTION 'staging set % belongs to % %, not to % %', p_set, taken.dataset, taken.window_range, p_dataset, p_window
             USING ERRCODE = 'HW003';
     END IF;
     IF taken.finished_at IS NULL OR clean_table IS NULL OR rejected_table IS NULL THEN
@@ -293,7 +293,7 @@ BEGIN
 END;
 $$;
 
--- Drops what is left of a set.
+-- Drops the remaining tables of a set.
 CREATE OR REPLACE FUNCTION ops.drop_set(p_set text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -307,8 +307,8 @@ BEGIN
 END;
 $$;
 
--- Drops the sets of earlier attempts at a window, of all windows of a dataset that is loaded by its changes; returns
--- how many. None while somebody is at work there besides the run that asks; where it names a set, those made before it.
+-- Drops the sets of earlier attempts at a window (all windows of a dataset that is loaded by its changes); returns
+-- their number. Drops none while another run is at work there. With p_before, only sets older than that one.
 CREATE OR REPLACE FUNCTION ops.drop_obsolete_sets(
     p_dataset text, p_window tstzrange, p_dag_id text, p_run_id text, p_before text DEFAULT NULL
 ) RETURNS integer
@@ -329,12 +329,13 @@ BEGIN
             ORDER BY a.dag_id, a.run_id, a.attempt_id DESC
         ) AS newest
         WHERE CASE
-            -- A run that has begun a set in the last hour and not come to its end.
+            -- A run that began a set within the last hour and has not finished.
             WHEN of_changes THEN
                 newest.stage IN ('identify_changes', 'process_changes', 'update_checkpoint')
                 AND newest.state IN ('running', 'retrying', 'succeeded')
                 AND newest.started_at > ops.clock() - '1 hour'::interval
-            -- A run that works, is to be tried again or awaits its next stage; one that stopped a day ago will not go on.
+            -- A run that is running, will be retried or waits for its next stage; one that stopped a day ago will not
+            -- continue.
             ELSE
                 (newest.state IN ('running', 'retrying') OR (newest.state = 'succeeded' AND newest.stage <> 'summarise'))
                 AND newest.started_at > ops.clock() - '1 day'::interval
@@ -342,7 +343,7 @@ BEGIN
     ) THEN
         RETURN 0;
     END IF;
-    -- An orphan of the same run that still works.
+    -- An orphaned process of the same run is still at work.
     IF NOT of_changes AND EXISTS (
         SELECT FROM ops.attempts AS a INNER JOIN ops.live_attempts USING (attempt_id)
         WHERE
@@ -355,7 +356,7 @@ BEGIN
         SELECT s.set_name FROM ops.staging_sets AS s
         WHERE
             s.dataset = p_dataset AND (of_changes OR s.window_range = p_window)
-            -- An older try that comes late must not drop what a newer one of its run has made.
+            -- A late older try must not drop the sets of a newer try of its run.
             AND (p_before IS NULL OR s.set_id < (SELECT b.set_id FROM ops.staging_sets AS b WHERE b.set_name = p_before))
         ORDER BY s.set_id
         FOR UPDATE SKIP LOCKED
@@ -364,7 +365,7 @@ BEGIN
             PERFORM ops.drop_set(obsolete);
             dropped := dropped + 1;
         EXCEPTION WHEN lock_not_available THEN
-            RAISE NOTICE 'staging set % is being read: it is dropped the next time', obsolete;
+            RAISE NOTICE 'staging set % is being read: it is dropped next time', obsolete;
         END;
     END LOOP;
     RETURN dropped;

@@ -1,8 +1,8 @@
--- The guard on volume: a reload that would lose most of a window, or an empty window that the source says is not, stops
--- until a person accepts it. Run as publisher; again is harmless.
+-- The guard on volume: a reload that would lose most of a window, or an empty window that the source says is not empty,
+-- stops until a person accepts it. Run as publisher; idempotent.
 
--- Refuses a set that would lose more than the dataset allows, unless somebody has accepted it for this window. What was
--- accepted is used up by the next load, whether that needs it or not.
+-- Refuses a set that would lose more than the dataset allows, unless a person has accepted that for this window. The
+-- next load uses up what was accepted, whether it needs it or not.
 CREATE OR REPLACE FUNCTION ops.assert_volume(
     p_wanted control.datasets,
     p_window tstzrange,

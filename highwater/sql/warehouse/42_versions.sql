@@ -1,9 +1,9 @@
--- Former versions of windows: set aside by the publishing functions when other content takes their place, kept for
--- control.platform.keep_versions_days, put back by ops.rollback_window. Run as publisher; again is harmless.
+-- Former versions of windows: archived by the publishing functions when other content replaces them, kept for
+-- control.platform.keep_versions_days, restored by ops.rollback_window. Run as publisher; idempotent.
 
 GRANT USAGE ON SCHEMA archive TO analyst;
 
--- One row a version of a window that can be read: the published one and those that are kept, each with its table.
+-- One row per readable version of a window: the published one and those that are kept, each with its table.
 CREATE OR REPLACE VIEW ops.versions AS
 SELECT
     l.dataset,
@@ -39,18 +39,18 @@ SELECT
 FROM ops.former_versions AS v
 CROSS JOIN control.platform AS p;
 
--- Moves a table into schema archive, with its indexes, under a name that no other has there.
-CREATE OR REPLACE FUNCTION ops.move_to_former(p_table regclass, p_name text) RETURNS void
+-- Moves a table into schema archive, with its indexes, under a unique name.
+CREATE OR REPLACE FUNCTION ops.move_to_archive(p_table regclass, p_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     part record;
 BEGIN
-    -- A foreign key would keep rows of other tables from being deleted for the sake of a version that nobody reads.
+    -- A foreign key of an archived version would keep rows of other tables from being deleted.
     FOR part IN SELECT k.conname FROM pg_constraint AS k WHERE k.conrelid = p_table AND k.contype = 'f' LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', p_table, part.conname);
     END LOOP;
-    -- Names of indexes are unique in a schema: two versions of a window may bring the same.
+    -- Names of indexes are unique in a schema, and two versions of a window may have the same.
     FOR part IN
         SELECT i.indexrelid::regclass AS index, row_number() OVER (ORDER BY i.indexrelid) AS place
         FROM pg_index AS i WHERE i.indrelid = p_table
@@ -62,7 +62,7 @@ BEGIN
 END;
 $$;
 
--- Writes down a version that is about to be replaced, and moves its table and its quarantined rows to it.
+-- Records a version that is about to be replaced, and archives its table and its quarantined rows.
 CREATE OR REPLACE FUNCTION ops.keep_version(p_version ops.window_ledger, p_table regclass, p_state text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -81,8 +81,8 @@ BEGIN
         p_version.shape_id, p_version.source_snapshot, p_version.dag_id, p_version.run_id, p_version.landed_at,
         kept_as, p_state, ops.clock()
     );
-    PERFORM ops.move_to_former(p_table, kept_as);
-    -- Rights that somebody gave to the partition by its name do not live on in the version.
+    PERFORM ops.move_to_archive(p_table, kept_as);
+    -- Rights that were granted on the partition by its name end here.
     EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, loader, operator, analyst', p_table);
     PERFORM ops.let_analyst_read(p_table, p_version.dataset);
     WITH moved AS (
@@ -95,8 +95,8 @@ BEGIN
 END;
 $$;
 
--- The window was taken out of the ledger by hand, and its versions begin anew: what was kept of it may not be put back
--- any more. What is being pruned just now is gone anyway, and not waited for.
+-- Forgets the kept versions of a window that was deleted from the ledger by hand: its versions start from 1 again, and
+-- the old ones may no longer be restored. Those that are being pruned now are skipped.
 CREATE OR REPLACE FUNCTION ops.forget_versions(p_dataset text, p_window tstzrange) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -108,8 +108,8 @@ AS $$
     UPDATE ops.former_versions AS v SET state = 'forgotten' FROM kept AS k WHERE v.former_id = k.former_id
 $$;
 
--- Drops former versions whose days are over, at most so many in one transaction; returns how many. One that somebody
--- reads or puts back stays for the next time, and a publishing function is not waited for: it holds none of them.
+-- Drops expired former versions, at most p_most in one transaction; returns their number. One that is being read or
+-- restored is left for the next time.
 CREATE OR REPLACE FUNCTION ops.prune_versions(p_most integer DEFAULT 100) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
@@ -133,16 +133,16 @@ BEGIN
             pruned := pruned + 1;
         EXCEPTION
             WHEN lock_not_available THEN
-                RAISE NOTICE 'archive.% is being read: it is dropped the next time', expired.table_name;
+                RAISE NOTICE 'archive.% is being read: it is dropped next time', expired.table_name;
             WHEN dependent_objects_still_exist THEN
                 GET STACKED DIAGNOSTICS dependants = PG_EXCEPTION_DETAIL;
-                RAISE WARNING 'archive.% is over but cannot be dropped: %', expired.table_name, dependants;
+                RAISE WARNING 'archive.% has expired but cannot be dropped: %', expired.table_name, dependants;
         END;
     END LOOP;
     RETURN pruned;
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.move_to_former, ops.keep_version, ops.forget_versions, ops.prune_versions FROM public;
+REVOKE EXECUTE ON FUNCTION ops.move_to_archive, ops.keep_version, ops.forget_versions, ops.prune_versions FROM public;
 GRANT EXECUTE ON FUNCTION ops.prune_versions TO loader;
 GRANT SELECT ON ops.former_versions, ops.rollbacks, ops.versions, quarantine.former_rejected_rows TO loader, analyst;

@@ -1,8 +1,8 @@
--- Whether a former version of a window can be put back, asked alike by who only wants to know and by who does it: the
--- table that is published may have got other columns and rules since. Run as publisher; again is harmless.
+-- Whether a former version of a window can be restored: the published table may have other columns and rules by now.
+-- The preview and the rollback use the same checks. Run as publisher; idempotent.
 
--- Whether an expression has the same value for every row and at every time: it calls nothing that is not immutable, and
--- asks neither the session nor a sequence.
+-- Whether an expression has the same value for every row at any time: it calls only immutable functions and reads
+-- neither the session nor a sequence.
 CREATE OR REPLACE FUNCTION ops.is_constant(p_expression pg_node_tree) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -15,8 +15,8 @@ AS $$
         )
 $$;
 
--- The columns that a published table has and a table of former rows has not, each with the value that such a row has in
--- it: none, the default, or what it is computed as. Not is_known: nobody can say which value that was.
+-- The columns of a published table that a table of former rows lacks, each with the value that such a row has there:
+-- null, the default, or the generating expression. Without is_known that value cannot be determined.
 CREATE OR REPLACE FUNCTION ops.columns_since(p_table regclass, p_published regclass)
 RETURNS TABLE (name text, column_type text, is_computed boolean, value text, is_known boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -40,7 +40,7 @@ AS $$
     ORDER BY a.attnum
 $$;
 
--- The rows of a former version as SQL to select from, with the columns that the published table has got since.
+-- SQL to select the rows of a former version from, with the columns that the published table has gained since.
 CREATE OR REPLACE FUNCTION ops.rows_as_published(p_table regclass, p_published regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -53,7 +53,7 @@ AS $$
     FROM ops.columns_since(p_table, p_published) AS c
 $$;
 
--- Which columns keep a former version from being put back, and why where that is not plain; null where none does.
+-- The columns that keep a former version from being restored, with the reason where it is not obvious; null if none.
 CREATE OR REPLACE FUNCTION ops.unfit_columns(p_table regclass, p_published regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -68,13 +68,13 @@ AS $$
             AND (mine.atttypid, mine.atttypmod, mine.attcollation, mine.attgenerated)
             IS DISTINCT FROM (theirs.atttypid, theirs.atttypmod, theirs.attcollation, theirs.attgenerated)
         UNION ALL
-        SELECT format('%s, whose value %s is not the same at every time', c.name, c.value)
+        SELECT format('%s, whose value %s is not constant', c.name, c.value)
         FROM ops.columns_since(p_table, p_published) AS c
         WHERE NOT c.is_known
     ) AS u
 $$;
 
--- Which rule of the published table the rows of a former version break; null where they break none.
+-- The first rule of the published table that the rows of a former version break; null if they break none.
 CREATE OR REPLACE FUNCTION ops.rule_broken(p_table regclass, p_published regclass) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -118,14 +118,14 @@ BEGIN
             string_agg(pg_get_indexdef(i.indexrelid, part, TRUE), ', ') AS keys,
             CASE WHEN i.indnullsnotdistinct THEN 'TRUE'
                 ELSE string_agg(format('(%s) IS NOT NULL', pg_get_indexdef(i.indexrelid, part, TRUE)), ' AND ')
-            END AS told_apart
+            END AS is_distinct
         FROM pg_index AS i CROSS JOIN LATERAL generate_series(1, i.indnkeyatts) AS part
         WHERE i.indrelid = p_published AND i.indisunique
         GROUP BY i.indexrelid, i.indrelid, i.indpred, i.indnullsnotdistinct
     LOOP
         EXECUTE format(
             'SELECT EXISTS (SELECT FROM %s AS t WHERE (%s) AND (%s) GROUP BY %s HAVING count(*) > 1)',
-            rows_of, rule.covered, rule.told_apart, rule.keys
+            rows_of, rule.covered, rule.is_distinct, rule.keys
         ) INTO is_broken;
         IF is_broken THEN
             RETURN rule.name;
@@ -135,7 +135,7 @@ BEGIN
 END;
 $$;
 
--- Refuses to put a former version back that is not what it was, or does not fit what is published any more.
+-- Refuses to restore a former version that was changed, or no longer fits the published table.
 CREATE OR REPLACE FUNCTION ops.assert_fits(p_wanted control.datasets, p_version ops.former_versions) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -148,40 +148,40 @@ BEGIN
     PERFORM ops.assert_publishable(p_wanted.dataset);
     flaw := ops.table_flaw(held_in, 'analyst');
     IF flaw IS NOT NULL THEN
-        RAISE EXCEPTION '% %: version % in table % cannot be put back: %: mend that, or load the window again',
+        RAISE EXCEPTION '% %: version % in table % cannot be restored: %: correct that, or load the window again',
             p_version.dataset, p_version.window_range, p_version.version, held_in, flaw USING ERRCODE = 'HW005';
     END IF;
     flaw := ops.unfit_columns(held_in, published);
     IF flaw IS NOT NULL THEN
-        RAISE EXCEPTION '% %: version % does not fit % any more, whose columns changed since (%): load it again',
+        RAISE EXCEPTION '% %: version % no longer fits %, whose columns changed since (%): load it again',
             p_version.dataset, p_version.window_range, p_version.version, published, flaw USING ERRCODE = 'HW008';
     END IF;
     SELECT c.row_count, c.content_hash INTO held FROM ops.content_by_shape(held_in, p_version.shape_id) AS c;
     IF held.row_count IS DISTINCT FROM p_version.rows_published THEN
-        RAISE EXCEPTION '% %: % does not hold what was version % (% rows, not %): load it again', p_version.dataset,
+        RAISE EXCEPTION '% %: % no longer holds version % (% rows, expected %): load it again', p_version.dataset,
             p_version.window_range, held_in, p_version.version, coalesce(held.row_count, 0), p_version.rows_published
             USING ERRCODE = 'HW008';
     ELSIF held.content_hash <> p_version.content_hash THEN
-        RAISE EXCEPTION '% %: % does not hold what was version % (as many rows, but a value or a type of them changed): '
+        RAISE EXCEPTION '% %: % no longer holds version % (as many rows, but a value or a type changed): '
             'load it again', p_version.dataset, p_version.window_range, held_in, p_version.version USING ERRCODE = 'HW008';
     END IF;
     flaw := ops.rule_broken(held_in, published);
     IF flaw IS NOT NULL THEN
-        RAISE EXCEPTION '% %: version % does not fit % any more: its rows break the %: load it again', p_version.dataset,
+        RAISE EXCEPTION '% %: version % no longer fits %: its rows break the %: load it again', p_version.dataset,
             p_version.window_range, p_version.version, published, flaw USING ERRCODE = 'HW008';
     END IF;
 END;
 $$;
 
--- Gives a table of former rows, which ops.assert_fits has passed, the columns, checks and NOT NULLs that the published
--- one has got since.
+-- Adds to a table of former rows, which ops.assert_fits has passed, the columns, checks and NOT NULLs that the
+-- published one has gained since.
 CREATE OR REPLACE FUNCTION ops.make_fit(p_table regclass, p_published regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     wanted record;
 BEGIN
-    -- What is computed comes last: it may be so from another new column.
+    -- Generated columns come last: they may depend on another new column.
     FOR wanted IN SELECT * FROM ops.columns_since(p_table, p_published) AS c ORDER BY c.is_computed LOOP
         EXECUTE format(
             CASE WHEN wanted.is_computed THEN 'ALTER TABLE %s ADD COLUMN %I %s GENERATED ALWAYS AS (%s) STORED'

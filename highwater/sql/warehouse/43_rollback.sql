@@ -1,4 +1,4 @@
--- Putting a former version of a window back. Run as publisher; again is harmless.
+-- Rollback of a window to a former version. Run as publisher; idempotent.
 
 -- Refuses a dataset whose windows have no versions.
 CREATE OR REPLACE FUNCTION ops.assert_keeps_versions(p_dataset text) RETURNS void
@@ -6,15 +6,14 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark') THEN
-        RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it anew: '
+        RAISE EXCEPTION '% is loaded by its changes and keeps no versions of windows; to read all of it again: '
             'scripts/highwater checkpoint reset % --reason …', p_dataset, p_dataset USING ERRCODE = 'HW002';
     END IF;
 END;
 $$;
 
--- What a rollback of a window would do: the version that is published, and the one that would take its place, which is
--- the newest that is kept unless another is asked for. Refuses what cannot be rolled back; whether that version still
--- fits what is published, ops.assert_fits says.
+-- What a rollback of a window would do: the published version and the one that would replace it, by default the newest
+-- that is kept. Refuses a window that cannot be rolled back; ops.assert_fits checks that the version still fits.
 CREATE OR REPLACE FUNCTION ops.rollback_target(
     p_dataset text,
     p_window tstzrange,
@@ -51,9 +50,9 @@ BEGIN
     END IF;
     IF kept IS NULL THEN
         SELECT keep_versions_days INTO days FROM control.platform;
-        RAISE EXCEPTION '% % has version % and no former one that is kept (%): load it again', p_dataset, p_window,
-            present.version, CASE days WHEN 0 THEN 'HIGHWATER_KEEP_VERSIONS_DAYS=0: none is'
-                ELSE 'one is kept for ' || days || ' days after other content replaced it' END
+        RAISE EXCEPTION '% % has version % and no former version (%): load it again', p_dataset, p_window,
+            present.version, CASE days WHEN 0 THEN 'HIGHWATER_KEEP_VERSIONS_DAYS=0 keeps none'
+                ELSE 'a version is kept for ' || days || ' days after other content replaced it' END
             USING ERRCODE = 'HW008';
     END IF;
     SELECT * INTO target
@@ -61,7 +60,7 @@ BEGIN
     WHERE v.dataset = p_dataset AND v.window_range = p_window AND v.state = 'kept' AND v.version = coalesce(p_to, v.version)
     ORDER BY v.version DESC LIMIT 1;
     IF NOT found THEN
-        RAISE EXCEPTION '% % has no version % to put back%: version % is published, and kept are %', p_dataset, p_window,
+        RAISE EXCEPTION '% % has no version % to restore%: version % is published, and kept are %', p_dataset, p_window,
             p_to,
             CASE WHEN EXISTS (
                 SELECT FROM ops.former_versions AS v
@@ -71,15 +70,15 @@ BEGIN
             present.version, kept USING ERRCODE = 'HW008';
     END IF;
     IF to_regclass(format('archive.%I', target.table_name)) IS NULL THEN
-        RAISE EXCEPTION '% % has lost its version %: archive.% is not there: load it again', p_dataset, p_window,
+        RAISE EXCEPTION '% % has lost its version %: table archive.% does not exist: load it again', p_dataset, p_window,
             target.version, target.table_name USING ERRCODE = 'HW008';
     END IF;
 END;
 $$;
 
--- Puts a former version of a window back, with its quarantined rows, as a new version in the ledger: one transaction,
--- as publishing is. p_from is the version that the caller wants replaced, so that one that was published meanwhile is
--- not; p_to an older version than the last. The version that goes is set aside, and not offered again.
+-- Restores a former version of a window, with its quarantined rows, as a new version in the ledger, in one transaction.
+-- p_from is the version to replace, so that one published meanwhile is not; p_to the version to restore, by default the
+-- newest that is kept. The replaced version is archived and not offered again.
 CREATE OR REPLACE FUNCTION ops.rollback_window(
     p_dataset text,
     p_window tstzrange,
@@ -102,15 +101,15 @@ BEGIN
     PERFORM ops.hold_dataset(p_dataset);
     SELECT * INTO plan FROM ops.rollback_target(p_dataset, p_window, p_to);
     IF (plan.present).version <> p_from THEN
-        RAISE EXCEPTION '% % is at version % by run %, not at version % that was to be rolled back: look again', p_dataset,
+        RAISE EXCEPTION '% % is at version % by run %, not at version % that was to be rolled back: check it again', p_dataset,
             p_window, (plan.present).version, (plan.present).run_id, p_from USING ERRCODE = 'HW006';
     END IF;
     back := plan.target;
-    -- Somebody may be pruning it.
+    -- Another session may be pruning it.
     PERFORM FROM ops.former_versions AS v WHERE v.former_id = back.former_id FOR UPDATE;
     incoming := to_regclass(format('archive.%I', back.table_name));
     IF NOT found THEN
-        RAISE EXCEPTION '% %: the days of version % have just ended, it is gone: load the window again', p_dataset, p_window,
+        RAISE EXCEPTION '% %: version % has just expired and was dropped: load the window again', p_dataset, p_window,
             back.version USING ERRCODE = 'HW008';
     END IF;
     PERFORM ops.lock_tables(ARRAY[incoming]);
@@ -127,8 +126,8 @@ BEGIN
         back.run_id, back.content_hash, (plan.present).version + 1, p_by, p_reason
     )
     RETURNING r.* INTO done;
-    -- The snapshot stays that of the version that goes: whoever makes a window again when its source holds something
-    -- else than it was made from must not make that version again of the same.
+    -- The snapshot stays that of the replaced version: a dataset whose windows are loaded again when their source changed
+    -- must not load that version again from the same source.
     UPDATE ops.window_ledger AS l
     SET
         version = done.as_version, rows_extracted = back.rows_extracted, rows_published = back.rows_published,
@@ -145,8 +144,8 @@ BEGIN
 END;
 $$;
 
--- How many rows a rollback would take away and how many it would bring, copies counted; a row that changes does both.
--- Refuses what ops.rollback_window would refuse, in the same words.
+-- How many rows a rollback would remove and how many it would add, duplicates counted; a changed row counts as both.
+-- Refuses what ops.rollback_window would refuse, with the same error.
 CREATE OR REPLACE FUNCTION ops.rollback_difference(
     p_dataset text, p_window tstzrange, p_to integer DEFAULT NULL, OUT rows_going bigint, OUT rows_coming bigint
 )
@@ -155,11 +154,11 @@ AS $$
 DECLARE
     plan CONSTANT record := ops.rollback_target(p_dataset, p_window, p_to);
     published CONSTANT regclass := ((plan.wanted).published_table)::regclass;
-    standing CONSTANT text := coalesce(
+    present CONSTANT text := coalesce(
         ops.partition_of(published, p_window)::text, format('(SELECT * FROM %s WHERE FALSE)', published)
     );
     held_in CONSTANT regclass := to_regclass(format('archive.%I', (plan.target).table_name));
-    -- As they are hashed: a json cannot be compared.
+    -- As text, as they are hashed: json has no equality.
     compared CONSTANT text := ops.row_of(ops.columns_of(published)) || '::text';
 BEGIN
     PERFORM ops.assert_fits(plan.wanted, plan.target);
@@ -169,7 +168,7 @@ BEGIN
             SELECT
                 (SELECT count(*) FROM (SELECT r FROM now_there EXCEPT ALL SELECT r FROM then_there) AS going),
                 (SELECT count(*) FROM (SELECT r FROM then_there EXCEPT ALL SELECT r FROM now_there) AS coming)
-        $query$, compared, standing, ops.rows_as_published(held_in, published)
+        $query$, compared, present, ops.rows_as_published(held_in, published)
     ) INTO rows_going, rows_coming;
 END;
 $$;

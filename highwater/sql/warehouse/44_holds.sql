@@ -1,8 +1,7 @@
--- What a person decided of a window stays until a person releases it: one that was rolled back is held, and nothing is
--- published into it meanwhile. Run as publisher; again is harmless. ops.rollback_window makes holds, and
--- ops.publish_window asks.
+-- Holds: a window that was rolled back is held until a person releases it, and nothing is published into it meanwhile.
+-- ops.rollback_window creates holds, ops.publish_window checks them. Run as publisher; idempotent.
 
--- One row a window that is held now: the version that the rollback put back is what is published.
+-- One row per window that is held now: the version that the rollback restored is the published one.
 CREATE OR REPLACE VIEW ops.held_windows AS
 SELECT
     h.hold_id,
@@ -19,14 +18,14 @@ INNER JOIN ops.window_ledger AS l
     ON h.dataset = l.dataset AND h.window_range = l.window_range AND l.staged_as = 'rollback ' || h.rollback_id
 WHERE h.released_at IS NULL;
 
--- Who holds a window and why, as a sentence; null where nobody does. Found by the keys of both tables.
+-- Who holds a window and why, as a sentence; null if it is not held. Found by the keys of both tables.
 CREATE OR REPLACE FUNCTION ops.held_because(p_dataset text, p_window tstzrange) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT w.sentence FROM ops.held_windows AS w WHERE w.dataset = p_dataset AND w.window_range = p_window
 $$;
 
--- Refuses to replace what a person holds, and says how it is released.
+-- Refuses to replace a window that a person holds; the hint says how to release it.
 CREATE OR REPLACE FUNCTION ops.assert_not_held(p_dataset text, p_window tstzrange) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -43,7 +42,7 @@ BEGIN
 END;
 $$;
 
--- Holds the window that a rollback has put back; one that was held already is held by this one from now on.
+-- Holds the window of a rollback; an earlier hold of it is ended.
 CREATE OR REPLACE FUNCTION ops.hold_window(p_rollback bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -64,7 +63,7 @@ BEGIN
 END;
 $$;
 
--- Lets go of the held windows of a dataset that lie wholly in a stretch; returns them.
+-- Releases the held windows of a dataset that lie wholly in a range; returns them.
 CREATE OR REPLACE FUNCTION ops.release_windows(
     p_dataset text, p_from timestamptz, p_to timestamptz, p_by text, p_reason text
 ) RETURNS SETOF ops.holds
@@ -72,7 +71,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET time
 AS $$
 BEGIN
     IF coalesce(p_by, '') !~ '\S' OR coalesce(p_reason, '') !~ '\S' THEN
-        RAISE EXCEPTION 'who releases it ("%") and why ("%") must both be said', coalesce(p_by, ''), coalesce(p_reason, '')
+        RAISE EXCEPTION 'invalid release by "%" for reason "%": expected both', coalesce(p_by, ''), coalesce(p_reason, '')
             USING ERRCODE = 'HW008';
     ELSIF p_from >= p_to THEN
         RAISE EXCEPTION 'from % is not before to %: did you mean them the other way round?',
@@ -88,8 +87,8 @@ BEGIN
 END;
 $$;
 
--- Lets go of holds that somebody was shown, or of none: where one is no more what it was, as after another rollback of
--- its window, whoever asked did not decide about that.
+-- Releases the holds that a person was shown, all or none: one that has changed since, as by another rollback of its
+-- window, was not part of that decision.
 CREATE OR REPLACE FUNCTION ops.release_holds(p_holds bigint[], p_by text, p_reason text) RETURNS SETOF ops.holds
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -98,10 +97,10 @@ DECLARE
     released ops.holds;
 BEGIN
     FOR shown IN SELECT h.* FROM ops.holds AS h WHERE h.hold_id = ANY(p_holds) ORDER BY h.hold_id LOOP
-        -- As long as the dataset is held, nobody rolls back a window of it.
+        -- While the dataset is locked, no window of it can be rolled back.
         PERFORM ops.hold_dataset(shown.dataset);
         IF NOT EXISTS (SELECT FROM ops.held_windows AS w WHERE w.hold_id = shown.hold_id) THEN
-            RAISE EXCEPTION '% % is not held any more as it was shown%: look at it again', shown.dataset, shown.window_range,
+            RAISE EXCEPTION '% % is no longer held as it was shown%: check it again', shown.dataset, shown.window_range,
                 coalesce(', but ' || ops.held_because(shown.dataset, shown.window_range), '') USING ERRCODE = 'HW008';
         END IF;
         FOR released IN

@@ -1,7 +1,7 @@
--- What a table that changes are merged into holds, as its checkpoint has it. Run as publisher; again is harmless.
+-- The content of tables that changes are merged into, as checkpoints record it. Run as publisher; idempotent.
 
--- Rows of a merged table, those that are not gone, and sums of the hashes of some columns by two seeds; of all rows, or
--- of those whose key is in another table.
+-- Rows of a merged table, live ones among them, and sums of the hashes of some columns by two seeds; of all rows, or of
+-- those whose key is in another table.
 CREATE OR REPLACE FUNCTION ops.merged_content(
     p_table regclass,
     p_columns text[],
@@ -33,7 +33,7 @@ BEGIN
 END;
 $$;
 
--- The hash that ops.table_content has of a table with so many rows and such sums.
+-- The hash that ops.table_content returns for a table with that row count and those sums.
 CREATE OR REPLACE FUNCTION ops.hash_of_sums(p_row_count bigint, p_sums numeric[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 RETURN CASE
@@ -41,8 +41,8 @@ RETURN CASE
     WHEN p_row_count = 0 THEN md5('0')
 END;
 
--- What a merged table holds, against what it held as of its checkpoint, both by one snapshot. Expected is null where
--- that is not known: before the first full run that wrote it down. Columns that came since are no difference.
+-- What a merged table holds and what it held as of its checkpoint, both by one snapshot. Expected is null where that is
+-- not known: before the first full run that recorded it. Columns added since make no difference.
 CREATE OR REPLACE FUNCTION ops.verify_merged(
     p_dataset text,
     OUT rows_expected bigint,
@@ -54,25 +54,25 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     published regclass;
-    noted ops.checkpoints;
+    former ops.checkpoints;
     content record;
 BEGIN
     SELECT d.published_table::regclass INTO published
     FROM control.datasets AS d WHERE d.dataset = p_dataset AND d.grid = 'watermark';
     IF NOT found THEN
-        RAISE EXCEPTION '"%" is no dataset that is loaded by its changes; such are: %', p_dataset,
+        RAISE EXCEPTION '"%" is not a dataset that is loaded by its changes; expected one of %', p_dataset,
             (SELECT string_agg(d.dataset, ', ' ORDER BY d.dataset) FROM control.datasets AS d WHERE d.grid = 'watermark')
             USING ERRCODE = 'HW001';
     END IF;
-    SELECT * INTO noted FROM ops.checkpoints AS c WHERE c.dataset = p_dataset;
+    SELECT * INTO former FROM ops.checkpoints AS c WHERE c.dataset = p_dataset;
     SELECT * INTO content FROM ops.merged_content(published, (
         SELECT array_agg(c ORDER BY place)
-        FROM unnest(coalesce(noted.hashed_columns, ops.columns_of(published))) WITH ORDINALITY AS listed (c, place)
+        FROM unnest(coalesce(former.hashed_columns, ops.columns_of(published))) WITH ORDINALITY AS listed (c, place)
         WHERE c = ANY (ops.columns_of(published))
     ));
-    rows_expected := noted.published_rows;
+    rows_expected := former.published_rows;
     rows_found := content.row_count;
-    hash_expected := ops.hash_of_sums(noted.published_rows, noted.hash_sums);
+    hash_expected := ops.hash_of_sums(former.published_rows, former.hash_sums);
     hash_found := ops.hash_of_sums(content.row_count, content.hash_sums);
 END;
 $$;

@@ -1,6 +1,6 @@
--- Windows that a rule says not to load. Run as publisher; again is harmless.
+-- Skips: windows that a rule says not to load. Run as publisher; idempotent.
 
--- Records that a rule says not to load a window that is due; null where it has landed, which stands.
+-- Records that a rule says not to load a due window; null if it has landed, which does not change.
 CREATE OR REPLACE FUNCTION ops.skip_window(
     p_dataset text, p_window tstzrange, p_rule text, p_reason text, p_dag_id text, p_run_id text
 ) RETURNS boolean
@@ -14,11 +14,11 @@ BEGIN
         RAISE EXCEPTION 'a skip of % needs a rule and a reason of 1 to 1000 characters, but got "%" and "%"', p_dataset,
             left(coalesce(p_rule, ''), 100), left(coalesce(p_reason, ''), 100) USING ERRCODE = 'HW008';
     END IF;
-    -- Who publishes holds the row, so that a window cannot land between the look and the remark.
+    -- Publishing locks this row, so that a window cannot land between the check and the insert.
     PERFORM FROM control.datasets AS d WHERE d.dataset = p_dataset FOR SHARE;
     wanted := ops.dataset_with_window(p_dataset, p_window);
     IF upper(p_window) > control.due_until(wanted, ops.clock()) THEN
-        RAISE EXCEPTION '% % cannot be skipped: it is not due before %, and it is % in the warehouse', p_dataset, p_window,
+        RAISE EXCEPTION '% % cannot be skipped: it is due at %, and it is % in the warehouse', p_dataset, p_window,
             upper(p_window) + wanted.due_after, ops.clock() USING ERRCODE = 'HW002';
     END IF;
     SELECT l.window_range INTO landed FROM ops.window_ledger AS l
@@ -28,7 +28,7 @@ BEGIN
     IF landed = p_window THEN
         RETURN NULL;
     ELSIF landed IS NOT NULL THEN
-        RAISE EXCEPTION '% % cannot be skipped: % has landed, and a part of it is in it', p_dataset, p_window, landed
+        RAISE EXCEPTION '% % cannot be skipped: % has landed and overlaps it', p_dataset, p_window, landed
             USING ERRCODE = 'HW008';
     END IF;
     INSERT INTO ops.skipped_windows (dataset, window_range, rule, reason, dag_id, run_id)
@@ -40,7 +40,7 @@ BEGIN
 END;
 $$;
 
--- Records that no rule says any more not to load a window.
+-- Removes the skip of a window.
 CREATE OR REPLACE FUNCTION ops.forget_skip(p_dataset text, p_window tstzrange) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
