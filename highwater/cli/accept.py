@@ -59,8 +59,8 @@ def _sentence(plan: Plan) -> str:
         if plan.on_shrink == "accept"
         else f"a load that would lose more than {plan.max_shrink:.1%} of the rows stops"
     )
-    standing = plan.standing and f"; {plan.standing.accepted_by} accepted one already: {plan.standing.reason}"
-    return f"{plan.dataset} {plan.window}: {there}; {rule}{standing or ''}"
+    accepted = plan.accepted and f"; {plan.accepted.accepted_by} accepted one already: {plan.accepted.reason}"
+    return f"{plan.dataset} {plan.window}: {there}; {rule}{accepted or ''}"
 
 
 def _say(sentence: str) -> None:

@@ -107,12 +107,12 @@ class Merged:
 def read(cursor: Cursor, dataset: str) -> Checkpoint | None:
     """The checkpoint of a dataset; None before the first."""
     cursor.execute(
-        "SELECT revision, watermark, source_snapshot::text, source_identity, mode, reason, last_full_at, updated_by"
-        " FROM ops.checkpoints WHERE dataset = %s",
+        "SELECT revision, watermark, source_snapshot::text AS snapshot, source_identity AS identity, mode, reason,"
+        " last_full_at, updated_by FROM ops.checkpoints WHERE dataset = %s",
         (dataset,),
     )
     row = warehouse.fetch(cursor)
-    return Checkpoint(*row) if row else None
+    return warehouse.as_dataclass(Checkpoint, row) if row else None
 
 
 def rules(cursor: Cursor, dataset: str) -> Rules:
@@ -130,7 +130,7 @@ def rules(cursor: Cursor, dataset: str) -> Rules:
     row = warehouse.fetch(cursor)
     if row is None:
         raise ConfigurationError(f"dataset {dataset!r} has no row in control.sources: it is not loaded by its changes")
-    return Rules(*row)
+    return warehouse.as_dataclass(Rules, row)
 
 
 def source_state(source: Cursor, folder: str, strategy: str) -> SourceState:

@@ -84,10 +84,11 @@ def due_after(cursor: Cursor, dataset: str) -> timedelta:
 def landed(cursor: Cursor, dataset: str) -> dict[Window, str]:
     """The windows that landed, each with the snapshot or revision of the source that it was loaded from."""
     cursor.execute(
-        "SELECT lower(window_range), upper(window_range), source_snapshot FROM ops.window_ledger WHERE dataset = %s",
+        "SELECT lower(window_range) AS starts, upper(window_range) AS ends, source_snapshot FROM ops.window_ledger"
+        " WHERE dataset = %s",
         (dataset,),
     )
-    return {Window(start, end): snapshot for start, end, snapshot in warehouse.fetch_all(cursor)}
+    return {Window(row.starts, row.ends): row.source_snapshot for row in warehouse.fetch_all(cursor)}
 
 
 def published_columns(cursor: Cursor, dataset: str) -> Sequence[str]:
@@ -98,9 +99,9 @@ def published_columns(cursor: Cursor, dataset: str) -> Sequence[str]:
     """
     cursor.execute("SELECT published_table FROM control.datasets WHERE dataset = %s", (dataset,))
     row = warehouse.fetch(cursor)
-    columns = warehouse.columns_of(cursor, *reversed(row[0].split("."))) if row else ()
+    columns = warehouse.columns_of(cursor, *reversed(row.published_table.split("."))) if row else ()
     if not columns:
-        raise ConfigurationError(f"dataset {dataset!r}: published table {row and row[0]} does not exist")
+        raise ConfigurationError(f"dataset {dataset!r}: published table {row and row.published_table} does not exist")
     return columns
 
 
@@ -110,7 +111,7 @@ def version(cursor: Cursor, dataset: str, window: Window) -> int:
         "SELECT version FROM ops.window_ledger WHERE dataset = %s AND window_range = %s", (dataset, as_range(window))
     )
     row = warehouse.fetch(cursor)
-    return row[0] if row else 0
+    return row.version if row else 0
 
 
 @dataclass(frozen=True)

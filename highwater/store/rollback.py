@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from highwater.model import moments
 from highwater.model.errors import ConfigurationError
@@ -80,9 +81,9 @@ def plan(dataset: str, name: str, to: int | None = None) -> Plan:
             "SELECT rows_going, rows_coming FROM ops.rollback_difference(%s, %s, %s)",
             (dataset, ledger.as_range(window), kept.version),
         )
-        going, coming = warehouse.fetch(cursor)
-    present, former = (Version(*row[: len(fields(Version))]) for row in (published, kept))
-    return Plan(dataset, window, present, former, kept.replaced_at, going, coming)
+        difference = warehouse.fetch(cursor)
+    present, former = _version(published), _version(kept)
+    return Plan(dataset, window, present, former, kept.replaced_at, difference.rows_going, difference.rows_coming)
 
 
 @retry_when_busy
@@ -106,7 +107,7 @@ def carry_out(wanted: Plan, by: str, reason: str) -> Done:
                 wanted.former.version,
             ),
         )
-        return Done(*cursor.fetchone())  # type: ignore[misc]
+        return warehouse.as_dataclass(Done, warehouse.fetch(cursor))
 
 
 def prune() -> int:
@@ -145,6 +146,10 @@ def window_named(name: str, dataset: str, grid: Grid) -> Window:
         return Window(begins, begins + grid.step if ends is None else ends)
     except OverflowError:
         raise ConfigurationError(f"invalid window {name!r} of {dataset}: its end is beyond the calendar") from None
+
+
+def _version(row: Any) -> Version:
+    return Version(row.version, row.rows_published, row.rows_quarantined, row.content_hash, row.run_id, row.landed_at)
 
 
 def _example(grid: Grid) -> str:

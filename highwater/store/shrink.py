@@ -35,7 +35,7 @@ class Plan:
     rows: int | None
     on_shrink: str
     max_shrink: Decimal
-    standing: Accepted | None
+    accepted: Accepted | None
 
 
 def plan(dataset: str, name: str) -> Plan:
@@ -62,8 +62,8 @@ def plan(dataset: str, name: str) -> Plan:
             known,
         )
         row = warehouse.fetch(cursor)
-    standing = Accepted(*row) if row else None
-    return Plan(dataset, window, found.version, found.rows_published, found.on_shrink, found.max_shrink, standing)
+    accepted = warehouse.as_dataclass(Accepted, row) if row else None
+    return Plan(dataset, window, found.version, found.rows_published, found.on_shrink, found.max_shrink, accepted)
 
 
 @retry_when_busy
@@ -78,4 +78,4 @@ def accept(wanted: Plan, by: str, reason: str) -> Accepted:
             "SELECT accepted_id, accepted_by, reason, accepted_at FROM ops.accept_shrink(%s, %s, %s, %s)",
             (wanted.dataset, ledger.as_range(wanted.window), by, reason),
         )
-        return Accepted(*warehouse.fetch(cursor))
+        return warehouse.as_dataclass(Accepted, warehouse.fetch(cursor))

@@ -85,7 +85,7 @@ class Trouble:
 def read(cursor: Cursor) -> list[DatasetStatus]:
     """The status of every dataset, by name."""
     warehouse.run_file(cursor, "ops/status.sql", {"strip": STRIP, "troubles": TROUBLES})
-    return [DatasetStatus(*row) for row in cursor.fetchall()]
+    return [warehouse.as_dataclass(DatasetStatus, row) for row in warehouse.fetch_all(cursor)]
 
 
 def troubles(cursor: Cursor, statuses: list[DatasetStatus]) -> list[Trouble]:
@@ -96,7 +96,7 @@ def troubles(cursor: Cursor, statuses: list[DatasetStatus]) -> list[Trouble]:
         "most": TROUBLES,
     }
     warehouse.run_file(cursor, "ops/troubles.sql", values)
-    return [Trouble(*row) for row in cursor.fetchall()]
+    return [warehouse.as_dataclass(Trouble, row) for row in warehouse.fetch_all(cursor)]
 
 
 def as_json(statuses: list[DatasetStatus], found: list[Trouble]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -25,6 +25,8 @@ from highwater.environment import credentials, settings
 from highwater.model import clock, sql_text
 from highwater.model.errors import ConfigurationError, NoRoom
 from highwater.store import driver_errors, schema_version
+
+T = TypeVar("T")
 
 SQL = settings.ROOT / "sql"
 """The project's statements."""
@@ -327,6 +329,11 @@ def fetch(cursor: Cursor) -> Any:
 def fetch_all(cursor: Cursor) -> list[Any]:
     """The remaining rows, each with its columns as attributes."""
     return cursor.fetchall()
+
+
+def as_dataclass(kind: type[T], row: Any) -> T:
+    """A row as a dataclass, by the names of its columns, which must be those of its fields."""
+    return kind(**row._asdict())
 
 
 def fetch_value(cursor: Cursor) -> Any:
