@@ -21,6 +21,7 @@ from highwater.sources.sources import Completeness
 from highwater.store import warehouse
 from highwater.store.ledger import Attempt, Run
 from highwater.store.publish import Staged
+from simulation import settings as simulation_settings
 
 SALES = Pipeline(dataset="daily_sales", folder="historical_sales_migration", connection="legacy", suite="daily_sales")
 COLUMNS = (
@@ -36,7 +37,7 @@ SIZES = (20_000, 200_000, 1_000_000)
 def make(size: int, number: int = 0) -> Window:
     """A day of so many rows, complete at the source; ``number`` tells days of one benchmark apart."""
     # Before the history that bootstrap makes, and on the grid, which begins there.
-    first = settings.get().days_before_anchor(settings.get().history_days)
+    first = settings.get().days_before_anchor(simulation_settings.get().history_days)
     start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=100 - number)
     with warehouse.session("postgres") as cursor:
         cursor.execute(

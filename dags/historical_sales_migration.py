@@ -26,6 +26,7 @@ from highwater.airflow.tasks import Pipeline
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.incidents import alerts
+from simulation import settings as simulation_settings
 
 SALES = Pipeline(
     dataset="daily_sales",
@@ -37,7 +38,7 @@ SALES = Pipeline(
 
 @dag(
     schedule=PolicyTimetable("0 2 * * *", "daily_sales"),
-    start_date=settings.get().days_before_anchor(settings.get().history_days),
+    start_date=settings.get().days_before_anchor(simulation_settings.get().history_days),
     catchup=True,
     max_active_runs=3,
     default_args={

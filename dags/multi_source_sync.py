@@ -35,6 +35,7 @@ from highwater.airflow import sync_tasks
 from highwater.airflow.timetable import PolicyTimetable
 from highwater.environment import settings
 from highwater.loading.stages import Pipeline
+from simulation import settings as simulation_settings
 
 SOURCES = {
     "store": Pipeline("store_sales", "multi_source_sync/store", "store", "store_sales"),
@@ -46,7 +47,7 @@ CHANNELS = Pipeline("channel_sales", "multi_source_sync/channels", "", "cross_so
 
 @dag(
     schedule=PolicyTimetable("0 0 * * *", "channel_sales"),
-    start_date=settings.get().days_before_anchor(settings.get().channel_days),
+    start_date=settings.get().days_before_anchor(simulation_settings.get().channel_days),
     catchup=True,
     max_active_runs=1,
     default_args={

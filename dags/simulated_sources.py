@@ -29,11 +29,11 @@ def legacy() -> None:
 @watched
 def shop() -> None:
     """Play the ticks that are missing; the late transaction of the newest stays open for a while."""
-    from highwater.environment import settings
     from highwater.model import clock
+    from simulation import settings as simulation_settings
     from simulation import shop as simulation_shop
 
-    simulation_shop.advance(clock.now(), timedelta(seconds=settings.get().simulation_late_commit_seconds))
+    simulation_shop.advance(clock.now(), timedelta(seconds=simulation_settings.get().late_commit_seconds))
 
 
 @task

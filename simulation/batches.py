@@ -12,6 +12,7 @@ from highwater.environment import settings
 from highwater.model.errors import Busy, ConfigurationError
 from highwater.model.windows import Grid, Window
 from highwater.store import warehouse
+from simulation import settings as simulation_settings
 
 DAYS_BEFORE_ANCHOR = 3
 STEP = timedelta(hours=6)
@@ -34,7 +35,7 @@ class Source:
 
     def rows_per_batch(self) -> int:
         """How many rows a batch gets."""
-        return settings.get().simulation_rows_per_day // self.share
+        return simulation_settings.get().rows_per_day // self.share
 
     def rejected(self, rows: int) -> dict[str, int]:
         """How many rows of a batch of that many must end in quarantine, by reason."""
@@ -84,10 +85,10 @@ def _advance(source: Source, batches: list[Window]) -> list[Window]:
 
 def _make(source: Source, batch: Window) -> bool:
     """Make one batch; False when another caller made it first."""
-    config = settings.get()
-    values = [batch.start, source.rows_per_batch(), config.simulation_seed]
+    config, company = settings.get(), simulation_settings.get()
+    values = [batch.start, source.rows_per_batch(), company.seed]
     if source is BILLING:
-        values.append(config.simulation_shop_orders)
+        values.append(company.shop_orders)
     call = sql.SQL("SELECT {}({})").format(
         sql.Identifier(source.schema, "generate_batch"), sql.SQL(", ").join([sql.Placeholder()] * (len(values) + 1))
     )

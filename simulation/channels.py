@@ -10,6 +10,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
 from simulation import outages
+from simulation import settings as simulation_settings
 
 STORE_CLOSES = timedelta(hours=23)
 PARTNER_CLOSES = timedelta(hours=23, minutes=30)
@@ -80,12 +81,12 @@ def flooded(sales: int) -> int:
 
 def kind_of(day: date) -> str:
     """What the partner's day is like: usual, missing, short for good, or late (short until its rest arrives)."""
-    return KINDS.get(((day - ORIGIN).days + settings.get().simulation_seed) % CYCLE, "usual")
+    return KINDS.get(((day - ORIGIN).days + simulation_settings.get().seed) % CYCLE, "usual")
 
 
 def first_day() -> date:
     """The first day of all three sources."""
-    return settings.get().days_before_anchor(settings.get().channel_days).date()
+    return settings.get().days_before_anchor(simulation_settings.get().channel_days).date()
 
 
 def days(now: datetime) -> list[date]:
@@ -136,11 +137,11 @@ def advance(now: datetime) -> list[date]:
 
 
 def _days(cursor: Cursor, now: datetime) -> list[date]:
-    config = settings.get()
+    config = simulation_settings.get()
     cursor.execute("SELECT s.day FROM store.closed_days AS s INNER JOIN partner.made_days AS p ON s.day = p.day")
     there = {row[0] for row in cursor.fetchall()}
     missing = [day for day in days(now) if day not in there]
-    sales, seed = config.simulation_channel_sales, config.simulation_seed
+    sales, seed = config.channel_sales, config.seed
     for day in missing:
         cursor.execute("SELECT store.generate_day(%s, %s, %s, %s)", (day, sales, seed, _midnight(day) + STORE_CLOSES))
         cursor.execute(
@@ -155,7 +156,7 @@ def _outages(cursor: Cursor, now: datetime) -> None:
     cursor.execute(
         "INSERT INTO partner.outages (started_at, ended_at, reason)"
         " SELECT * FROM partner.scheduled_outages(%s, %s, %s) WHERE started_at <= %s ON CONFLICT DO NOTHING",
-        (first_day(), now.astimezone(UTC).date(), settings.get().simulation_seed, now),
+        (first_day(), now.astimezone(UTC).date(), simulation_settings.get().seed, now),
     )
     cursor.connection.commit()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from highwater.environment import credentials, settings
 from highwater.environment.project import Extension
+from simulation import settings as simulation_settings
 
 if TYPE_CHECKING:
     import typer
@@ -62,6 +63,11 @@ def _prepare(admin: Connection) -> None:
         running.run_folder(cursor, "sources")
 
 
+def _settings() -> Mapping[str, object]:
+    config = simulation_settings.get()
+    return {"HIGHWATER_HISTORY_DAYS": config.history_days, "HIGHWATER_CHANNEL_DAYS": config.channel_days}
+
+
 def _advance() -> None:
     """Make what the sources would have made until now."""
     from highwater.model import clock
@@ -86,6 +92,7 @@ EXTENSION = Extension(
     readers=READERS,
     pools=POOLS,
     connections=_connections,
+    settings=_settings,
     prepare=_prepare,
     advance=_advance,
     commands=_commands,

@@ -11,6 +11,7 @@ from psycopg2.errors import LockNotAvailable
 from highwater.environment import settings
 from highwater.model.errors import Busy, ConfigurationError
 from highwater.store import warehouse
+from simulation import settings as simulation_settings
 
 CYCLE = 3000
 SLOTS = {
@@ -85,7 +86,7 @@ def closes_at(day: date, now: datetime) -> datetime:
     usual = datetime.combine(day + timedelta(days=1), CLOSES_AT, tzinfo=UTC)
     if day != late_day():
         return usual
-    return max(usual, now + timedelta(seconds=settings.get().simulation_late_close_seconds))
+    return max(usual, now + timedelta(seconds=simulation_settings.get().late_close_seconds))
 
 
 def advance(now: datetime, progress: Progress | None = None) -> list[date]:
@@ -118,12 +119,12 @@ def advance(now: datetime, progress: Progress | None = None) -> list[date]:
 
 def _make(day: date, now: datetime) -> int | None:
     """Make one day; returns its rows, or None when another caller made it first."""
-    config = settings.get()
+    config, company = settings.get(), simulation_settings.get()
     try:
         with warehouse.session("simulator", config.sources_database) as cursor:
             cursor.execute(
                 "SELECT legacy.generate_day(%s, %s, %s, %s)",
-                (day, config.simulation_rows_per_day, config.simulation_seed, closes_at(day, now)),
+                (day, company.rows_per_day, company.seed, closes_at(day, now)),
             )
             row = cursor.fetchone()
     except LockNotAvailable:
@@ -133,5 +134,4 @@ def _make(day: date, now: datetime) -> int | None:
 
 
 def _first_day() -> date:
-    config = settings.get()
-    return config.anchor_date() - timedelta(days=config.history_days)
+    return settings.get().anchor_date() - timedelta(days=simulation_settings.get().history_days)

@@ -12,6 +12,7 @@ from psycopg2.extensions import cursor as Cursor
 from highwater.environment import settings
 from highwater.model.errors import Busy
 from highwater.store import warehouse
+from simulation import settings as simulation_settings
 
 TICK_SECONDS = 600
 MOST_TICKS = 144
@@ -48,7 +49,7 @@ def _session() -> Iterator[Cursor]:
 
 
 def _play(prompt: Cursor, late: Cursor, tick: int, hold: timedelta) -> None:
-    seed = settings.get().simulation_seed
+    seed = simulation_settings.get().seed
     late.execute("SELECT * FROM shop.play(%s, %s, true)", (tick, seed))
     straggling = warehouse.fetch(late)
     prompt.execute("SELECT * FROM shop.play(%s, %s, false)", (tick, seed))
@@ -72,9 +73,9 @@ def _take_turn(cursor: Cursor) -> None:
 
 def _missing_ticks(cursor: Cursor, now: datetime) -> list[int]:
     """The ticks to play, oldest first: those after the last one played, or a new shop's first day."""
-    config = settings.get()
-    opened = config.days_before_anchor(1)
-    cursor.execute("SELECT shop.open(%s, %s, %s)", (config.simulation_shop_orders, opened, config.simulation_seed))
+    config = simulation_settings.get()
+    opened = settings.get().days_before_anchor(1)
+    cursor.execute("SELECT shop.open(%s, %s, %s)", (config.shop_orders, opened, config.seed))
     cursor.execute("SELECT max(tick) FROM shop.ticks")
     last = warehouse.fetch_value(cursor)
     over = int(now.timestamp()) // TICK_SECONDS

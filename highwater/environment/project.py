@@ -28,6 +28,8 @@ class Extension:
         readers: roles that may log in to that database and read what its owner grants them.
         pools: pools of Airflow by name, each with its slots and a description.
         connections: connections of Airflow by name, each with conn_type, host, port, schema, login, password, extra.
+        settings: settings of the project by their names in the environment; files of ``sql/datasets/`` read
+            ``HIGHWATER_X`` as ``current_setting('highwater.x')``. Called whenever the extension is read.
         prepare: migrates that database, given the admin's connection to it.
         advance: called at the end of a start.
         commands: command groups of ``highwater`` by name.
@@ -37,6 +39,7 @@ class Extension:
     readers: tuple[str, ...] = ()
     pools: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     connections: Callable[[], dict[str, dict[str, Any]]] = dict
+    settings: Callable[[], Mapping[str, object]] = dict
     prepare: Callable[[Connection], None] = lambda _: None
     advance: Callable[[], None] = lambda: None
     commands: Callable[[], Mapping[str, typer.Typer]] = dict
@@ -51,7 +54,7 @@ def extension() -> Extension:
     """What the project's code adds; empty if no module is named.
 
     Raises:
-        ConfigurationError: the module cannot be imported, or has no ``EXTENSION``.
+        ConfigurationError: the module cannot be imported, has no ``EXTENSION``, or a setting of its is out of bounds.
     """
     name = settings.get().extension
     if name is None:
@@ -67,4 +70,5 @@ def extension() -> Extension:
             f"setting HIGHWATER_EXTENSION={name} is refused: its EXTENSION is a {type(found).__name__},"
             " expected a highwater.environment.project.Extension"
         )
+    found.settings()
     return found

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,9 @@ DAY_IS_DUE_AFTER = timedelta(hours=2)
 """A day's run is at 02:00: until then, yesterday is not due yet."""
 
 
+S = TypeVar("S", bound=BaseSettings)
+
+
 class Settings(BaseSettings):
     """All settings; in the environment a field is in capitals with the prefix ``HIGHWATER_``."""
 
@@ -33,8 +36,6 @@ class Settings(BaseSettings):
     home: Path = ROOT / ".highwater"
     secrets_dir: Path | None = None
     anchor: date | None = Field(default=None, ge=date(1970, 1, 1), le=date(2199, 12, 31))
-    history_days: int = Field(default=30, ge=1, le=3660)
-    channel_days: int = Field(default=14, ge=1, le=3660)
     keep_versions_days: int = Field(default=7, ge=0, le=3660)
 
     warehouse_host: str = "127.0.0.1"
@@ -55,21 +56,6 @@ class Settings(BaseSettings):
 
     alert_urls: SecretStr | None = None
     alert_urls_file: Path | None = None
-
-    simulation_seed: int = Field(default=42, ge=0, le=2**31 - 1, validation_alias="SIMULATION_SEED")
-    simulation_rows_per_day: int = Field(
-        default=20_000, ge=0, le=10_000_000, validation_alias="SIMULATION_ROWS_PER_DAY"
-    )
-    simulation_late_close_seconds: int = Field(
-        default=90, ge=0, le=86_400, validation_alias="SIMULATION_LATE_CLOSE_SECONDS"
-    )
-    simulation_shop_orders: int = Field(default=5_000, ge=0, le=50_000_000, validation_alias="SIMULATION_SHOP_ORDERS")
-    simulation_late_commit_seconds: int = Field(
-        default=20, ge=0, le=3_600, validation_alias="SIMULATION_LATE_COMMIT_SECONDS"
-    )
-    simulation_channel_sales: int = Field(
-        default=2_000, ge=0, le=10_000_000, validation_alias="SIMULATION_CHANNEL_SALES"
-    )
 
     @field_validator("home", "secrets_dir", "warehouse_admin_password_file", "alert_urls_file")
     @classmethod
@@ -121,9 +107,18 @@ def get() -> Settings:
     Raises:
         ConfigurationError: a setting is out of bounds; names it, its value and what was expected.
     """
+    return read(Settings)
+
+
+def read(kind: type[S]) -> S:
+    """Settings of that class from the environment, and from the project's and the platform's files.
+
+    Raises:
+        ConfigurationError: a setting is out of bounds; names it, its value and what was expected.
+    """
     home = Path(os.environ.get("HIGHWATER_HOME") or ROOT / ".highwater")
     try:
-        return Settings(_env_file=(ROOT / "config/highwater.env", ROOT / ".env", home / "platform.env"))  # type: ignore[call-arg]
+        return kind(_env_file=(ROOT / "config/highwater.env", ROOT / ".env", home / "platform.env"))
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(problem) for problem in error.errors())) from None
 

@@ -291,12 +291,11 @@ def _say_settings(cursor: Cursor, anchor: date) -> None:
         "anchor": anchor.isoformat(),
         # Without it a start is taken for one of older code.
         "schema_version": schema_version.head(),
-        "history_days": config.history_days,
-        "channel_days": config.channel_days,
         "keep_versions_days": config.keep_versions_days,
         # Only a test, or whoever starts the platform, moves its clock.
         "clock_may_be_set": clock.frozen() is not None,
     }
+    said |= {name.removeprefix("HIGHWATER_").lower(): value for name, value in project.extension().settings().items()}
     for name, value in said.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (f"highwater.{name}", str(value)))
 
@@ -315,9 +314,9 @@ def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> It
         said = error.diag.message_primary
         if error.pgcode == "HW011":
             given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
+            causes = [given, *(f"{name}={value}" for name, value in project.extension().settings().items())]
             raise ConfigurationError(
-                f"{said}; that follows from {given}, HIGHWATER_HISTORY_DAYS={config.history_days} and"
-                f" HIGHWATER_CHANNEL_DAYS={config.channel_days}: put back the one that was changed; nothing was changed"
+                f"{said}; that follows from {', '.join(causes)}: put back the one that was changed; nothing was changed"
             ) from None
         if isinstance(error, LockNotAvailable):
             raise _held_up(config.warehouse_database) from None

@@ -7,11 +7,12 @@ import json
 import logging
 import sys
 from datetime import datetime
+from pathlib import Path
 
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.environment import settings
+from highwater.environment import project, settings
 from highwater.model.errors import ConfigurationError
 from highwater.store import links, warehouse
 
@@ -32,7 +33,8 @@ def inputs_hash(cursor: Cursor, dataset: str) -> str:
     """A hash of everything, except connections, whose change may fix the dataset; take it before an attempt."""
     cursor.execute("SELECT ops.breaker_fingerprint(%s)", (dataset,))
     values = settings.get().model_dump(mode="json", exclude=_ELSEWHERE)
-    return _hash([_files(), values, warehouse.fetch_value(cursor)])
+    own = dict(project.extension().settings())
+    return _hash([_files(), values, own, warehouse.fetch_value(cursor)])
 
 
 def stop_if_failing(cursor: Cursor, dataset: str, seen: str) -> None:
@@ -129,9 +131,22 @@ def _files() -> str:
             if name.name.startswith(".") or (folder is warehouse.SQL and name.parts[0] in _OUR_OWN):
                 continue
             found.update(f"{name}\0".encode())
-            try:
-                found.update(path.read_bytes())
-            except OSError as error:
-                # Deleted since it was listed, or unreadable: part of the state.
-                found.update(f"{error.strerror}\0".encode())
+            found.update(_file(path))
     return found.hexdigest()
+
+
+_hashes: dict[Path, tuple[tuple[int, int], bytes]] = {}
+"""Hashes of files that this process has read, each with its mtime in ns and size then."""
+
+
+def _file(path: Path) -> bytes:
+    """A hash of a file, read again only if its mtime or size changed."""
+    try:
+        status = path.stat()
+        state = (status.st_mtime_ns, status.st_size)
+        if path not in _hashes or _hashes[path][0] != state:
+            _hashes[path] = (state, hashlib.sha256(path.read_bytes()).digest())
+        return _hashes[path][1]
+    except OSError as error:
+        # Deleted since it was listed, or unreadable: part of the state.
+        return f"{error.strerror}\0".encode()

@@ -76,7 +76,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
     [
         (("status",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer"),
         (("bootstrap",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer: nothing"),
-        (("status",), {"HIGHWATER_HISTORY_DAYS": "-3"}, "HIGHWATER_HISTORY_DAYS='-3' is refused"),
+        (("status",), {"HIGHWATER_KEEP_VERSIONS_DAYS": "-3"}, "HIGHWATER_KEEP_VERSIONS_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
         (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),
         (("statsu",), {}, "command 'statsu' is not known"),

@@ -24,6 +24,7 @@ from highwater.model.errors import ConfigurationError
 from highwater.setup import bootstrap, roles
 from highwater.store import warehouse
 from simulation import channels, outages
+from simulation import settings as simulation_settings
 
 HOUR = timedelta(hours=1)
 
@@ -127,7 +128,7 @@ def test_after_an_outage_by_hand_the_partner_sends_old_orders_again(now: datetim
     simulator.connection.commit()
     kinds = [channels.kind_of((now - days * 24 * HOUR).date()) for days in (1, 2)]
     assert kinds == ["usual", "usual"]
-    assert sent == 2 * channels.flooded(settings.get().simulation_channel_sales) > 0
+    assert sent == 2 * channels.flooded(simulation_settings.get().channel_sales) > 0
 
 
 @pytest.mark.parametrize(

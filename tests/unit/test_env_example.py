@@ -7,6 +7,7 @@ import re
 import pytest
 
 from highwater.environment.settings import ROOT, Settings
+from simulation import settings as simulation_settings
 
 OF_THIS_MACHINE = {"home"}
 """Their default is a path of the machine the test runs on."""
@@ -14,7 +15,7 @@ OF_THIS_MACHINE = {"home"}
 
 def test_every_setting_is_there_with_its_default() -> None:
     offered = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    for name, field in Settings.model_fields.items():
+    for name, field in (Settings.model_fields | simulation_settings.Settings.model_fields).items():
         variable = str(field.validation_alias or f"HIGHWATER_{name.upper()}")
         default = "" if field.default is None or name in OF_THIS_MACHINE else str(field.default)
         assert offered.get(variable) == default, variable

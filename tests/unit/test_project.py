@@ -55,3 +55,18 @@ def test_without_one_the_engine_stands_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert project.extension() == project.Extension()
     assert credentials.logins() == credentials.LOGINS
     assert not project.extension().commands()
+
+
+def test_a_setting_of_the_project_that_is_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIGHWATER_EXTENSION", "simulation.extension")
+    monkeypatch.setenv("HIGHWATER_CHANNEL_DAYS", "0")
+    settings.get.cache_clear()
+    try:
+        with pytest.raises(
+            ConfigurationError, match="setting HIGHWATER_CHANNEL_DAYS='0' is refused: expected at least 1"
+        ):
+            project.extension()
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    assert project.extension().settings().keys() == {"HIGHWATER_HISTORY_DAYS", "HIGHWATER_CHANNEL_DAYS"}

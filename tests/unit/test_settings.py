@@ -7,6 +7,7 @@ import pytest
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
+from simulation import settings as simulation_settings
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +37,14 @@ def test_a_bad_setting_is_named_with_its_value_and_what_it_may_be(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as refusal:
-        settings.get()
+        simulation_settings.get()
     assert f"{name}={value!r}" in str(refusal.value)
     assert why in str(refusal.value)
 
 
 def test_an_empty_setting_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "")
-    assert settings.get().history_days == 30
+    assert simulation_settings.get().history_days == 30
 
 
 def test_what_the_local_platform_chose_is_read_from_its_home(tmp_path: Path) -> None:
