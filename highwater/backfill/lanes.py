@@ -192,18 +192,18 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
         DataRejected, ConfigurationError: trying again changes nothing.
     """
     if not pipeline.connection:
-        return _synchronise(pipeline, window, run)
+        return _land_derived(pipeline, window, run)
     return stages.land_window(pipeline, window, run)
 
 
-def _synchronise(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+def _land_derived(pipeline: Pipeline, window: Window, run: Run) -> Landed:
     with derived_table.snapshot() as published:
-        basis = derived_table.days(published, window).get(window)
+        basis = derived_table.days(published, pipeline, window).get(window)
         if basis is None:
             raise SourceIncomplete(
                 f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first"
             )
-        staged = derived_table.make(published, pipeline, window, basis, run)
+        staged = derived_table.build(published, pipeline, window, basis, run)
     with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-        derived_table.judge(pipeline, attempt, derived_table.compare(pipeline, {window: staged})[window])
+        derived_table.require_match(pipeline, attempt, derived_table.compare(pipeline, {window: staged})[window])
     return stages.publish_set(pipeline.dataset, window, staged, run)

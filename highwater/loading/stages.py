@@ -1,4 +1,4 @@
-"""The stages of a window's way from its source to the published table, each within an attempt that records it."""
+"""The stages that carry a window from its source to the published table; each is recorded as an attempt."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Pipeline:
     suite: str
 
 
-def refuse_bad_configuration(pipeline: Pipeline) -> None:
-    """Refuse before any data moves what would fail half-way.
+def check_configuration(pipeline: Pipeline) -> None:
+    """Check before any data moves what would otherwise fail half-way.
 
     Raises:
         ConfigurationError: a statement or the suite is missing or wrong, or the published table cannot be published
@@ -49,7 +49,7 @@ def check_statements(pipeline: Pipeline, window: Window, source: Cursor) -> None
     """Let source and warehouse plan the pipeline's statements for the window; no row moves.
 
     Raises:
-        ConfigurationError: one does not fit; names file, line and what is wrong.
+        ConfigurationError: a statement does not fit; names file, line and what is wrong.
     """
     columns = sources.check_shape(source, pipeline.folder, window)
     with warehouse.session("loader") as cursor:
@@ -69,7 +69,7 @@ def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Comp
 
 
 def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
-    """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
+    """Clean the set into the published shape; each rejected row goes to quarantine with its reason."""
     with warehouse.session("loader") as cursor:
         cleaned = staging.clean(cursor, pipeline.folder, staged.name, attempt.window)
     attempt.rows = cleaned.rows_clean
@@ -81,7 +81,7 @@ def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
     """Run the suite on the set before anyone can read it.
 
     Raises:
-        AuditFailed: it does not hold: names what, and the query that lists the rows. Nothing is published.
+        AuditFailed: an expectation failed; names it and the query that lists the rows. Nothing is published.
     """
     from highwater.quality import audits
 
@@ -108,24 +108,24 @@ def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
 
 
 def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
-    """Write what the window cost, and clear what earlier attempts at it left in staging."""
+    """Write what the window cost, and drop what earlier attempts at it left in staging."""
     cost = _close(dataset, attempt)
-    attempt.note = f"{landed.outcome}, {cost or 'and what is published now is of another run, which tells its cost'}"
+    attempt.note = f"{landed.outcome}, {cost or 'replaced since by another run, which records its own cost'}"
     attempt.rows = landed.rows_published
 
 
 def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    """Carry a window all the way from its source to the published table, recording an attempt at each stage.
+    """Carry a window from its source to the published table, recording an attempt at each stage.
 
     Raises:
         ConfigurationError: a statement or the suite is missing or wrong.
-        SourceUnavailable, SourceIncomplete: the source cannot be asked, or has not closed the window.
-        DataRejected: the audit or the publishing function refuses it.
-        Busy: somebody held the published table for too long.
+        SourceUnavailable, SourceIncomplete: the source is unavailable, or has not closed the window.
+        DataRejected: the audit or the publishing function rejects it.
+        Busy: another session held the published table for too long.
     """
     with warehouse.keeping_links():
         with ledger.attempt(pipeline.dataset, window, "validate_availability", run):
-            refuse_bad_configuration(pipeline)
+            check_configuration(pipeline)
             with sources.snapshot(pipeline.connection) as source:
                 check_statements(pipeline, window, source)
                 complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
@@ -135,17 +135,17 @@ def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
 
 def stage_window(pipeline: Pipeline, window: Window, source: Cursor, complete: Completeness, run: Run) -> Staged:
-    """Bring a window that is complete at the source into staging, recording the attempt."""
+    """Extract a window that is complete at the source into staging, recording the attempt."""
     with ledger.attempt(pipeline.dataset, window, "extract", run) as attempt:
         return extract(pipeline, attempt, source, complete)
 
 
 def finish_window(pipeline: Pipeline, window: Window, staged: Staged, run: Run) -> Landed:
-    """Carry a window from staging through the stages that are left, recording an attempt at each.
+    """Carry a window from staging through the remaining stages, recording an attempt at each.
 
     Raises:
-        DataRejected: the audit or the publishing function refuses it.
-        Busy: somebody held the published table for too long.
+        DataRejected: the audit or the publishing function rejects it.
+        Busy: another session held the published table for too long.
     """
     with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
         staged = transform(pipeline, attempt, staged)
@@ -164,23 +164,23 @@ def publish_set(dataset: str, window: Window, staged: Staged, run: Run) -> Lande
 
 
 def finish_cut_short(dataset: str | None = None, window: Window | None = None) -> int:
-    """Write the summaries of landed windows whose run was killed before it could, and clear what it left in staging.
+    """Write the summaries of landed windows whose run was killed before it could, and drop what it left in staging.
 
-    Of that window alone, or of all; returns how many there were.
+    For one window, or for all; returns the number of windows.
     """
     with warehouse.session("loader") as cursor:
-        asked = {"dataset": dataset, "window_start": window.start if window else None}
-        warehouse.run_file(cursor, "ops/cut_short.sql", asked)
+        which = {"dataset": dataset, "window_start": window.start if window else None}
+        warehouse.run_file(cursor, "ops/cut_short.sql", which)
         found = warehouse.fetch_all(cursor)
     for row in found:
-        mine, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
-        with ledger.attempt(row.dataset, mine, "summarise", run) as attempt:
+        its_window, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
+        with ledger.attempt(row.dataset, its_window, "summarise", run) as attempt:
             attempt.note = f"its run was killed before it could; {_close(row.dataset, attempt)}"
     return len(found)
 
 
 def _close(dataset: str, attempt: Attempt) -> str | None:
-    """Write what the window cost its run and clear its staging, in one transaction; returns the cost as a sentence."""
+    """Write what the window cost its run and drop its staging sets, in one transaction; returns the cost in words."""
     with warehouse.session("loader") as cursor:
         cost = ledger.summarise(cursor, dataset, attempt.window, attempt.run)
         staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
@@ -188,5 +188,5 @@ def _close(dataset: str, attempt: Attempt) -> str | None:
 
 
 def audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
-    """What a suite may refer to as ``{"$PARAMETER": …}``."""
+    """The parameters that a suite may refer to as ``{"$PARAMETER": …}``."""
     return sources.bounds(window) | {"expected_rows": expected_rows}
