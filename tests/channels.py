@@ -53,7 +53,7 @@ def bring_together(window: Window, *, publish: bool = False) -> AuditReport:
     report = derived_table.compare(CHANNELS, {window: staged})[window]
     if publish:
         assert report.success, report.sentence()
-        stages.publish_set("channel_sales", window, staged, run())
+        stages.publish_set(CHANNELS, window, staged, run())
     return report
 
 

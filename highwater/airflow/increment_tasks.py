@@ -47,7 +47,13 @@ def identify_changes(increment: IncrementalPipeline, plan: dict[str, Any]) -> di
         with sources.snapshot(increment.connection) as source:
             changes = increments.identify(source, increment, Plan(**plan), attempt.run)
         for hour in changes.by_hour:
-            log.info("%s: %s inserts, %s updates, %s deletes", *(hour[k] for k in hour))
+            log.info(
+                "%s: %s inserts, %s updates, %s deletes",
+                hour["hour"],
+                hour["inserts"],
+                hour["updates"],
+                hour["deletes"],
+            )
         attempt.rows = changes.rows
         attempt.note = (
             f"this run covers {changes.window_start:%Y-%m-%d %H:%M:%S} to {changes.window_end:%Y-%m-%d %H:%M:%S}"

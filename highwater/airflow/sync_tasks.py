@@ -110,8 +110,7 @@ def compare(pipeline: Pipeline, built: list[dict[str, Any]]) -> list[dict[str, A
         held = {}
         for window, report in derived_table.compare(pipeline, sets).items():
             try:
-                with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-                    derived_table.require_match(pipeline, attempt, report)
+                derived_table.require_match(pipeline, window, report, run)
             except DataRejected as refused:
                 held[window] = sentences.of(refused)
                 log.warning(held[window])
@@ -124,7 +123,7 @@ def publish_days(pipeline: Pipeline, compared: list[dict[str, Any]]) -> None:
     with final_errors_end_the_task():
         run, _moment = this_run()
         for item in (item for item in compared if not item["held"]):
-            stages.publish_set(pipeline.dataset, Window.between(item["day"]), Staged(**item["staged"]), run)
+            stages.publish_set(pipeline, Window.between(item["day"]), Staged(**item["staged"]), run)
         if held := [item["held"] for item in compared if item["held"]]:
             raise DataRejected("; ".join(held))
 

@@ -79,30 +79,31 @@ def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
 @task
 def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
     """Clean the set into the published shape; each rejected row goes to quarantine with its reason."""
-    with stage(pipeline.dataset, "transform") as attempt:
-        return asdict(stages.transform(pipeline, attempt, Staged(**extracted)))
+    return _run(stages.transform, pipeline, Staged(**extracted))
 
 
 @task
 def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
     """Run the suite on the set before anyone can read it; a failed audit publishes nothing."""
-    with stage(pipeline.dataset, "audit") as attempt:
-        stages.audit(pipeline, attempt, Staged(**cleaned))
-        return cleaned
+    return _run(stages.audit, pipeline, Staged(**cleaned))
 
 
 @task
 def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
     """Publish the set and write the ledger row, in one transaction."""
-    with stage(pipeline.dataset, "load") as attempt:
-        return asdict(stages.load(pipeline.dataset, attempt, Staged(**audited)))
+    return _run(stages.load, pipeline, Staged(**audited))
 
 
 @task
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
     """Write what the window cost, and drop what earlier attempts at it left in staging."""
-    with stage(pipeline.dataset, "summarise") as attempt:
-        stages.summarise(pipeline.dataset, attempt, Landed(**landed))
+    _run(stages.summarise, pipeline, Landed(**landed))
+
+
+def _run(one: stages.Stage, pipeline: Pipeline, given: Staged | Landed) -> dict[str, Any]:
+    """Run one stage as an attempt; returns its result as the next task takes it."""
+    with stage(pipeline.dataset, one.__name__) as attempt:
+        return asdict(one(pipeline, attempt, given))
 
 
 def why_covered(dataset: str, *, tries: bool = True) -> Standing | None:

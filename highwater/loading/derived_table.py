@@ -17,15 +17,15 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.loading import stages, staging
 from highwater.loading.stages import Pipeline
-from highwater.model.errors import ConfigurationError, DataRejected
+from highwater.model.errors import ConfigurationError, DataRejected, SourceIncomplete
 from highwater.model.windows import Window
 from highwater.quality import audits, suites
 from highwater.quality.audits import AuditReport
 from highwater.sources import sources
 from highwater.sources.sources import Completeness
 from highwater.store import ledger, statements, warehouse
-from highwater.store.ledger import Attempt, Run
-from highwater.store.publish import Staged
+from highwater.store.ledger import Run
+from highwater.store.publish import Landed, Staged
 
 
 @contextmanager
@@ -49,10 +49,9 @@ def days(cursor: Cursor, pipeline: Pipeline, day: Window, *, again: bool = True)
 
 def build(published: Cursor, pipeline: Pipeline, window: Window, basis: str, run: Run) -> Staged:
     """Build a window in a new staging set from the snapshot of the cursor, recording an attempt at each stage."""
-    with ledger.attempt(pipeline.dataset, window, "extract", run) as attempt:
-        staged = stages.extract(pipeline, attempt, published, Completeness(None, basis))
-    with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
-        return stages.transform(pipeline, attempt, staged)
+    staged = stages.stage_window(pipeline, window, published, Completeness(None, basis), run)
+    cleaned: Staged = stages.run_stages([stages.transform], pipeline, window, staged, run)
+    return cleaned
 
 
 def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, AuditReport]:
@@ -77,17 +76,36 @@ def compare(pipeline: Pipeline, sets: Mapping[Window, Staged]) -> dict[Window, A
     }
 
 
-def require_match(pipeline: Pipeline, attempt: Attempt, report: AuditReport) -> None:
-    """Store the comparison of the attempt's window.
+def require_match(pipeline: Pipeline, window: Window, report: AuditReport, run: Run) -> None:
+    """Store the comparison of the window, recording an attempt.
 
     Raises:
         DataRejected: it failed; the window is held back.
     """
-    with warehouse.session("loader") as cursor:
-        audits.store(cursor, report, dataset=pipeline.dataset, window=attempt.window, run=attempt.run)
-    attempt.note = report.sentence()
-    if not report.success:
-        raise DataRejected(f"{pipeline.dataset} {attempt.window} is held back: {report.sentence()}")
+    with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
+        with warehouse.session("loader") as cursor:
+            audits.store(cursor, report, dataset=pipeline.dataset, window=window, run=run)
+        attempt.note = report.sentence()
+        if not report.success:
+            raise DataRejected(f"{pipeline.dataset} {window} is held back: {report.sentence()}")
+
+
+def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
+    """Build one window, compare it with its sources and publish it, recording an attempt at each stage.
+
+    Raises:
+        SourceIncomplete: none of its sources has landed.
+        DataRejected: the comparison failed, or the publishing function rejects it.
+    """
+    with snapshot() as published:
+        basis = days(published, pipeline, window).get(window)
+        if basis is None:
+            raise SourceIncomplete(
+                f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first"
+            )
+        staged = build(published, pipeline, window, basis, run)
+    require_match(pipeline, window, compare(pipeline, {window: staged})[window], run)
+    return stages.publish_set(pipeline, window, staged, run)
 
 
 def _comparisons(pipeline: Pipeline) -> list[str]:

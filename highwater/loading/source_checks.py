@@ -63,7 +63,7 @@ def trust(cursor: Cursor, source: str) -> Trust:
     row = warehouse.fetch(cursor)
     if row is None:
         raise _without_a_rule(cursor, source)
-    return Trust(*row)
+    return Trust(row.catch_up, row.catches_up, row.reason, row.catch_up_limit)
 
 
 def _without_a_rule(cursor: Cursor, source: str) -> ConfigurationError:

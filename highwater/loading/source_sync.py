@@ -135,9 +135,11 @@ def _decide(pipeline: Pipeline, known: Situation) -> Decision:
         cursor.execute("SELECT is_on FROM control.catchup_is_on(%s)", (pipeline.dataset,))
         is_on = warehouse.fetch_value(cursor)
         cursor.execute(
-            "SELECT lower(u), upper(u) FROM unnest(control.unwanted(%s, ops.clock())) AS u", (pipeline.dataset,)
+            "SELECT lower(u) AS window_start, upper(u) AS window_end"
+            " FROM unnest(control.unwanted(%s, ops.clock())) AS u",
+            (pipeline.dataset,),
         )
-        unwanted = [Window(*row) for row in warehouse.fetch_all(cursor)]
+        unwanted = [Window(row.window_start, row.window_end) for row in warehouse.fetch_all(cursor)]
     return within_policy(catch_up.decide(known), known.day, unwanted, is_on=is_on)
 
 

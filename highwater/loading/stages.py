@@ -1,8 +1,13 @@
-"""The stages that carry a window from its source to the published table; each is recorded as an attempt."""
+"""The stages that carry a window from its source to the published table; each is recorded as an attempt.
+
+A window is checked and extracted at the source; `AFTER_EXTRACT` lists the stages that follow.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -18,7 +23,7 @@ from highwater.store.publish import Landed, Staged
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A dataset and what it is made of: ``sql/<folder>/``, an Airflow connection, a suite in ``expectations/``."""
+    """A dataset and its parts: ``sql/<folder>/``, an Airflow connection, a suite in ``expectations/``."""
 
     dataset: str
     folder: str
@@ -77,8 +82,8 @@ def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
     return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
 
 
-def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
-    """Run the suite on the set before anyone can read it.
+def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
+    """Run the suite on the set before anyone can read it; returns the set unchanged.
 
     Raises:
         AuditFailed: an expectation failed; names it and the query that lists the rows. Nothing is published.
@@ -97,21 +102,32 @@ def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
     attempt.note = report.sentence()
     if not report.success:
         raise AuditFailed(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
+    return staged
 
 
-def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
+def load(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Landed:
     """Publish the set and write the ledger row, in one transaction."""
-    landed = publish.publish_window(dataset, attempt.window, staged, attempt.run)
+    landed = publish.publish_window(pipeline.dataset, attempt.window, staged, attempt.run)
     attempt.rows = landed.rows_published
     attempt.note = f"{landed.outcome} as version {landed.version}, content {landed.content_hash[:12]}"
     return landed
 
 
-def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
-    """Write what the window cost, and drop what earlier attempts at it left in staging."""
-    cost = _close(dataset, attempt)
+def summarise(pipeline: Pipeline, attempt: Attempt, landed: Landed) -> Landed:
+    """Write what the window cost, and drop what earlier attempts at it left in staging; returns what landed."""
+    cost = _close(pipeline.dataset, attempt)
     attempt.note = f"{landed.outcome}, {cost or 'replaced since by another run, which records its own cost'}"
     attempt.rows = landed.rows_published
+    return landed
+
+
+Stage = Callable[[Pipeline, Attempt, Any], Any]
+"""A stage takes the result of the one before. Its function's name is its name in ops.attempts."""
+
+AFTER_EXTRACT: tuple[Stage, ...] = (transform, audit, load, summarise)
+"""The stages of a staged window, in order."""
+PUBLISHING: tuple[Stage, ...] = (load, summarise)
+"""The stages of an audited set."""
 
 
 def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
@@ -147,20 +163,22 @@ def finish_window(pipeline: Pipeline, window: Window, staged: Staged, run: Run) 
         DataRejected: the audit or the publishing function rejects it.
         Busy: another session held the published table for too long.
     """
-    with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
-        staged = transform(pipeline, attempt, staged)
-    with ledger.attempt(pipeline.dataset, window, "audit", run) as attempt:
-        audit(pipeline, attempt, staged)
-    return publish_set(pipeline.dataset, window, staged, run)
-
-
-def publish_set(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
-    """Publish an audited set and write what it cost, recording an attempt at each."""
-    with ledger.attempt(dataset, window, "load", run) as attempt:
-        landed = load(dataset, attempt, staged)
-    with ledger.attempt(dataset, window, "summarise", run) as attempt:
-        summarise(dataset, attempt, landed)
+    landed: Landed = run_stages(AFTER_EXTRACT, pipeline, window, staged, run)
     return landed
+
+
+def publish_set(pipeline: Pipeline, window: Window, staged: Staged, run: Run) -> Landed:
+    """Publish an audited set and write what it cost, recording an attempt at each stage."""
+    landed: Landed = run_stages(PUBLISHING, pipeline, window, staged, run)
+    return landed
+
+
+def run_stages(some: Sequence[Stage], pipeline: Pipeline, window: Window, given: Any, run: Run) -> Any:
+    """Run these stages in order, recording an attempt at each; the first takes ``given``. Returns the last result."""
+    for stage in some:
+        with ledger.attempt(pipeline.dataset, window, stage.__name__, run) as attempt:
+            given = stage(pipeline, attempt, given)
+    return given
 
 
 def finish_cut_short(dataset: str | None = None, window: Window | None = None) -> int:

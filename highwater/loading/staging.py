@@ -1,6 +1,6 @@
-"""The staging set of a window: made by the warehouse, filled from the source, cleaned into the published shape.
+"""The staging set of a window: created by the warehouse, filled from the source, cleaned into the published shape.
 
-A set is tables of the publisher's, named by its number; the loader fills them (``warehouse/39_staging.sql``).
+A set is a group of tables of the publisher, named by its number; the loader fills them (``warehouse/39_staging.sql``).
 """
 
 from __future__ import annotations

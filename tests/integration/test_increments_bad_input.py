@@ -61,7 +61,7 @@ def test_a_checkpoint_ahead_of_the_source_is_named(small_shop: Change, admin: Cu
     admin.connection.commit()
     planned = plan()
     assert planned.mode == "full"
-    assert "ahead of the source, which was restored from an older state: it has seen up to transaction 99999999" in (
+    assert "ahead of the source, which was restored from an older state: the checkpoint is at transaction 99999999" in (
         planned.reason
     )
     rule("on_replaced_source = 'stop'")

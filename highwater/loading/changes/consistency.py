@@ -117,9 +117,9 @@ def _refuse_another_source(increment: IncrementalPipeline, checkpoint: Checkpoin
 class _Comparison:
     """One comparison: two cursors, each in one snapshot.
 
-    It uses temporary tables of the warehouse. ``there`` and ``here`` hold keys, typed as in the published table, with
-    the hash of the row and its position in reading order; ``moving`` the keys that changed since the checkpoint;
-    ``unequal`` the keys that differ.
+    It uses temporary tables of the warehouse. ``at_source`` and ``at_target`` hold keys, typed as in the published
+    table, with the hash of the row and its position in reading order; ``moving`` the keys that changed since the
+    checkpoint; ``unequal`` the keys that differ.
     """
 
     def __init__(
@@ -175,9 +175,9 @@ class _Comparison:
             "SELECT published_table FROM control.datasets WHERE dataset = %s", (self.increment.dataset,)
         )
         published = sql.Identifier(*warehouse.fetch_value(self.target).split(".")).as_string(self.target)
-        hashed = f"{self.columns}, 0::bigint AS fingerprint, 0::bigint AS its_place"
+        hashed = f"{self.columns}, 0::bigint AS fingerprint, 0::bigint AS read_position"
         compared = f"SELECT {hashed} FROM {published} WHERE false"  # noqa: S608
-        for name in ("there", "here"):
+        for name in ("at_source", "at_target"):
             self.target.execute(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {compared}")
         for name in ("moving", "unequal"):
             self.target.execute(
@@ -201,14 +201,15 @@ class _Comparison:
         self.target.execute("SELECT live_rows FROM ops.checkpoints WHERE dataset = %s", (self.increment.dataset,))
         wanted = -(-warehouse.fetch_value(self.target) // self.rules.keys_per_bucket)
         bucket = f"(hashtextextended({self.text}, 0) & {(1 << max(0, wanted - 1).bit_length()) - 1})"
-        there, here = (self._digest(cursor, bucket) for cursor in (self.source, self.target))
-        differing = sorted(number for number in {*there, *here} if there.get(number) != here.get(number))
+        at_source, at_target = (self._digest(cursor, bucket) for cursor in (self.source, self.target))
+        numbers = sorted({*at_source, *at_target})
+        differing = [number for number in numbers if at_source.get(number) != at_target.get(number)]
         if differing:
             among = f"WHERE {bucket} IN ({', '.join(map(str, differing[:MAX_BUCKETS]))})"
-            self._fill_there(among)
-            self._fill_here(among)
+            self._fill_source(among)
+            self._fill_target(among)
             self._collect()
-        return sum(count for count, _ in there.values())
+        return sum(count for count, _ in at_source.values())
 
     def _digest(self, cursor: Cursor, bucket: str) -> dict[int, tuple[int, Any]]:
         """Number of rows and sum of hashes of each bucket, on one side."""
@@ -230,20 +231,20 @@ class _Comparison:
         )
         last = warehouse.fetch(self.target)
         after_source, after_target = (last.next_after_source, last.next_after_target) if last else (None, None)
-        rows = self._fill_there(self._range_after(self.source, after_source, most))
-        self._fill_here(f"JOIN there AS m ON {self.same_key}")
-        after_source = self._last_of("there") if rows == most else None
+        rows = self._fill_source(self._range_after(self.source, after_source, most))
+        self._fill_target(f"JOIN at_source AS m ON {self.same_key}")
+        after_source = self._last_of("at_source") if rows == most else None
         self._collect()
 
-        read = self._fill_here(self._range_after(self.target, after_target, most))
-        self.target.execute(f"SELECT {self.text} AS key FROM here AS r")  # noqa: S608
-        self._fill_there(self._among(self.source, [row.key for row in warehouse.fetch_all(self.target)]))
-        after_target = self._last_of("here") if read == most else None
+        read = self._fill_target(self._range_after(self.target, after_target, most))
+        self.target.execute(f"SELECT {self.text} AS key FROM at_target AS r")  # noqa: S608
+        self._fill_source(self._among(self.source, [row.key for row in warehouse.fetch_all(self.target)]))
+        after_target = self._last_of("at_target") if read == most else None
         self._collect()
 
         changed = self._changed_since(since, most)
-        self._fill_there(self._among(self.source, changed))
-        self._fill_here(self._among(self.target, changed))
+        self._fill_source(self._among(self.source, changed))
+        self._fill_target(self._among(self.target, changed))
         self._collect()
         return rows + len(changed), (after_source, after_target)
 
@@ -256,20 +257,20 @@ class _Comparison:
             return query
         return f"SELECT * FROM ({query}) AS r WHERE NOT EXISTS (SELECT FROM moving AS m WHERE {self.same_key})"  # noqa: S608
 
-    def _fill_there(self, which: str) -> int:
-        self.target.execute("TRUNCATE there")
+    def _fill_source(self, which: str) -> int:
+        self.target.execute("TRUNCATE at_source")
         return warehouse.copy_stream(
-            self.source, self._numbered(self.source, which), self.target, sql.Identifier("there")
+            self.source, self._numbered(self.source, which), self.target, sql.Identifier("at_source")
         )
 
-    def _fill_here(self, which: str) -> int:
-        self.target.execute("TRUNCATE here")
-        self.target.execute(f"INSERT INTO here {self._numbered(self.target, which)}")
+    def _fill_target(self, which: str) -> int:
+        self.target.execute("TRUNCATE at_target")
+        self.target.execute(f"INSERT INTO at_target {self._numbered(self.target, which)}")
         return int(self.target.rowcount)
 
     def _numbered(self, cursor: Cursor, which: str) -> str:
         return (
-            "SELECT n.*, row_number() OVER () AS its_place"  # noqa: S608
+            "SELECT n.*, row_number() OVER () AS read_position"  # noqa: S608
             f" FROM (SELECT {self.cast}, r.fingerprint::bigint AS fingerprint"
             f" FROM ({self._rows(cursor)}) AS r {which}) AS n"
         )
@@ -311,14 +312,15 @@ class _Comparison:
         return cursor.mogrify(f"WHERE ({self.prefixed}) IN (SELECT * FROM unnest({arrays}))", values).decode()  # noqa: S608
 
     def _last_of(self, table: str) -> str | None:
-        self.target.execute(f"SELECT {self.text} FROM {table} AS r ORDER BY its_place DESC LIMIT 1")  # noqa: S608
+        self.target.execute(f"SELECT {self.text} FROM {table} AS r ORDER BY read_position DESC LIMIT 1")  # noqa: S608
         return str(warehouse.fetch_value(self.target))
 
     def _collect(self) -> None:
-        """Add the keys that only one of ``there`` and ``here`` has, or that differ, to ``unequal``."""
+        """Add the keys that only one of ``at_source`` and ``at_target`` has, or that differ, to ``unequal``."""
         self.target.execute(
-            f"INSERT INTO unequal SELECT {self.columns} FROM there AS t"  # noqa: S608
-            f" FULL JOIN here AS h USING ({self.columns}, fingerprint) WHERE t.its_place IS NULL OR h.its_place IS NULL"
+            f"INSERT INTO unequal SELECT {self.columns} FROM at_source AS t"  # noqa: S608
+            f" FULL JOIN at_target AS h USING ({self.columns}, fingerprint)"
+            " WHERE t.read_position IS NULL OR h.read_position IS NULL"
         )
 
     def _changed_since(self, base: Merged, most: int) -> list[str]:
