@@ -1,9 +1,9 @@
 """
-### Is what landed still there?
+### Does published data still match the ledger?
 
-Every night a seventh of all that landed is counted and hashed again and compared with the ledger, what was compared
-longest ago first: a difference is an incident within a week. `scripts/highwater verify` compares at once.
-What was found is in `ops.newest_content_checks`. The task fails where a window could not be compared.
+Every night a seventh of all landed windows, the least recently checked first, is counted and hashed and compared with
+the ledger: a difference becomes an incident within a week. `scripts/highwater verify` compares at once.
+The results are in `ops.newest_content_checks`. The task fails if a window could not be compared.
 """
 
 from datetime import timedelta
@@ -13,21 +13,21 @@ from airflow.sdk import CronDataIntervalTimetable, dag, task
 from highwater.environment import settings
 from highwater.incidents.watching import watched
 
-AT_MOST = timedelta(minutes=30)
+TIME_LIMIT = timedelta(minutes=30)
 
 
 @task
 @watched
 def compare_a_share() -> None:
-    """Compare this night's share, and all sums, with the ledger, for half an hour at most, and tell of what differs.
+    """Compare this night's share, and all sums, with the ledger for half an hour at most, and report differences.
 
-    Fails where a window could not be compared: nobody knows of it.
+    Fails if a window could not be compared.
     """
     from highwater.incidents import alerts
     from highwater.store import verify
 
     try:
-        verify.nightly_share(AT_MOST)
+        verify.nightly_share(TIME_LIMIT)
     finally:
         alerts.look()
 
@@ -37,7 +37,7 @@ def compare_a_share() -> None:
     start_date=settings.get().days_before_anchor(0),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 1, "execution_timeout": AT_MOST + timedelta(minutes=15)},
+    default_args={"retries": 1, "execution_timeout": TIME_LIMIT + timedelta(minutes=15)},
     doc_md=__doc__,
     tags=["highwater", "incidents"],
 )

@@ -1,19 +1,20 @@
 """
-### A month of sales, landed and provable
+### A month of sales, loaded day by day
 
-Every night at 02:00 UTC the tills' day before goes from `legacy.sales` to `sales.daily_sales`. On its first start it
-catches up: one run per day since *anchor - 30 days*, three at a time.
+Every night at 02:00 UTC the previous day of the tills is loaded from `legacy.sales` to `sales.daily_sales`. On its
+first start the DAG catches up: one run per day since *anchor - 30 days*, three at a time.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `validate_availability` | is the day closed at the source? | retried: the source is away, the day still open |
-| `extract` | COPY stream into a set of its own in `staging` | retried: nothing is half-landed |
-| `transform` | `clean.sql`; refused rows to quarantine, each with its reason | fails at once: it does not fit |
-| `audit` | the suite `daily_sales` on the set, before anyone can read it | fails at once: names the rows |
+| `validate_availability` | checks that the source has closed the day | retried: source unavailable or day open |
+| `extract` | streams the day by COPY into a new staging set | retried: nothing is published |
+| `transform` | `clean.sql`; rejected rows to quarantine, each with its reason | fails at once: the SQL does not fit |
+| `audit` | runs the suite `daily_sales` on the set before anyone can read it | fails at once: names the rows |
 | `load` | publishes the day and writes its ledger row, in one transaction | retried when busy |
-| `summarise` | what it cost, in `ops.processing_summary` | retried |
+| `summarise` | writes what it cost to `ops.processing_summary` | retried |
 
-Each may be killed at any point and run again. What landed is in `ops.window_ledger`, what is missing in `ops.gaps`.
+Each task is idempotent: it may be killed at any point and run again. Landed days are in `ops.window_ledger`, missing
+ones in `ops.gaps`.
 The statements are in `sql/historical_sales_migration/`, the suite in `expectations/daily_sales.json`.
 """
 
@@ -43,7 +44,7 @@ SALES = Pipeline(
     max_active_runs=3,
     default_args={
         "pool": "sales",
-        # What has begun goes on before something else begins.
+        # Finish started runs before new ones.
         "weight_rule": "upstream",
         "retries": 6,
         "retry_delay": timedelta(seconds=5),

@@ -1,10 +1,10 @@
 """
-### Somebody always looks
+### Incidents and alerts
 
-Every five minutes: is there an incident that nobody has seen, one that is over, a message that waits to be sent? Every
-task looks as well when it ends; this DAG is for when none does: all were killed, all are paused, data grows old.
-What was found is in `ops.incidents`, what is told to whom in `ops.alerts` and `ops.alert_deliveries`. It also drops the
-former versions of windows whose days are over, and writes the summary of a window whose run was killed behind its load.
+Every five minutes: opens, escalates and closes incidents, and sends waiting alerts. Every task does the same at its
+end; this DAG covers the times when none ends: all are killed or paused, and data goes stale.
+Incidents are in `ops.incidents`, alerts in `ops.alerts` and `ops.alert_deliveries`. The DAG also drops expired former
+versions of windows, and writes the summary of a window whose run was killed after its load.
 """
 
 from datetime import timedelta
@@ -18,7 +18,7 @@ from highwater.incidents.watching import watched
 @task
 @watched
 def look() -> None:
-    """Finish what was killed behind its load; open, escalate and close incidents, and send what is waiting."""
+    """Finish windows whose run was killed after its load; then reconcile incidents and send waiting alerts."""
     from highwater.incidents import alerts
     from highwater.loading import stages
 
@@ -31,7 +31,7 @@ def look() -> None:
 @task
 @watched
 def prune_versions() -> None:
-    """Let go of former versions that were kept for HIGHWATER_KEEP_VERSIONS_DAYS."""
+    """Drop former versions that are older than HIGHWATER_KEEP_VERSIONS_DAYS."""
     from highwater.store import rollback
 
     rollback.prune()

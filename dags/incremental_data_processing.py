@@ -1,24 +1,24 @@
 """
-### Only what changed, and never one row lost
+### Only what changed, without losing a row
 
-Every hour the orders that changed in the shop since the last run, and no others, reach `sales.orders`. Data, checkpoint
-and ledger move in one transaction. What changed is told by the transaction that changed it, so that one which began
-before the last run and was committed after it is not missed.
+Every hour the orders that changed in the shop since the last run are merged into `sales.orders`. Data, checkpoint and
+ledger are written in one transaction. Changes are found by the transaction that made them, so one that began before
+the last run and was committed after it is not missed.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `determine_mode` | ends the run if its hour is covered, else says full or incremental, and why | a rule stops it |
-| `identify_changes` | the change set into `staging`, from one snapshot of the source | retried |
-| `process_changes` | refused rows to quarantine, then the suites `orders`, `order_changes` | at once: names the rows |
-| `update_checkpoint` | merges, moves the checkpoint on, writes the ledger row | another run was faster: nothing lost |
-| `validate_consistency` | source against target as of the checkpoint | names the keys; the next run is full |
+| `determine_mode` | ends the run if its hour is covered, else decides full or incremental | a rule stops the run |
+| `identify_changes` | extracts the change set into `staging`, at one snapshot of the source | retried |
+| `process_changes` | rejected rows to quarantine, then suites `orders`, `order_changes` | at once: names the rows |
+| `update_checkpoint` | merges, advances the checkpoint, writes the ledger row | another run was first: nothing lost |
+| `validate_consistency` | compares source and target as of the checkpoint | names the keys; the next run is full |
 
-A run takes all that changed up to its start: after an outage the first one catches up alone, and those for the other
-hours end at once. *Trigger DAG* asks for `mode: full`, and for `accept`, which loads what a rule stopped.
+A run loads all changes up to its start: after an outage the first run catches up alone, and the runs of the other
+hours end at once. *Trigger DAG* takes `mode: full`, and `accept`, which loads what a rule stopped.
 
-How the source is read, and what stops a run, is a row of `control.sources`; where it stands is in `ops.checkpoints`,
-every move of it in `ops.checkpoint_history`. `scripts/highwater checkpoint show` prints it,
-`scripts/highwater checkpoint reset` leads to a full run.
+How the source is read, and what stops a run, is a row of `control.sources`. The checkpoint is in `ops.checkpoints`, its
+history in `ops.checkpoint_history`. `scripts/highwater checkpoint show` prints it, `scripts/highwater checkpoint reset`
+makes the next run a full one.
 The statements are in `sql/incremental_data_processing/`, the suites in `expectations/`.
 """
 
@@ -54,7 +54,7 @@ ORDERS = IncrementalPipeline(
         "max_retry_delay": timedelta(minutes=5),
     },
     params={
-        "mode": Param("auto", enum=["auto", "full"], description="full: take everything, not only what changed"),
+        "mode": Param("auto", enum=["auto", "full"], description="full: load everything, not only what changed"),
         "accept": Param(False, type="boolean", description="Load what a rule of control.sources would stop"),
     },
     on_failure_callback=alerts.on_failure,

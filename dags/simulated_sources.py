@@ -1,10 +1,9 @@
 """
-### The simulated world goes on
+### Data for the simulated sources
 
-Every ten minutes: the tills' archive gets the days it misses, billing and the web site their batches of six hours, and
-the shop lives through the ten minutes that passed, some of its changes staying uncommitted for a while. Store, partner
-and supplier get the days and deliveries that are due, and the outages begin and end. Pause this DAG to use sources of
-your own.
+Every ten minutes this DAG generates what is due: days of the tills' archive, batches of six hours of billing and the
+web site, ten minutes of changes in the shop (some stay uncommitted for a while), and the days and deliveries of store,
+partner and supplier. It also begins and ends outages. Pause this DAG to use sources of your own.
 """
 
 from datetime import timedelta
@@ -18,7 +17,7 @@ from highwater.incidents.watching import watched
 @task
 @watched
 def legacy() -> None:
-    """Make the days that are missing."""
+    """Generate the missing days."""
     from highwater.model import clock
     from simulation import sales
 
@@ -28,7 +27,7 @@ def legacy() -> None:
 @task
 @watched
 def shop() -> None:
-    """Play the ticks that are missing; the late transaction of the newest stays open for a while."""
+    """Simulate the missing ticks; the late transaction of the newest stays open for a while."""
     from highwater.model import clock
     from simulation import settings as simulation_settings
     from simulation import shop as simulation_shop
@@ -39,7 +38,7 @@ def shop() -> None:
 @task
 @watched
 def channels() -> None:
-    """Make what store, partner and supplier miss; begin and end outages."""
+    """Generate the missing days and deliveries of store, partner and supplier; begin and end outages."""
     from highwater.model import clock
     from simulation import channels as simulation_channels
 
@@ -49,7 +48,7 @@ def channels() -> None:
 @task
 @watched
 def batches() -> None:
-    """Make the batches of payments and page views that are missing."""
+    """Generate the missing batches of payments and page views."""
     from highwater.model import clock
     from simulation import batches as simulation_batches
 

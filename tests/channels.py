@@ -48,12 +48,12 @@ def load(pipeline: Pipeline, window: Window, by: str = "a") -> None:
 def bring_together(window: Window, *, publish: bool = False) -> AuditReport:
     """Make the synchronised day and compare it with its sources; publish it if it holds."""
     with derived_table.snapshot() as published:
-        basis = derived_table.days(published, window)[window]
-        staged = derived_table.make(published, CHANNELS, window, basis, run())
+        basis = derived_table.days(published, CHANNELS, window)[window]
+        staged = derived_table.build(published, CHANNELS, window, basis, run())
     report = derived_table.compare(CHANNELS, {window: staged})[window]
     if publish:
         assert report.success, report.sentence()
-        stages.publish_set("channel_sales", window, staged, run())
+        stages.publish_set(CHANNELS, window, staged, run())
     return report
 
 

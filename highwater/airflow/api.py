@@ -1,4 +1,4 @@
-"""Airflow's REST API, as the admin of its UI: logs in where the server proves to be this platform's, starts a run."""
+"""Airflow's REST API, as the admin of its UI: logs in once the server proves to be this platform's, starts runs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from highwater.environment.identity import NotProven
 from highwater.model.errors import ConfigurationError, HighwaterError
 from highwater.store import sentences
 
-# Its line a request would stand between those of the command.
+# httpx logs each request, which would clutter the command's output.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 INTERNAL = "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"
-"""Where tasks reach the API server: set where it is not on this machine."""
+"""Where tasks reach the API server; set if it is not on this machine."""
 
 
-class ApiAway(HighwaterError):
-    """The API server cannot be reached, or does not take the request now."""
+class ApiUnavailable(HighwaterError):
+    """The API server is unavailable, or refuses the request."""
 
 
 def log_in(timeout: float = 20) -> httpx.Client:
-    """A client below ``/api/v2`` that is logged in; each request gets ``timeout`` seconds. Who asks for it closes it.
+    """A logged-in client below ``/api/v2``; each request gets ``timeout`` seconds. The caller closes it.
 
     Raises:
         NotProven: the server is not this platform's, and was sent no password.
-        httpx.HTTPError: the API server is away, or refuses.
+        httpx.HTTPError: the API server is unavailable, or refuses the request.
     """
     with _client(_address(), timeout) as server:
         identity.require(server)
@@ -40,16 +40,16 @@ def log_in(timeout: float = 20) -> httpx.Client:
 
 
 def _client(address: str, timeout: float, headers: dict[str, str] | None = None) -> httpx.Client:
-    """A client that no proxy of the environment stands between."""
+    """A client that ignores the proxies of the environment."""
     mounts = {"http://": None, "https://": None}
     return httpx.Client(base_url=address, timeout=timeout, headers=headers, mounts=mounts)
 
 
 def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
-    """Start a run; returns False where there is one of that id already.
+    """Start a run; returns False if one with that id exists.
 
     Raises:
-        ApiAway: there is nobody to ask, or it refuses; says what it said.
+        ApiUnavailable: the API server is unavailable, or refuses; carries its reason.
     """
     try:
         with log_in(timeout=10) as client:
@@ -60,7 +60,7 @@ def start(dag_id: str, run_id: str, conf: dict[str, Any]) -> bool:
                 return False
             answer.raise_for_status()
     except (NotProven, ConfigurationError, httpx.HTTPError) as error:
-        raise ApiAway(sentences.of(error)) from None
+        raise ApiUnavailable(sentences.of(error)) from None
     return True
 
 

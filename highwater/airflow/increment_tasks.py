@@ -1,4 +1,4 @@
-"""The building blocks of a DAG that loads a dataset by its changes, a stage a task."""
+"""Task blocks of a DAG that loads a dataset by its changes, one stage per task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
-from highwater.airflow.tasks import nothing_to_do, stage, what_waits
+from highwater.airflow.tasks import nothing_to_do, stage, why_blocked
 from highwater.loading import staging
 from highwater.loading.changes import consistency, increments
 from highwater.loading.changes.increments import IncrementalPipeline, Plan
@@ -25,9 +25,9 @@ FULL = "full"
 
 @task.short_circuit
 def determine_mode(increment: IncrementalPipeline) -> dict[str, Any]:
-    """Is this hour covered already? If not: is the run to take what changed, or everything, and why?"""
-    if waits := what_waits(increment.dataset, any_time=True):
-        return nothing_to_do(waits.sentence)
+    """Ends the run if its hour is covered already; else decides between incremental and full mode, with the reason."""
+    if blocked := why_blocked(increment.dataset, any_time=True):
+        return nothing_to_do(blocked.sentence)
     with stage(increment.dataset, "determine_mode", any_time=True) as attempt:
         params = get_current_context()["params"]
         asked = f"asked for by run {attempt.run.run_id}" if params["mode"] == FULL else None
@@ -42,12 +42,18 @@ def determine_mode(increment: IncrementalPipeline) -> dict[str, Any]:
 
 @task
 def identify_changes(increment: IncrementalPipeline, plan: dict[str, Any]) -> dict[str, Any]:
-    """Bring what changed, in full mode everything, into a new set in staging, at one snapshot of the source."""
+    """Extract what changed, or in full mode everything, into a new staging set, at one snapshot of the source."""
     with stage(increment.dataset, "identify_changes", any_time=True) as attempt:
         with sources.snapshot(increment.connection) as source:
             changes = increments.identify(source, increment, Plan(**plan), attempt.run)
         for hour in changes.by_hour:
-            log.info("%s: %s inserts, %s updates, %s deletes", *(hour[k] for k in hour))
+            log.info(
+                "%s: %s inserts, %s updates, %s deletes",
+                hour["hour"],
+                hour["inserts"],
+                hour["updates"],
+                hour["deletes"],
+            )
         attempt.rows = changes.rows
         attempt.note = (
             f"this run covers {changes.window_start:%Y-%m-%d %H:%M:%S} to {changes.window_end:%Y-%m-%d %H:%M:%S}"
@@ -57,7 +63,7 @@ def identify_changes(increment: IncrementalPipeline, plan: dict[str, Any]) -> di
 
 @task
 def process_changes(increment: IncrementalPipeline, identified: dict[str, Any]) -> dict[str, Any]:
-    """Clean the set, refused rows to quarantine, and audit it before anyone can read it."""
+    """Clean the set, rejected rows to quarantine, and audit it before anyone can read it."""
     with stage(increment.dataset, "process_changes", any_time=True) as attempt:
         changes, sentence = increments.process(increment, Changes(**identified), attempt.run)
         attempt.rows = changes.rows - changes.rejected - changes.deduplicated
@@ -80,7 +86,7 @@ def update_checkpoint(increment: IncrementalPipeline, processed: dict[str, Any])
 
 @task
 def validate_consistency(increment: IncrementalPipeline, merged: dict[str, Any]) -> None:
-    """Do source and target agree as of the checkpoint, and how old is the oldest change that has not landed?"""
+    """Compare source and target as of the checkpoint, and report the age of the oldest change that has not landed."""
     with stage(increment.dataset, "validate_consistency", any_time=True) as attempt:
         with sources.snapshot(increment.connection) as source:
             check = consistency.compare(source, increment, attempt.run, Merged(**merged))
@@ -92,10 +98,10 @@ def validate_consistency(increment: IncrementalPipeline, merged: dict[str, Any])
             staging.drop_obsolete(cursor, increment.dataset, attempt.window, attempt.run)
         if age := check.overdue(clock.now(), limit):
             log.warning(
-                "%s is stale: a change of %s ago has not landed, the limit is %s", increment.dataset, age, limit
+                "%s is stale: a change made %s ago has not landed, the limit is %s", increment.dataset, age, limit
             )
         if check.keys:
             found = f"{increment.dataset}: {check.sentence()}. The next run will be a full one"
             if exact:
                 raise IntegrityBroken(found)
-            log.warning("%s, as its source's strategy promises no more", found)
+            log.warning("%s; the strategy of its source does not rule this out", found)

@@ -1,6 +1,6 @@
-"""What Airflow loads in each of its processes: the timetable that asks the policy, and the page.
+"""The Airflow plugin: the timetable that follows the policy, and the page.
 
-Light, since only the API server serves the page.
+Every Airflow process loads it, so it imports little: only the API server serves the page.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ def _view(name: str, route: str, href: str, destination: str) -> dict[str, str]:
     }
 
 
-class FormerTimetable(PolicyTimetable):
-    """`PolicyTimetable` by the name that the metadata of version 0.1 holds, until the DAG files are read again."""
+class OldTimetable(PolicyTimetable):
+    """`PolicyTimetable` under the name in metadata of version 0.1, until the DAG files are parsed again."""
 
 
-FormerTimetable.__module__, FormerTimetable.__name__ = "highwater.timetable", "PolicyTimetable"
+OldTimetable.__module__, OldTimetable.__name__ = "highwater.timetable", "PolicyTimetable"
 
 
 class HighwaterPlugin(AirflowPlugin):
     """The timetable of the DAGs; the page, in the navigation and as a tab of each DAG."""
 
     name = "highwater"
-    timetables = [PolicyTimetable, FormerTimetable]  # noqa: RUF012
+    timetables = [PolicyTimetable, OldTimetable]  # noqa: RUF012
 
     external_views = [  # noqa: RUF012
         _view("Highwater", "highwater", address(), "nav"),
@@ -45,7 +45,7 @@ class HighwaterPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The page's app and the one that proves whose it is; only the API server asks for them and imports them."""
+        """The page's app, and the app that proves this platform's identity; only the API server imports them."""
         from highwater.environment import identity
         from highwater.page import identity as proving
         from highwater.page.app import make_app

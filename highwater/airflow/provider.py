@@ -1,4 +1,4 @@
-"""What ``airflow providers`` shows of this package."""
+"""The description that ``airflow providers`` shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from highwater import __version__
 
 
 def info() -> dict[str, Any]:
-    """The description of the provider, as Airflow's schema of providers has it."""
+    """The description of the provider, by Airflow's schema of providers."""
     return {
         "package-name": "highwater",
         "name": "Highwater",

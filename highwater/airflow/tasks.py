@@ -1,4 +1,4 @@
-"""The building blocks that DAGs share: a window from its source to the published table, a stage a task."""
+"""Task blocks that DAGs share: they carry a window from its source to the published table, one stage per task."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ __all__ = ["Pipeline", "audit", "extract", "load", "stage", "summarise", "transf
 
 log = logging.getLogger(__name__)
 
-UNASKED = {"scheduled", "operator_triggered", "asset_triggered", "asset_materialization"}
-"""The types of runs that nobody asked for, but the schedule or another DAG; a native backfill, and a run that was
-cleared, somebody did."""
-
+AUTOMATIC = {"scheduled", "operator_triggered", "asset_triggered", "asset_materialization"}
+"""Types of runs started by the schedule or another DAG. Manual runs, native backfills and cleared runs are a person's
+request."""
 
 NOTHING_TO_DO: dict[str, Any] = {}
-"""What makes Airflow skip the tasks that follow."""
+"""A falsy result: Airflow skips the tasks downstream."""
 WHY = "why there is nothing to do"
-"""The key of the XCom that says so: the Task SDK lets no task write its own note, or that of its run."""
+"""The key of the XCom with the reason: the Task SDK lets no task write its own note, or that of its run."""
 
 
 def nothing_to_do(why: str) -> dict[str, Any]:
-    """End the run with the first task, and have Airflow's UI show why, under XCom of that task."""
+    """End the run with its first task; Airflow's UI shows the reason under XCom of that task."""
     log.info("nothing to do: %s", why)
     get_current_context()["ti"].xcom_push(WHY, why)
     return NOTHING_TO_DO
@@ -47,19 +46,19 @@ def nothing_to_do(why: str) -> dict[str, Any]:
 
 @task.short_circuit
 def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
-    """Is the source there, and is the window complete in it? Refuses bad configuration before any data moves.
+    """Checks the configuration, that the source is available, and that the window is complete in it.
 
-    A run that nobody asked for ends here where its window has landed already, or a rule says to skip it.
+    An automatic run ends here if its window has landed already, or a rule skips it.
     """
-    stands = what_stands(pipeline.dataset)
-    if stands and stands.verdict not in (ledger.LANDED, ledger.HELD):
-        # Without an attempt: one that went well would say that the next stage follows.
-        return nothing_to_do(stands.sentence)
+    standing = why_covered(pipeline.dataset)
+    if standing and standing.verdict not in (ledger.LANDED, ledger.HELD):
+        # No attempt is recorded: a successful one would mean that the next stage follows.
+        return nothing_to_do(standing.sentence)
     with stage(pipeline.dataset, "validate_availability") as attempt:
-        if stands:
-            attempt.note = stands.sentence
-            return nothing_to_do(stands.sentence)
-        stages.refuse_bad_configuration(pipeline)
+        if standing:
+            attempt.note = standing.sentence
+            return nothing_to_do(standing.sentence)
+        stages.check_configuration(pipeline)
         with sources.snapshot(pipeline.connection) as source:
             stages.check_statements(pipeline, attempt.window, source)
             complete = sources.check_complete(source, pipeline.folder, attempt.window, pipeline.dataset)
@@ -69,7 +68,7 @@ def validate_availability(pipeline: Pipeline) -> dict[str, Any]:
 
 @task
 def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
-    """Stream the window from the source into a new set in staging."""
+    """Stream the window from the source into a new staging set."""
     with (
         stage(pipeline.dataset, "extract") as attempt,
         sources.snapshot(pipeline.connection) as source,
@@ -79,64 +78,65 @@ def extract(pipeline: Pipeline, available: dict[str, Any]) -> dict[str, Any]:
 
 @task
 def transform(pipeline: Pipeline, extracted: dict[str, Any]) -> dict[str, Any]:
-    """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
-    with stage(pipeline.dataset, "transform") as attempt:
-        return asdict(stages.transform(pipeline, attempt, Staged(**extracted)))
+    """Clean the set into the published shape; each rejected row goes to quarantine with its reason."""
+    return _run(stages.transform, pipeline, Staged(**extracted))
 
 
 @task
 def audit(pipeline: Pipeline, cleaned: dict[str, Any]) -> dict[str, Any]:
     """Run the suite on the set before anyone can read it; a failed audit publishes nothing."""
-    with stage(pipeline.dataset, "audit") as attempt:
-        stages.audit(pipeline, attempt, Staged(**cleaned))
-        return cleaned
+    return _run(stages.audit, pipeline, Staged(**cleaned))
 
 
 @task
 def load(pipeline: Pipeline, audited: dict[str, Any]) -> dict[str, Any]:
     """Publish the set and write the ledger row, in one transaction."""
-    with stage(pipeline.dataset, "load") as attempt:
-        return asdict(stages.load(pipeline.dataset, attempt, Staged(**audited)))
+    return _run(stages.load, pipeline, Staged(**audited))
 
 
 @task
 def summarise(pipeline: Pipeline, landed: dict[str, Any]) -> None:
-    """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    with stage(pipeline.dataset, "summarise") as attempt:
-        stages.summarise(pipeline.dataset, attempt, Landed(**landed))
+    """Write what the window cost, and drop what earlier attempts at it left in staging."""
+    _run(stages.summarise, pipeline, Landed(**landed))
 
 
-def what_stands(dataset: str, *, tries: bool = True) -> Standing | None:
-    """Why a run that nobody asked for has nothing to do; None where there is something, or a person asked for it.
+def _run(one: stages.Stage, pipeline: Pipeline, given: Staged | Landed) -> dict[str, Any]:
+    """Run one stage as an attempt; returns its result as the next task takes it."""
+    with stage(pipeline.dataset, one.__name__) as attempt:
+        return asdict(one(pipeline, attempt, given))
 
-    ``tries`` is as in `what_waits`.
+
+def why_covered(dataset: str, *, tries: bool = True) -> Standing | None:
+    """Why an automatic run has nothing to do; None if it has, or if a person requested the run.
+
+    ``tries`` is as in `why_blocked`.
 
     Raises:
-        AirflowFailException: a person asked for a window that another one holds.
+        AirflowFailException: a person requested a window that is held.
     """
-    waits = what_waits(dataset, tries=False)
-    if waits and waits.verdict == ledger.UNREGISTERED:
-        return waits
+    blocked = why_blocked(dataset, tries=False)
+    if blocked and blocked.verdict == ledger.UNREGISTERED:
+        return blocked
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run()
         with warehouse.session("loader") as cursor:
             window = window_of(moment, ledger.grid(cursor, dataset))
-            stands = ledger.standing(cursor, dataset, window)
+            standing = ledger.standing(cursor, dataset, window)
         if run.by_hand:
-            if stands and stands.verdict == ledger.HELD:
+            if standing and standing.verdict == ledger.HELD:
                 publish.refuse_held(dataset, window)
             return None
-    if stands or waits is None or not tries:
-        return stands or waits
-    # A window that has landed is no try.
-    return what_waits(dataset)
+    if standing or blocked is None or not tries:
+        return standing or blocked
+    # Asked only now: a window that has landed must not use up the breaker's trial.
+    return why_blocked(dataset)
 
 
-def what_waits(dataset: str, *, any_time: bool = False, tries: bool = True) -> Standing | None:
-    """Why a run that nobody asked for tries no window of a dataset: it has no row yet, or its breaker is open.
+def why_blocked(dataset: str, *, any_time: bool = False, tries: bool = True) -> Standing | None:
+    """Why an automatic run may not load a dataset: it has no row yet, or its circuit breaker is open.
 
-    None where it may, and of a run that a person asked for. ``any_time`` is as in `stage`. Of a
-    stopped dataset one window is let through now and then, for who ``tries`` one where the answer is None.
+    None if it may, or if a person requested the run. ``any_time`` is as in `stage`. An open breaker lets one window
+    through now and then; with ``tries`` a None may be that trial, and the caller has to load a window.
     """
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run(any_time=any_time)
@@ -154,10 +154,10 @@ def what_waits(dataset: str, *, any_time: bool = False, tries: bool = True) -> S
 
 @contextmanager
 def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attempt]:
-    """One try of a stage on a window, else on that of the run's logical date.
+    """One attempt at a stage, on the window of the run's logical date.
 
-    An error that a retry cannot mend ends the task at once. However it ends, it is seen whether that begins or ends an
-    incident. With ``any_time`` a run that was triggered without a logical date is about the window it was triggered in.
+    An error that a retry cannot fix ends the task at once. At the end, incidents are reconciled. With ``any_time``, a
+    run without a logical date works on the window it was triggered in.
     """
     with final_errors_end_the_task(success_opens_nothing=True):
         run, moment = this_run(any_time=any_time)
@@ -168,7 +168,7 @@ def stage(dataset: str, name: str, *, any_time: bool = False) -> Iterator[Attemp
 
 
 def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
-    """The run and try this task belongs to, and its logical date; with ``any_time`` else when it was triggered."""
+    """The run and try of this task, and its logical date; with ``any_time``, else the time it was triggered."""
     context = get_current_context()
     ti, dag_run = context["ti"], context["dag_run"]
     run = Run(
@@ -176,30 +176,31 @@ def this_run(*, any_time: bool = False) -> tuple[Run, datetime | None]:
         dag_run.run_id,
         ti.try_number,
         last_try=ti.try_number > ti.max_tries,
-        by_hand=dag_run.run_type not in UNASKED or bool(dag_run.clear_number),
+        by_hand=dag_run.run_type not in AUTOMATIC or bool(dag_run.clear_number),
     )
     return run, dag_run.logical_date or (dag_run.run_after if any_time else None)
 
 
 @contextmanager
 def final_errors_end_the_task(*, success_opens_nothing: bool = False) -> Iterator[None]:
-    """Not to retry what a retry cannot mend, to say the driver's errors as ours, and to look for incidents at the end.
+    """Fail without retries on errors that a retry cannot fix, translate the driver's errors, then reconcile incidents.
 
-    Where a success begins no incident (a check that finds something does), that look is cut short on a calm platform.
+    With ``success_opens_nothing``, a success reconciles only if there are incidents or failures; leave it out for a
+    task whose success may open an incident, such as a check.
     """
     with warehouse.keeping_links():
-        look = alerts.look
+        reconcile = alerts.look
         try:
             with sentences.in_one_voice():
                 yield
             if success_opens_nothing:
-                look = alerts.look_if_troubled
+                reconcile = alerts.look_if_troubled
         except HighwaterError as error:
             if error.is_final:
                 raise AirflowFailException(sentences.of(error)) from error
             raise
         finally:
-            look()
+            reconcile()
 
 
 def _count(rows: int | None) -> str:

@@ -27,7 +27,7 @@ from highwater.model.errors import (
     SourceUnavailable,
 )
 from highwater.model.windows import Window
-from highwater.store import breakers, ledger, sentences, warehouse
+from highwater.store import breakers, sentences, warehouse
 from highwater.store.ledger import Run
 from highwater.store.publish import Landed
 
@@ -192,18 +192,5 @@ def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
         DataRejected, ConfigurationError: trying again changes nothing.
     """
     if not pipeline.connection:
-        return _synchronise(pipeline, window, run)
+        return derived_table.land_window(pipeline, window, run)
     return stages.land_window(pipeline, window, run)
-
-
-def _synchronise(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    with derived_table.snapshot() as published:
-        basis = derived_table.days(published, window).get(window)
-        if basis is None:
-            raise SourceIncomplete(
-                f"{pipeline.dataset} {window}: none of its sources has landed that day; load them first"
-            )
-        staged = derived_table.make(published, pipeline, window, basis, run)
-    with ledger.attempt(pipeline.dataset, window, "validate_cross_source", run) as attempt:
-        derived_table.judge(pipeline, attempt, derived_table.compare(pipeline, {window: staged})[window])
-    return stages.publish_set(pipeline.dataset, window, staged, run)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from highwater.airflow import api
-from highwater.airflow.api import ApiAway
+from highwater.airflow.api import ApiUnavailable
 from highwater.backfill import requests as backfill_requests
 from highwater.backfill.requests import Plan, PlanChanged, Planned, Request
 from highwater.cli import drawing
@@ -378,7 +378,7 @@ def _start(number: int) -> str:
         run_id, conf = backfill_requests.conf_of(cursor, number)
     try:
         api.start(backfill_requests.DAG, run_id, conf)
-    except ApiAway as away:
+    except ApiUnavailable as away:
         with warehouse.session("operator") as cursor:
             backfill_requests.note_not_started(cursor, number, str(away))
         return f"it waits for catchup_control, which starts it within five minutes ({away})"

@@ -39,7 +39,7 @@ def show(
     for source in found:
         source["reachable"] = source["away_because"] = None
         if known := connections.get(source["source"]):
-            source["away_because"] = connecting.why_away(source["source"], known)
+            source["away_because"] = connecting.why_unavailable(source["source"], known)
             source["reachable"] = source["away_because"] is None
     if as_json:
         typer.echo(json.dumps(found, default=str, indent=2))

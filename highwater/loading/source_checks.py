@@ -1,4 +1,4 @@
-"""A look at a source: is it there, how fast does it answer, is a window complete in it; and what follows from it."""
+"""Source checks: is a source available, how fast does it answer, is a window complete; and the trust that follows."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from highwater.store.publish import in_words
 
 log = logging.getLogger(__name__)
 
-GOOD, INCOMPLETE, AWAY, SLOW, MISFIT = "good", "incomplete", "away", "slow", "misfit"
-"""What a look at a source may find."""
+GOOD, INCOMPLETE, UNAVAILABLE, SLOW, MISFIT = "good", "incomplete", "away", "slow", "misfit"
+"""The results of a check. Stored values: rules in ops.skipped_windows are named by them."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a look found: one of the words above, and the error in words; ``complete`` is None for a window not due."""
+    """A check's result, one of the values above, with its error; ``complete`` is None for a window not due."""
 
     found: str
     reachable: bool
@@ -41,7 +41,7 @@ def statement_timeout(cursor: Cursor, source: str) -> timedelta:
     """How long a statement at the source may take.
 
     Raises:
-        ConfigurationError: control.sources has no row of it.
+        ConfigurationError: the source has no row in control.sources.
     """
     cursor.execute("SELECT statement_timeout FROM control.sources WHERE source = %s", (source,))
     row = warehouse.fetch(cursor)
@@ -55,7 +55,7 @@ def trust(cursor: Cursor, source: str) -> Trust:
     """How far the source is trusted with past windows, by its rule and its newest checks.
 
     Raises:
-        ConfigurationError: it is not one that is loaded by windows.
+        ConfigurationError: the source has no row of strategy windows in control.sources.
     """
     cursor.execute(
         "SELECT catch_up, catches_up, reason, catch_up_limit FROM ops.source_reliability WHERE source = %s", (source,)
@@ -63,21 +63,21 @@ def trust(cursor: Cursor, source: str) -> Trust:
     row = warehouse.fetch(cursor)
     if row is None:
         raise _without_a_rule(cursor, source)
-    return Trust(*row)
+    return Trust(row.catch_up, row.catches_up, row.reason, row.catch_up_limit)
 
 
 def _without_a_rule(cursor: Cursor, source: str) -> ConfigurationError:
     cursor.execute("SELECT string_agg(source, ', ' ORDER BY source) FROM ops.source_reliability")
     return ConfigurationError(
         f"source {source!r} has no row of strategy windows in control.sources; these have: "
-        f"{warehouse.fetch_value(cursor)}; {commands.typed(f'sources trust {source} --dataset …')} makes one"
+        f"{warehouse.fetch_value(cursor)}; {commands.typed(f'sources trust {source} --dataset …')} adds one"
     )
 
 
-def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) -> Check:
-    """Ask the source whether it is there, whether it still has the shape that is read, and has the window complete.
+def check_source(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) -> Check:
+    """Check that the source is available, fits the pipeline's statements and has the window complete.
 
-    A window that is not due is not asked for. What is wrong with the source is returned, not raised.
+    Whether a window that is not due is complete is not checked. Problems of the source are returned, not raised.
     """
     began, reached = perf_counter(), False
     found, error = GOOD, None
@@ -92,7 +92,7 @@ def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) 
     except SourceSlow as problem:
         found, error = SLOW, str(problem)
     except SourceUnavailable as problem:
-        found, error, reached = AWAY, str(problem), False
+        found, error, reached = UNAVAILABLE, str(problem), False
     except (ConfigurationError, DataRejected) as problem:
         found, error = MISFIT, str(problem)
     complete = None if found == GOOD and not is_due else found == GOOD
@@ -100,13 +100,13 @@ def look(pipeline: Pipeline, window: Window, limit: timedelta, *, is_due: bool) 
 
 
 def broken_off(problem: SourceUnavailable, seconds: float) -> Check:
-    """A source that passed its check and then did not hold."""
+    """The check of a source that broke off during a load."""
     slow = isinstance(problem, SourceSlow)
-    return Check(SLOW if slow else AWAY, slow, seconds, False, str(problem))
+    return Check(SLOW if slow else UNAVAILABLE, slow, seconds, False, str(problem))
 
 
 def record(source: str, window: Window, check: Check, run: Run) -> None:
-    """Keep a check; says in the log what it found, and once when that switches the source's catch-up on or off."""
+    """Store and log a check; logs a warning when it switches the source's catch-up on or off."""
     with in_words(), warehouse.session("loader") as cursor:
         cursor.execute(
             "SELECT * FROM ops.record_source_check(%s, %s, %s, %s, %s, %s, %s, %s, %s)",

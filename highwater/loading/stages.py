@@ -1,8 +1,13 @@
-"""The stages of a window's way from its source to the published table, each within an attempt that records it."""
+"""The stages that carry a window from its source to the published table; each is recorded as an attempt.
+
+A window is checked and extracted at the source; `AFTER_EXTRACT` lists the stages that follow.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
@@ -18,7 +23,7 @@ from highwater.store.publish import Landed, Staged
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A dataset and what it is made of: ``sql/<folder>/``, an Airflow connection, a suite in ``expectations/``."""
+    """A dataset and its parts: ``sql/<folder>/``, an Airflow connection, a suite in ``expectations/``."""
 
     dataset: str
     folder: str
@@ -26,8 +31,8 @@ class Pipeline:
     suite: str
 
 
-def refuse_bad_configuration(pipeline: Pipeline) -> None:
-    """Refuse before any data moves what would fail half-way.
+def check_configuration(pipeline: Pipeline) -> None:
+    """Check before any data moves what would otherwise fail half-way.
 
     Raises:
         ConfigurationError: a statement or the suite is missing or wrong, or the published table cannot be published
@@ -49,7 +54,7 @@ def check_statements(pipeline: Pipeline, window: Window, source: Cursor) -> None
     """Let source and warehouse plan the pipeline's statements for the window; no row moves.
 
     Raises:
-        ConfigurationError: one does not fit; names file, line and what is wrong.
+        ConfigurationError: a statement does not fit; names file, line and what is wrong.
     """
     columns = sources.check_shape(source, pipeline.folder, window)
     with warehouse.session("loader") as cursor:
@@ -69,7 +74,7 @@ def extract(pipeline: Pipeline, attempt: Attempt, source: Cursor, complete: Comp
 
 
 def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
-    """Clean the set into the published shape; each row that is refused goes to quarantine with its reason."""
+    """Clean the set into the published shape; each rejected row goes to quarantine with its reason."""
     with warehouse.session("loader") as cursor:
         cleaned = staging.clean(cursor, pipeline.folder, staged.name, attempt.window)
     attempt.rows = cleaned.rows_clean
@@ -77,11 +82,11 @@ def transform(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
     return replace(staged, deduplicated=cleaned.rows_deduplicated, rejected=cleaned.rows_rejected)
 
 
-def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
-    """Run the suite on the set before anyone can read it.
+def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Staged:
+    """Run the suite on the set before anyone can read it; returns the set unchanged.
 
     Raises:
-        AuditFailed: it does not hold: names what, and the query that lists the rows. Nothing is published.
+        AuditFailed: an expectation failed; names it and the query that lists the rows. Nothing is published.
     """
     from highwater.quality import audits
 
@@ -97,35 +102,46 @@ def audit(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> None:
     attempt.note = report.sentence()
     if not report.success:
         raise AuditFailed(f"{pipeline.dataset} {attempt.window} is not published: {report.sentence()}")
+    return staged
 
 
-def load(dataset: str, attempt: Attempt, staged: Staged) -> Landed:
+def load(pipeline: Pipeline, attempt: Attempt, staged: Staged) -> Landed:
     """Publish the set and write the ledger row, in one transaction."""
-    landed = publish.publish_window(dataset, attempt.window, staged, attempt.run)
+    landed = publish.publish_window(pipeline.dataset, attempt.window, staged, attempt.run)
     attempt.rows = landed.rows_published
     attempt.note = f"{landed.outcome} as version {landed.version}, content {landed.content_hash[:12]}"
     return landed
 
 
-def summarise(dataset: str, attempt: Attempt, landed: Landed) -> None:
-    """Write what the window cost, and clear what earlier attempts at it left in staging."""
-    cost = _close(dataset, attempt)
-    attempt.note = f"{landed.outcome}, {cost or 'and what is published now is of another run, which tells its cost'}"
+def summarise(pipeline: Pipeline, attempt: Attempt, landed: Landed) -> Landed:
+    """Write what the window cost, and drop what earlier attempts at it left in staging; returns what landed."""
+    cost = _close(pipeline.dataset, attempt)
+    attempt.note = f"{landed.outcome}, {cost or 'replaced since by another run, which records its own cost'}"
     attempt.rows = landed.rows_published
+    return landed
+
+
+Stage = Callable[[Pipeline, Attempt, Any], Any]
+"""A stage takes the result of the one before. Its function's name is its name in ops.attempts."""
+
+AFTER_EXTRACT: tuple[Stage, ...] = (transform, audit, load, summarise)
+"""The stages of a staged window, in order."""
+PUBLISHING: tuple[Stage, ...] = (load, summarise)
+"""The stages of an audited set."""
 
 
 def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    """Carry a window all the way from its source to the published table, recording an attempt at each stage.
+    """Carry a window from its source to the published table, recording an attempt at each stage.
 
     Raises:
         ConfigurationError: a statement or the suite is missing or wrong.
-        SourceUnavailable, SourceIncomplete: the source cannot be asked, or has not closed the window.
-        DataRejected: the audit or the publishing function refuses it.
-        Busy: somebody held the published table for too long.
+        SourceUnavailable, SourceIncomplete: the source is unavailable, or has not closed the window.
+        DataRejected: the audit or the publishing function rejects it.
+        Busy: another session held the published table for too long.
     """
     with warehouse.keeping_links():
         with ledger.attempt(pipeline.dataset, window, "validate_availability", run):
-            refuse_bad_configuration(pipeline)
+            check_configuration(pipeline)
             with sources.snapshot(pipeline.connection) as source:
                 check_statements(pipeline, window, source)
                 complete = sources.check_complete(source, pipeline.folder, window, pipeline.dataset)
@@ -135,52 +151,54 @@ def land_window(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
 
 def stage_window(pipeline: Pipeline, window: Window, source: Cursor, complete: Completeness, run: Run) -> Staged:
-    """Bring a window that is complete at the source into staging, recording the attempt."""
+    """Extract a window that is complete at the source into staging, recording the attempt."""
     with ledger.attempt(pipeline.dataset, window, "extract", run) as attempt:
         return extract(pipeline, attempt, source, complete)
 
 
 def finish_window(pipeline: Pipeline, window: Window, staged: Staged, run: Run) -> Landed:
-    """Carry a window from staging through the stages that are left, recording an attempt at each.
+    """Carry a window from staging through the remaining stages, recording an attempt at each.
 
     Raises:
-        DataRejected: the audit or the publishing function refuses it.
-        Busy: somebody held the published table for too long.
+        DataRejected: the audit or the publishing function rejects it.
+        Busy: another session held the published table for too long.
     """
-    with ledger.attempt(pipeline.dataset, window, "transform", run) as attempt:
-        staged = transform(pipeline, attempt, staged)
-    with ledger.attempt(pipeline.dataset, window, "audit", run) as attempt:
-        audit(pipeline, attempt, staged)
-    return publish_set(pipeline.dataset, window, staged, run)
-
-
-def publish_set(dataset: str, window: Window, staged: Staged, run: Run) -> Landed:
-    """Publish an audited set and write what it cost, recording an attempt at each."""
-    with ledger.attempt(dataset, window, "load", run) as attempt:
-        landed = load(dataset, attempt, staged)
-    with ledger.attempt(dataset, window, "summarise", run) as attempt:
-        summarise(dataset, attempt, landed)
+    landed: Landed = run_stages(AFTER_EXTRACT, pipeline, window, staged, run)
     return landed
 
 
-def finish_cut_short(dataset: str | None = None, window: Window | None = None) -> int:
-    """Write the summaries of landed windows whose run was killed before it could, and clear what it left in staging.
+def publish_set(pipeline: Pipeline, window: Window, staged: Staged, run: Run) -> Landed:
+    """Publish an audited set and write what it cost, recording an attempt at each stage."""
+    landed: Landed = run_stages(PUBLISHING, pipeline, window, staged, run)
+    return landed
 
-    Of that window alone, or of all; returns how many there were.
+
+def run_stages(some: Sequence[Stage], pipeline: Pipeline, window: Window, given: Any, run: Run) -> Any:
+    """Run these stages in order, recording an attempt at each; the first takes ``given``. Returns the last result."""
+    for stage in some:
+        with ledger.attempt(pipeline.dataset, window, stage.__name__, run) as attempt:
+            given = stage(pipeline, attempt, given)
+    return given
+
+
+def finish_cut_short(dataset: str | None = None, window: Window | None = None) -> int:
+    """Write the summaries of landed windows whose run was killed before it could, and drop what it left in staging.
+
+    For one window, or for all; returns the number of windows.
     """
     with warehouse.session("loader") as cursor:
-        asked = {"dataset": dataset, "window_start": window.start if window else None}
-        warehouse.run_file(cursor, "ops/cut_short.sql", asked)
+        which = {"dataset": dataset, "window_start": window.start if window else None}
+        warehouse.run_file(cursor, "ops/cut_short.sql", which)
         found = warehouse.fetch_all(cursor)
     for row in found:
-        mine, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
-        with ledger.attempt(row.dataset, mine, "summarise", run) as attempt:
+        its_window, run = Window(row.window_start, row.window_end), Run(row.dag_id, row.run_id)
+        with ledger.attempt(row.dataset, its_window, "summarise", run) as attempt:
             attempt.note = f"its run was killed before it could; {_close(row.dataset, attempt)}"
     return len(found)
 
 
 def _close(dataset: str, attempt: Attempt) -> str | None:
-    """Write what the window cost its run and clear its staging, in one transaction; returns the cost as a sentence."""
+    """Write what the window cost its run and drop its staging sets, in one transaction; returns the cost in words."""
     with warehouse.session("loader") as cursor:
         cost = ledger.summarise(cursor, dataset, attempt.window, attempt.run)
         staging.drop_obsolete(cursor, dataset, attempt.window, attempt.run)
@@ -188,5 +206,5 @@ def _close(dataset: str, attempt: Attempt) -> str | None:
 
 
 def audit_parameters(window: Window, expected_rows: int) -> dict[str, object]:
-    """What a suite may refer to as ``{"$PARAMETER": …}``."""
+    """The parameters that a suite may refer to as ``{"$PARAMETER": …}``."""
     return sources.bounds(window) | {"expected_rows": expected_rows}

@@ -1,6 +1,6 @@
-"""The staging set of a window: made by the warehouse, filled from the source, cleaned into the published shape.
+"""The staging set of a window: created by the warehouse, filled from the source, cleaned into the published shape.
 
-A set is tables of the publisher's, named by its number; the loader fills them (``warehouse/39_staging.sql``).
+A set is a group of tables of the publisher, named by its number; the loader fills them (``warehouse/39_staging.sql``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from highwater.store.publish import in_words
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What became of the rows of a set, as the warehouse counted them."""
+    """The rows of a cleaned set, as the warehouse counted them."""
 
     rows_clean: int
     rows_rejected: int
@@ -32,27 +32,27 @@ class Cleaned:
 
 
 def new_set(cursor: Cursor, dataset: str, window: Window, run: Run) -> str:
-    """Begin a set for an attempt at the window; returns its name, ``set_123``. The caller commits."""
+    """Create a set for an attempt at the window; returns its name, such as ``set_123``. The caller commits."""
     cursor.execute("SELECT ops.new_set(%s, %s, %s, %s)", (dataset, ledger.as_range(window), run.dag_id, run.run_id))
     return str(warehouse.fetch_value(cursor))
 
 
 def extract(source: Cursor, target: Cursor, folder: str, staged: str, window: Window) -> int:
-    """Stream the window by ``sql/<folder>/extract.sql`` from the source into ``staging.<set>_raw``; returns the rows.
+    """Stream the rows of ``sql/<folder>/extract.sql`` into ``staging.<set>_raw``; returns the number of rows.
 
     Raises:
-        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
+        ConfigurationError: the statement does not fit, or the type of a column cannot be kept (see `sources.types`).
     """
     return fill(source, target, f"{folder}/extract.sql", sources.bounds(window), staged)
 
 
 def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str, object], staged: str) -> int:
-    """Stream what ``sql/<statement>`` gives at the source into ``staging.<set>_raw``, made for it; returns the rows.
+    """Stream the rows of ``sql/<statement>`` into a new table ``staging.<set>_raw``; returns the number of rows.
 
     The table takes its columns from the statement. The caller commits.
 
     Raises:
-        ConfigurationError: the statement does not fit, or a column cannot be kept as it is (see `source_types`).
+        ConfigurationError: the statement does not fit, or the type of a column cannot be kept (see `sources.types`).
     """
     described = types.describe(source, target, statement, parameters)
     raw = new_table(target, staged, "raw", described.columns)
@@ -60,7 +60,7 @@ def fill(source: Cursor, target: Cursor, statement: str, parameters: Mapping[str
 
 
 def new_table(cursor: Cursor, staged: str, part: str, columns: Sequence[tuple[str, str]]) -> sql.Identifier:
-    """Have a table of the set made for the loader to fill: ``columns`` are names and built-in types, or their OIDs."""
+    """Create a table of the set for the loader to fill; ``columns`` are names and built-in types, or their OIDs."""
     with in_words():
         cursor.execute(
             "SELECT ops.new_set_table(%s, %s, %s, %s::regtype[])",
@@ -70,7 +70,7 @@ def new_table(cursor: Cursor, staged: str, part: str, columns: Sequence[tuple[st
 
 
 def save(cursor: Cursor, query: str, staged: str, part: str) -> sql.Identifier:
-    """Keep the rows of a query of the warehouse in a table of the set, for an audit to read; returns the table."""
+    """Store the rows of a warehouse query in a table of the set, for an audit to read; returns the table."""
     made = new_table(cursor, staged, part, _described(cursor, query))
     cursor.execute(sql.SQL("INSERT INTO {} {}").format(made, sql.SQL(query)))
     return made
@@ -79,14 +79,14 @@ def save(cursor: Cursor, query: str, staged: str, part: str) -> sql.Identifier:
 def clean(cursor: Cursor, folder: str, staged: str, window: Window) -> Cleaned:
     """Run ``sql/<folder>/clean.sql`` on a set: each row of ``raw`` becomes clean, rejected, or a copy of a clean one.
 
-    The statement sees the rows as they came under the name ``raw`` and gives one row for each: the columns of the
-    published table by name, ``reason`` (text: why the row is refused, null where it is not), ``source_row`` (the row as
-    it came, for quarantine) and ``copy_no`` (1 for the row that is published, 2 and more for its copies). A column
-    that it does not give takes its default. Run again it starts over, and two at once take turns. The caller commits.
+    The statement reads the extracted rows as ``raw`` and gives one row for each: the columns of the published table by
+    name, ``reason`` (text: why the row is rejected, else null), ``source_row`` (the extracted row, for quarantine) and
+    ``copy_no`` (1 for the row that is published, 2 and more for its copies). A column that it leaves out takes its
+    default. Running it again starts over; concurrent runs take turns. The caller commits.
 
     Raises:
         ConfigurationError: the statement does not fit the tables; names what does not.
-        DataRejected: a row that it neither corrects nor refuses breaks a type or a constraint of the published table,
+        DataRejected: a row that it neither corrects nor rejects breaks a type or a constraint of the published table,
             or the rows do not add up.
     """
     file = f"{folder}/clean.sql"
@@ -94,7 +94,7 @@ def clean(cursor: Cursor, folder: str, staged: str, window: Window) -> Cleaned:
 
 
 def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
-    """As `clean`, by a statement whose parameters are bound; ``file`` is what it is called in errors."""
+    """As `clean`, for a statement whose parameters are bound; errors call it ``file``."""
     with in_words():
         cursor.execute("SELECT * FROM ops.begin_cleaning(%s)", (staged,))
         begun = warehouse.fetch(cursor)
@@ -104,19 +104,19 @@ def clean_by(cursor: Cursor, file: str, query: str, staged: str) -> Cleaned:
             with statements.located(file):
                 cursor.execute(_sorting(query, staged, given, begun))
         except (psycopg2.DataError, psycopg2.IntegrityError) as error:
-            raise DataRejected(f"sql/{file} lets a row through that cannot be: {driver_errors.said(error)}") from error
+            raise DataRejected(f"sql/{file} lets an invalid row through: {driver_errors.said(error)}") from error
         cursor.execute("DROP VIEW pg_temp.raw")
         if begun.has_landed:
             _show_to_all_snapshots(cursor, staged)
         cursor.execute("SELECT * FROM ops.finish_cleaning(%s)", (staged,))
-        return Cleaned(*warehouse.fetch(cursor))
+        return Cleaned(**warehouse.fetch(cursor)._asdict())
 
 
 def check_clean(cursor: Cursor, folder: str, dataset: str, columns: Sequence[tuple[str, str]], window: Window) -> None:
     """Let the warehouse plan ``sql/<folder>/clean.sql`` over rows of these columns (names and types); no row moves.
 
     Raises:
-        ConfigurationError: the statement does not fit the published table; names file, line and what is wrong. Or the
+        ConfigurationError: the statement does not fit the published table (names file, line and what is wrong), or the
             table itself cannot be published into.
     """
     file = f"{folder}/clean.sql"
@@ -139,10 +139,10 @@ def check_clean(cursor: Cursor, folder: str, dataset: str, columns: Sequence[tup
 
 
 def drop_obsolete(cursor: Cursor, dataset: str, window: Window, run: Run, before: str | None = None) -> int:
-    """Drop the sets of earlier attempts at this window, of a dataset loaded by its changes all; returns how many.
+    """Drop the sets of earlier attempts at this window; of a dataset loaded by its changes, all. Returns their number.
 
-    Does nothing while another run is at work there: its end will. With ``before`` only sets that were made before that
-    one. The caller commits.
+    Does nothing while another run works on the window: that run drops them at its end. With ``before``, drops only sets
+    created before that one. The caller commits.
     """
     cursor.execute(
         "SELECT ops.drop_obsolete_sets(%s, %s, %s, %s, %s)",
@@ -157,37 +157,37 @@ def table(staged: str, part: str) -> sql.Identifier:
 
 
 def _described(cursor: Cursor, query: str) -> list[tuple[str, str]]:
-    """Names and type OIDs of the columns that a query gives; no row is computed."""
+    """Names and type OIDs of a query's columns; no row is computed."""
     cursor.execute(f"SELECT * FROM ({query}) AS shape LIMIT 0")  # noqa: S608 - bind has bound the values
     return [(column.name, str(column.type_code)) for column in cursor.description or ()]
 
 
 def _checked(cursor: Cursor, file: str, query: str, shape: Any) -> list[str]:
-    """The columns that a ``clean.sql`` gives, which are those of the published table and its verdicts."""
+    """The columns that a ``clean.sql`` gives, checked against the published table and the contract."""
     contract = statements.clean_contract(shape.written_columns, shape.wanted_columns)
     try:
         given = statements.check_query(cursor, file, query, contract)
     except ConfigurationError as error:
         if isinstance(error.__cause__, psycopg2.NotSupportedError):
             raise ConfigurationError(
-                f"{error}. clean.sql writes nothing itself: expected one SELECT that gives a row for each row of raw,"
+                f"{error}. clean.sql must not write: expected one SELECT that gives a row for each row of raw,"
                 " with reason, source_row and copy_no beside the published columns"
             ) from error
         raise
     if "reason" in given and "source_row" not in given:
         raise ConfigurationError(
-            f"sql/{file} gives a reason but no source_row: expected the row as it came, r AS source_row"
+            f"sql/{file} gives a reason but no source_row: expected the extracted row, r AS source_row"
         )
     if "copy_no" in given and not shape.key_columns:
         raise ConfigurationError(
-            f"sql/{file} gives copy_no, but {shape.published_table} has no primary key to tell copies by: add one"
+            f"sql/{file} gives copy_no, but {shape.published_table} has no primary key to identify copies by: add one"
         )
     return given
 
 
 def _sorting(query: str, staged: str, given: Sequence[str], shape: Any) -> sql.Composable:
-    """The statement that puts each row of a ``clean.sql`` where it belongs."""
-    words = {
+    """The statement that sorts the rows of a ``clean.sql`` into the tables of the set."""
+    parts = {
         "query": sql.SQL(query),
         "clean": table(staged, "clean"),
         "rejected": table(staged, "rejected"),
@@ -212,14 +212,14 @@ def _sorting(query: str, staged: str, given: Sequence[str], shape: Any) -> sql.C
         copied AS (
             INSERT INTO {copies} ({keys}) SELECT {keys} FROM judged AS j WHERE {reason} IS NULL AND {copy_no} > 1
         )"""
-    return sql.SQL(sorting + " SELECT").format(**words)
+    return sql.SQL(sorting + " SELECT").format(**parts)
 
 
 def _show_to_all_snapshots(cursor: Cursor, staged: str) -> None:
     """Make the clean rows visible to transactions that began before them, by COPY … FREEZE.
 
-    A partition takes the place of another at once for everybody, rows are seen by snapshot: a REPEATABLE READ reader
-    that began before a reload would otherwise find neither the former rows nor the new ones.
+    Replacing a partition takes effect for all sessions at once, but rows are visible by snapshot: a REPEATABLE READ
+    reader that began before a reload would otherwise see neither the former rows nor the new ones.
     """
     with tempfile.TemporaryFile() as file:
         cursor.copy_expert(sql.SQL("COPY {} TO STDOUT (FORMAT binary)").format(table(staged, "clean")), file)

@@ -1,1 +1,1 @@
-"""The sources: a session at one, its columns and rules, whether it is there."""
+"""Sources: sessions at them, the types of their columns, and health checks."""

@@ -1,4 +1,4 @@
-"""Is what a load needs well? Each check is bounded, and leaves a row with its verdict and how long it took."""
+"""Health checks of what a load needs. Each is bounded in time and stores a row with its verdict and duration."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from highwater.model.errors import Unhealthy
 from highwater.sources import sources
 from highwater.store import sentences, warehouse
 
-PATIENCE = 15.0
-"""Seconds after which a check that has not come back counts as failed."""
-LEAST_FREE = 512 * 2**20
+TIMEOUT = 15.0
+"""Seconds after which a check without a result counts as failed."""
+MIN_FREE = 512 * 2**20
 """Bytes that must be free where the platform keeps its files."""
 
-TOLD = frozenset({"ledger"})
-"""Checks that hold no load up: what they find is an incident, and loading more makes it no worse."""
+ADVISORY = frozenset({"ledger"})
+"""Checks that stop no load: their findings are incidents, which further loads do not make worse."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check came to: ``problem`` is None when all is well."""
+    """The result of a check; ``problem`` is None if it passed."""
 
     name: str
     problem: str | None
@@ -34,10 +34,10 @@ class Verdict:
 
 
 def check(run_id: str, connections: Sequence[str]) -> list[Verdict]:
-    """Make every check and store a row for each; returns the verdicts.
+    """Run every check and store a row for each; returns the verdicts.
 
     Raises:
-        Unhealthy: names each check that failed and holds loads up, and why.
+        Unhealthy: names each failed check that stops loads, and why.
     """
     checks: dict[str, Callable[[], str | None]] = {
         "warehouse writable": _not_writable,
@@ -50,20 +50,20 @@ def check(run_id: str, connections: Sequence[str]) -> list[Verdict]:
 
 
 def check_sources(run_id: str, connections: Sequence[str]) -> None:
-    """Ask only whether these sources are there: for who turns to one outside of an attempt, which would record it.
+    """Check only that these sources are available: for work outside of an attempt, which would record a failure.
 
     Raises:
-        Unhealthy: names each that is away, and why.
+        Unhealthy: names each unavailable source, and why.
     """
     _record(run_id, _of_sources(connections))
 
 
 def _of_sources(connections: Sequence[str]) -> dict[str, Callable[[], str | None]]:
-    return {f"source {name}": partial(_source_away, name) for name in connections}
+    return {f"source {name}": partial(_source_unavailable, name) for name in connections}
 
 
 def _record(run_id: str, checks: Mapping[str, Callable[[], str | None]]) -> list[Verdict]:
-    verdicts = [_bounded(name, look) for name, look in checks.items()]
+    verdicts = [_bounded(name, probe) for name, probe in checks.items()]
     with warehouse.session("loader") as cursor:
         for verdict in verdicts:
             cursor.execute(
@@ -76,33 +76,33 @@ def _record(run_id: str, checks: Mapping[str, Callable[[], str | None]]) -> list
                     run_id,
                 ),
             )
-    if unwell := [f"{each.name}: {each.problem}" for each in verdicts if each.problem and each.name not in TOLD]:
+    if unwell := [f"{each.name}: {each.problem}" for each in verdicts if each.problem and each.name not in ADVISORY]:
         raise Unhealthy("; ".join(unwell))
     return verdicts
 
 
-def _bounded(name: str, look: Callable[[], str | None]) -> Verdict:
-    """Run a check in a thread of its own: one that hangs is left behind, and ends with the process."""
+def _bounded(name: str, probe: Callable[[], str | None]) -> Verdict:
+    """Run a check in a thread of its own; one that hangs is abandoned and ends with the process."""
     found: list[str | None] = []
 
     def run() -> None:
         try:
-            found.append(look())
+            found.append(probe())
         except Exception as error:
             found.append(sentences.of(error))
 
     begun = perf_counter()
     thread = threading.Thread(target=run, name=f"health {name}", daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    problem = found[0] if found else f"no answer within {PATIENCE:g} s"
+    thread.join(TIMEOUT)
+    problem = found[0] if found else f"no answer within {TIMEOUT:g} s"
     return Verdict(name, problem, perf_counter() - begun)
 
 
 def _not_writable() -> str | None:
     with warehouse.session("loader") as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
-        # As a load does, and taken back.
+        # Creates a set as a load does, then rolls back.
         cursor.execute(
             "SELECT ops.new_set_table(ops.new_set(d.dataset, tstzrange(d.first_window, d.first_window + d.step),"
             " 'health', 'check'), 'raw', '{one}', '{integer}') FROM control.datasets AS d ORDER BY d.dataset LIMIT 1"
@@ -114,11 +114,11 @@ def _not_writable() -> str | None:
 def _disk_full() -> str | None:
     home = settings.get().home
     free = shutil.disk_usage(home).free
-    return None if free >= LEAST_FREE else f"{free // 2**20} MiB are free in {home}, {LEAST_FREE // 2**20} are needed"
+    return None if free >= MIN_FREE else f"{free // 2**20} MiB are free in {home}, {MIN_FREE // 2**20} are needed"
 
 
 def _locked() -> str | None:
-    return _asked(
+    return _problem(
         "SELECT count(*) || ' sessions have waited for a lock for longer than a minute' FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND state_change < now() - interval '1 minute'"
         " AND datname = current_database() HAVING count(*) > 0"
@@ -126,28 +126,27 @@ def _locked() -> str | None:
 
 
 def _replication_behind() -> str | None:
-    return _asked(
+    return _problem(
         "SELECT 'a standby is behind by ' || max(replay_lag) FROM pg_stat_replication"
         " WHERE replay_lag > interval '5 minutes' HAVING count(*) > 0"
     )
 
 
 def _ledger_inconsistent() -> str | None:
-    """Every landed window of a partitioned table has its partition with rows, and no other one has."""
-    return _asked(warehouse.read_sql("ops/ledger_inconsistent.sql"))
+    """Whether exactly the landed windows of each partitioned table have a partition with rows."""
+    return _problem(warehouse.read_sql("ops/ledger_inconsistent.sql"))
 
 
-def _source_away(connection: str) -> str | None:
+def _source_unavailable(connection: str) -> str | None:
     with sources.snapshot(connection) as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
         cursor.execute("SELECT 1")
     return None
 
 
-def _asked(query: str) -> str | None:
-    """The sentence a query gives when something is wrong, None when it gives no row."""
+def _problem(query: str) -> str | None:
+    """The sentence that a query gives if something is wrong; None if it gives no row."""
     with closing(warehouse.connect("loader")) as link, link, link.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = '10s'")
         cursor.execute(query)
-        row = warehouse.fetch(cursor)
-    return None if row is None else str(row[0])
+        return None if cursor.rowcount == 0 else str(warehouse.fetch_value(cursor))

@@ -1,4 +1,4 @@
-"""The sources: a session at one, and is a window complete in it; its failures in words."""
+"""Sessions at a source, whether a window is complete in it, and its errors as ours."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from highwater.store.driver_errors import Kind
 from highwater.store.links import Known
 
 UNKNOWN_ENCODING = "SQL_ASCII"
-"""The encoding of a database that does not know which one its text is in."""
+"""The encoding of a database that does not know the encoding of its text."""
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What a source says of a window that is complete: how many rows it should hold by its own count, if it counts.
+    """A complete window at a source: the number of rows by the source's own count, if it counts.
 
-    ``revision`` names what it says of the window now, where it may correct itself later.
+    ``revision`` names the current content of the window at a source that may correct it later.
     """
 
     expected_rows: int | None
@@ -47,16 +47,16 @@ class Completeness:
 def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> Iterator[Cursor]:
     """A cursor on the source at one consistent snapshot, read-only, in UTC, with text in UTF-8.
 
-    All settings are made within the transaction and looked at: a pooler may drop what is said at the login.
+    All settings are made and checked within the transaction: a pooler may drop those of the login.
 
     Raises:
         ConfigurationError: Airflow has no such connection, one of its extras is wrong, a setting does not hold at the
             source, or a statement does not fit it.
         SourceUnavailable: the source refuses the login, cannot be reached or breaks off.
-        SourceSlow: a statement took longer than ``statement_timeout``, or the login longer than it may; without such a
-            limit that counts as away.
-        SourceBusy: somebody holds what is asked for.
-        DataRejected: a value in it is not of the type that it is read as.
+        SourceSlow: a statement took longer than ``statement_timeout``, or the login longer than its limit; without
+            ``statement_timeout`` that is SourceUnavailable.
+        SourceBusy: another session at the source holds a lock that is needed.
+        DataRejected: a value does not fit the type it is read as.
     """
     try:
         with _snapshot(links.of_airflow(connection_id), statement_timeout) as cursor:
@@ -66,8 +66,8 @@ def snapshot(connection_id: str, statement_timeout: timedelta | None = None) -> 
         raise
 
 
-def why_away(connection_id: str, known: Mapping[str, Any]) -> str | None:
-    """Why the source cannot be asked just now; None when it can. For outside of Airflow: by its connection's file."""
+def why_unavailable(connection_id: str, known: Mapping[str, Any]) -> str | None:
+    """Why the source is unavailable now; None if it is available. Outside of Airflow: takes the connection's fields."""
     try:
         with _snapshot(links.of_fields(connection_id, known), timedelta(seconds=10)):
             return None
@@ -76,28 +76,28 @@ def why_away(connection_id: str, known: Mapping[str, Any]) -> str | None:
 
 
 def check_complete(cursor: Cursor, folder: str, window: Window, dataset: str) -> Completeness:
-    """Ask ``sql/<folder>/availability.sql`` whether the source has closed the window.
+    """Check by ``sql/<folder>/availability.sql`` that the source has closed the window.
 
     Raises:
         SourceIncomplete: it has not; carries the source's note.
-        ConfigurationError: the answer is not what `statements.AVAILABILITY` says.
+        ConfigurationError: the result breaks the contract `statements.AVAILABILITY`.
     """
     row = statements.ask_one(cursor, f"{folder}/availability.sql", bounds(window) | {"now": clock.now()})
     if row is None:
-        raise SourceIncomplete(f"{dataset} {window}: the source knows nothing of this window yet")
+        raise SourceIncomplete(f"{dataset} {window}: the source does not list this window yet")
     if not row.complete:
         raise SourceIncomplete(f"{dataset} {window} is not complete at the source: {row.note}")
     return Completeness(row.expected_rows, getattr(row, "revision", None))
 
 
 def check_shape(cursor: Cursor, folder: str, window: Window) -> Sequence[tuple[str, str]]:
-    """Let the source plan the folder's statements, and look at the columns that they give; no row moves.
+    """Let the source plan the folder's statements, and check the columns that they give; no row moves.
 
     Returns:
         Name and type of each column that ``extract.sql`` gives.
 
     Raises:
-        ConfigurationError: one does not fit; names file, line and what is wrong.
+        ConfigurationError: a statement does not fit; names file, line and what is wrong.
     """
     with warehouse.session("loader") as target:
         described = types.describe(cursor, target, f"{folder}/extract.sql", bounds(window))
@@ -109,28 +109,28 @@ def check_shape(cursor: Cursor, folder: str, window: Window) -> Sequence[tuple[s
 
 
 def bounds(window: Window) -> dict[str, object]:
-    """The parameters every statement over a window may use."""
+    """The parameters that every statement over a window may use."""
     return {"window_start": window.start, "window_end": window.end}
 
 
 @contextmanager
 def _snapshot(known: Known, limit: timedelta | None) -> Iterator[Cursor]:
-    with _in_words(known.connection_id, limit):
+    with _translated_errors(known.connection_id, limit):
         link = known.open()
-    with closing(link), _in_words(known.connection_id, limit, link):
+    with closing(link), _translated_errors(known.connection_id, limit, link):
         link.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with link.cursor() as cursor:
             _begin(cursor, known, limit)
             yield cursor
-        # A pooler keeps a connection that was left clean.
+        # A pooler reuses a connection that was left clean.
         link.rollback()
 
 
 def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
-    """Set the session for this transaction, and see that it holds.
+    """Make the settings of the session for this transaction, and check that they hold.
 
     Raises:
-        ConfigurationError: it does not, or the source does not know the encoding of its text; names what.
+        ConfigurationError: a setting does not hold, or the source does not know the encoding of its text; names it.
     """
     encoding = known.encoding or "UTF8"
     try:
@@ -139,8 +139,8 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
         if not cursor.connection.closed or error.pgcode is not None:
             raise
         raise SourceUnavailable(
-            f"source {known.connection_id!r} is away: {driver_errors.said(error)} as a transaction began; a"
-            " pooler between must pool by transaction or by session, not by statement",
+            f"source {known.connection_id!r} is unavailable: {driver_errors.said(error)} as a transaction began; a"
+            " pooler in front of it must pool by transaction or by session, not by statement",
             known.connection_id,
         ) from error
     wanted = {
@@ -157,7 +157,7 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
         if name in wanted:
             raise ConfigurationError(
                 f"connection {known.connection_id!r} is refused: its options set {name} to {value!r}, but a session"
-                f" at a source always has {wanted[name]!r}: leave it out"
+                f" at a source always has {wanted[name]!r}; leave it out"
             )
         cursor.execute("SELECT set_config(%s, %s, true)", (name, value))
     if limit is not None:
@@ -169,59 +169,61 @@ def _begin(cursor: Cursor, known: Known, limit: timedelta | None) -> None:
         if _plain(getattr(held, name)) != _plain(value):
             raise ConfigurationError(
                 f"source {known.connection_id!r} has {name} {getattr(held, name)!r} in the session, expected {value!r}:"
-                f" set it for the login at the source, or let nothing between override it"
+                f" set it for the login at the source, and see that no pooler overrides it"
             )
     if held.server_encoding == UNKNOWN_ENCODING and known.encoding is None:
         raise ConfigurationError(
-            f"source {known.connection_id!r} has server_encoding SQL_ASCII, so it does not know what its text is in:"
-            ' say it in the extra of the connection, e.g. {"client_encoding": "LATIN1"}'
+            f"source {known.connection_id!r} has server_encoding SQL_ASCII, so the encoding of its text is unknown:"
+            ' set it in the extra of the connection, e.g. {"client_encoding": "LATIN1"}'
         )
     if held.server_encoding != UNKNOWN_ENCODING and known.encoding is not None:
         raise ConfigurationError(
             f"connection {known.connection_id!r} is refused: extra 'client_encoding' is {known.encoding!r}, but the"
-            f" source keeps its text in {held.server_encoding} and converts it itself: leave it out"
+            f" source stores its text in {held.server_encoding} and converts it itself; leave it out"
         )
 
 
 def _plain(setting: str) -> str:
-    """As Postgres compares names of encodings and the like: letters and digits alone."""
+    """A setting as Postgres compares names of encodings: letters and digits alone, in lower case."""
     return "".join(filter(str.isalnum, setting)).lower()
 
 
 @contextmanager
-def _in_words(connection_id: str, limit: timedelta | None = None, link: Connection | None = None) -> Iterator[None]:
-    """A driver's error as one of ours, by what should happen next; one that is not of the link is the warehouse's."""
+def _translated_errors(
+    connection_id: str, limit: timedelta | None = None, link: Connection | None = None
+) -> Iterator[None]:
+    """Raise a driver's error as one of ours; an error that is not from ``link`` is treated as the warehouse's."""
     try:
         yield
     except psycopg2.Error as error:
-        if _is_the_sources(error, link):
-            # What the driver says may repeat a password, and a log shows the cause beside it.
+        if _is_from_source(error, link):
+            # The driver's text may contain a password, and a log shows the cause of an error.
             cause = error if driver_errors.showable(str(error)) == str(error) else None
-            raise _of_the_source(error, connection_id, limit, at_login=link is None) from cause
+            raise _source_error(error, connection_id, limit, at_login=link is None) from cause
         if (ours := driver_errors.of_warehouse(error, f"the warehouse, fed by source {connection_id!r},")) is not None:
             raise ours from error
         raise
 
 
-def _is_the_sources(error: psycopg2.Error, link: Connection | None) -> bool:
+def _is_from_source(error: psycopg2.Error, link: Connection | None) -> bool:
     if link is None:
         return True
     if error.cursor is not None:
         return error.cursor.connection is link
-    # Of a cursor that is gone, or of a login: the source's, unless its link stands.
+    # Without a cursor the error is the source's only if its link is broken.
     return bool(link.closed)
 
 
-def _of_the_source(error: psycopg2.Error, source: str, limit: timedelta | None, *, at_login: bool) -> HighwaterError:
-    kind, said = driver_errors.kind_of(error), driver_errors.said(error)
+def _source_error(error: psycopg2.Error, source: str, limit: timedelta | None, *, at_login: bool) -> HighwaterError:
+    kind, reason = driver_errors.kind_of(error), driver_errors.said(error)
     if limit is not None and driver_errors.was_cut_off(error):
-        return SourceSlow(f"source {source!r} is too slow: {said}", source)
+        return SourceSlow(f"source {source!r} is too slow: {reason}", source)
     if kind is Kind.CONFIGURATION and at_login:
-        return ConfigurationError(f"connection {source!r} is refused: {said}")
+        return ConfigurationError(f"connection {source!r} is refused: {reason}")
     if kind is Kind.CONFIGURATION:
-        return ConfigurationError(f"a statement does not fit source {source!r}: {said}")
+        return ConfigurationError(f"a statement does not fit source {source!r}: {reason}")
     if kind is Kind.DATA:
-        return DataRejected(f"source {source!r} has a value that does not fit: {said}")
+        return DataRejected(f"source {source!r} has a value that does not fit: {reason}")
     if kind is Kind.BUSY:
-        return SourceBusy(f"source {source!r} is busy: {said}", source)
-    return SourceUnavailable(f"source {source!r} is away: {said}", source)
+        return SourceBusy(f"source {source!r} is busy: {reason}", source)
+    return SourceUnavailable(f"source {source!r} is unavailable: {reason}", source)

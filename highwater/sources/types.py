@@ -1,4 +1,4 @@
-"""What columns a statement gives at a source, and which types of the warehouse hold them exactly."""
+"""The columns of a statement at a source, and the types of the warehouse that hold them exactly."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from highwater.model.errors import ConfigurationError
 from highwater.store import statements, warehouse
 
 FIRST_UNSTABLE_OID = 10000
-"""Types from here on are numbered by each server for itself (Postgres' FirstGenbkiObjectId), or made by users."""
+"""From this OID on (Postgres' FirstGenbkiObjectId), each server numbers types differently, and users create them."""
 PSEUDO, ROW = "p", "c"
 SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
-_ANOTHER_NUMBER = "is a number that means something else on another server: cast it to text"
+_SERVER_SPECIFIC = "is a number that differs from server to server: cast it to text"
 REFUSED = {
     "money": "counts in the smallest unit of its server's currency: cast it to numeric",
     "aclitem": "cannot be sent: cast it to text",
-    "regclass": _ANOTHER_NUMBER,
-    "regcollation": _ANOTHER_NUMBER,
-    "regconfig": _ANOTHER_NUMBER,
-    "regdatabase": _ANOTHER_NUMBER,
-    "regdictionary": _ANOTHER_NUMBER,
-    "regnamespace": _ANOTHER_NUMBER,
-    "regoper": _ANOTHER_NUMBER,
-    "regoperator": _ANOTHER_NUMBER,
-    "regproc": _ANOTHER_NUMBER,
-    "regprocedure": _ANOTHER_NUMBER,
-    "regrole": _ANOTHER_NUMBER,
-    "regtype": _ANOTHER_NUMBER,
+    "regclass": _SERVER_SPECIFIC,
+    "regcollation": _SERVER_SPECIFIC,
+    "regconfig": _SERVER_SPECIFIC,
+    "regdatabase": _SERVER_SPECIFIC,
+    "regdictionary": _SERVER_SPECIFIC,
+    "regnamespace": _SERVER_SPECIFIC,
+    "regoper": _SERVER_SPECIFIC,
+    "regoperator": _SERVER_SPECIFIC,
+    "regproc": _SERVER_SPECIFIC,
+    "regprocedure": _SERVER_SPECIFIC,
+    "regrole": _SERVER_SPECIFIC,
+    "regtype": _SERVER_SPECIFIC,
 }
-"""Types that would not be the same in the warehouse, by name, and why."""
+"""Types that would not mean the same in the warehouse, by name, and why."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A statement with its parameters bound, and its columns: name and type of the warehouse, in order.
+    """A statement with its parameters bound, and its columns in order: name and type in the warehouse.
 
     The types have no length: ``char(2)`` is ``bpchar``, ``bit(4)`` is ``"bit"`` of any length.
     """
@@ -47,17 +47,17 @@ class Described:
 
 
 def describe(source: Cursor, target: Cursor, name: str, parameters: Mapping[str, object]) -> Described:
-    """Let the source plan ``sql/<name>`` and say which columns it gives; no row moves.
+    """Let the source plan ``sql/<name>`` and describe its columns; no row moves.
 
     Args:
         source: a cursor on the source.
-        target: a cursor on the warehouse, which alone says what types are called.
+        target: a cursor on the warehouse, which names the types.
         name: the statement.
         parameters: its parameters.
 
     Raises:
-        ConfigurationError: it is refused, breaks its contract, or a column cannot be kept as it is; names the file and
-            the column, and the way out.
+        ConfigurationError: the source rejects the statement, it breaks its contract, or the type of a column cannot be
+            kept; names the file, the column and the way out.
     """
     query = warehouse.bind(source, name, parameters)
     statements.check(source, name, parameters)
@@ -75,20 +75,20 @@ def describe(source: Cursor, target: Cursor, name: str, parameters: Mapping[str,
 
 def _bad_name(column: str) -> str | None:
     if column == "?column?":
-        return "has no name: give it one, by AS"
+        return "has no name: give it one with AS"
     if column in SYSTEM_COLUMNS:
-        return "is called as a column of Postgres' own: give it another name"
+        return "has the name of a system column of Postgres: give it another name"
     return None
 
 
 def _bad_type(oid: int, known: Any) -> str | None:
-    # Above that, the warehouse's type of the number is another one than the source's.
+    # From there on, the same OID is another type in the warehouse.
     if oid >= FIRST_UNSTABLE_OID:
-        return "has a type of the source's own: cast it to one that is built in"
+        return "has a type that is not built in: cast it to one that is"
     if known.kind is None:
-        return f"has a type that the warehouse does not know, oid {oid}: cast it to text"
+        return f"has a type unknown to the warehouse, oid {oid}: cast it to text"
     if known.kind in (PSEUDO, ROW):
-        return f"is of type {known.type_name}, which no table can hold: cast it, or name its fields"
+        return f"is of type {known.type_name}, which no table can hold: cast it, or select its fields"
     if known.element in REFUSED:
         return f"is of type {known.type_name}, which {REFUSED[known.element]}"
     if known.element.startswith("pg_") and known.element not in ("pg_lsn", "pg_snapshot"):

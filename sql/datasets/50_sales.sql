@@ -1,4 +1,4 @@
--- One row a sale of the shops' tills, of good quality; a partition a day.
+-- One row per sale of the shops' tills, cleaned; one partition per day.
 CREATE TABLE IF NOT EXISTS sales.daily_sales (
     sale_id bigint NOT NULL,
     sold_at timestamptz NOT NULL,
@@ -16,12 +16,12 @@ CREATE TABLE IF NOT EXISTS sales.daily_sales (
     PRIMARY KEY (sale_id, sold_at)
 ) PARTITION BY RANGE (sold_at);
 
-COMMENT ON TABLE sales.daily_sales IS 'One row a sale; what landed of which day is in ops.window_ledger';
+COMMENT ON TABLE sales.daily_sales IS 'One row per sale; the landed days are in ops.window_ledger';
 COMMENT ON COLUMN sales.daily_sales.revenue IS 'quantity × unit_price − discount, in currency';
 COMMENT ON COLUMN sales.daily_sales.customer_id IS 'Empty for a sale without a customer card';
 
--- Bootstrap binds the anchor and the length of the history: a longer one becomes due, and where a shorter one would
--- leave landed days out, the start stops.
+-- Bootstrap sets the anchor and the length of the history. A longer history becomes due; a shorter one that would leave
+-- out landed days stops the start.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag)
 VALUES (
     'daily_sales', 'historical_sales_migration', 'sales.daily_sales',

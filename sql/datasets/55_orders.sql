@@ -1,4 +1,4 @@
--- One row an order of the shop as it stands now; one that was deleted there stays with the time it was.
+-- One row per order of the shop in its current state; a deleted order is kept, with the time of its deletion.
 CREATE TABLE IF NOT EXISTS sales.orders (
     order_id bigint PRIMARY KEY,
     customer_id bigint NOT NULL,
@@ -10,12 +10,12 @@ CREATE TABLE IF NOT EXISTS sales.orders (
     deleted_at timestamptz
 );
 
-COMMENT ON TABLE sales.orders IS 'One row an order, current state; how far it goes is in ops.checkpoints';
+COMMENT ON TABLE sales.orders IS 'One row per order, in its current state as of the checkpoint in ops.checkpoints';
 COMMENT ON COLUMN sales.orders.updated_at IS 'When the transaction that changed it at the source began';
 COMMENT ON COLUMN sales.orders.deleted_at IS
-'When it was deleted at the source; where the source did not say, by when it was gone. Null: it is there';
+'When it was deleted at the source, or first found missing if the source does not say. Null: not deleted';
 
--- It stays where it is once something has landed: what lies before the first watermark is never asked for again.
+-- The first window is fixed once something has landed: changes before the first watermark are never extracted again.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, grid)
 VALUES (
     'orders', 'incremental_data_processing', 'sales.orders',

@@ -1,4 +1,4 @@
--- What the stores, a partner and a supplier say of the same days, and the one table that brings them together.
+-- The sales of the same days as the stores, a partner and a supplier record them, and the table derived from them.
 
 CREATE TABLE IF NOT EXISTS sales.store_sales (
     sale_id bigint NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS sales.store_sales (
     PRIMARY KEY (sale_id, sold_at)
 ) PARTITION BY RANGE (sold_at);
 
-COMMENT ON TABLE sales.store_sales IS 'One row a sale in a store; a partition a day';
+COMMENT ON TABLE sales.store_sales IS 'One row per sale in a store; one partition per day';
 COMMENT ON COLUMN sales.store_sales.partner_order_id IS 'The partner''s order that this sale hands over, if it is one';
 
 CREATE TABLE IF NOT EXISTS sales.partner_sales (
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS sales.partner_sales (
     PRIMARY KEY (order_id, ordered_at)
 ) PARTITION BY RANGE (ordered_at);
 
-COMMENT ON TABLE sales.partner_sales IS 'One row an order placed with the partner; a partition a day';
+COMMENT ON TABLE sales.partner_sales IS 'One row per order placed with the partner; one partition per day';
 
 CREATE TABLE IF NOT EXISTS sales.supplier_settlements (
     settlement_id bigint NOT NULL,
@@ -35,8 +35,8 @@ CREATE TABLE IF NOT EXISTS sales.supplier_settlements (
 ) PARTITION BY RANGE (settled_from);
 
 COMMENT ON TABLE sales.supplier_settlements IS
-'One row a day and product of what the stores sold, as the supplier settles it; a partition a week';
-COMMENT ON COLUMN sales.supplier_settlements.settled_from IS 'The midnight at which the settled day begins';
+'One row per day and product sold by the stores, as the supplier settles it; one partition per week';
+COMMENT ON COLUMN sales.supplier_settlements.settled_from IS 'The start of the settled day, at midnight UTC';
 
 CREATE TABLE IF NOT EXISTS sales.channel_sales (
     id bigint NOT NULL,
@@ -51,14 +51,15 @@ CREATE TABLE IF NOT EXISTS sales.channel_sales (
     PRIMARY KEY (channel, id, sold_at)
 ) PARTITION BY RANGE (sold_at);
 
-COMMENT ON TABLE sales.channel_sales IS 'One row an order, in the one channel it counts in; a partition a day';
+COMMENT ON TABLE sales.channel_sales IS 'One row per order, in the one channel it counts in; one partition per day';
 COMMENT ON COLUMN sales.channel_sales.id IS 'The order''s number in its channel: the sale''s or the partner''s';
 COMMENT ON COLUMN sales.channel_sales.channel IS
 'An order of the partner that a store handed over counts as the partner''s, unless the partner''s day has not landed';
-COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS 'The partner''s day had landed when this day was made';
+COMMENT ON COLUMN sales.channel_sales.rests_on_partner IS
+'Whether the partner''s day had landed when this day was built';
 
--- A longer history becomes due; where a shorter one would leave landed windows out, the start stops. A week begins on a
--- Monday and is settled four days after it ended.
+-- A longer history becomes due; a shorter one that would leave out landed windows stops the start. A week begins on a
+-- Monday and is settled four days after its end.
 INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step, due_after, max_lag, fills_gaps)
 SELECT
     d.dataset,

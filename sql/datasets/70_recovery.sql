@@ -1,6 +1,6 @@
--- What system_recovery_processing loads. Run as publisher; again is harmless.
+-- The datasets of system_recovery_processing. Run as publisher; idempotent.
 
--- One row a payment of good quality; a partition a window of six hours.
+-- One row per payment, cleaned; one partition per window of six hours.
 CREATE TABLE IF NOT EXISTS sales.payments (
     payment_id bigint NOT NULL,
     order_id bigint,
@@ -12,11 +12,11 @@ CREATE TABLE IF NOT EXISTS sales.payments (
     PRIMARY KEY (payment_id, paid_at)
 ) PARTITION BY RANGE (paid_at);
 
-COMMENT ON TABLE sales.payments IS 'One row a payment; what landed of which window is in ops.window_ledger';
+COMMENT ON TABLE sales.payments IS 'One row per payment; the landed windows are in ops.window_ledger';
 COMMENT ON COLUMN sales.payments.order_id IS
-'Of sales.orders, as far as that has landed; empty for a payment of another kind';
+'The order in sales.orders, once that has landed; empty for a payment without an order';
 
--- One row a view of a page, of good quality; a partition a window of six hours.
+-- One row per page view, cleaned; one partition per window of six hours.
 CREATE TABLE IF NOT EXISTS sales.page_views (
     view_id bigint NOT NULL,
     session_id text NOT NULL,
@@ -27,9 +27,9 @@ CREATE TABLE IF NOT EXISTS sales.page_views (
     PRIMARY KEY (view_id, viewed_at)
 ) PARTITION BY RANGE (viewed_at);
 
-COMMENT ON TABLE sales.page_views IS 'One row a view of a page; what landed of which window is in ops.window_ledger';
+COMMENT ON TABLE sales.page_views IS 'One row per page view; the landed windows are in ops.window_ledger';
 
--- What landed stays landed when the anchor moves.
+-- A dataset with landed windows keeps its first window when the anchor moves.
 INSERT INTO control.datasets (
     dataset, dag_id, published_table, first_window, step, due_after, critical, max_lag, fills_gaps
 )

@@ -1,6 +1,6 @@
--- Who may be locked out of the simulated sources. An outage is real: the role of the source's reader may not log in.
--- Run as the admin that made the roles, in the database of the sources; again is harmless. The functions act with the
--- admin's rights, so they take nothing but a source that is listed here, and only the simulator may call them.
+-- Outages of the simulated sources. An outage is real: the role that reads the source may not log in.
+-- Run as the admin that created the roles, in the database of the sources; idempotent. The functions run with the
+-- admin's rights, so they accept only sources listed here, and only the simulator may call them.
 
 CREATE SCHEMA IF NOT EXISTS gate;
 
@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS gate.readers (
     source text PRIMARY KEY,
     role name NOT NULL UNIQUE
 );
-COMMENT ON TABLE gate.readers IS 'The sources that can have an outage, and the role each is read by';
+COMMENT ON TABLE gate.readers IS 'The sources that can have an outage, and the role that reads each';
 
 INSERT INTO gate.readers (source, role)
 VALUES ('store', 'store_reader'), ('partner', 'partner_reader'), ('supplier', 'supplier_reader')
@@ -22,7 +22,7 @@ DECLARE
     reader name := (SELECT r.role FROM gate.readers AS r WHERE r.source = reader_of.source);
 BEGIN
     IF reader IS NULL THEN
-        RAISE EXCEPTION 'source % cannot have an outage: there is %', quote_nullable(source),
+        RAISE EXCEPTION 'source % cannot have an outage: expected one of %', quote_nullable(source),
             (SELECT string_agg(r.source, ', ' ORDER BY r.source) FROM gate.readers AS r)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -30,8 +30,8 @@ BEGIN
 END;
 $$;
 
--- Let the reader of a source log in, or no longer; says whether that changed anything. What it changes holds for others
--- once the transaction is committed, so sessions are ended after that, by a call of its own.
+-- Allow or forbid the login of a source's reader; returns whether that changed anything. It takes effect at commit, so
+-- end_sessions is called after that, in a transaction of its own.
 CREATE OR REPLACE FUNCTION gate.set_open(source text, is_open boolean) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -47,7 +47,7 @@ BEGIN
 END;
 $$;
 
--- End the sessions of a source's reader; returns how many. One that needs more than five seconds is not counted.
+-- End the sessions of a source's reader; returns their number, without those that take more than five seconds to end.
 CREATE OR REPLACE FUNCTION gate.end_sessions(source text) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

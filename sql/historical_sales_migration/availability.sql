@@ -1,4 +1,4 @@
--- One row when the tills' day is known, none before: is it closed by now, and how many rows does it hold?
+-- One row once the tills list the day: whether it is closed, and its number of rows.
 SELECT
     closed_at <= %(now)s AS complete,
     row_count AS expected_rows,

@@ -1,5 +1,5 @@
--- One row for each sale as it came: what is published of it, why it is refused, and which of its copies it is.
--- The whole row is carried as it is: as jsonb, which only the refused need, it costs more than all the rest.
+-- One row per extracted sale: the published columns, the reason if it is rejected, and its copy number. source_row is
+-- the row itself: building jsonb here, which only rejected rows need, would cost more than everything else.
 WITH tidy AS (
     SELECT
         r.business_date,

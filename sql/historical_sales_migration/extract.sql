@@ -1,4 +1,4 @@
--- One row a line the tills wrote for the business day, as it stands there.
+-- One row per receipt line of the business day, as the tills wrote it.
 SELECT
     business_date,
     sale_id,

@@ -1,4 +1,4 @@
--- One row an hour in which orders of the set changed, by what the published table makes of the change.
+-- One row per hour in which orders of the set changed, counted by the effect on the published table.
 SELECT
     date_trunc('hour', r.changed_at) AS hour,
     count(*) FILTER (WHERE r.deleted_at IS NULL AND (p.order_id IS NULL OR p.deleted_at IS NOT NULL)) AS inserts,

@@ -1,5 +1,5 @@
--- One row for each order as it came: what is published of it, or why it is refused. An order that is gone is never
--- refused while it is published: then it keeps what was published of it.
+-- One row per extracted order: the published columns, and the reason if it is rejected. A deleted order that is
+-- published is never rejected: if its last state is invalid, the published values are kept.
 WITH judged AS (
     SELECT
         r.*,

@@ -1,7 +1,7 @@
--- One row: what the source shows now, and which source it is. A restored or replaced one differs in server, timeline,
--- database, table or tombstones; a table that was rewritten or truncated in files, since what it holds may have changed
--- without a mark; triggers that were off, if only for a while, in marks. Catalogues are read as the snapshot shows
--- them, files as they are now: where the two differ, what is read is not what the snapshot shows.
+-- One row: the snapshot and the identity of the source. A restored or replaced source differs in server, timeline,
+-- database, table or tombstones; a table that was rewritten or truncated in files, since its content may have changed
+-- without a mark; a trigger that was off for a while in marks. file_seen is the table's file at the snapshot, file_now
+-- the current one: if they differ, a read does not return the rows of the snapshot.
 WITH wanted (relation, trigger_name) AS (
     VALUES ('shop.orders', 'mark_change'), ('shop.orders', 'mark_truncation'), ('shop.deleted_orders', NULL)
 ),
@@ -30,7 +30,7 @@ files AS (
     FROM tables
 ),
 
--- Whoever alters a trigger, writes its row in the catalogue: off and on again shows.
+-- Altering a trigger rewrites its catalogue row, so switching it off and on again shows in xmin.
 marks AS (
     SELECT
         jsonb_object_agg(w.trigger_name, coalesce(g.tgenabled::text || ' ' || g.xmin::text, 'missing')) AS marks,

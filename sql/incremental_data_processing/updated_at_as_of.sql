@@ -1,4 +1,4 @@
--- One row an order that says it has not changed since the watermark: its key and the hash of its content.
+-- One row per order unchanged since the watermark by its updated_at: its key and the hash of its content.
 SELECT
     order_id,
     hash_record_extended(row(order_id, customer_id, status, amount, currency, placed_at, updated_at), 0) AS fingerprint

@@ -1,5 +1,5 @@
--- One row an order that says it changed since the watermark, with the overlap before it.
--- Misses deletions, and what commits later than the overlap.
+-- One row per order changed since the watermark, minus the overlap, by its updated_at. Misses deletions, and
+-- transactions that commit later than the overlap.
 SELECT
     order_id,
     customer_id,

@@ -1,4 +1,4 @@
--- One row an order that is there.
+-- One row per order.
 SELECT
     order_id,
     customer_id,

@@ -1,4 +1,4 @@
--- One row an order as the checkpoint saw it, unless it has changed since: its key and the hash of its content.
+-- One row per order that has not changed since the checkpoint: its key and the hash of its content.
 SELECT
     order_id,
     hash_record_extended(row(order_id, customer_id, status, amount, currency, placed_at, updated_at), 0) AS fingerprint

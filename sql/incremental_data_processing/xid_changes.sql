@@ -1,5 +1,5 @@
--- One row an order that changed or went since the checkpoint's snapshot: whatever that did not see, however late it
--- was committed.
+-- One row per order changed or deleted since the checkpoint's snapshot: all that the snapshot did not see, however late
+-- it was committed.
 SELECT
     order_id,
     customer_id,
@@ -29,7 +29,7 @@ FROM shop.deleted_orders AS d
 WHERE
     d.changed_xid >= pg_snapshot_xmin(%(snapshot)s::pg_snapshot)
     AND NOT pg_visible_in_snapshot(d.changed_xid, %(snapshot)s::pg_snapshot)
-    -- one that was placed again under its number is there
+    -- placed again under its number
     AND NOT EXISTS (
         SELECT FROM shop.orders AS o
         WHERE o.order_id = d.order_id

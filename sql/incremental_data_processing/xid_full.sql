@@ -1,4 +1,4 @@
--- One row an order that is there, or that is known to be gone.
+-- One row per order, and per order that is known to be deleted.
 SELECT
     order_id,
     customer_id,

@@ -1,9 +1,9 @@
--- The archive of a till system, simulated. Grain of legacy.sales: one line of a till receipt.
--- Run as simulator in the database of the sources; again is harmless.
+-- The simulated archive of a till system. Grain of legacy.sales: one line of a till receipt.
+-- Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS legacy;
 
--- No other constraint: like many an old system it takes whatever the tills send.
+-- No other constraint: like many old systems it accepts anything the tills send.
 CREATE TABLE IF NOT EXISTS legacy.sales (
     business_date date NOT NULL,
     sale_id bigint,
@@ -76,9 +76,9 @@ RETURN CASE
         14,14,14,14,14,14,14,14,15,15,15,15,15,15,15,15,16,16,16,16,16,16,17,17,17,17,18,18,18,19,19}'::integer[]
 END;
 
--- The rows of a day: a function of their number k (0, 1, …), the day and the seed alone, the same wherever it runs.
--- One row in 3000 has each of the defects; SLOTS in simulation/sales.py says the same and counts them.
--- OFFSET 0 keeps the planner from computing the hashes once for each column.
+-- The rows of a day: a function of their number k (0, 1, …), the day and the seed alone, the same on every server. Each
+-- defect occurs in one row of 3000; SLOTS in simulation/sales.py must match, and counts them.
+-- OFFSET 0 keeps the planner from computing the hashes once per column.
 CREATE OR REPLACE FUNCTION legacy.rows_of_day(day date, row_count integer, seed bigint)
 RETURNS SETOF legacy.sales
 LANGUAGE sql STABLE
@@ -109,7 +109,7 @@ marked AS (
     OFFSET 0
 ),
 
--- A duplicate is drawn as the row before it; a conflicting one has that row's key alone.
+-- A duplicate repeats the row before it; a conflicting duplicate repeats only its key.
 numbers AS (
     SELECT
         defect,
@@ -195,9 +195,8 @@ SELECT
 FROM paid
 $$;
 
--- Make a day and close it, in the caller's transaction; returns its rows, or null when the day is there already.
--- It is filled aside and attached when full, so that neither readers nor makers of other days wait;
--- the CHECK spares ATTACH a scan.
+-- Generate and close a day in the caller's transaction; returns its number of rows, or null if it exists. The partition
+-- is filled before it is attached, so that neither readers nor calls for other days wait; CHECK spares ATTACH a scan.
 CREATE OR REPLACE FUNCTION legacy.generate_day(day date, row_count integer, seed bigint, closed_at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -206,7 +205,7 @@ DECLARE
     partition_name text := 'sales_' || to_char(day, 'YYYYMMDD');
     made bigint;
 BEGIN
-    -- The row first: another maker of the day waits for it, and no reader can hold either up.
+    -- Insert this row first: a concurrent call for the same day waits for it, and readers block neither.
     INSERT INTO legacy.closed_days VALUES (day, 0, closed_at) ON CONFLICT DO NOTHING;
     IF NOT found THEN
         RETURN NULL;

@@ -1,6 +1,6 @@
--- An online shop, simulated. Grain of shop.orders: one order as it stands now; of shop.deleted_orders: the last state
--- of an order that is gone. Both say which transaction changed a row last, so that a reader can ask for what an earlier
--- snapshot did not see. Run as simulator in the database of the sources; again is harmless.
+-- A simulated online shop. Grain of shop.orders: one order in its current state; of shop.deleted_orders: one deleted
+-- order in its last state. Both record the transaction that last changed a row, so that a reader can select what an
+-- earlier snapshot did not see. Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS shop;
 
@@ -35,14 +35,14 @@ CREATE TABLE IF NOT EXISTS shop.deleted_orders (
 
 CREATE INDEX IF NOT EXISTS deleted_orders_by_change ON shop.deleted_orders (changed_xid);
 
--- The ten-minute ticks that were simulated, each once.
+-- The ten-minute ticks simulated so far.
 CREATE TABLE IF NOT EXISTS shop.ticks (
     tick bigint PRIMARY KEY,
     placed integer NOT NULL,
     touched integer NOT NULL
 );
 
--- The simulation pins the shop's clock to the moment it plays; everybody else's transaction has its own time.
+-- The simulation sets the shop's clock to the simulated moment; other transactions use their own time.
 CREATE OR REPLACE FUNCTION shop.clock() RETURNS timestamptz
 LANGUAGE sql STABLE
 RETURN coalesce(nullif(current_setting('shop.now', true), '')::timestamptz, now());
@@ -63,7 +63,7 @@ AS $$
         deleted_at = excluded.deleted_at, changed_xid = excluded.changed_xid
 $$;
 
--- No writer can forget the marks, and no deletion leaves no trace: a changed key and TRUNCATE are deletions too.
+-- Marks every change, and records every deletion; a changed key and TRUNCATE are deletions too.
 CREATE OR REPLACE FUNCTION shop.mark_change() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -84,8 +84,8 @@ BEGIN
 END;
 $$;
 
--- ALWAYS: also for what a subscription applies or a restore writes in replica mode. Made only where they are not so: a
--- reader takes a trigger that was altered for one that was off meanwhile.
+-- ALWAYS: the triggers also fire for a subscription, and for a restore in replica mode. They are created only if they
+-- differ, because a reader treats an altered trigger as one that was off.
 DO $$
 BEGIN
     IF NOT EXISTS (
@@ -107,15 +107,15 @@ BEGIN
 END;
 $$;
 
--- How many orders are placed in the ten minutes of a tick (its number is the epoch in units of 600 s): hardly any at
--- night, most in the evening, and in one tick of 32 eight times as many.
+-- The number of orders placed in a tick of ten minutes (its number is the epoch in units of 600 s): few at night, most
+-- in the evening, and eight times as many in one tick of 32.
 CREATE OR REPLACE FUNCTION shop.orders_in(tick bigint, seed bigint) RETURNS integer
 LANGUAGE sql IMMUTABLE
 RETURN ('{2,1,0,0,0,1,2,4,6,8,9,10,11,10,9,9,10,11,13,14,12,9,6,4}'::integer[])[1 + tick % 144 / 6]
 * CASE WHEN hashint8extended(tick, seed) & 31 = 0 THEN 8 ELSE 1 END;
 
--- What a new order holds, from its number and the seed alone. One of 500 has an amount below zero, another one a
--- currency that nobody knows, until the shop next touches it.
+-- A new order, derived from its number and the seed alone. One in 500 has a negative amount and one in 500 an unknown
+-- currency, until the shop next updates it.
 CREATE OR REPLACE FUNCTION shop.new_order(order_id bigint, placed_at timestamptz, seed bigint) RETURNS shop.orders
 LANGUAGE sql STABLE
 AS $$
@@ -137,7 +137,7 @@ AS $$
     FROM (SELECT hashint8extended(order_id, seed) AS dice) AS thrown
 $$;
 
--- Fill an empty shop with the orders of the 30 days before a moment; returns their number, 0 when there are some.
+-- Fill an empty shop with orders of the 30 days before a moment; returns their number, 0 if the shop is not empty.
 CREATE OR REPLACE FUNCTION shop.open(order_count integer, opened timestamptz, seed bigint) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
@@ -154,7 +154,7 @@ BEGIN
         OFFSET 0
     ) AS fresh;
     GET DIAGNOSTICS made = ROW_COUNT;
-    -- Old orders have run their course; the newest tenth is still under way.
+    -- Old orders are finished; the newest tenth is still in progress.
     UPDATE shop.orders AS o SET status = CASE WHEN o.order_id % 20 = 3 THEN 'cancelled' ELSE 'delivered' END
     WHERE made > 0 AND o.order_id <= order_count * 9 / 10 AND o.order_id % 500 NOT IN (7, 13);
     IF made > 0 THEN
@@ -164,8 +164,8 @@ BEGIN
 END;
 $$;
 
--- Play one half of a tick in the caller's transaction: what commits promptly, or the sixteenth that commits late.
--- The halves touch different orders, so neither waits for the other. Returns placed and touched rows.
+-- Simulate one part of a tick in the caller's transaction: the changes that commit promptly, or the sixteenth that
+-- commits late. The parts touch different orders, so neither waits for the other. Returns placed and touched rows.
 CREATE OR REPLACE FUNCTION shop.play(
     tick bigint, seed bigint, late boolean, OUT placed bigint, OUT touched bigint
 )
@@ -190,8 +190,8 @@ BEGIN
     ) AS fresh;
     GET DIAGNOSTICS placed = ROW_COUNT;
 
-    -- Most visits are to the newest tenth, some to any order. A visit moves an order on and puts a wrong amount or
-    -- currency right; one in four cancelled orders is deleted by it.
+    -- Most visits are to the newest tenth, some to any order. A visit advances the status and corrects a wrong amount
+    -- or currency; one in four deletes a cancelled order.
     WITH visits AS (
         SELECT
             hashint8extended(k, hashint8extended(tick, seed)) & 65535 AS dice,

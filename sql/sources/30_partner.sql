@@ -1,5 +1,5 @@
--- A partner that sells for us, simulated. Grain of partner.orders: one arrival of one order, so an order may be there
--- several times. Run as simulator in the database of the sources; again is harmless.
+-- A simulated sales partner. Grain of partner.orders: one arrival of one order, so an order may occur several times.
+-- Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS partner;
 
@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS partner.closed_days (
     orders integer NOT NULL
 );
 COMMENT ON TABLE partner.closed_days IS
-'orders is the partner''s own count of distinct ones; of a short day fewer are there, and some days are not here';
+'orders is the partner''s own count of distinct orders; a short day holds fewer, and some days are missing';
 
--- The rest is the simulation's own: no reader sees it.
+-- The rest is internal to the simulation: readers have no access.
 
 CREATE TABLE IF NOT EXISTS partner.made_days (
     day date PRIMARY KEY,
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS partner.resends (
     orders integer NOT NULL,
     PRIMARY KEY (day, sent_at, reason)
 );
-COMMENT ON TABLE partner.resends IS 'What was sent later, each time once: the rest of a late day, or duplicates';
+COMMENT ON TABLE partner.resends IS 'Later deliveries, one row each: the rest of a late day, or duplicates';
 
 CREATE TABLE IF NOT EXISTS partner.outages (
     started_at timestamptz PRIMARY KEY,
@@ -48,11 +48,11 @@ CREATE TABLE IF NOT EXISTS partner.outages (
     stopped_by text,
     CHECK (started_at <= ended_at)
 );
-COMMENT ON TABLE partner.outages IS 'The scheduled outages that have begun; ended_at may be yet to come';
+COMMENT ON TABLE partner.outages IS 'The scheduled outages that have begun; ended_at may be in the future';
 
--- The orders of a day, each as it arrives first: a function of their number k (0, 1, …), the day and the seed alone.
--- The even ones are handed over in a store the same day, so they are placed while that can be done. Nobody orders after
--- 22:30. OFFSET 0 keeps the planner from computing the hashes once for each column.
+-- The orders of a day as they first arrive: a function of their number k (0, 1, …), the day and the seed alone. Even
+-- ones are handed over in a store the same day, so they are placed early enough for that. There are no orders after
+-- 22:30. OFFSET 0 keeps the planner from computing the hashes once per column.
 CREATE OR REPLACE FUNCTION partner.rows_of_day(day date, order_count integer, seed bigint)
 RETURNS SETOF partner.orders
 LANGUAGE sql STABLE
@@ -94,12 +94,12 @@ SELECT
 FROM orders
 $$;
 
--- Whether the order is among the tenth that a short day lacks.
+-- Whether the order is in the tenth that is missing on a short day.
 CREATE OR REPLACE FUNCTION partner.is_held_back(order_id bigint) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (order_id & 16777215) % 10 = 4;
 
--- Make a day of that kind in the caller's transaction; returns its orders, or null when it was made before.
+-- Generate a day of a kind in the caller's transaction; returns its number of orders, or null if it exists.
 CREATE OR REPLACE FUNCTION partner.generate_day(
     day date, order_count integer, seed bigint, kind text, closed_at timestamptz
 )
@@ -123,7 +123,7 @@ BEGIN
 END;
 $$;
 
--- Send what a late day lacks; returns its orders. A second time is refused by the key of partner.resends.
+-- Send the rest of a late day; returns the number of orders. The key of partner.resends rejects a second call.
 CREATE OR REPLACE FUNCTION partner.send_rest(day date, sent_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
@@ -140,8 +140,8 @@ BEGIN
 END;
 $$;
 
--- Send one order in so many of a day again, those whose number has that remainder; returns how many. A second time is
--- refused by the key of partner.resends.
+-- Send one in one_in orders of a day again, those whose number has the remainder slot; returns their number. The key of
+-- partner.resends rejects a second call.
 CREATE OR REPLACE FUNCTION partner.send_again(
     day date, one_in integer, slot integer, sent_at timestamptz, reason text
 )
@@ -166,8 +166,7 @@ END;
 $$;
 
 -- The outages that begin on the days from first_day to last_day: three of four spells of six days have one, in the
--- evening of one of their first four days, for 6, 12, 30 or 54 hours, so that midnights lie in them and none touches
--- the next.
+-- evening of one of their first four days, for 6, 12, 30 or 54 hours. So each covers a midnight, and none overlaps.
 CREATE OR REPLACE FUNCTION partner.scheduled_outages(first_day date, last_day date, seed bigint)
 RETURNS TABLE (started_at timestamptz, ended_at timestamptz, reason text)
 LANGUAGE sql STABLE

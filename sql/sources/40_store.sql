@@ -1,5 +1,5 @@
--- The stores' own system, simulated. Grain of store.sales: one sale in a store. It is always there and never short.
--- Run as simulator in the database of the sources; again is harmless.
+-- The stores' own simulated system. Grain of store.sales: one sale in a store. It is always available and complete.
+-- Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS store;
 
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS store.closed_days (
 COMMENT ON TABLE store.closed_days IS 'A day is complete once closed_at has come; sales is the system''s own count';
 
 -- The sales of a day: a function of their number k (0, 1, …), the day and the seed alone. The first ones hand over the
--- even orders of the partner's day (a fifth of sales_count), each as it was ordered; one in fifty costs 0.50 more.
+-- even orders of the partner's day (a fifth of sales_count) unchanged; one in fifty costs 0.50 more.
 CREATE OR REPLACE FUNCTION store.rows_of_day(day date, sales_count integer, seed bigint)
 RETURNS SETOF store.sales
 LANGUAGE sql STABLE
@@ -78,7 +78,7 @@ FROM sales
 LEFT JOIN ordered ON sales.k = ordered.k
 $$;
 
--- Make a day and close it, in the caller's transaction; returns its sales, or null when it was made before.
+-- Generate and close a day in the caller's transaction; returns its number of sales, or null if it exists.
 CREATE OR REPLACE FUNCTION store.generate_day(day date, sales_count integer, seed bigint, closed_at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql

@@ -1,6 +1,6 @@
--- A supplier that settles with us by the week, simulated. Grain of supplier.settlements: one day and product of one
--- delivery. A delivery holds the whole week; a corrected one has the next number and the whole week again.
--- Run as simulator in the database of the sources; again is harmless.
+-- A simulated supplier that settles weekly. Grain of supplier.settlements: one day and product of one delivery. A
+-- delivery holds the whole week; a correction is a delivery of the whole week with the next number.
+-- Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS supplier;
 
@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS supplier.deliveries (
     settlements integer NOT NULL,
     PRIMARY KEY (week, delivery_no)
 );
-COMMENT ON TABLE supplier.deliveries IS 'A week (its Monday) is what its delivery with the highest number says';
+COMMENT ON TABLE supplier.deliveries IS
+'Deliveries of a week, named by its Monday; the one with the highest number is valid';
 
 CREATE TABLE IF NOT EXISTS supplier.settlements (
     week date NOT NULL,
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS supplier.settlements (
 );
 
 -- Deliver a week in the caller's transaction: the sums of store.sales, to the cent, or with every fiftieth settlement
--- three cents off. Returns its settlements, or null when it was delivered before.
+-- three cents off. Returns the number of settlements, or null if the delivery exists.
 CREATE OR REPLACE FUNCTION supplier.deliver(
     week date, delivery_no integer, delivered_at timestamptz, has_errors boolean
 )

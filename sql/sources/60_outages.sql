@@ -1,5 +1,5 @@
--- Outages that somebody asked for, beside those of the partner's schedule. Grain: one outage of one source.
--- Run as simulator in the database of the sources; again is harmless.
+-- Outages started on request, in addition to those of the partner's schedule. Grain: one outage of one source.
+-- Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS simulation;
 
@@ -13,9 +13,9 @@ CREATE TABLE IF NOT EXISTS simulation.outages (
     stopped_by text,
     CHECK (started_at <= ended_at)
 );
-COMMENT ON COLUMN simulation.outages.ended_at IS 'When it ends; infinity until somebody stops it';
+COMMENT ON COLUMN simulation.outages.ended_at IS 'When it ends; infinity until it is stopped';
 
--- Every outage, whoever brought it about.
+-- All outages, requested or scheduled.
 CREATE OR REPLACE VIEW simulation.all_outages AS
 SELECT
     source,

@@ -1,5 +1,5 @@
--- A billing system, simulated: it hands over its payments in batches of six hours. Grain of billing.payments: one
--- payment as the batch has it. Run as simulator in the database of the sources; again is harmless.
+-- A simulated billing system that delivers its payments in batches of six hours. Grain of billing.payments: one payment
+-- of one batch. Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS billing;
 
@@ -27,8 +27,8 @@ COMMENT ON TABLE billing.closed_batches IS
 'A batch is complete once closed_at has come; row_count and amount_total are the billing system''s own counts.';
 
 -- The payments of a batch: a function of their number k (0, 1, …), the batch and the seed alone. Of a hundred, one has
--- an amount of zero, one a currency that nobody knows, one comes twice; BILLING in simulation/batches.py says
--- the same. Payments are for the shop's first orders, but for those it never hands over whole (7 and 13 of each 500).
+-- an amount of zero, one an unknown currency, one occurs twice; BILLING in simulation/batches.py must match. Payments
+-- are for the shop's first orders, except the defective ones (7 and 13 of each 500).
 CREATE OR REPLACE FUNCTION billing.payments_of(batch timestamptz, row_count integer, seed bigint, orders integer)
 RETURNS SETOF billing.payments
 LANGUAGE sql STABLE
@@ -76,7 +76,7 @@ SELECT
 FROM lines
 $$;
 
--- Make a batch and close it, in the caller's transaction; returns its rows, or null when the batch is there already.
+-- Generate and close a batch in the caller's transaction; returns its number of rows, or null if it exists.
 CREATE OR REPLACE FUNCTION billing.generate_batch(
     batch timestamptz, row_count integer, seed bigint, orders integer, closed_at timestamptz
 ) RETURNS bigint
@@ -85,7 +85,7 @@ AS $$
 DECLARE
     made bigint;
 BEGIN
-    -- The row first: another maker of the batch waits for it, and no reader can hold either up.
+    -- Insert this row first: a concurrent call for the same batch waits for it, and readers block neither.
     INSERT INTO billing.closed_batches VALUES (batch, 0, 0, closed_at) ON CONFLICT DO NOTHING;
     IF NOT found THEN
         RETURN NULL;

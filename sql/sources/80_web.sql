@@ -1,5 +1,5 @@
--- A web site's log, simulated: it hands over its page views in batches of six hours. Grain of web.page_views: one view
--- as the batch has it. Run as simulator in the database of the sources; again is harmless.
+-- A simulated web site's log that delivers its page views in batches of six hours. Grain of web.page_views: one view of
+-- one batch. Run as simulator in the database of the sources; idempotent.
 
 CREATE SCHEMA IF NOT EXISTS web;
 
@@ -25,8 +25,8 @@ COMMENT ON TABLE web.closed_batches IS
 'A batch is complete once closed_at has come; row_count is the log''s own count.';
 
 -- The views of a batch: a function of their number k (0, 1, …), the batch and the seed alone. Of a hundred, one has no
--- session, one a time before the batch, one comes twice, and one has an untidy path that can be mended; WEB in
--- simulation/batches.py says the same.
+-- session, one a time before the batch, one occurs twice, and one has an untidy path that cleaning corrects; WEB in
+-- simulation/batches.py must match.
 CREATE OR REPLACE FUNCTION web.views_of(batch timestamptz, row_count integer, seed bigint)
 RETURNS SETOF web.page_views
 LANGUAGE sql STABLE
@@ -66,7 +66,7 @@ SELECT
 FROM views
 $$;
 
--- Make a batch and close it, in the caller's transaction; returns its rows, or null when the batch is there already.
+-- Generate and close a batch in the caller's transaction; returns its number of rows, or null if it exists.
 CREATE OR REPLACE FUNCTION web.generate_batch(
     batch timestamptz, row_count integer, seed bigint, closed_at timestamptz
 ) RETURNS bigint
@@ -75,7 +75,7 @@ AS $$
 DECLARE
     made bigint;
 BEGIN
-    -- The row first: another maker of the batch waits for it, and no reader can hold either up.
+    -- Insert this row first: a concurrent call for the same batch waits for it, and readers block neither.
     INSERT INTO web.closed_batches VALUES (batch, 0, closed_at) ON CONFLICT DO NOTHING;
     IF NOT found THEN
         RETURN NULL;

@@ -417,7 +417,7 @@ def nobody_asked(airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -
     """Runs of this test are as the schedule makes them."""
     from highwater.airflow import tasks
 
-    monkeypatch.setattr(tasks, "UNASKED", {"scheduled", "manual"})
+    monkeypatch.setattr(tasks, "AUTOMATIC", {"scheduled", "manual"})
 
 
 def test_a_scheduled_run_of_a_stopped_dataset_ends_at_once_and_leaves_its_window_to_come(

@@ -63,7 +63,7 @@ def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_ma
     assert states(run)["sync_store"] == "skipped"
     assert channels.landed(STORE) == {}
     missing = "SELECT reason FROM ops.window_status WHERE dataset = 'store_sales' AND window_start = %s"
-    assert value(missing, TODAY.start).startswith("source 'store' is away")
+    assert value(missing, TODAY.start).startswith("source 'store' is unavailable")
     assert channels.landed(SUPPLIER)
     assert flags() == (False, True, False)
     incident = "SELECT closed_at IS NOT NULL FROM ops.incidents WHERE kind = 'source away' AND subject = 'store'"

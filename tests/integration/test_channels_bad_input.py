@@ -39,7 +39,7 @@ def last_check(source: str) -> tuple[object, ...]:
 def test_a_partner_that_is_down_for_the_whole_run_costs_the_day_with_a_recorded_reason() -> None:
     with channels.away("partner"):
         seen = channels.check(PARTNER, TODAY)
-        assert source_sync.pass_over(PARTNER, TODAY, seen, run())
+        assert source_sync.skip_if_unavailable(PARTNER, TODAY, seen, run())
     assert (seen.found, seen.reachable) == ("away", False)
     assert "not permitted to log in" in str(seen.error)
     ((skipped,),) = rows("SELECT rule || ': ' || reason FROM ops.skipped_windows WHERE dataset = 'partner_sales'")
@@ -51,7 +51,7 @@ def test_a_source_slower_than_its_statement_timeout_is_given_up_after_it_and_not
     rule("partner", "statement_timeout = '1 second'")
     with instead("partner.orders", "*, pg_sleep(30)::text AS slept"):
         seen = channels.check(PARTNER, TODAY)
-        assert source_sync.pass_over(PARTNER, TODAY, seen, run())
+        assert source_sync.skip_if_unavailable(PARTNER, TODAY, seen, run())
     assert (seen.found, seen.reachable, seen.complete) == ("slow", True, False)
     assert "source 'partner' is too slow: a statement exceeded its time limit" in str(seen.error)
     assert value("SELECT count(*) FROM ops.source_checks") == 1
@@ -91,7 +91,7 @@ def test_a_source_that_hangs_costs_its_timeout_once_a_run(silent_store: None) ->
     seen = channels.check(STORE, TODAY)
     assert (seen.found, seen.reachable) == ("slow", False)
     assert "source 'store' is too slow" in str(seen.error) and "timeout expired" in str(seen.error)
-    assert source_sync.pass_over(STORE, TODAY, seen, run())
+    assert source_sync.skip_if_unavailable(STORE, TODAY, seen, run())
     assert value("SELECT count(*) FROM ops.source_checks") == 1, "the load did not call again"
     assert value("SELECT count(*) FROM ops.skipped_windows") == 0, "the store's day is missing, and caught up on later"
 
@@ -106,7 +106,7 @@ def test_a_day_that_comes_empty_is_not_published() -> None:
 def test_a_day_that_the_store_says_was_empty_is_not_believed() -> None:
     change("DELETE FROM store.sales WHERE sold_at >= '2026-10-30'")
     change("UPDATE store.closed_days SET sales = 0 WHERE day = '2026-10-30'")
-    with pytest.raises(DataRejected, match="a day without a sale is a day that did not come"):
+    with pytest.raises(DataRejected, match="a day without a sale was not delivered"):
         channels.load(STORE, TODAY)
 
 
@@ -122,7 +122,7 @@ def test_a_day_the_store_has_not_closed_is_asked_for_again_and_never_published_s
     ("kind", "reason"),
     [
         ("short", "1 of its 80 orders are not there"),
-        ("missing", "the source knows nothing of this window yet"),
+        ("missing", "the source does not list this window yet"),
     ],
 )
 def test_a_partners_day_that_comes_short_or_not_at_all_is_skipped_with_the_reason(kind: str, reason: str) -> None:
@@ -142,7 +142,7 @@ def test_a_source_with_another_schema_is_named_by_the_check_and_nothing_is_loade
     try:
         seen = channels.check(STORE, TODAY)
         with pytest.raises(ConfigurationError, match=r'store_sales is not loaded.*column "amount" does not exist'):
-            source_sync.pass_over(STORE, TODAY, seen, run())
+            source_sync.skip_if_unavailable(STORE, TODAY, seen, run())
     finally:
         change("ALTER TABLE store.sales RENAME COLUMN total TO amount")
     assert (seen.found, seen.reachable, seen.complete) == ("misfit", True, False)
@@ -209,7 +209,7 @@ def test_a_week_that_is_due_and_did_not_come_is_missing_not_skipped() -> None:
     states = rows("SELECT state, reason FROM ops.window_status WHERE dataset = 'supplier_settlements' ORDER BY 1")
     assert [row.state for row in states] == ["missing", "not due"]
     assert rows("SELECT FROM ops.skipped_windows") == []
-    assert "the source knows nothing of this window yet" in states[0].reason
+    assert "the source does not list this window yet" in states[0].reason
 
 
 def test_a_corrected_week_replaces_the_one_that_landed() -> None:

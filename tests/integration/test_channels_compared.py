@@ -166,7 +166,7 @@ def test_what_goes_astray_after_it_was_published_is_caught(
     from highwater.loading import derived_table
 
     with derived_table.snapshot() as published:
-        staged = derived_table.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
+        staged = derived_table.build(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
     if name == "orders":  # the order now counts on the day before as well, so the sale is made the store's
         admin.execute("CREATE TABLE sales.partner_sales_20261024 PARTITION OF sales.partner_sales"
                       " FOR VALUES FROM ('2026-10-24 00:00+00') TO ('2026-10-25 00:00+00')")  # fmt: skip
@@ -179,7 +179,7 @@ def test_what_goes_astray_after_it_was_published_is_caught(
         )
         admin.connection.commit()
         with derived_table.snapshot() as published:
-            staged = derived_table.make(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
+            staged = derived_table.build(published, channels.CHANNELS, SETTLED, "a basis", channels.run())
         one_side, other_side = 440, 439
     admin.connection.commit()
     report = derived_table.compare(channels.CHANNELS, {SETTLED: staged})[SETTLED]
@@ -239,7 +239,7 @@ def test_a_day_that_was_rolled_back_is_made_again_once_it_is_released_and_of_som
 
     def to_be_made() -> list[Window]:
         with warehouse.session("loader") as cursor:
-            return list(derived_table.days(cursor, TODAY))
+            return list(derived_table.days(cursor, channels.CHANNELS, TODAY))
 
     channels.load(SUPPLIER, TODAY)
     assert to_be_made() == []

@@ -63,13 +63,13 @@ def test_a_full_disk_is_the_warehouse_s_and_not_taken_for_a_source_that_is_away(
     full = "DO $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
     with (
         pytest.raises(NoRoom, match="the warehouse has no room: could not extend file: No space left on device"),
-        sources._in_words("legacy"),
+        sources._translated_errors("legacy"),
         warehouse.session("loader") as cursor,
     ):
         cursor.execute(full)
     with (
-        pytest.raises(SourceUnavailable, match="source 'legacy' is away: could not extend file"),
-        sources._in_words("legacy"),
+        pytest.raises(SourceUnavailable, match="source 'legacy' is unavailable: could not extend file"),
+        sources._translated_errors("legacy"),
         warehouse.session("loader"),
         closing(warehouse.connect("legacy_reader", settings.get().sources_database)) as link,
         link.cursor() as reader,

@@ -139,7 +139,7 @@ def test_a_day_that_was_brought_together_is_made_again_only_when_somebody_asks_o
 
     def is_made(*, again: bool) -> bool:
         with warehouse.session("loader") as cursor:
-            return today in derived_table.days(cursor, today, again=again)
+            return today in derived_table.days(cursor, channels.CHANNELS, today, again=again)
 
     assert (is_made(again=True), is_made(again=False)) == (True, False)
     channels.load(channels.PARTNER, today)

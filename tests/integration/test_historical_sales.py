@@ -101,7 +101,7 @@ def test_a_source_that_refuses_the_login_is_named(airflow: RunDag, analyst: Curs
         admin.connection.commit()
     stage, error = failure(analyst)
     assert stage == "validate_availability"
-    assert error.startswith("source 'legacy' is away") and "not permitted to log in" in error
+    assert error.startswith("source 'legacy' is unavailable") and "not permitted to log in" in error
 
 
 def test_a_source_that_dies_in_the_middle_of_the_copy_leaves_nothing(
@@ -130,7 +130,7 @@ def test_a_source_that_dies_in_the_middle_of_the_copy_leaves_nothing(
         source.change("DROP TABLE legacy.sales_20261005_rows")
     stage, error = failure(analyst)
     assert stage == "extract"
-    assert error.startswith("source 'legacy' is away")
+    assert error.startswith("source 'legacy' is unavailable")
     assert value(analyst, "SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
     assert value(analyst, "SELECT count(*) FROM ops.window_ledger") == 0
 

@@ -61,7 +61,7 @@ def attempt(stage: str, failure: BaseException | None = None, window: Any = DAY,
 
 
 def away(source: str = "legacy") -> SourceUnavailable:
-    return SourceUnavailable(f"source {source!r} is away: no route to s3cret.host", source)
+    return SourceUnavailable(f"source {source!r} is unavailable: no route to s3cret.host", source)
 
 
 def incidents() -> list[tuple[Any, ...]]:

@@ -213,7 +213,7 @@ def test_a_run_whose_checkpoint_has_moved_is_told_before_it_reads(small_shop: Ch
     land()
     planned = plan()
     land("b")
-    with pytest.raises(DataRejected, match="has moved on since this run began, by run b: the next run takes"):
+    with pytest.raises(DataRejected, match="was moved since this run began, by run b: the next run loads"):
         identify(planned)
 
 

@@ -61,7 +61,7 @@ def test_a_checkpoint_ahead_of_the_source_is_named(small_shop: Change, admin: Cu
     admin.connection.commit()
     planned = plan()
     assert planned.mode == "full"
-    assert "ahead of the source, which was restored from an older state: it has seen up to transaction 99999999" in (
+    assert "ahead of the source, which was restored from an older state: the checkpoint is at transaction 99999999" in (
         planned.reason
     )
     rule("on_replaced_source = 'stop'")
@@ -108,7 +108,7 @@ def test_a_source_restored_from_a_backup_is_loaded_in_full_and_what_it_lost_is_d
     backup()
     planned = plan()
     assert planned.mode == "full"
-    assert "the source is another one than the checkpoint's: database is" in planned.reason
+    assert "the source is not the checkpoint's: database is" in planned.reason
     merged = land("c")
     assert (merged.rows_inserted, merged.rows_updated, merged.rows_deleted) == (1, 1, 1)
     assert here() == there()
@@ -125,7 +125,7 @@ def test_a_source_restored_between_plan_and_read_is_not_read_by_the_plan(
     planned = plan()
     assert planned.mode == "incremental"
     backup()
-    with pytest.raises(DataRejected, match=r"not as it was when this run was planned: database is"):
+    with pytest.raises(DataRejected, match=r"the source changed since this run was planned: database is"):
         identify(planned)
     with pytest.raises(DataRejected, match="on_replaced_source says stop"):
         plan()
@@ -219,7 +219,7 @@ def test_a_rule_can_accept_deletions_of_any_size(small_shop: Change) -> None:
 def test_a_full_run_wanted_in_control_is_taken_once(small_shop: Change) -> None:
     land()
     rule("full_run_wanted = 'ada: the shop moved'")
-    assert (plan().mode, plan().reason) == ("full", "control.sources wants it: ada: the shop moved")
+    assert (plan().mode, plan().reason) == ("full", "control.sources requests it: ada: the shop moved")
     assert land("b").mode == "full"
     assert plan().mode == "incremental"
 
@@ -234,7 +234,7 @@ def test_one_that_is_wanted_while_a_full_run_is_under_way_is_still_to_come(
     read = prepare(plan(asked="nightly"))
     rule("full_run_wanted = 'ada: corrected by hand at 12:00'")
     assert merge(read).mode == "full"
-    assert plan().reason == "control.sources wants it: ada: corrected by hand at 12:00"
+    assert plan().reason == "control.sources requests it: ada: corrected by hand at 12:00"
 
 
 @pytest.mark.parametrize(

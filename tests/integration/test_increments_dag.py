@@ -97,7 +97,7 @@ def test_a_source_that_is_away_is_named(airflow: RunDag, small_shop: Change, ana
     finally:
         admin.execute("ALTER ROLE shop_reader LOGIN")
         admin.connection.commit()
-    assert attempts(analyst)[-1].error.startswith("source 'shop' is away")
+    assert attempts(analyst)[-1].error.startswith("source 'shop' is unavailable")
 
 
 def test_it_begins_a_day_before_the_anchor_and_its_policy_says_which_hours_get_a_run(airflow: RunDag) -> None:

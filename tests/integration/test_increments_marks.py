@@ -75,7 +75,7 @@ def test_while_a_trigger_is_not_as_it_must_be_every_run_is_full_and_says_how_to_
     for name in "bc":
         planned = plan()
         assert planned.mode == "full"
-        assert "not every change at the source is sure to be marked: trigger" in planned.reason
+        assert "changes at the source may be unmarked: trigger" in planned.reason
         assert said in planned.reason and "ENABLE ALWAYS TRIGGER" in planned.reason
         land(name)
         assert here() == there()

@@ -274,7 +274,7 @@ class TestTold:
 
     def test_a_source_is_away_for_as_long_as_its_outage_lasts(self, admin_client: httpx.Client) -> None:
         good = Check("good", reachable=True, seconds=0.01, complete=True, error=None)
-        away = Check("away", reachable=False, seconds=0.01, complete=None, error="source 'partner' is away: refused")
+        away = Check("away", reachable=False, seconds=0.01, complete=None, error="source 'partner' is unavailable")
 
         def shown(found: Check | None) -> tuple[str, bool]:
             """What the page says of the partner, and whether `status` says that it is away, an hour after a look."""

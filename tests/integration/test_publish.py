@@ -14,6 +14,7 @@ from psycopg2.extensions import cursor as Cursor
 from waiting import wait_until
 
 from highwater.loading import stages, staging
+from highwater.loading.stages import Pipeline
 from highwater.model.errors import DataRejected
 from highwater.model.windows import Window
 from highwater.store import ledger, publish, warehouse
@@ -22,6 +23,7 @@ from simulation import sales
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 DAY = day("2026-10-05")
+PIPELINE = Pipeline(DATASET, "", "", "")
 Change = Callable[[str], int]
 
 
@@ -99,7 +101,7 @@ def test_a_stale_attempt_with_the_same_content_changes_nothing(analyst: Cursor) 
 def test_the_slower_of_two_runs_that_load_the_same_ends_well(analyst: Cursor) -> None:
     slow = stage(DAY)
     land(DAY, "fast")
-    assert stages.publish_set(DATASET, DAY, slow, run("slow")).outcome == "unchanged"
+    assert stages.publish_set(PIPELINE, DAY, slow, run("slow")).outcome == "unchanged"
     analyst.execute("SELECT run_id FROM ops.window_ledger UNION ALL SELECT run_id FROM ops.processing_summary")
     assert [tuple(row) for row in analyst.fetchall()] == [("run fast",)]
 
@@ -109,9 +111,9 @@ def test_a_run_whose_version_was_replaced_before_it_was_summed_up_ends_well(
 ) -> None:
     first = land(DAY, "first")
     source_day(OTHER_QUANTITY)
-    stages.publish_set(DATASET, DAY, stage(DAY), run("second"))
+    stages.publish_set(PIPELINE, DAY, stage(DAY), run("second"))
     with ledger.attempt(DATASET, DAY, "summarise", run("first")) as attempt:
-        stages.summarise(DATASET, attempt, first)
+        stages.summarise(PIPELINE, attempt, first)
     analyst.execute("SELECT run_id, version FROM ops.processing_summary")
     assert [tuple(row) for row in analyst.fetchall()] == [("run second", 2)]
 

@@ -139,8 +139,11 @@ def test_what_cannot_be_kept_is_refused_before_a_row_moves(shape: str) -> None:
             "SELECT r.*, 2 AS copy_no FROM raw AS r",
             r"5 rows are marked as copies \(copy_no above 1\), but no clean row has their key \(id, at\)",
         ),
-        ("SELECT NULL::bigint AS id, r.at FROM raw AS r", 'lets a row through that cannot be: column "id" of'),
-        ("WITH w AS (INSERT INTO raw VALUES (1)) SELECT r.* FROM raw AS r", "clean.sql writes nothing itself"),
+        (
+            "SELECT NULL::bigint AS id, r.at FROM raw AS r",
+            'lets an invalid row through: column "id" of',
+        ),
+        ("WITH w AS (INSERT INTO raw VALUES (1)) SELECT r.* FROM raw AS r", "clean.sql must not write"),
     ],
 )
 def test_a_clean_sql_that_does_not_keep_its_contract_is_told_so(clean: str, said: str) -> None:

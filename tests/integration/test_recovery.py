@@ -357,7 +357,7 @@ class TestHealth:
     def test_each_thing_that_is_not_well_is_named(self, monkeypatch: pytest.MonkeyPatch, hook: Receiver) -> None:
         land_all(0, datasets=["payments"])
         change(f"DROP TABLE {partition('payments', window(0))}")
-        monkeypatch.setattr(health, "LEAST_FREE", 2**62)
+        monkeypatch.setattr(health, "MIN_FREE", 2**62)
         change("ALTER ROLE web_reader NOLOGIN")
         try:
             with pytest.raises(Unhealthy) as unwell:
@@ -369,7 +369,7 @@ class TestHealth:
         detail = "SELECT detail FROM ops.health_checks WHERE check_name = 'ledger' AND verdict = 'unwell'"
         assert rows(detail) == [("payments has 1 landed windows and 0 partitions",)]
         assert "MiB are free in" in said
-        assert "source web: source 'web' is away" in said and "not permitted to log in" in said
+        assert "source web: source 'web' is unavailable" in said and "not permitted to log in" in said
         assert "billing" not in said
         alerts.look()
         assert {("source away", "web"), ("platform unhealthy", "ledger"), ("platform unhealthy", "free disk")} <= set(
@@ -379,7 +379,7 @@ class TestHealth:
 
     def test_one_that_hangs_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         never = threading.Event()
-        monkeypatch.setattr(health, "PATIENCE", 0.3)
+        monkeypatch.setattr(health, "TIMEOUT", 0.3)
         monkeypatch.setattr(health, "_locked", lambda: str(never.wait(30)))
         with pytest.raises(Unhealthy, match=r"locks: no answer within 0\.3 s"):
             health.check("run", [])

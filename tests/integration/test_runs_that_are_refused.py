@@ -86,7 +86,7 @@ def test_what_another_dag_triggers_nobody_asked_for(airflow: Callable[..., Any])
 
     from highwater.airflow import tasks
 
-    assert {kind.value for kind in DagRunType} - tasks.UNASKED == {"manual", "backfill"}
+    assert {kind.value for kind in DagRunType} - tasks.AUTOMATIC == {"manual", "backfill"}
 
 
 def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any]) -> None:

@@ -131,7 +131,7 @@ def test_what_others_set_on_a_pooled_connection_does_not_reach_the_session(
 
 def test_a_pooler_that_allows_no_transactions_is_told_of(own: object, pooled: Callable[..., Any]) -> None:
     pooled(mode="statement")
-    with pytest.raises(SourceUnavailable, match=r"'own' is away: .* as a transaction began; .* not by statement"):
+    with pytest.raises(SourceUnavailable, match=r"'own' is unavailable: .* transaction began; .* not by statement"):
         the_day()
 
 
@@ -287,7 +287,7 @@ def test_a_source_that_is_not_there_or_refuses_the_login_is_away(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         connect_airflow(monkeypatch, "own", source, nobody.getsockname()[1])
-        with pytest.raises(SourceUnavailable, match="source 'own' is away"):
+        with pytest.raises(SourceUnavailable, match="source 'own' is unavailable"):
             the_day()
     with closing(admin("postgres")) as link, link.cursor() as cursor:
         cursor.execute(f"ALTER ROLE {READER} NOLOGIN")

@@ -26,7 +26,7 @@ from highwater.store import warehouse
 
 TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
 GOOD = Check("good", True, 0.1, True, None)
-BAD = Check("away", False, 0.1, False, "source 'partner' is away: the role may not log in")
+BAD = Check("away", False, 0.1, False, "source 'partner' is unavailable: the role may not log in")
 
 
 @pytest.mark.parametrize(

@@ -117,14 +117,14 @@ def test_what_the_contract_allows_is_taken(own: Callable[..., None]) -> None:
     with pytest.raises(SourceIncomplete, match="is not complete at the source: 80% there"):
         complete()
     own(availability=f"{AVAILABLE} WHERE false")
-    with pytest.raises(SourceIncomplete, match="knows nothing of this window yet"):
+    with pytest.raises(SourceIncomplete, match="does not list this window yet"):
         complete()
 
 
 @pytest.mark.parametrize("file", ["extract", "availability", "revisions"])
 def test_a_look_at_the_source_finds_each_statement_that_does_not_fit(own: Callable[..., None], file: str) -> None:
     own(**{file: "SELECT\n  1 / 0 AS n,\n  missing"})
-    seen = source_checks.look(Pipeline("own", "own", "own", "own"), DAY, timedelta(seconds=60), is_due=False)
+    seen = source_checks.check_source(Pipeline("own", "own", "own", "own"), DAY, timedelta(seconds=60), is_due=False)
     assert seen.found == "misfit"
     assert f"sql/own/{file}.sql, line 3 is refused" in str(seen.error)
     assert 'column "missing" does not exist' in str(seen.error)
@@ -160,16 +160,16 @@ def test_types_arrive_exactly(own: Callable[..., None]) -> None:
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("'good'::mood AS m", "'m' has a type of the source's own: cast it to one that is built in"),
-        ("ARRAY['good']::mood[] AS m", "'m' has a type of the source's own"),
-        ("ARRAY['ab']::short[] AS m", "'m' has a type of the source's own"),
-        ("t AS m", "'m' has a type of the source's own"),
+        ("'good'::mood AS m", "'m' has a type that is not built in: cast it to one that is"),
+        ("ARRAY['good']::mood[] AS m", "'m' has a type that is not built in"),
+        ("ARRAY['ab']::short[] AS m", "'m' has a type that is not built in"),
+        ("t AS m", "'m' has a type that is not built in"),
         ("row(1, 2) AS m", "'m' is of type record, which no table can hold"),
-        ("'t'::regclass AS m", "'m' is of type regclass, which is a number that means something else on another"),
+        ("'t'::regclass AS m", "'m' is of type regclass, which is a number that differs from server to server"),
         ("ARRAY['t'::regclass] AS m", "'m' is of type regclass[], which is a number"),
         ("1::money AS m", "'m' is of type money, which counts in the smallest unit"),
-        ("1", "'?column?' has no name: give it one, by AS"),
-        ("1 AS xmin", "'xmin' is called as a column of Postgres' own"),
+        ("1", "'?column?' has no name: give it one with AS"),
+        ("1 AS xmin", "'xmin' has the name of a system column of Postgres"),
     ],
 )
 def test_a_column_that_cannot_be_kept_is_refused_by_its_name(own: Callable[..., None], column: str, said: str) -> None:

@@ -14,7 +14,7 @@ from psycopg2.extras import Json
 
 from highwater.loading import staging
 from highwater.loading.changes import modes
-from highwater.loading.changes.modes import Situation
+from highwater.loading.changes.modes import Landed, Situation
 from highwater.model.errors import AuditFailed, DataRejected
 from highwater.model.windows import Window
 from highwater.store import checkpoints, ledger, statements, warehouse
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IncrementalPipeline:
-    """A dataset and what it is made of.
+    """A dataset and its parts.
 
-    ``sql/<folder>/``, an Airflow connection, the suite that every row must pass, and the one for changes alone.
+    ``sql/<folder>/``, an Airflow connection, the suite that every row must pass, and the suite for changes alone.
     """
 
     dataset: str
@@ -40,7 +40,7 @@ class IncrementalPipeline:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do (see `modes.decide`), upon which checkpoint, and which source it was decided by."""
+    """What a run is to do (see `modes.decide`), and the checkpoint and source it was decided by."""
 
     mode: str
     reason: str
@@ -49,15 +49,15 @@ class Plan:
     base_snapshot: str | None
     source_snapshot: str
     source_identity: Mapping[str, Any]
-    wish: str | None = None
-    """Why a person wanted a full run when it was decided."""
+    full_run_wanted: str | None = None
+    """Why a person had requested a full run in control.sources."""
 
 
 def is_covered(dataset: str, hour: Window) -> bool:
-    """Whether the ledger already covers the step of the grid that a run is for.
+    """Whether the ledger already covers a run's step of the grid.
 
-    A window that ends after the warehouse's clock covers nothing: it landed while a clock was ahead, and when its
-    source was really read is not known.
+    A window that ends after the warehouse's clock covers nothing: it landed while a clock was ahead, and the time its
+    source was read at is unknown.
     """
     with warehouse.session("loader") as cursor:
         cursor.execute(
@@ -76,11 +76,11 @@ def determine(
     Args:
         source: a cursor on the source, in one snapshot.
         increment: the dataset.
-        asked: who asked for a full run, and why; None if nobody.
+        asked: who asked for a full run, and why; None if nobody did.
         accept: load what a rule of control.sources would stop.
 
     Raises:
-        DataRejected: a rule says to stop.
+        DataRejected: a rule stops the run.
         SourceMoved: a table of the source was rewritten meanwhile.
     """
     with warehouse.session("loader") as cursor:
@@ -88,7 +88,7 @@ def determine(
         checkpoint = checkpoints.read(cursor, increment.dataset)
         state = checkpoints.source_state(source, increment.folder, rules.strategy)
         cursor.execute(
-            "SELECT upper(window_range), source_snapshot FROM ops.window_ledger WHERE dataset = %s"
+            "SELECT upper(window_range) AS window_end, source_snapshot FROM ops.window_ledger WHERE dataset = %s"
             " ORDER BY upper(window_range) DESC LIMIT 1",
             (increment.dataset,),
         )
@@ -104,8 +104,8 @@ def determine(
         state,
         rules,
         moment,
-        asked=asked or (rules.full_run_wanted and f"control.sources wants it: {rules.full_run_wanted}"),
-        landed=landed and tuple(landed),
+        asked=asked or (rules.full_run_wanted and f"control.sources requests it: {rules.full_run_wanted}"),
+        landed=landed and Landed(landed.window_end, landed.source_snapshot),
         differing_keys=differing.differing_keys if differing else (),
         accept=accept,
     )
@@ -136,10 +136,10 @@ def changes_since(
 
 
 def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Run) -> Changes:
-    """Bring the changes, in full mode all rows, into a new set in staging, from the one snapshot of the cursor.
+    """Extract the changes, in full mode all rows, into a new staging set, from the one snapshot of the cursor.
 
     Raises:
-        DataRejected: the checkpoint has moved since the plan was made, or the source is not the one it was made by.
+        DataRejected: the checkpoint has moved since the plan was made, or the source is not the plan's.
         SourceMoved: a table of the source was rewritten while it was read.
         ConfigurationError: a statement does not fit the source.
     """
@@ -148,13 +148,13 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
         checkpoint = checkpoints.read(target, increment.dataset)
         if (checkpoint.revision if checkpoint else 0) != plan.base_revision:
             raise DataRejected(
-                f"the checkpoint of {increment.dataset} has moved on since this run began, by "
-                f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run takes whatever is left"
+                f"the checkpoint of {increment.dataset} was moved since this run began, by "
+                f"{checkpoint.updated_by if checkpoint else 'nobody'}: the next run loads the rest"
             )
         state = checkpoints.source_state(source, increment.folder, rules.strategy)
         _refuse_another_source(plan, state)
         start = checkpoints.landed_until(target, increment.dataset)
-        # No window ends in the future, whichever clock is ahead. One that went backwards must not stop the load.
+        # No window ends in the future, whichever clock is ahead. A clock that was put back must not stop the load.
         end = max(min(state.moment, _clock(target)), start + timedelta(microseconds=1))
         name = staging.new_set(target, increment.dataset, Window(start, end), run)
         if plan.mode == modes.FULL:
@@ -178,12 +178,12 @@ def identify(source: Cursor, increment: IncrementalPipeline, plan: Plan, run: Ru
         end,
         rows,
         by_hour,
-        full_run_wanted=plan.wish,
+        full_run_wanted=plan.full_run_wanted,
     )
 
 
 def _refuse_another_source(plan: Plan, state: SourceState) -> None:
-    """What was decided by one state of the source is not done with another.
+    """Refuse to carry out a plan at another state of the source.
 
     Raises:
         DataRejected: the source was replaced, restored or changed in its tables since the plan was made.
@@ -191,11 +191,11 @@ def _refuse_another_source(plan: Plan, state: SourceState) -> None:
     what = in_what(plan.source_identity, state.identity)
     planned, there = newest_transaction(plan.source_snapshot), newest_transaction(state.snapshot)
     if not what and there < planned:
-        what = f"it has come to transaction {there}, and had come to {planned}"
+        what = f"it is at transaction {there}, and was at {planned}"
     if what:
         raise DataRejected(
-            f"the source is not as it was when this run was planned: {what}; nothing was loaded, the next run decides"
-            " by what it finds"
+            f"the source changed since this run was planned: {what}; nothing was loaded, the next run decides by the"
+            " new state"
         )
 
 
@@ -207,7 +207,7 @@ def _clock(cursor: Cursor) -> datetime:
 
 
 def _by_hour(cursor: Cursor, increment: IncrementalPipeline, name: str) -> list[dict[str, Any]]:
-    """Hour (ISO 8601), inserts, updates and deletes of the set."""
+    """Inserts, updates and deletes of the set by hour (ISO 8601)."""
     cursor.execute(sql.SQL("CREATE TEMPORARY VIEW raw AS SELECT * FROM {}").format(staging.table(name, "raw")))
     rows = statements.ask(cursor, f"{increment.folder}/changes_by_hour.sql")
     counts = [dict(row._asdict(), hour=row.hour.isoformat()) for row in rows]
@@ -219,12 +219,12 @@ def process(increment: IncrementalPipeline, changes: Changes, run: Run) -> tuple
     """Clean the set and audit it before anyone can read it; returns it with its counts, and the audit in a sentence.
 
     Raises:
-        DataRejected: the audit failed; says what and which query lists the rows. Nothing is published.
+        DataRejected: the audit failed; names the expectation and the query that lists the rows. Nothing is published.
     """
     from highwater.quality import audits
 
     with warehouse.session("loader") as cursor:
-        # Of attempts that fail again and again only the newest set stays, to be looked at.
+        # Of repeatedly failing attempts only the newest set is kept, for inspection.
         staging.drop_obsolete(cursor, increment.dataset, changes.window, run, before=changes.name)
         cleaned = staging.clean(cursor, increment.folder, changes.name, changes.window)
         warehouse.run_file(

@@ -1,4 +1,4 @@
-"""Full or incremental: what the next run of a dataset has to be, and why. Pure: no database, no clock."""
+"""Whether the next run of a dataset is full or incremental, and why. Pure: no database, no clock."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from highwater.store.checkpoints import Checkpoint, Rules, SourceState, in_what,
 
 FULL, INCREMENTAL = "full", "incremental"
 WHICH_SOURCE = ("server", "timeline", "database", "table", "tombstones")
-"""The parts of an identity that tell one source from another."""
+"""The parts of an identity that distinguish sources."""
 UNMARKED = {
-    "files": "a table of the source was rewritten or truncated since the checkpoint, what it holds may have changed",
-    "marks": "a trigger that marks changes at the source was altered since the checkpoint, some may bear no mark",
+    "files": "a table of the source was rewritten or truncated since the checkpoint, its content may have changed",
+    "marks": "a trigger that marks changes at the source was altered since the checkpoint, some may be unmarked",
 }
-"""The parts of an identity whose change means that changes since the checkpoint may not be found, and why."""
+"""Parts of an identity which, if they differ, mean that changes since the checkpoint may be missed, and why."""
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A window of the ledger: its end, and the snapshot of the source it was read at."""
+
+    window_end: datetime
+    source_snapshot: str
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All that the decision looks at.
+    """All that the decision depends on.
 
-    ``asked``: who asked for a full run, and why; None if nobody. ``landed``: end and source snapshot of the newest
-    window in the ledger. ``differing_keys``: what the last comparison at this checkpoint found. ``accept``: somebody
-    has looked at what a rule would stop, and wants it loaded. ``moment``: the warehouse's clock, in UTC.
+    ``asked``: who asked for a full run, and why; None if nobody did. ``landed``: the newest window in the ledger.
+    ``differing_keys``: those found by the last comparison at this checkpoint. ``accept``: a person has reviewed what a
+    rule would stop, and wants it loaded. ``moment``: the warehouse's clock, in UTC.
     """
 
     checkpoint: Checkpoint | None
@@ -34,7 +42,7 @@ class Situation:
     rules: Rules
     moment: datetime
     asked: str | None = None
-    landed: tuple[datetime, str] | None = None
+    landed: Landed | None = None
     differing_keys: Sequence[str] = ()
     accept: bool = False
 
@@ -52,11 +60,11 @@ def decide(now: Situation, count_changes: Callable[[], int]) -> Decision:
 
     Args:
         now: the situation.
-        count_changes: counts what an incremental run would take, up to one more than the limit; asked last, and only
-            where a checkpoint can be trusted.
+        count_changes: counts the rows of an incremental run, up to one more than the limit; called last, and only if
+            the checkpoint can be trusted.
 
     Raises:
-        DataRejected: a rule of control.sources says to stop.
+        DataRejected: a rule of control.sources stops the run.
     """
     if reason := next(_reasons_for_full(now), None):
         return Decision(FULL, reason)
@@ -71,7 +79,7 @@ def decide(now: Situation, count_changes: Callable[[], int]) -> Decision:
 
 
 def _reasons_for_full(now: Situation) -> Iterator[str]:
-    """Why the checkpoint cannot be gone on from; raises where a rule says to stop."""
+    """Why the run cannot continue from the checkpoint; raises if a rule stops the run."""
     checkpoint, source, rules = now.checkpoint, now.source, now.rules
     if checkpoint is None:
         yield "there is no checkpoint"
@@ -81,26 +89,28 @@ def _reasons_for_full(now: Situation) -> Iterator[str]:
         return
     if now.asked:
         yield now.asked
-    if now.landed != (checkpoint.watermark, checkpoint.snapshot):
-        said, known = (checkpoint.watermark, checkpoint.snapshot), now.landed or ("nothing", "none")
+    if now.landed != Landed(checkpoint.watermark, checkpoint.snapshot):
+        known = (
+            f"{now.landed.window_end}, snapshot {now.landed.source_snapshot}" if now.landed else "nothing has landed"
+        )
         yield (
-            f"the checkpoint was tampered with: it says {said[0]}, snapshot {said[1]}, "
-            f"but the ledger says {known[0]}, snapshot {known[1]}"
+            f"the checkpoint was tampered with: it says {checkpoint.watermark}, snapshot {checkpoint.snapshot}, "
+            f"but the ledger says {known}"
         )
     if replaced := which_source_differs(checkpoint.identity, source.identity):
-        what = f"the source is another one than the checkpoint's: {replaced}"
+        what = f"the source is not the checkpoint's: {replaced}"
         yield _unless_stopped(now, "on_replaced_source", what)
     seen, there = newest_transaction(checkpoint.snapshot), newest_transaction(source.snapshot)
     if seen > there:
         what = (
             "the checkpoint is ahead of the source, which was restored from an older state: "
-            f"it has seen up to transaction {seen}, the source has come to {there}"
+            f"the checkpoint is at transaction {seen}, the source at {there}"
         )
         yield _unless_stopped(now, "on_replaced_source", what)
     if changed := in_what(checkpoint.identity["columns"], source.identity["columns"]):
         yield _unless_stopped(now, "on_changed_schema", f"the source's columns changed: {changed}")
     if changed := in_what(checkpoint.identity, source.identity, ("strategy",)):
-        yield f"the source is read in another way: {changed}"
+        yield f"the strategy of the source changed: {changed}"
     yield from _reasons_of_marks(checkpoint.identity, source, rules)
     if now.differing_keys:
         yield f"source and target differ in {len(now.differing_keys)} keys, among them {now.differing_keys[0]}"
@@ -109,26 +119,26 @@ def _reasons_for_full(now: Situation) -> Iterator[str]:
 
 
 def _reasons_of_marks(known: Mapping[str, Any], source: SourceState, rules: Rules) -> Iterator[str]:
-    """Why changes since the checkpoint may bear no mark to find them by."""
+    """Why changes since the checkpoint may be unmarked, so that they cannot be found."""
     if source.flaw and rules.strategy == "xid":
-        yield f"not every change at the source is sure to be marked: {source.flaw}"
+        yield f"changes at the source may be unmarked: {source.flaw}"
     for part, why in UNMARKED.items():
         if part not in known and part in source.identity:
-            yield f"the checkpoint does not say which {part} its source had: an older release made it"
+            yield f"the checkpoint does not record {part} of its source: it is from an older release"
         elif known.get(part) != source.identity.get(part):
             yield why
 
 
 def which_source_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """How two identities tell two sources, in words, else empty. A part that the old one lacks is no difference."""
+    """How two identities differ if they are of two sources, else empty. A part missing in the old one is ignored."""
     return in_what(old, new, [part for part in WHICH_SOURCE if part in old])
 
 
 def _unless_stopped(now: Situation, rule: str, what: str) -> str:
-    """Returns ``what``, unless the rule stops it and nobody has accepted it."""
+    """Returns ``what``; raises if the rule stops it and it is not accepted."""
     if getattr(now.rules, rule) == "stop" and not now.accept:
         raise DataRejected(
-            f"{what}; control.sources.{rule} says stop. Nothing was loaded: look at the source, then run again with "
+            f"{what}; control.sources.{rule} says stop. Nothing was loaded: check the source, then run again with "
             'the configuration {"accept": true}'
         )
     return what

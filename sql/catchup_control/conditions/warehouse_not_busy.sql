@@ -1,4 +1,4 @@
--- The warehouse has room: half of its connections are free, and fewer than three sessions wait for a lock.
+-- The warehouse is not busy: half of its connections are free, and fewer than three sessions wait for a lock.
 SELECT
     (
         SELECT sum(numbackends) FROM pg_catalog.pg_stat_database

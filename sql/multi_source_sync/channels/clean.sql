@@ -1,4 +1,4 @@
--- One row for each order as it came. A sale that hands over an order of the partner is that order again.
+-- One row per extracted order. A sale that hands over an order of the partner is a copy of that order.
 SELECT
     r.id,
     r.sold_at,

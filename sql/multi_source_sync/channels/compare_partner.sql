@@ -1,5 +1,5 @@
--- One row: the day's orders as the partner has them, in the synchronised table, and as the stores handed them over.
--- Null before the partner's day has landed; what the stores handed over also before theirs has.
+-- One row: the day's orders at the partner, in the derived table, and as handed over by the stores. Null before the
+-- partner's day has landed; the handovers also before the stores' day has.
 WITH orders AS (
     SELECT
         order_id,
@@ -58,7 +58,7 @@ CROSS JOIN (
     SELECT
         count(*) AS order_count,
         coalesce(sum(amount), 0) AS amount
-    FROM channel
+    FROM derived
     WHERE channel = 'partner'
 ) AS c
 CROSS JOIN (

@@ -1,5 +1,5 @@
--- One row: the day as the supplier settles it, and as the stores sold it, in total and by product. Null before both
--- have landed.
+-- One row: the day's totals as the supplier settles them and as the stores sold, overall and by product. Null before
+-- both have landed.
 WITH landed AS (
     SELECT count(DISTINCT l.dataset) = 2 AS are_both
     FROM ops.window_ledger AS l

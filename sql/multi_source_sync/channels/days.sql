@@ -1,8 +1,7 @@
--- One row a day to be made: the one of the run (one that has landed only if it is wanted again), and every one up to
--- it whose sources do not hold what it was made from. A day that the policy does not want, or that is missing while
--- catch-up is off, is made by its own run alone, if there is one; one that a person holds by none. The basis names the
--- content of each source by the start of its hash, so that a reload that changed nothing is no reason to make the day
--- again.
+-- One row per day to build: the run's own day (if it has landed, only with "again"), and each earlier day whose sources
+-- changed since it was built. A day that the policy does not want, or that is missing while catch-up is off, is built
+-- only by its own run; a held day by none. The basis names the content of each source by the start of its hash, so a
+-- reload that changes nothing does not rebuild the day.
 WITH days AS (
     SELECT tstzrange(edge.moment, edge.moment + d.step, '[)') AS window_range
     FROM control.datasets AS d

@@ -1,5 +1,5 @@
--- One row a sale of the stores and one an order of the partner, with what had landed of the day. A sale that hands
--- over an order that the partner has too is that order again: a copy under the order's key.
+-- One row per sale of the stores and per order of the partner, with the sources that had landed. A sale that hands over
+-- an order that the partner has too is a copy, under the order's key.
 WITH basis AS (
     SELECT
         count(*) FILTER (WHERE l.dataset = 'store_sales') > 0 AS rests_on_store,

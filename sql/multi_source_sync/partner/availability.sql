@@ -1,4 +1,4 @@
--- One row when the partner knows the day, none before. By its own count it may be short; orders that were sent again
+-- One row once the partner lists the day. Compared with its own count the day may be short; orders that were sent again
 -- are expected on top.
 SELECT
     c.closed_at <= %(now)s AND o.order_count >= c.orders AS complete,

@@ -1,5 +1,5 @@
--- One row for each order as it came: what is published of it, why it is refused, and which of its copies it is.
--- Copies differ in nothing but when they came.
+-- One row per extracted order: the published columns, the reason if it is rejected, and its copy number. Copies differ
+-- only in received_at.
 WITH copies AS (
     SELECT
         r.*,

@@ -1,4 +1,4 @@
--- One row an arrival of an order of the day: an order may have come several times.
+-- One row per arrival of an order of the day; an order may arrive several times.
 SELECT
     order_id::bigint AS order_id,
     ordered_at::timestamptz AS ordered_at,

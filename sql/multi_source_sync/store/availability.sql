@@ -1,4 +1,4 @@
--- One row when the stores' day is known, none before: is it closed by now, and how many sales does it hold?
+-- One row once the stores list the day: whether it is closed, and its number of sales.
 SELECT
     closed_at <= %(now)s AS complete,
     sales AS expected_rows,

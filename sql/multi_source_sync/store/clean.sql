@@ -1,4 +1,4 @@
--- One row for each sale as it came: what is published of it, why it is refused, and which of its copies it is.
+-- One row per extracted sale: the published columns, the reason if it is rejected, and its copy number.
 WITH copies AS (
     SELECT
         r.*,

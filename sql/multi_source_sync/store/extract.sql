@@ -1,4 +1,4 @@
--- One row a sale of the day. What is read as another type than it has at the source is refused there.
+-- One row per sale of the day. The source rejects values that do not fit the casts.
 SELECT
     sale_id::bigint AS sale_id,
     sold_at::timestamptz AS sold_at,

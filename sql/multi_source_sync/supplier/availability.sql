@@ -1,4 +1,4 @@
--- One row when the week was delivered: its newest delivery. A later one replaces it.
+-- One row once the week was delivered: its newest delivery. A later one replaces it.
 SELECT
     TRUE AS complete,
     settlements AS expected_rows,

@@ -1,4 +1,4 @@
--- One row a day and product of the week, by its newest delivery.
+-- One row per day and product of the week, from its newest delivery.
 SELECT
     settlement_id::bigint AS settlement_id,
     settled_on::timestamp AT TIME ZONE 'UTC' AS settled_from,

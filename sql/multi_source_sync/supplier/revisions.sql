@@ -1,4 +1,4 @@
--- One row a week that was delivered: where it begins, and which delivery is the newest.
+-- One row per delivered week: its start and its newest delivery.
 SELECT
     week::timestamp AT TIME ZONE 'UTC' AS window_start,
     'delivery ' || max(delivery_no) AS revision
