@@ -372,9 +372,11 @@ class TestHealth:
         assert "source web: source 'web' is away" in said and "not permitted to log in" in said
         assert "billing" not in said
         alerts.look()
-        assert {("source away", "web"), ("platform unhealthy", "ledger"), ("platform unhealthy", "free disk")} <= set(
-            rows("SELECT kind, subject FROM ops.incidents")
-        )
+        assert {
+            ("source unavailable", "web"),
+            ("platform unhealthy", "ledger"),
+            ("platform unhealthy", "free disk"),
+        } <= set(rows("SELECT kind, subject FROM ops.incidents"))
         monkeypatch.undo()
 
     def test_one_that_hangs_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,7 +487,7 @@ class TestTheDag:
         finally:
             change("ALTER ROLE billing_reader LOGIN")
         assert rows("SELECT count(*) FROM ops.attempts") == [(0,)]
-        assert "billing: source away since 2026-10-31 12:00 UTC" in hook.titles
+        assert "billing: source unavailable since 2026-10-31 12:00 UTC" in hook.titles
 
     def test_a_source_that_goes_away_behind_the_health_checks_is_told_and_waited_for(
         self, airflow: RunDag, hook: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -505,7 +507,7 @@ class TestTheDag:
             finally:
                 change("ALTER ROLE web_reader LOGIN")
         assert (backlog(), backlog("page_views")) == ([], [12])
-        away = "web: source away since 2026-10-31 12:00 UTC"
+        away = "web: source unavailable since 2026-10-31 12:00 UTC"
         assert hook.titles.count(away) == 1 and f"over: {away}" not in hook.titles
         assert str(airflow(DAG, FIRST + timedelta(hours=6, minutes=15)).state) == "success"
         assert hook.titles.count(f"over: {away}") == 1

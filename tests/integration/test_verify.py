@@ -110,7 +110,7 @@ def test_refused_rows_that_an_operator_deleted_are_not_missed(table: str) -> Non
     answer = shell("checked")
     assert answer.exit_code == 1, "of the window after that moment they are"
     assert "1 rows were quarantined, 0 are in quarantine" in answer.output
-    with pytest.raises(psycopg2.Error, match="expected a moment that is over"), warehouse.session("operator") as cursor:
+    with pytest.raises(psycopg2.Error, match="expected one in the past"), warehouse.session("operator") as cursor:
         cursor.execute("SELECT control.delete_refused_rows('infinity')")
 
 

@@ -1,4 +1,4 @@
--- Recoveries that closed before results were kept: what the ledger says of them now is all there is.
+-- Recoveries that closed before results were kept get the result that the ledger shows now.
 SELECT ops.keep_recovery_result(n.incident_id)
 FROM ops.recovery_now AS n
 WHERE

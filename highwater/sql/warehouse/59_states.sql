@@ -1,36 +1,35 @@
--- The states of windows: what lives, what the ledger says and what the rules say, put together once. Everything that
--- shows or counts windows reads ops.window_states, be it through ops.windows_between (each window of a stretch) or
--- through the views of 60_status.sql. Run as publisher; again is harmless.
+-- The states of windows, computed once from what runs, the ledger and the rules. Everything that shows or counts
+-- windows reads ops.window_states, through ops.windows_between (each window of a range) or through the views of
+-- 60_status.sql. Run as publisher; again is harmless.
 --
--- not due   its time has not come
--- running   something lives that has it in work: a stage, or the lane of a backfill; or a stage has just ended and the
---           next is on its way
--- landed    the ledger has it
--- held      a person's decision stands over it: see 44_holds.sql
+-- not due   the window, or the delay after it, has not ended
+-- running   a live stage or backfill lane has it in work, or a stage has just ended and the next is expected
+-- landed    it is in the ledger
+-- held      a person has decided about it: see 44_holds.sql
 -- skipped   a rule leaves it out
--- failed    the latest try at it failed or died, and nothing has it in work
+-- failed    the latest attempt failed or died, and nothing has it in work
 -- missing   it is due, and none of these
 --
--- What has landed stays landed while it is loaded again. A window may be ahead of its time: landed, in work or skipped
--- before it is due. It is shown as that and counted once it is due, so that for each dataset, and in sum,
+-- A landed window stays landed while it is loaded again. A window may land, run or be skipped before it is due: it has
+-- that state, but counts only once it is due. So for each dataset, and in total,
 -- due = landed + running + failed + skipped + held + missing.
 
--- Whether a range is one step of the dataset's grid; of one that runs by watermark too, whose attempts are at steps.
+-- Whether a range is one step of the dataset's grid; attempts of datasets that run by watermark are at steps too.
 CREATE OR REPLACE FUNCTION control.is_step(wanted control.datasets, candidate tstzrange) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 RETURN upper(candidate) - lower(candidate) = wanted.step
 AND date_bin(wanted.step, lower(candidate), wanted.first_window) = lower(candidate);
 
--- One row a window that something alive has in work: a stage, or the lane of a backfill from its first stage to its
--- last. These are leases: they end with the session that holds them.
+-- One row per window that is in work: by a live stage, or by the lane of a backfill from its first stage to its last.
+-- These are leases: they end with the session that holds them.
 CREATE OR REPLACE FUNCTION ops.windows_in_work(p_dataset text) RETURNS TABLE (window_range tstzrange, what text)
 LANGUAGE plpgsql STABLE ROWS 4 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- Whatever whoever asks has set for its own plan.
+-- Whatever the caller has set for its own plan.
 SET enable_nestloop = ON SET enable_seqscan = ON
 AS $$
 #variable_conflict use_column
 BEGIN
-    -- Most datasets have nothing in work: then the locks of the server are not looked through.
+    -- Most datasets have nothing in work: then the locks of the server are not searched.
     IF NOT EXISTS (SELECT FROM ops.attempts AS a WHERE a.state = 'running' AND a.dataset = p_dataset)
         AND NOT EXISTS (
             SELECT FROM control.backfill_windows AS b
@@ -59,8 +58,8 @@ BEGIN
 END;
 $$;
 
--- The windows of a dataset that have begun, and begin in p_within, by their states: stretches that do not overlap. What
--- is due is told apart: due = (landed + running + failed + skipped + held + missing) * due.
+-- The windows of a dataset that have begun, and begin in p_within, as one multirange per state; these do not overlap.
+-- The due windows are a multirange too: due = (landed + running + failed + skipped + held + missing) * due.
 CREATE OR REPLACE FUNCTION ops.window_states(
     p_dataset text,
     p_within tstzrange DEFAULT '(,)',
@@ -77,7 +76,7 @@ SET plan_cache_mode = FORCE_GENERIC_PLAN SET enable_nestloop = ON SET enable_seq
 AS $$
 DECLARE
     moment CONSTANT timestamptz := ops.clock();
-    -- So long after a stage the next one is awaited; nothing tells whether its run still stands.
+    -- How long after a stage the next one is expected; whether its run still exists is not known here.
     patience CONSTANT interval := '1 minute';
     known control.datasets;
     step interval;
@@ -93,7 +92,7 @@ BEGIN
         RETURN;
     END IF;
     step := make_interval(secs => extract(EPOCH FROM known.step));
-    -- Whole windows: from the first that begins in the stretch to the first that begins behind it, or has not begun.
+    -- Whole windows: from the first that begins in p_within up to the first that begins after it, or has not begun.
     p_within := p_within * tstzrange(known.first_window, greatest(known.first_window, moment), '[]');
     IF isempty(p_within) OR known.first_window > moment THEN
         begun := '{}';
@@ -119,8 +118,8 @@ BEGIN
     SELECT coalesce(range_agg(w.window_range), '{}') INTO running
     FROM ops.windows_in_work(p_dataset) AS w
     WHERE control.is_step(known, w.window_range);
-    -- Of the latest attempt at each window that is open: has it failed, or has its stage just ended? What was skipped
-    -- after it began is skipped.
+    -- The latest attempt at each open window has failed, or its stage has just ended. A window that was skipped after
+    -- the attempt began is skipped.
     SELECT
         coalesce(range_agg(latest.window_range) FILTER (WHERE latest.is_on_its_way), '{}') AS on_their_way,
         coalesce(range_agg(latest.window_range) FILTER (WHERE NOT latest.is_on_its_way AND latest.state <> 'succeeded'), '{}')
@@ -133,7 +132,7 @@ BEGIN
             a.started_at,
             (
                 a.state = 'retrying'
-                -- Behind these comes nothing that would land it.
+                -- These are followed by no stage that would land it.
                 OR (
                     a.state = 'succeeded'
                     AND a.stage NOT IN ('load', 'summarise', 'update_checkpoint', 'validate_consistency')
@@ -145,7 +144,7 @@ BEGIN
             SELECT k.attempt_id, k.window_range, k.state, k.stage, k.started_at, k.ended_at
             FROM ops.attempts AS k
             WHERE k.dataset = p_dataset AND lower(k.window_range) >= lower(o) AND lower(k.window_range) < upper(o)
-            -- A fence: what a stretch has is looked up, never the stretches for each attempt there is.
+            -- A fence: the attempts of each gap are looked up, never the gaps for each attempt.
             OFFSET 0
         ) AS a
         WHERE control.is_step(known, a.window_range)

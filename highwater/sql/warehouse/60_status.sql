@@ -1,8 +1,8 @@
--- The questions people ask of the ledger, as views.
+-- The state of windows and datasets, as views.
 
--- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and why; it costs
--- as much as these windows, however many there are. Of a dataset that runs by watermark a window is a step of its grid:
--- landed once the ledger covers it, with the rows of the windows that begin in it.
+-- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and the reason;
+-- the cost depends on these windows alone, not on the size of the ledger. Of a dataset that runs by watermark a window
+-- is a step of its grid: landed once the ledger covers it, with the rows of the ledger windows that begin in it.
 CREATE OR REPLACE FUNCTION ops.windows_between(p_dataset text, p_from timestamptz, p_to timestamptz)
 RETURNS TABLE (
     window_range tstzrange,
@@ -17,8 +17,8 @@ RETURNS TABLE (
     is_due boolean
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = OFF
--- How many windows a series gives is a guess to the planner; looking each up in a table of them would take minutes.
--- One plan for all bounds, made once a session; it must not read all of a long ledger.
+-- The planner cannot know the length of the series; a nested loop over it would take minutes. One plan for all bounds,
+-- made once per session, must not scan a long ledger.
 SET enable_nestloop = OFF SET enable_seqscan = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
 AS $$
 #variable_conflict use_column
@@ -29,7 +29,7 @@ DECLARE
     due timestamptz;
     first_start timestamptz;
     last_start timestamptz;
-    -- Ranges are in order of their starts: from the first that may begin the stretch to the last.
+    -- Ranges are ordered by their starts: the bounds of those that begin in [p_from, p_to).
     first_range tstzrange;
     last_range tstzrange;
     states record;
@@ -111,7 +111,7 @@ BEGIN
         ORDER BY a.window_range ASC, a.attempt_id DESC
     ),
 
-    looked_at AS (
+    checked AS (
         SELECT DISTINCT ON (c.window_range) c.window_range, c.error
         FROM ops.source_checks AS c
         INNER JOIN control.sources AS s USING (source)
@@ -136,15 +136,15 @@ BEGIN
                 THEN coalesce(
                     w.what,
                     a.stage || CASE a.state
-                        WHEN 'retrying' THEN ' is tried again: ' || coalesce(a.error, 'it says nothing')
+                        WHEN 'retrying' THEN ' is retried: ' || coalesce(a.error, 'no error was recorded')
                         ELSE ' is done, the next stage follows'
                     END
                 )
             WHEN 'failed'
                 THEN a.stage || CASE a.state
-                    WHEN 'lost' THEN ': the process died; Airflow tries again while it has tries left'
-                    WHEN 'retrying' THEN ', to be tried again while its run stands: ' || coalesce(a.error, 'it says nothing')
-                    ELSE ': ' || coalesce(a.error, 'it says nothing')
+                    WHEN 'lost' THEN ': the process died; Airflow retries it while it has retries left'
+                    WHEN 'retrying' THEN ', to be retried while its run exists: ' || coalesce(a.error, 'no error was recorded')
+                    ELSE ': ' || coalesce(a.error, 'no error was recorded')
                 END
             WHEN 'skipped'
                 THEN coalesce(
@@ -158,8 +158,8 @@ BEGIN
                 THEN CASE
                     WHEN NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
                     WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
-                        THEN 'it had landed, and is in the ledger no more: it is loaded as one that is missing'
-                    WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
+                        THEN 'it had landed, and is no longer in the ledger: it is loaded again'
+                    WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run no longer exists, or waits'
                     ELSE coalesce(stopped, k.error, 'no run of ' || known.dag_id || ' has begun it')
                 END
             ELSE 'the window has not ended, or its run is not due'
@@ -175,19 +175,19 @@ BEGIN
     LEFT JOIN landed AS l USING (window_range)
     LEFT JOIN skipped AS s USING (window_range)
     LEFT JOIN latest AS a USING (window_range)
-    LEFT JOIN looked_at AS k USING (window_range)
+    LEFT JOIN checked AS k USING (window_range)
     LEFT JOIN ops.windows_in_work(p_dataset) AS w USING (window_range)
     LEFT JOIN ops.held_windows AS h ON h.dataset = p_dataset AND e.window_range = h.window_range
     CROSS JOIN LATERAL (
         SELECT CASE WHEN a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at THEN
-            'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
+            'version ' || l.version || ' is kept; the latest reload failed in ' || a.stage || ': '
             || coalesce(a.error, 'the process died') END AS reload
     ) AS failed;
 END;
 $$;
 
--- One row per expected window of every dataset, up to the one that is under way. All of them: who wants some asks
--- ops.windows_between, who wants their number ops.window_totals.
+-- One row per window of every dataset that has begun. For some of them use ops.windows_between, for their number
+-- ops.window_totals.
 CREATE OR REPLACE VIEW ops.window_status AS
 SELECT
     d.dataset,
@@ -209,8 +209,8 @@ CROSS JOIN LATERAL ops.windows_between(d.dataset, '-infinity', 'infinity') AS w;
 REVOKE EXECUTE ON FUNCTION ops.windows_between FROM public;
 GRANT EXECUTE ON FUNCTION ops.windows_between TO loader, analyst;
 
--- One row per dataset: its due windows by their states, the rows that are there, and the stretches of what
--- failed or is missing.
+-- One row per dataset: the number of due windows by state, the rows that are published, and the ranges that failed or
+-- are missing.
 CREATE OR REPLACE VIEW ops.window_totals AS
 SELECT
     d.dataset,
@@ -239,7 +239,7 @@ CROSS JOIN
         FROM ops.ledger_months AS k
         WHERE k.dataset = d.dataset
     ) AS m
--- Change sets bring the same rows again: what is there is what the last one left, and what of it is still refused.
+-- Change sets bring the same rows again: what counts is the table after the last one, and the keys still refused.
 LEFT JOIN ops.checkpoints AS merged ON d.dataset = merged.dataset AND d.grid = 'watermark'
 CROSS JOIN
     LATERAL (
@@ -253,7 +253,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS newest ON TRUE;
 
--- One row per stretch of due windows that are in work, failed or missing. What windows of a former grid cover is none.
+-- One row per range of due windows that are in work, failed or missing, without what windows of a former grid cover.
 CREATE OR REPLACE VIEW ops.gaps AS
 SELECT
     d.dataset,
@@ -287,8 +287,8 @@ FROM ops.window_status
 WHERE is_due
 GROUP BY dataset, window_start::date;
 
--- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts
--- from the first window on; what comes behind it and is not wanted makes it no older.
+-- One row per dataset: the age of the newest landed data, and whether it is above its limit. Before anything has landed
+-- the age counts from the first window. Unwanted windows after the newest data do not age it.
 CREATE OR REPLACE VIEW ops.freshness AS
 SELECT
     d.dataset,
@@ -298,30 +298,30 @@ SELECT
     coalesce(
         ops.clock() - coalesce(
             (
-                SELECT upper(u.stretch) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (stretch)
-                WHERE u.stretch @> coalesce(newest.landed_until, d.first_window)
+                SELECT upper(u.windows) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (windows)
+                WHERE u.windows @> coalesce(newest.landed_until, d.first_window)
             ),
             newest.landed_until, d.first_window
         ) > d.max_lag, FALSE
     ) AS is_stale
 FROM control.datasets AS d
 LEFT JOIN LATERAL (
-    -- No two overlap: the one that begins last ends last. One that ends in the future, as a clock that was ahead has
-    -- left it, makes nothing fresh.
+    -- Windows do not overlap: the one that begins last ends last. One that ends in the future, because a clock was
+    -- ahead, does not count.
     SELECT upper(l.window_range) AS landed_until FROM ops.window_ledger AS l
     WHERE l.dataset = d.dataset AND upper(l.window_range) <= ops.clock()
     ORDER BY l.window_range DESC
     LIMIT 1
 ) AS newest ON TRUE;
 
--- One row per window that landed, and when it did for the first time, as far back as versions are kept: one that is
--- loaded again or rolled back brings no data that was not there.
+-- One row per landed window, and when it landed for the first time, as far back as versions are kept: a reload or a
+-- rollback brings no new data.
 CREATE OR REPLACE VIEW ops.first_landings AS
 SELECT
     l.dataset,
     l.window_range,
     coalesce(f.landed_at, l.landed_at) AS landed_at,
-    -- Never before that, and found by an index.
+    -- Not before landed_at, and indexed.
     l.landed_at AS latest_landed_at
 FROM ops.window_ledger AS l
 LEFT JOIN LATERAL (
@@ -335,7 +335,7 @@ WHERE l.version = 1 OR f.landed_at IS NOT NULL;
 GRANT SELECT ON ops.first_landings TO loader, analyst;
 
 -- One row per moment at which the number of windows in work changed. A window is in work from the start of a run's
--- first stage on it to the end of its summary; a run that is cleared and done over counts anew.
+-- first stage to the end of its summary; a run that is cleared and repeated counts again.
 CREATE OR REPLACE VIEW ops.concurrency AS
 WITH stages AS (
     SELECT

@@ -1,6 +1,6 @@
--- The look that opens, extends, escalates and closes incidents. Run as publisher; again is harmless.
+-- The check that opens, extends, escalates and closes incidents. Run as publisher; again is harmless.
 
--- Takes in one trouble: opens its incident, or adds to the one that is open; says whether it opened one.
+-- Opens an incident for a trouble, or extends the open one; returns whether it opened one.
 CREATE OR REPLACE FUNCTION ops.take_in_trouble(
     p_kind text, p_subject text, p_datasets text[], p_since timestamptz, p_windows tstzmultirange, p_attempts integer[]
 ) RETURNS boolean
@@ -10,7 +10,7 @@ DECLARE
     incident ops.incidents;
     is_new boolean;
 BEGIN
-    -- What a person has acknowledged is over; what came after it, that person has not seen.
+    -- An acknowledgement covers what was there before it; what is newer is a new incident.
     UPDATE ops.incidents AS i SET closed_at = ops.clock()
     FROM control.incident_kinds AS k
     WHERE
@@ -43,14 +43,14 @@ BEGIN
 END;
 $$;
 
--- Compares the troubles there are with the incidents that are open: opens, collects, escalates, closes, and puts what
--- is to be told into the outbox. Anyone may look at any time; two take turns. Returns what it did. A trouble that
--- cannot be taken in takes none of the others along, and is one itself: the health check "incidents" is unwell then.
+-- Compares the current troubles with the open incidents: opens, extends, escalates and closes these, and adds alerts to
+-- the outbox. May run at any time; concurrent calls wait for each other. Returns what it did. A trouble that cannot be
+-- recorded does not affect the others; it makes the health check "incidents" unwell, which is an incident itself.
 CREATE OR REPLACE FUNCTION ops.reconcile_incidents(OUT opened integer, OUT escalated integer, OUT closed integer)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
 DECLARE
-    -- What the look itself could not do.
+    -- The incident about failures of this check itself.
     own_kind CONSTANT text := 'platform unhealthy';
     own_subject CONSTANT text := 'incidents';
     incident ops.incidents;
@@ -63,8 +63,8 @@ BEGIN
     opened := 0;
     escalated := 0;
     closed := 0;
-    -- By an UPDATE, which looks at a row again if it was changed meanwhile: a view would take an attempt for dead that
-    -- has ended between the snapshot and the look at the locks, which are always those of now.
+    -- An UPDATE rechecks a row that was changed meanwhile. A view would count an attempt as dead that ended after its
+    -- snapshot was taken, since locks are always read as they are now.
     UPDATE ops.attempts AS dead
     SET state = 'lost'
     WHERE
@@ -77,10 +77,10 @@ BEGIN
             RETURN;
         END IF;
     EXCEPTION WHEN OTHERS THEN
-        -- It is seen, and said, below.
+        -- The second read, below, reports it.
         sees_all := FALSE;
     END;
-    -- Who looks after a commit must see it, so the look comes after the turn.
+    -- Read after the lock is taken, so that everything committed by then is seen.
     PERFORM ops.take_turn('incidents');
     CREATE TEMPORARY TABLE now_troubled (LIKE ops.current_troubles) ON COMMIT DROP;
     BEGIN
@@ -89,10 +89,10 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
         sees_all := FALSE;
-        failures := failures || format('what is wrong now cannot be told: %s', failure);
+        failures := failures || format('the current troubles cannot be read: %s', failure);
     END;
 
-    -- What cannot be seen is not over.
+    -- If the troubles cannot be read, no incident is over.
     FOR incident IN
         SELECT i.*
         FROM ops.incidents AS i INNER JOIN control.incident_kinds AS k USING (kind)
@@ -120,7 +120,7 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
             failures := failures
-                || format('%s of %s cannot be taken in: %s', trouble.kind, left(trouble.subject, 200), failure);
+                || format('%s of %s cannot be recorded: %s', trouble.kind, left(trouble.subject, 200), failure);
         END;
     END LOOP;
 
@@ -150,8 +150,8 @@ BEGIN
         INSERT INTO ops.health_checks (check_name, verdict, detail, seconds, run_id)
         VALUES (
             own_subject, CASE failures WHEN '{}' THEN 'well' ELSE 'unwell' END,
-            control.cut(coalesce(nullif(array_to_string(failures, '; '), ''), 'each trouble can be taken in again')), 0,
-            'the look for incidents'
+            control.cut(coalesce(nullif(array_to_string(failures, '; '), ''), 'every trouble can be recorded again')), 0,
+            'the check for incidents'
         );
     END IF;
     IF failures <> '{}' THEN

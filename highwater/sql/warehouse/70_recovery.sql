@@ -1,4 +1,4 @@
--- Writes down how a health check went, and what a comparison of what was recovered came to: when, says the database.
+-- Records the result of a health check, with the time of the database.
 CREATE OR REPLACE FUNCTION ops.record_health_check(
     p_check text, p_verdict text, p_detail text, p_seconds numeric, p_run_id text
 ) RETURNS void
@@ -8,6 +8,7 @@ AS $$
     VALUES (p_check, p_verdict, control.cut(p_detail), p_seconds, p_run_id)
 $$;
 
+-- Records the result of an integrity check of recovered windows, with the time of the database.
 CREATE OR REPLACE FUNCTION ops.record_integrity_check(
     p_dataset text, p_check text, p_windows tstzrange[], p_verdict text, p_detail text, p_run_id text
 ) RETURNS void
@@ -22,9 +23,9 @@ GRANT EXECUTE ON FUNCTION ops.record_health_check, ops.record_integrity_check TO
 REVOKE INSERT ON ops.health_checks, ops.integrity_checks FROM loader;
 GRANT SELECT ON ops.health_checks, ops.integrity_checks TO loader, analyst;
 
--- One row per trouble that the record of a recovery shows. Three due windows missing in a dataset are an outage, which
--- lasts until none is; history that is loaded for the first time is none. The backlog grows when twelve hours made more
--- windows due than landed anew.
+-- One row per trouble that the record of a recovery shows. Three missing due windows of a dataset are an outage, which
+-- lasts until none is missing; the first load of history is not an outage. The backlog grows when within twelve hours
+-- more windows became due than landed for the first time.
 CREATE OR REPLACE VIEW ops.recovery_troubles AS
 WITH missing AS (
     SELECT
@@ -136,7 +137,7 @@ WHERE
             later.dataset = c.dataset AND later.check_name = c.check_name AND later.check_id > c.check_id
             AND later.verdict = 'passed' AND later.window_ranges @> c.window_ranges
     )
-    -- Whether a gap is still there, the ledger knows itself: whoever fills it compares only what it loaded.
+    -- Gaps are in the ledger: a run that fills one compares only the windows that it loaded.
     AND (
         c.check_name <> 'windows without gap or overlap'
         OR EXISTS (
@@ -146,7 +147,7 @@ WHERE
     )
 UNION ALL
 SELECT
-    CASE WHEN h.check_name LIKE 'source %' THEN 'source away' ELSE 'platform unhealthy' END AS kind,
+    CASE WHEN h.check_name LIKE 'source %' THEN 'source unavailable' ELSE 'platform unhealthy' END AS kind,
     CASE WHEN h.check_name LIKE 'source %' THEN substr(h.check_name, 8) ELSE h.check_name END AS subject,
     d.dataset,
     h.checked_at AS since,

@@ -1,7 +1,7 @@
--- How far each recovery is, and what those that are over came to. Run as publisher; again is harmless.
+-- The progress of each recovery, and the results of those that are over. Run as publisher; again is harmless.
 
--- One row per outage that was found, or first load of history, counted by what the ledger says now. What one that is
--- over came to is not asked here: windows of it may be taken out of the record, or become due again, since.
+-- One row per outage or first load of history, counted by the ledger now. For those that are over use
+-- ops.recovery_progress: their windows may have been deleted from the record, or become due again.
 CREATE OR REPLACE VIEW ops.recovery_now AS
 SELECT
     i.incident_id,
@@ -40,7 +40,7 @@ CROSS JOIN
         CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
         WHERE
             d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
-            -- Its stretches are those of all its datasets together: what had landed before it is no part of it.
+            -- The ranges are those of all its datasets together: what had landed before the incident does not count.
             AND coalesce(s.landed_at, i.opened_at) >= i.opened_at
     ) AS w
 CROSS JOIN
@@ -57,7 +57,7 @@ CROSS JOIN
     ) AS a
 WHERE i.kind IN ('outage found', 'first load of history');
 
--- Writes down what a recovery has come to.
+-- Records the result of a recovery.
 CREATE OR REPLACE FUNCTION ops.keep_recovery_result(p_incident bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -73,6 +73,7 @@ AS $$
     ON CONFLICT (incident_id) DO NOTHING
 $$;
 
+-- Records the result when the incident of a recovery closes.
 CREATE OR REPLACE FUNCTION ops.recovery_closes() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -86,8 +87,8 @@ CREATE OR REPLACE TRIGGER recovery_closes AFTER UPDATE OF closed_at ON ops.incid
 FOR EACH ROW WHEN (old.closed_at IS NULL AND new.closed_at IS NOT NULL)
 EXECUTE FUNCTION ops.recovery_closes();
 
--- One row per outage that was found, or first load of history: how much of it is back, and when the rest may be; of
--- one that is over, what it had come to when it closed.
+-- One row per outage or first load of history: how much of it has landed, and when the rest may be done; of one that is
+-- over, its result when it closed.
 CREATE OR REPLACE VIEW ops.recovery_progress AS
 SELECT
     n.incident_id,

@@ -1,7 +1,7 @@
--- All that is wrong now, whoever found it: what ops.reconcile_incidents compares with the incidents that are open. Run
--- as publisher; again is harmless.
+-- Everything that is wrong now: ops.reconcile_incidents compares it with the open incidents. Run as publisher; again is
+-- harmless.
 
--- One row a kind of trouble and what it is about.
+-- One row per kind of trouble and its subject.
 CREATE OR REPLACE VIEW ops.current_troubles AS
 SELECT
     t.kind,
@@ -84,7 +84,7 @@ FROM (
     FROM ops.backfill_troubles
     UNION ALL
     SELECT
-        'source away' AS kind,
+        'source unavailable' AS kind,
         s.source AS subject,
         s.dataset,
         c.checked_at AS since,
