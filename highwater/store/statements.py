@@ -77,7 +77,7 @@ AVAILABILITY = Contract(
 
 CHANGED = Contract(ANY, (Column("changed_at", TIME, nullable=True),), more=True)
 KEYS = Contract(ANY, (Column("fingerprint", HASH, nullable=True),), more=True)
-TOTALS = Contract(ANY, (Column("window_start", TIME), Column("row_count", COUNT)))
+TOTALS = Contract(ANY, (Column("window_start", TIME), Column("row_count", COUNT)), more=True)
 
 CONTRACTS: Mapping[str, Contract] = {
     "*/availability.sql": AVAILABILITY,
@@ -103,7 +103,6 @@ CONTRACTS: Mapping[str, Contract] = {
     "*/compare_*.sql": Contract(ONE, more=True),
     "*/days.sql": Contract(ANY, (Column("window_start", TIME), Column("window_end", TIME), Column("basis", TEXT))),
     "*/kept_from.sql": Contract(ONE, (Column("kept_from", TIME, nullable=True),)),
-    "*/payments/*_totals.sql": Contract(ANY, (*TOTALS.columns, Column("hundredths", Type("bigint", {20, 21, 23})))),
     "*/*_totals.sql": TOTALS,
     "*/refused.sql": Contract(ONE, (Column("refused", NUMBERS),)),
     "*/orphans.sql": Contract(ONE, (Column("orphans", COUNT),)),

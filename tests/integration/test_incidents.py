@@ -534,7 +534,7 @@ class TestReceiversThatFail:
         monkeypatch.setenv("HIGHWATER_WAREHOUSE_PORT", "1")
         settings.get.cache_clear()
         alerts.look()
-        assert "whoever looks next will" in caplog.text
+        assert "the next check will do it" in caplog.text
 
 
 class TestTheCommands:
@@ -549,7 +549,7 @@ class TestTheCommands:
         answer = json.loads(CliRunner().invoke(app, ["status", "--json"]).output)
         assert [incident["title"] for incident in answer["incidents"]] == [AWAY]
         assert [alert["state"] for alert in answer["undelivered_alerts"]] == ["pending"]
-        assert "See that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
+        assert "Check that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
 
     def test_an_incident_is_acknowledged_by_name_and_with_a_note(self, hook: Receiver) -> None:
         from highwater.cli.main import app

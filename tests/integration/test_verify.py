@@ -350,7 +350,7 @@ def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(t
     answer = shell("checked", "--json")
     (found,) = json.loads(answer.stdout)["sums"]
     assert (answer.exit_code, found["dataset"]) == (1, "checked")
-    assert "of 1 months, first 2026-1" in found["problem"]
+    assert "in 1 months, first 2026-1" in found["problem"]
     assert troubles() == [("sums differ", "checked")]
     change("SELECT ops.recount_months('checked')")
     assert verify.nightly_share(timedelta(0)) == []
