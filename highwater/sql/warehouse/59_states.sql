@@ -58,6 +58,75 @@ BEGIN
 END;
 $$;
 
+-- The windows of a dataset that begin in p_within, which is not before the first window: one range of whole windows, up
+-- to the first that begins after p_within, or has not begun.
+CREATE OR REPLACE FUNCTION ops.begun_windows(
+    known control.datasets, p_within tstzrange, p_moment timestamptz
+) RETURNS tstzmultirange
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF isempty(p_within) OR known.first_window > p_moment THEN
+        RETURN '{}';
+    END IF;
+    RETURN tstzmultirange(tstzrange(
+        control.window_at_or_after(known, lower(p_within)),
+        control.window_at_or_after(
+            known, upper(p_within) + CASE WHEN upper_inc(p_within) THEN '1 microsecond' ELSE '0' END::interval
+        )
+    ));
+END;
+$$;
+
+-- Of p_open, windows that have not landed and are not in work: those whose next stage is expected, and those whose
+-- latest attempt failed. A window that was skipped after its latest attempt began is neither.
+CREATE OR REPLACE FUNCTION ops.tried_windows(
+    known control.datasets,
+    p_open tstzmultirange,
+    p_moment timestamptz,
+    OUT on_their_way tstzmultirange,
+    OUT failed tstzmultirange
+)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- How long after a stage the next one is expected; whether its run still exists is not known here.
+    patience CONSTANT interval := '1 minute';
+BEGIN
+    SELECT
+        coalesce(range_agg(latest.window_range) FILTER (WHERE latest.is_on_its_way), '{}'),
+        coalesce(range_agg(latest.window_range) FILTER (WHERE NOT latest.is_on_its_way AND latest.state <> 'succeeded'), '{}')
+    INTO on_their_way, failed
+    FROM (
+        SELECT DISTINCT ON (a.window_range)
+            a.window_range,
+            a.state,
+            a.started_at,
+            (
+                a.state = 'retrying'
+                -- These are followed by no stage that would land it.
+                OR (
+                    a.state = 'succeeded'
+                    AND a.stage NOT IN ('load', 'summarise', 'update_checkpoint', 'validate_consistency')
+                )
+            )
+            AND coalesce(a.ended_at, a.started_at) BETWEEN p_moment - patience AND p_moment AS is_on_its_way
+        FROM unnest(p_open) AS o
+        CROSS JOIN LATERAL (
+            SELECT k.attempt_id, k.window_range, k.state, k.stage, k.started_at, k.ended_at
+            FROM ops.attempts AS k
+            WHERE k.dataset = known.dataset AND lower(k.window_range) >= lower(o) AND lower(k.window_range) < upper(o)
+            -- A fence: the attempts of each gap are looked up, never the gaps for each attempt.
+            OFFSET 0
+        ) AS a
+        WHERE control.is_step(known, a.window_range)
+        ORDER BY a.window_range ASC, a.attempt_id DESC
+    ) AS latest
+    LEFT JOIN ops.skipped_windows AS s ON s.dataset = known.dataset AND s.window_range = latest.window_range
+    WHERE s.skipped_at IS NULL OR s.skipped_at < latest.started_at;
+END;
+$$;
+
 -- The windows of a dataset that have begun, and begin in p_within, as one multirange per state; these do not overlap.
 -- The due windows are a multirange too: due = (landed + running + failed + skipped + held + missing) * due.
 CREATE OR REPLACE FUNCTION ops.window_states(
@@ -76,10 +145,7 @@ SET plan_cache_mode = FORCE_GENERIC_PLAN SET enable_nestloop = ON SET enable_seq
 AS $$
 DECLARE
     moment CONSTANT timestamptz := ops.clock();
-    -- How long after a stage the next one is expected; whether its run still exists is not known here.
-    patience CONSTANT interval := '1 minute';
     known control.datasets;
-    step interval;
     begun tstzmultirange;
     open_windows tstzmultirange;
     unwanted tstzmultirange;
@@ -91,19 +157,8 @@ BEGIN
     IF NOT found THEN
         RETURN;
     END IF;
-    step := make_interval(secs => extract(EPOCH FROM known.step));
-    -- Whole windows: from the first that begins in p_within up to the first that begins after it, or has not begun.
     p_within := p_within * tstzrange(known.first_window, greatest(known.first_window, moment), '[]');
-    IF isempty(p_within) OR known.first_window > moment THEN
-        begun := '{}';
-    ELSE
-        begun := tstzmultirange(tstzrange(
-            control.window_at_or_after(known, lower(p_within)),
-            control.window_at_or_after(
-                known, upper(p_within) + CASE WHEN upper_inc(p_within) THEN '1 microsecond' ELSE '0' END::interval
-            )
-        ));
-    END IF;
+    begun := ops.begun_windows(known, p_within, moment);
     due := begun * tstzmultirange(tstzrange(known.first_window, control.due_until(known, moment)));
 
     SELECT k.landed, k.skipped INTO kept FROM ops.accounted_within(known, p_within) AS k;
@@ -118,40 +173,7 @@ BEGIN
     SELECT coalesce(range_agg(w.window_range), '{}') INTO running
     FROM ops.windows_in_work(p_dataset) AS w
     WHERE control.is_step(known, w.window_range);
-    -- The latest attempt at each open window has failed, or its stage has just ended. A window that was skipped after
-    -- the attempt began is skipped.
-    SELECT
-        coalesce(range_agg(latest.window_range) FILTER (WHERE latest.is_on_its_way), '{}') AS on_their_way,
-        coalesce(range_agg(latest.window_range) FILTER (WHERE NOT latest.is_on_its_way AND latest.state <> 'succeeded'), '{}')
-            AS failed
-    INTO tried
-    FROM (
-        SELECT DISTINCT ON (a.window_range)
-            a.window_range,
-            a.state,
-            a.started_at,
-            (
-                a.state = 'retrying'
-                -- These are followed by no stage that would land it.
-                OR (
-                    a.state = 'succeeded'
-                    AND a.stage NOT IN ('load', 'summarise', 'update_checkpoint', 'validate_consistency')
-                )
-            )
-            AND coalesce(a.ended_at, a.started_at) BETWEEN moment - patience AND moment AS is_on_its_way
-        FROM unnest(open_windows - running) AS o
-        CROSS JOIN LATERAL (
-            SELECT k.attempt_id, k.window_range, k.state, k.stage, k.started_at, k.ended_at
-            FROM ops.attempts AS k
-            WHERE k.dataset = p_dataset AND lower(k.window_range) >= lower(o) AND lower(k.window_range) < upper(o)
-            -- A fence: the attempts of each gap are looked up, never the gaps for each attempt.
-            OFFSET 0
-        ) AS a
-        WHERE control.is_step(known, a.window_range)
-        ORDER BY a.window_range ASC, a.attempt_id DESC
-    ) AS latest
-    LEFT JOIN ops.skipped_windows AS s ON s.dataset = p_dataset AND s.window_range = latest.window_range
-    WHERE s.skipped_at IS NULL OR s.skipped_at < latest.started_at;
+    SELECT * INTO tried FROM ops.tried_windows(known, open_windows - running, moment);
 
     held := landed * withheld;
     landed := landed - held;
@@ -165,5 +187,5 @@ BEGIN
 END;
 $$;
 
-REVOKE EXECUTE ON FUNCTION ops.windows_in_work, ops.window_states FROM public;
+REVOKE EXECUTE ON FUNCTION ops.windows_in_work, ops.begun_windows, ops.tried_windows, ops.window_states FROM public;
 GRANT EXECUTE ON FUNCTION ops.windows_in_work, ops.window_states TO loader, analyst;

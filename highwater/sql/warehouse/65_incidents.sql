@@ -2,11 +2,9 @@
 -- compares the troubles that attempts and ledger show with the open incidents. So a killed task is noticed too, and an
 -- incident closes when the record shows that its cause is gone. Run as publisher; again is harmless.
 
--- One row per attempt that failed for good, died, or found its source unavailable, until its work is done: by the same
--- stage later (of any window, if the source failed or the dataset has no fixed windows), or by a load of the window. It
--- is left out if there is nothing to do: a person has since decided about the window or acknowledged the published
--- version, or the window is not in the grid any more.
-CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+-- One row per attempt that failed for good, died, or found its source unavailable, at a window that is wanted and in
+-- the grid.
+CREATE OR REPLACE VIEW ops.failed_attempts AS
 WITH datasets AS MATERIALIZED (
     SELECT
         d.dataset,
@@ -20,18 +18,38 @@ SELECT
     a.attempt_id,
     a.dataset,
     a.window_range,
+    a.run_id,
     a.stage,
+    a.state,
     a.started_at,
+    a.ended_at,
     a.error_kind,
-    a.source
+    a.source,
+    d.grid
 FROM ops.attempts AS a
 INNER JOIN datasets AS d ON a.dataset = d.dataset
 WHERE
     (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'source unavailable'))
     AND a.error_kind IS DISTINCT FROM 'held'
     AND NOT d.unwanted @> a.window_range
+    AND (d.grid = 'watermark' OR control.is_step(d.known, a.window_range));
+
+-- The failed attempts whose work has not been done since: by the same stage (of any window, if the source failed or the
+-- dataset has no fixed windows), or by a load of the window.
+CREATE OR REPLACE VIEW ops.undone_attempts AS
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.ended_at,
+    a.error_kind,
+    a.source
+FROM ops.failed_attempts AS a
+WHERE
     -- OFFSET is a fence: the attempts of one window are looked up, never all that succeeded.
-    AND NOT EXISTS (
+    NOT EXISTS (
         SELECT FROM ops.attempts AS later
         WHERE
             later.state = 'succeeded' AND later.dataset = a.dataset
@@ -49,7 +67,7 @@ WHERE
     )
     AND NOT (
         -- A killed attempt has no kind of error.
-        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'source unavailable')
+        (a.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'source unavailable')
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE
@@ -58,7 +76,7 @@ WHERE
         )
     )
     AND NOT (
-        d.grid = 'watermark'
+        a.grid = 'watermark'
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE
@@ -73,12 +91,25 @@ WHERE
             a.state = 'lost' AND a.stage = 'load' AND finished.stage = 'summarise' AND finished.state = 'succeeded'
             AND finished.dataset = a.dataset AND finished.window_range = a.window_range
             AND finished.run_id = a.run_id AND finished.attempt_id > a.attempt_id
-    )
-    AND NOT EXISTS (
+    );
+
+-- The undone attempts at windows about which nobody has decided: not skipped, not held since the attempt began, and no
+-- version of them acknowledged.
+CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.error_kind,
+    a.source
+FROM ops.undone_attempts AS a
+WHERE
+    NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
     )
-    AND (d.grid = 'watermark' OR control.is_step(d.known, a.window_range))
     -- The window was held when the attempt began, or has been since.
     AND NOT EXISTS (
         SELECT FROM ops.holds AS h
@@ -305,6 +336,6 @@ GRANT EXECUTE ON FUNCTION ops.next_delivery, ops.record_delivery TO loader;
 REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
 GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
 GRANT SELECT ON
-control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
-ops.loading_troubles
+control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.failed_attempts,
+ops.undone_attempts, ops.unresolved_attempts, ops.loading_troubles
 TO loader, analyst;

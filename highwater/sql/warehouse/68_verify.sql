@@ -95,7 +95,7 @@ END;
 $$;
 
 -- Compares a landed window with its ledger row, or a dataset that is loaded by its changes as a whole, and records the
--- result; returns the difference, null if there is none. A version that is replaced meanwhile is checked again. It does
+-- result; returns the difference, null if equal. A version that is replaced meanwhile is checked again. It does
 -- not wait for concurrent checks, nor use their results.
 CREATE OR REPLACE FUNCTION ops.verify_window(p_dataset text, p_window tstzrange) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
@@ -138,8 +138,8 @@ BEGIN
 END;
 $$;
 
--- Compares the stored sums of a dataset with its ledger, and records the result; returns the difference, null if there
--- is none.
+-- Compares the stored sums of a dataset with its ledger, and records the result; returns the difference, null if
+-- equal.
 CREATE OR REPLACE FUNCTION ops.verify_months(p_dataset text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
