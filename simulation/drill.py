@@ -10,10 +10,12 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.incidents import alerts
 from highwater.model import clock
-from highwater.recovery.backlog import CRITICAL, NON_CRITICAL
 from highwater.store import holds, ledger, warehouse
 from highwater.store.holds import Hold
 from simulation import batches
+
+DATASETS = ("payments", "page_views")
+"""The datasets that system_recovery_processing recovers."""
 
 
 def simulate(since: datetime) -> int:
@@ -28,7 +30,7 @@ def simulate(since: datetime) -> int:
     alerts.look()
     forgotten = 0
     with warehouse.session("postgres") as cursor:
-        for dataset in (CRITICAL, NON_CRITICAL):
+        for dataset in DATASETS:
             held_here = {ledger.as_range(hold.window) for hold in holds.held(cursor, dataset)}
             for window in landed(cursor, dataset, since):
                 if window.window_range not in held_here:
@@ -41,12 +43,7 @@ def simulate(since: datetime) -> int:
 def held(since: datetime) -> list[Hold]:
     """The windows that end after ``since`` and that `simulate` leaves as they are, since a person holds them."""
     with warehouse.session("analyst") as cursor:
-        return [
-            hold
-            for dataset in (CRITICAL, NON_CRITICAL)
-            for hold in holds.held(cursor, dataset)
-            if hold.window.end > since
-        ]
+        return [hold for dataset in DATASETS for hold in holds.held(cursor, dataset) if hold.window.end > since]
 
 
 def landed(cursor: Cursor, dataset: str, since: datetime) -> list[Any]:

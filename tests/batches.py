@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from highwater.environment import settings
 from highwater.incidents import alerts
 from highwater.loading import staging
 from highwater.model.windows import Window
+from highwater.recovery.backlog import Recovered
 from highwater.sources import sources
 from highwater.store import ledger, publish, warehouse
 from highwater.store.ledger import Run
@@ -26,6 +28,12 @@ DUE = 14
 def window(number: int) -> Window:
     """The window by its number, from 0."""
     return Window(FIRST + number * STEP, FIRST + (number + 1) * STEP)
+
+
+def recovered() -> list[Recovered]:
+    """The pipelines and checks that the DAG file of the recovery declares, in order."""
+    declared: list[Recovered] = runpy.run_path(str(settings.ROOT / "dags/system_recovery_processing.py"))["RECOVERED"]
+    return declared
 
 
 def stage(dataset: str, wanted: Window) -> Staged:

@@ -1,8 +1,8 @@
-"""Incidents: look whether one begins, grows or ends, and send what people are to be told to the addresses that are set.
+"""Incidents: open, extend and close them, and send alerts to the addresses that are set.
 
-What is sent lies in an outbox in the warehouse (ops.alerts), written in the transaction that opens, escalates or closes
-an incident, and whoever looks next sends it: a task that was killed owes nobody a message. A message is sent again only
-where a process died between the receiver's yes and writing it down, so at least once; each carries its id.
+Alerts are kept in an outbox in the warehouse (ops.alerts), written in the transaction that opens, escalates or closes
+an incident. The next check sends what is waiting, so that a killed task loses no alert. Delivery is at least once: an
+alert is sent again only where a process died between the receiver's answer and recording it; each carries its id.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ log = logging.getLogger(__name__)
 
 SETTING = "HIGHWATER_ALERT_URLS"
 TIMEOUT = 5.0
-"""Seconds that a receiver gets to take a message."""
+"""Seconds that a receiver has to accept a message."""
 QUICK_TRIES = 2
-"""So often a message is tried in one go; then it waits in the outbox, longer each time."""
+"""Attempts to send a message in one pass; then it waits in the outbox, longer each time."""
 MOST_TRIES = 50
-"""After so many goes, about half a day, a message is given up."""
+"""Passes, about half a day, after which a message is given up."""
 
 _APART = re.compile(r",?\s+|,(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 
 @dataclass(frozen=True)
 class Destination:
-    """One address: its name in the outbox is made from the address and a secret, so that it gives nothing away."""
+    """One address: its name in the outbox is a keyed hash of the address, so that it reveals nothing."""
 
     name: str
     url: str
 
 
 class NotTaken(Exception):
-    """A receiver did not take a message. Its text is safe to store: no address, no answer of the receiver."""
+    """A receiver did not accept a message. The text is safe to store: it holds neither the address nor the answer."""
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ class Incident:
     advice: str
     is_trouble: bool
     reason: str | None
-    """What failed, in its own words; None where the kind says all."""
+    """The error behind it; None where the kind says all."""
 
 
 def look() -> None:
-    """See what began or ended since somebody last looked, and send what is waiting. Never raises: data goes first.
+    """Open and close incidents by what is wrong now, and send what is waiting. Never raises: loading data comes first.
 
-    Does nothing to the incidents of a warehouse that is away: whoever looks next sees the same.
+    Does nothing while the warehouse is unavailable: the next check finds the same.
     """
     _look(only_if_troubled=False, send=True)
 
 
 def look_if_troubled() -> None:
-    """As `look`, where something is or went wrong lately: for a task that went well, which begins no incident.
+    """As `look`, but only if something is or recently went wrong: for a task that succeeded, which opens no incident.
 
-    What time alone begins, as data that grows old, is left to `incident_watch`.
+    What begins with time alone, such as stale data, is left to `incident_watch`.
     """
     _look(only_if_troubled=True, send=True)
 
@@ -87,25 +87,25 @@ def look_if_troubled() -> None:
 def _look(*, only_if_troubled: bool, send: bool) -> None:
     try:
         with warehouse.autocommitting("loader") as cursor:
-            # Asked every time: it also notes when the server was started.
+            # Run every time: it also records when the server was started.
             if _troubled(cursor) or not only_if_troubled:
                 _see(cursor)
             if send:
                 _send(cursor)
     except Exception:
-        log.warning("incidents could not be looked at now; whoever looks next will", exc_info=True)
+        log.warning("incidents could not be checked now; the next check will do it", exc_info=True)
 
 
 def _see(cursor: Cursor) -> None:
-    """The look itself. One that fails by what it found fails again: it is written down, so that somebody mends it."""
+    """Reconcile the incidents. A check that fails because of its data will fail again, so the failure is recorded."""
     try:
         cursor.execute("SELECT opened, escalated, closed FROM ops.reconcile_incidents()")
     except psycopg2.Error as error:
         if driver_errors.kind_of(error) not in (Kind.CONFIGURATION, Kind.DATA):
             raise
-        log.exception("the look for incidents failed")
+        log.exception("the check for incidents failed")
         cursor.execute(
-            "SELECT ops.record_health_check('incidents', 'unwell', %s, 0, 'the look for incidents')",
+            "SELECT ops.record_health_check('incidents', 'unwell', %s, 0, 'the check for incidents')",
             (driver_errors.said(error),),
         )
         return
@@ -120,18 +120,18 @@ def _troubled(cursor: Cursor) -> bool:
 
 
 def on_failure(_context: object) -> None:
-    """For a DAG's ``on_failure_callback``: its tasks may all have been killed, and then none of them has looked.
+    """For a DAG's ``on_failure_callback``: its tasks may all have been killed before they checked for incidents.
 
-    It runs where DAG files are parsed, which may have neither the addresses nor a way out: the next task that looks,
-    `incident_watch` at the latest, sends what this one found.
+    It runs where DAG files are parsed, which may have neither the addresses nor access to the network: the next task
+    that checks, `incident_watch` at the latest, sends what this one found.
     """
     _look(only_if_troubled=False, send=False)
 
 
 def send_waiting() -> int:
-    """Send what waits in the outbox, in order, one process at a time; returns the number of messages taken.
+    """Send what waits in the outbox, in order, one process at a time; returns the number of messages accepted.
 
-    A receiver that is away costs a few seconds at most, and its next try is not before a growing wait is over.
+    An unavailable receiver costs a few seconds at most; its next attempt follows after a growing wait.
     """
     with warehouse.autocommitting("loader") as cursor:
         return _send(cursor)
@@ -157,7 +157,7 @@ def _something_waits(cursor: Cursor) -> bool:
 
 
 def _take_turn(cursor: Cursor) -> bool:
-    """Whether the outbox is ours now; the turn ends with the connection, so a killed sender blocks nobody."""
+    """Whether we hold the lease on the outbox; it ends with the connection, so a killed sender never blocks."""
     cursor.execute("SELECT ops.take_lease('outbox')")
     return bool(warehouse.fetch_value(cursor))
 
@@ -175,7 +175,7 @@ def _drain(cursor: Cursor) -> int:
             sent += 1
         except NotTaken as failure:
             error = str(failure)
-            log.warning("alert %s was not taken by %s: %s", message.alert_no, message.destination, error)
+            log.warning("alert %s was not accepted by %s: %s", message.alert_no, message.destination, error)
         cursor.execute(
             "SELECT ops.record_delivery(%s, %s, %s, %s)", (message.alert_no, message.destination, error, MOST_TRIES)
         )
@@ -188,10 +188,10 @@ def _drain(cursor: Cursor) -> int:
     reraise=True,
 )
 def _hand_over(url: str, message: Any) -> None:
-    """Hand one message to one address.
+    """Send one message to one address.
 
     Raises:
-        NotTaken: it was refused, or not taken in time.
+        NotTaken: it was refused, or not accepted in time.
     """
     import apprise
 
@@ -209,12 +209,12 @@ def _hand_over(url: str, message: Any) -> None:
         )
     if not taken:
         status = next((match[1] for line in said if (match := re.search(r"\berror=(\d{3})\b", line))), None)
-        raise NotTaken(f"answered {status}" if status else f"no answer within {TIMEOUT:g} s, or not to be reached")
+        raise NotTaken(f"answered {status}" if status else f"no answer within {TIMEOUT:g} s, or no connection")
 
 
 @contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Keep Apprise's log out of ours, since it may name a token or a host; yields its lines for whoever may look."""
+    """Keep Apprise's log out of ours, since it may name a token or a host; yields its lines to the caller."""
     lines: list[str] = []
 
     class Keep(logging.Handler):
@@ -233,7 +233,7 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def destinations() -> list[Destination]:
-    """The addresses of HIGHWATER_ALERT_URLS and of the file HIGHWATER_ALERT_URLS_FILE, each once, in their order.
+    """The addresses of HIGHWATER_ALERT_URLS and of the file HIGHWATER_ALERT_URLS_FILE, without duplicates, in order.
 
     Raises:
         ConfigurationError: the file cannot be read.
@@ -243,11 +243,11 @@ def destinations() -> list[Destination]:
 
 
 def check_addresses() -> None:
-    """Refuse a start with an address that nothing can be sent to; does nothing when none is set.
+    """Refuse to start with an address that nothing can be sent to; does nothing if no address is set.
 
     Raises:
-        ConfigurationError: names the setting and which address it is, and shows no more of it than its scheme; or the
-            file with addresses cannot be read.
+        ConfigurationError: an address is invalid: names the setting and its place, shows its scheme only; or the file
+            with addresses cannot be read.
     """
     if not (urls := _addresses()):
         return
@@ -258,9 +258,9 @@ def check_addresses() -> None:
             known = apprise.Apprise.instantiate(url, suppress_exceptions=True)
         if known is None:
             raise ConfigurationError(
-                f"setting {SETTING} is refused: address {place} of {len(urls)} ({_scheme(url)}) is none that Apprise"
-                " can send to. An address looks like json://host/path, mailto://…, slack://…; several have a comma"
-                " or a blank between them"
+                f"setting {SETTING} is refused: address {place} of {len(urls)} ({_scheme(url)}) is unknown to Apprise;"
+                " expected an address such as json://host/path, mailto://…, slack://…; separate several by commas or"
+                " blanks"
             )
 
 
@@ -271,7 +271,7 @@ def open_incidents(cursor: Cursor) -> list[Incident]:
 
 
 def undelivered(cursor: Cursor) -> list[dict[str, Any]]:
-    """What people have not been told though an address is set: waiting for its next try, or given up."""
+    """The alerts that an address has not received: waiting for the next attempt, or given up."""
     cursor.execute(
         "SELECT title, event, created_at, destination, state, tries, last_error FROM ops.undelivered_alerts"
         " WHERE destination IS NOT NULL ORDER BY alert_no"
@@ -280,7 +280,7 @@ def undelivered(cursor: Cursor) -> list[dict[str, Any]]:
 
 
 def acknowledge(incident: int, by: str, note: str) -> None:
-    """Write down that a person has seen an incident: it is escalated no more, and may close.
+    """Record that a person has seen an incident: it is not escalated any more, and may close.
 
     Raises:
         DataRejected: it is not open.
@@ -301,7 +301,7 @@ def _addresses() -> Sequence[str]:
         try:
             given.append(config.alert_urls_file.read_text())
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            why = error.strerror if isinstance(error, OSError) else "it is not a text file"
             raise ConfigurationError(
                 f"setting {SETTING}_FILE={config.alert_urls_file} cannot be read by user {os.getuid()}: {why}"
             ) from None
@@ -314,4 +314,4 @@ def _name(url: str, key: bytes) -> str:
 
 def _scheme(url: str) -> str:
     scheme, found, _ = url.partition("://")
-    return f"{scheme}://…" if found and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,19}", scheme) else "it has no scheme"
+    return f"{scheme}://…" if found and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]{0,19}", scheme) else "no scheme"

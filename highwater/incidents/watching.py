@@ -1,4 +1,4 @@
-"""The platform's own DAGs say that they work, so that somebody misses them when they do not."""
+"""The platform's own DAGs record that they run, so that an incident opens when they do not."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 
 def watched(work: Callable[P, R]) -> Callable[P, R]:
-    """A task that says in ops.own_tasks when it begins and how it ends; that it was killed, its session tells.
+    """A task that records in ops.own_tasks when it begins and how it ends; one that was killed is known by its session.
 
-    What fails in it is said as in every other task.
+    Errors in it are reported as in every other task.
     """
 
     @wraps(work)
-    def saying(*arguments: P.args, **named: P.kwargs) -> R:
+    def recorded(*arguments: P.args, **named: P.kwargs) -> R:
         from airflow.sdk import get_current_context
 
         ti = get_current_context()["ti"]
@@ -36,17 +36,17 @@ def watched(work: Callable[P, R]) -> Callable[P, R]:
                 result = work(*arguments, **named)
             except BaseException as failure:
                 state = "failed" if ti.try_number > ti.max_tries else "retrying"
-                _say_end(cursor, *mine, state, sentences.of(failure))
+                _record_end(cursor, *mine, state, sentences.of(failure))
                 raise
-            _say_end(cursor, *mine, "succeeded", None)
+            _record_end(cursor, *mine, "succeeded", None)
             return result
 
-    return saying
+    return recorded
 
 
-def _say_end(cursor: Cursor, dag_id: str, task_id: str, state: str, error: str | None) -> None:
-    """What the work did counts, whether that can be said or not: one of which nothing is said has died."""
+def _record_end(cursor: Cursor, dag_id: str, task_id: str, state: str, error: str | None) -> None:
+    """Record how the task ended; a failure to record fails nothing: a task without an end counts as dead."""
     try:
         cursor.execute("SELECT ops.end_own_task(%s, %s, %s, %s)", (dag_id, task_id, state, error))
     except psycopg2.Error:
-        log.warning("how %s of %s ended could not be written down", task_id, dag_id, exc_info=True)
+        log.warning("the end of %s of %s could not be recorded", task_id, dag_id, exc_info=True)

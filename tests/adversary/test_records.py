@@ -113,21 +113,21 @@ class TestRefused:
 
 
 class TestNeverSilent:
-    def test_a_trouble_that_cannot_be_taken_in_takes_no_other_along(self, session: Cursor) -> None:
+    def test_a_trouble_that_cannot_be_recorded_does_not_affect_the_others(self, session: Cursor) -> None:
         act("postgres", "ALTER TABLE ops.incidents ADD CONSTRAINT mine CHECK (subject <> 'daily_sales') NOT VALID")
         try:
             session.execute(FINISH, (begin(session, "[2026-10-06,2026-10-07)"), 1, 1, 1, None))
             session.execute(FINISH, (begin(session), 1, 1, 1, "store"))
             alerts.look()
-            # The one that cannot be taken in is of another subject; what it is, is said.
-            assert incidents() == {("source away", "store"), ("platform unhealthy", "incidents")}
+            # The failure to record it is an incident of its own, and names it.
+            assert incidents() == {("source unavailable", "store"), ("platform unhealthy", "incidents")}
             detail = act("analyst", "SELECT detail FROM ops.health_checks WHERE check_name = 'incidents'")
-            assert "source away of daily_sales cannot be taken in" in detail[0].detail
+            assert "source unavailable of daily_sales cannot be recorded" in detail[0].detail
         finally:
             act("postgres", "ALTER TABLE ops.incidents DROP CONSTRAINT mine")
         alerts.look()
         alerts.look()
-        assert incidents() == {("source away", "store"), ("source away", "daily_sales")}
+        assert incidents() == {("source unavailable", "store"), ("source unavailable", "daily_sales")}
         found = act("analyst", "SELECT verdict FROM ops.health_checks WHERE check_name = 'incidents' ORDER BY check_id")
         assert [row.verdict for row in found] == ["unwell", "well"]
 

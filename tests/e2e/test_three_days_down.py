@@ -105,7 +105,7 @@ class TestDisturbed:
         assert Counter(hook.titles) == Counter(told)
         assert len(set(hook.ids)) == len(hook.ids)
         kinds = Counter(title.split(" since ")[0] for title in hook.titles)
-        assert kinds["billing: source away"] == kinds["over: billing: source away"] == 1
+        assert kinds["billing: source unavailable"] == kinds["over: billing: source unavailable"] == 1
         assert not [title for title in kinds if "outage" in title or "history" in title], "a first start is none"
         assert {("first load of history", True)} == {
             (row.kind, row.is_over)
@@ -170,7 +170,7 @@ def _twenty_failures(platform: Live) -> None:
     platform.wait("twenty failures", lambda: platform.value(failures) >= 20)
     with warehouse.session("postgres") as cursor:
         cursor.execute("ALTER ROLE billing_reader LOGIN")
-    over = "SELECT FROM ops.incidents WHERE kind = 'source away' AND closed_at IS NOT NULL"
+    over = "SELECT FROM ops.incidents WHERE kind = 'source unavailable' AND closed_at IS NOT NULL"
     platform.wait("the source to be back", lambda: platform.rows(over))
 
 

@@ -68,7 +68,7 @@ def test_a_dataset_is_stopped_after_three_windows_failed_in_a_row_for_one_reason
     fail(3, ConfigurationError(f"{TYPO} (3 looked for it)"))
     assert breakers.stopped("daily_sales") == (
         "daily_sales is stopped since 2026-10-31 12:00 UTC: 3 windows failed in a row, configuration in transform:"
-        f" {TYPO} (3 looked for it); it goes on by itself once that is mended"
+        f" {TYPO} (3 looked for it); it resumes automatically once that is fixed"
     )
     assert breakers.stopped("payments") is None
 

@@ -66,7 +66,7 @@ def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_ma
     assert value(missing, TODAY.start).startswith("source 'store' is unavailable")
     assert channels.landed(SUPPLIER)
     assert flags() == (False, True, False)
-    incident = "SELECT closed_at IS NOT NULL FROM ops.incidents WHERE kind = 'source away' AND subject = 'store'"
+    incident = "SELECT closed_at IS NOT NULL FROM ops.incidents WHERE kind = 'source unavailable' AND subject = 'store'"
     assert value(incident) is False
     airflow(DAG, TODAY.start)
     assert value(incident) is True
@@ -119,7 +119,7 @@ def test_a_day_that_breaks_a_critical_comparison_keeps_its_former_version(airflo
     reason = value(
         "SELECT reason FROM ops.window_status WHERE dataset = 'channel_sales' AND window_start = %s", TODAY.start
     )
-    assert "version 1 stands; the latest reload failed in validate_cross_source" in reason
+    assert "version 1 is kept; the latest reload failed in validate_cross_source" in reason
     assert '{"handovers": 41, "orders_handed_over": 40}' in reason
 
 

@@ -315,7 +315,7 @@ def test_a_failed_reload_leaves_the_former_version_readable(airflow: RunDag, ana
     analyst.execute("SELECT state, reason FROM ops.window_status WHERE window_start = '2026-10-05'")
     state, reason = warehouse.fetch(analyst)
     assert state == "landed"
-    assert reason.startswith("version 1 stands; the latest reload failed in audit")
+    assert reason.startswith("version 1 is kept; the latest reload failed in audit")
 
 
 def test_what_a_failed_audit_left_in_staging_goes_when_the_day_lands(

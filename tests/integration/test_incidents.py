@@ -82,18 +82,18 @@ def deliveries() -> list[tuple[str, str, int]]:
         return [tuple(row) for row in cursor.fetchall()]
 
 
-AWAY = "legacy: source away since 2026-10-31 12:00 UTC"
+AWAY = "legacy: source unavailable since 2026-10-31 12:00 UTC"
 
 
 class TestWhatIsAnIncident:
     def test_a_source_that_is_away_opens_once_and_closes_when_any_load_reaches_it(self, hook: Receiver) -> None:
         for window in (DAY, OTHER, DAY, OTHER, DAY):
             attempt("extract", away(), window)
-        assert incidents() == [("source away", "legacy", 5, True)]
+        assert incidents() == [("source unavailable", "legacy", 5, True)]
         attempt("transform", window=OTHER)
         assert hook.titles == [AWAY], "a stage that needs no source says nothing of it"
         attempt("extract", window=OTHER)
-        assert incidents() == [("source away", "legacy", 5, False)]
+        assert incidents() == [("source unavailable", "legacy", 5, False)]
         assert hook.titles == [AWAY, f"over: {AWAY}"]
 
     @pytest.mark.parametrize(("stage", "failure"), [("extract", away()), ("audit", AuditFailed("x"))])
@@ -349,7 +349,7 @@ class TestOneMistakeIsOneIncident:
         attempt("transform", ConfigurationError("clean.sql is missing"), day("2026-10-08"))
         assert open_ones() == ["dataset stopped"]
         over = [told["message"] for told in hook.taken if told["title"].startswith("over: ")]
-        assert len(over) == 1 and "it goes on as the incident that the dataset is stopped" in over[0]
+        assert len(over) == 1 and "the dataset is stopped, which is an incident of its own" in over[0]
 
     def test_what_waits_for_a_person_beside_it_stays(self, later: Clock) -> None:
         attempt("audit", AuditFailed("it is not published"), day("2026-10-09"))
@@ -358,7 +358,7 @@ class TestOneMistakeIsOneIncident:
             attempt("transform", ConfigurationError("clean.sql is missing"), window)
         assert open_ones() == ["audit failed", "dataset stopped"]
         attempt("extract", away(), day("2026-10-10"))
-        assert open_ones("legacy") == ["source away"]
+        assert open_ones("legacy") == ["source unavailable"]
 
 
 class TestWhatPeopleAreTold:
@@ -397,7 +397,7 @@ class TestWhatPeopleAreTold:
         attempt("audit", AuditFailed("failed: saw 'Erika Mustermann'"))
         attempt("extract", away())
         bodies = [message["message"] for message in hook.taken]
-        assert "Nothing of it was published" in bodies[0] and "See that the source is up" in bodies[1]
+        assert "Nothing was published" in bodies[0] and "Check that the source is up" in bodies[1]
         assert "Windows: 1 from 2026-10-05 00:00 to 2026-10-06 00:00 UTC; failed attempts so far: 1." in bodies[0]
         admin.execute("SELECT (SELECT json_agg(a) FROM ops.alerts AS a)::text || (SELECT json_agg(d) FROM"
                       " ops.alert_deliveries AS d)::text")  # fmt: skip
@@ -451,7 +451,7 @@ class TestWhatPeopleAreTold:
         self, platform: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         attempt("extract", away())
-        assert incidents() == [("source away", "legacy", 1, True)]
+        assert incidents() == [("source unavailable", "legacy", 1, True)]
         with receiver() as late:
             monkeypatch.setenv("HIGHWATER_ALERT_URLS", late.url)
             settings.get.cache_clear()
@@ -490,7 +490,7 @@ class TestReceiversThatFail:
         with warehouse.session("analyst") as cursor:
             (waiting,) = alerts.undelivered(cursor)
         assert (waiting["state"], waiting["tries"]) == ("pending", 1)
-        assert waiting["last_error"] == "no answer within 0.3 s, or not to be reached"
+        assert waiting["last_error"] == "no answer within 0.3 s, or no connection"
 
     def test_one_that_never_takes_it_is_given_up_and_seen_in_the_status(
         self, hook: Receiver, later: Clock, monkeypatch: pytest.MonkeyPatch
@@ -534,7 +534,7 @@ class TestReceiversThatFail:
         monkeypatch.setenv("HIGHWATER_WAREHOUSE_PORT", "1")
         settings.get.cache_clear()
         alerts.look()
-        assert "whoever looks next will" in caplog.text
+        assert "the next check will do it" in caplog.text
 
 
 class TestTheCommands:
@@ -549,7 +549,7 @@ class TestTheCommands:
         answer = json.loads(CliRunner().invoke(app, ["status", "--json"]).output)
         assert [incident["title"] for incident in answer["incidents"]] == [AWAY]
         assert [alert["state"] for alert in answer["undelivered_alerts"]] == ["pending"]
-        assert "See that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
+        assert "Check that the source is up" in CliRunner().invoke(app, ["incidents", "list"]).output
 
     def test_an_incident_is_acknowledged_by_name_and_with_a_note(self, hook: Receiver) -> None:
         from highwater.cli.main import app

@@ -286,7 +286,7 @@ class TestTold:
             told = re.sub("<[^>]+>", "", page.split("<b>partner</b> ")[1]).split(" at ")[0]
             with warehouse.session("postgres") as cursor:
                 cursor.execute("UPDATE ops.source_checks SET checked_at = checked_at - '1 hour'::interval")
-            return told, "partner: source away since" in highwater("status").stdout
+            return told, "partner: source unavailable since" in highwater("status").stdout
 
         assert [shown(good), shown(None)] == [("reachable", False), ("was reachable", False)]
         assert [shown(away), shown(None)] == [("away", True), ("away", True)]

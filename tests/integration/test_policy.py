@@ -293,11 +293,11 @@ class TestConditions:
         assert said in str(look.error)
         assert "it cannot be looked at now" in rows(STATE)[0][1]
         alerts.look()
-        assert "tried: condition cannot be looked at since 2026-10-31 12:00 UTC" in hook.titles
+        assert "tried: condition cannot be evaluated since 2026-10-31 12:00 UTC" in hook.titles
         predicate("SELECT true AS holds")
         list(conditions.evaluate())
         alerts.look()
-        assert "over: tried: condition cannot be looked at since 2026-10-31 12:00 UTC" in hook.titles
+        assert "over: tried: condition cannot be evaluated since 2026-10-31 12:00 UTC" in hook.titles
 
     def test_those_that_come_along_answer_and_say_what_they_are(self) -> None:
         assert rows("SELECT condition FROM control.conditions ORDER BY 1") == [
@@ -475,7 +475,7 @@ class TestTheCommands:
         assert (mine["is_on"], mine["skip_weekdays"]) == (False, [6, 7])
         told = json.loads(shell("explain", "daily_sales", "--last", "3", "--next", "2", "--json"))
         assert [(row["window_start"][:10], row["state"], row["verdict"]) for row in told] == [
-            ("2026-10-29", "missing", "wanted, not loaded by itself"),
+            ("2026-10-29", "missing", "wanted, not loaded automatically"),
             ("2026-10-30", "missing", "wanted"),
             ("2026-10-31", "skipped", "not wanted: skip_weekdays"),
             ("2026-11-01", "to come", "not wanted: skip_weekdays"),

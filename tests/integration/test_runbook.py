@@ -36,6 +36,7 @@ from highwater.model.errors import AuditFailed, ConfigurationError, DataRejected
 from highwater.model.windows import Window
 from highwater.policy import conditions
 from highwater.recovery import backlog
+from highwater.recovery.backlog import Loaded
 from highwater.setup import bootstrap
 from highwater.sources import health
 from highwater.store import ledger, publish, warehouse
@@ -175,18 +176,11 @@ def other_than_the_source(stack: ExitStack) -> None:
     sources = settings.get().sources_database
     with (
         closing(warehouse.connect("billing_reader", sources)) as billing,
-        closing(warehouse.connect("web_reader", sources)) as web,
         warehouse.session("loader") as target,
         pytest.raises(IntegrityBroken),
     ):
-        backlog.check_integrity(
-            billing=billing.cursor(),
-            web=web.cursor(),
-            target=target,
-            critical=[batches.window(0)],
-            others=[],
-            run=run(),
-        )
+        payments = Loaded(batches.recovered()[0], billing.cursor(), [batches.window(0)])
+        backlog.check_integrity([payments], target, run())
 
 
 def at_work(stack: ExitStack) -> None:

@@ -151,7 +151,7 @@ def test_what_an_older_warehouse_took_for_a_skip_is_taken_back_and_told_at_the_n
     admin.connection.commit()
     with caplog.at_level(logging.WARNING):
         bootstrap.run()
-    assert caplog.text.count('the remark "old" about it is taken back') == 4
+    assert caplog.text.count('its skip by the rule "old" is deleted') == 4
     analyst.execute("SELECT lower(window_range)::date::text FROM ops.skipped_windows")
     assert [row[0] for row in analyst.fetchall()] == ["2026-10-09"]
     analyst.execute(MISSING, ("daily_sales",))

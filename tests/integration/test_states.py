@@ -277,7 +277,7 @@ class TestWhatIsGone:
             assert told("daily_sales", window.start) == ("running", "extract is running")
         assert told("daily_sales", window.start) == ("running", "extract is done, the next stage follows")
         later(timedelta(seconds=61))
-        said = "extract is done, and nothing has followed: its run is gone, or waits"
+        said = "extract is done, and nothing has followed: its run no longer exists, or waits"
         assert told("daily_sales", window.start) == ("missing", said)
 
     def test_one_that_waits_for_its_next_try_has_failed_within_a_minute(
@@ -287,9 +287,9 @@ class TestWhatIsGone:
         run = ledger.Run("historical_sales_migration", "a", last_try=False)
         with pytest.raises(ZeroDivisionError), ledger.attempt("daily_sales", window, "extract", run):
             raise ZeroDivisionError("no")
-        assert told("daily_sales", window.start) == ("running", "extract is tried again: ZeroDivisionError: no")
+        assert told("daily_sales", window.start) == ("running", "extract is retried: ZeroDivisionError: no")
         later(timedelta(seconds=61))
-        said = "extract, to be tried again while its run stands: ZeroDivisionError: no"
+        said = "extract, to be retried while its run exists: ZeroDivisionError: no"
         assert told("daily_sales", window.start) == ("failed", said)
 
     def test_what_is_taken_out_of_the_record_is_missing_at_once_and_everybody_says_so(self, analyst: Cursor) -> None:
@@ -302,7 +302,7 @@ class TestWhatIsGone:
                 drill.forget(cursor, "daily_sales", row)
         assert told("daily_sales", window.start) == (
             "missing",
-            "it had landed, and is in the ledger no more: it is loaded as one that is missing",
+            "it had landed, and is no longer in the ledger: it is loaded again",
         )
         (status,) = [one for one in statuses.read(analyst) if one.dataset == "daily_sales"]
         assert (status.windows_landed, status.windows_running, status.windows_missing) == (0, 0, 30)

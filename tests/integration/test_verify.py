@@ -110,7 +110,7 @@ def test_refused_rows_that_an_operator_deleted_are_not_missed(table: str) -> Non
     answer = shell("checked")
     assert answer.exit_code == 1, "of the window after that moment they are"
     assert "1 rows were quarantined, 0 are in quarantine" in answer.output
-    with pytest.raises(psycopg2.Error, match="expected a moment that is over"), warehouse.session("operator") as cursor:
+    with pytest.raises(psycopg2.Error, match="expected one in the past"), warehouse.session("operator") as cursor:
         cursor.execute("SELECT control.delete_refused_rows('infinity')")
 
 
@@ -350,7 +350,7 @@ def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(t
     answer = shell("checked", "--json")
     (found,) = json.loads(answer.stdout)["sums"]
     assert (answer.exit_code, found["dataset"]) == (1, "checked")
-    assert "of 1 months, first 2026-1" in found["problem"]
+    assert "in 1 months, first 2026-1" in found["problem"]
     assert troubles() == [("sums differ", "checked")]
     change("SELECT ops.recount_months('checked')")
     assert verify.nightly_share(timedelta(0)) == []

@@ -52,7 +52,7 @@ def test_commas_and_blanks_part_them_but_not_within_an_address(
     [
         ("json://fine s1://s3cretword/x", "address 2 of 2 (s1://…)"),
         ("slack://s3cretword", "address 1 of 1 (slack://…)"),
-        ("s3cretword", "address 1 of 1 (it has no scheme)"),
+        ("s3cretword", "address 1 of 1 (no scheme)"),
         ("json://", "address 1 of 1 (json://…)"),
         ("mailto://someone:s3cretword@", "address 1 of 1 (mailto://…)"),
     ],
@@ -90,7 +90,7 @@ def test_those_of_a_file_come_with_those_of_the_setting(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "cannot be read by user .*: No such file"), (b"\xff\xfe", "it is no text")]
+    ("content", "said"), [(None, "cannot be read by user .*: No such file"), (b"\xff\xfe", "it is not a text file")]
 )
 def test_a_file_that_cannot_be_read_is_named(
     given: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, said: str

@@ -34,6 +34,8 @@ KINDS = {
     "Held": "held",
 }
 """What the kinds of failures that are in the states were called, and are called."""
+INCIDENTS = {"source away": "source unavailable", "condition cannot be looked at": "condition cannot be evaluated"}
+"""What two kinds of incidents were called, and are called."""
 
 
 @pytest.fixture(params=STATES, ids=lambda path: path.name.removesuffix(".sql.gz"))
@@ -60,10 +62,13 @@ def rows() -> Rows:
 
 
 def as_called_today(before: Rows) -> Rows:
-    """The rows by today's name of their table, with today's names of failures."""
+    """The rows by today's name of their table, with today's names of failures and incidents."""
     for row in before["ops.attempts"]:
         if row.get("error_kind") is not None:
             row["error_kind"] = KINDS.get(row["error_kind"], row["error_kind"])
+    for table in ("control.incident_kinds", "ops.incidents"):
+        for row in before.get(table, []):
+            row["kind"] = INCIDENTS.get(row["kind"], row["kind"])
     return {table.replace("former.", "archive."): there for table, there in before.items()}
 
 

@@ -1,4 +1,4 @@
--- Those of an older warehouse; the triggers' locks keep writers out until this is there.
+-- The sums of an older warehouse's ledger; the locks of the triggers keep writers out until they are there.
 INSERT INTO ops.ledger_months
 SELECT
     c.dataset,

@@ -1,4 +1,4 @@
--- Windows that landed before shapes were kept: in the shape that their table has now.
+-- Windows that landed before shapes were kept get the shape that their table has now.
 WITH present AS MATERIALIZED (
     SELECT
         d.dataset,
@@ -17,7 +17,7 @@ SET shape_id = p.shape_id
 FROM present AS p
 WHERE l.shape_id IS NULL AND l.dataset = p.dataset;
 
--- Versions that were kept before shapes were: in the shape of their table.
+-- Former versions that were kept before shapes get the shape of their own table.
 UPDATE ops.former_versions AS v
 SET shape_id = ops.shape_of(ops.columns_of(to_regclass(format('archive.%I', v.table_name))), TRUE)
 WHERE v.shape_id IS NULL AND to_regclass(format('archive.%I', v.table_name)) IS NOT NULL;

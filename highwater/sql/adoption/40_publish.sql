@@ -1,4 +1,4 @@
--- Partitions and former versions of an older warehouse carry rights of their own, which pass the parent's by.
+-- Partitions and former versions of an older warehouse have grants of their own, which bypass those of the parent.
 DO $$
 DECLARE
     held record;

@@ -1,4 +1,4 @@
--- What was rolled back before there were holds, and stands, is held as well.
+-- A window that was rolled back before holds existed, and has not been loaded since, is held too.
 INSERT INTO ops.holds (dataset, window_range, rollback_id, held_by, login, reason, held_at)
 SELECT
     r.dataset,

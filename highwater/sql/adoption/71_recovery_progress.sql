@@ -1,6 +1,6 @@
--- Recoveries that closed before results were kept: what the ledger says of them now is all there is.
-SELECT ops.keep_recovery_result(n.incident_id)
-FROM ops.recovery_now AS n
+-- Recoveries that closed before results were kept get the result that the ledger shows now.
+SELECT ops.keep_recovery_result(i.incident_id)
+FROM ops.incidents AS i
 WHERE
-    n.recovered_at IS NOT NULL
-    AND n.incident_id NOT IN (SELECT r.incident_id FROM ops.recovery_results AS r);
+    i.closed_at IS NOT NULL
+    AND i.incident_id NOT IN (SELECT r.incident_id FROM ops.recovery_results AS r);

@@ -1,5 +1,5 @@
--- One row a landed window whose run was killed after it had published and before it had written its summary: nobody
--- would load it again, and so nobody would clear what it left in staging. One that somebody is at work on is left out.
+-- One row per landed window whose run was killed after it had published and before it had written its summary. It would
+-- not be loaded again, so what it left in staging would stay. Windows that are in work are left out.
 SELECT DISTINCT
     l.dataset,
     lower(l.window_range) AS window_start,

@@ -1,4 +1,4 @@
--- One row a window: the newest that have begun, and the next ones, with what became of each and what the policy says.
+-- One row per window: the newest that have begun and the next ones, with the state and the policy's verdict of each.
 WITH wanted AS (
     SELECT
         d,
@@ -41,7 +41,7 @@ SELECT
         WHEN v.rule IS NOT NULL THEN 'not wanted: ' || v.rule
         WHEN n.is_on OR e.state <> 'missing' OR upper(e.window_range) >= control.due_until(n.d, ops.clock())
             THEN 'wanted'
-        ELSE 'wanted, not loaded by itself'
+        ELSE 'wanted, not loaded automatically'
     END AS verdict,
     coalesce(v.reason, e.reason, '') AS reason
 FROM (

@@ -1,5 +1,5 @@
--- One row per landed window of a dataset, of all if none is given, that overlaps a stretch; of a dataset that is loaded
--- by its changes the newest, which stands for all of it. Those that were verified longest ago first.
+-- One row per landed window of a dataset, or of all datasets, that overlaps a range; of a dataset that is loaded by its
+-- changes only the newest, which represents the whole dataset. Those verified longest ago come first.
 SELECT
     l.dataset,
     lower(l.window_range) AS window_start,

@@ -1,5 +1,5 @@
--- One row when the ledger and the partitions do not tell the same story, none when they do: a landed window without its
--- partition, or a partition that no landed window accounts for.
+-- One row if ledger and partitions disagree, else no row: a landed window lacks its partition, or a partition belongs
+-- to no landed window.
 WITH partitions AS (
     SELECT
         d.dataset,

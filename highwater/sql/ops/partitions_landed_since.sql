@@ -1,4 +1,4 @@
--- One row per window of the dataset that has landed and ends after a moment, with its partition.
+-- One row per landed window of the dataset that ends after a moment, with its partition.
 SELECT
     l.window_range,
     i.inhrelid::regclass::text AS partition_name

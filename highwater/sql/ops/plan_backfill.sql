@@ -1,6 +1,6 @@
--- One row per window that a backfill would reach, in the order of loading: its start in microseconds since 1970, what
--- happens to it, by which rule and why. Before them one row without a place: the length of a window, in microseconds
--- too, the fingerprint of the plan, and as a reason why it would be refused, if it would.
+-- One row per window that a backfill would reach, in the order of loading: its start in microseconds since 1970, the
+-- action, the rule and the reason. The first row has no place: it has the length of a window in microseconds, the
+-- fingerprint of the plan and, if the backfill would be refused, the reason.
 WITH planned AS MATERIALIZED (
     SELECT * FROM control.plan_backfill(
         %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],

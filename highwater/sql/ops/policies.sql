@@ -1,5 +1,5 @@
--- One row: what is wanted of every dataset, as JSON; spans in seconds, moments in ISO 8601. And what those who read it
--- could not read of it so far, by subject.
+-- One row: the policies of all datasets as JSON, with durations in seconds and moments in ISO 8601, and by subject the
+-- problems that readers found in them.
 SELECT
     coalesce(jsonb_agg(jsonb_build_object(
         'dataset', d.dataset,

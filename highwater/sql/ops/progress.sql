@@ -1,5 +1,5 @@
--- One row: how far the windows of one dataset are that are due, those of failed runs (given by their logical dates)
--- apart, and what the work took.
+-- One row: the due windows of one dataset by state, rows, speed and estimate. Windows of failed runs, which are given
+-- by their logical dates, are counted apart.
 WITH rest AS (
     SELECT e.*
     FROM (

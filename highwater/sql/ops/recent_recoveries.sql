@@ -1,4 +1,4 @@
--- One row per recovery or first load that is not over, or was over in the last day, oldest first.
+-- One row per recovery or first load that is not finished, or finished in the last day, oldest first.
 SELECT
     p.incident_id,
     p.outage_from,

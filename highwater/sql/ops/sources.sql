@@ -1,5 +1,5 @@
--- One row per source that is loaded by windows: its trust, how far its dataset has come, and when the next window is
--- due.
+-- One row per source that is loaded by windows: its reliability, how far its dataset has landed, and when the next
+-- window is due.
 SELECT
     r.source,
     r.dataset,

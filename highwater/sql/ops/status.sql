@@ -1,5 +1,5 @@
--- One row per dataset: how much of what is due has landed, how fresh it is, a letter each for its newest windows, its
--- checkpoint if it has one, and the oldest stretches that have not landed.
+-- One row per dataset: its due windows by state, its freshness, one letter per recent window, its checkpoint if it has
+-- one, and the oldest ranges that have not landed.
 SELECT
     d.dataset,
     d.dag_id,
@@ -53,10 +53,10 @@ CROSS JOIN
     ) AS newest
 CROSS JOIN
     LATERAL (
-        SELECT coalesce(range_agg(o.stretch), '{}'::tstzmultirange)::text AS not_landed
+        SELECT coalesce(range_agg(o.gap), '{}'::tstzmultirange)::text AS not_landed
         FROM (
-            SELECT u.stretch FROM unnest(t.not_landed) AS u (stretch)
-            ORDER BY u.stretch
+            SELECT u.gap FROM unnest(t.not_landed) AS u (gap)
+            ORDER BY u.gap
             LIMIT %(troubles)s
         ) AS o
     ) AS oldest

@@ -1,4 +1,4 @@
--- One row: the cost of the run that landed the window's present version, from its attempts. Run as loader.
+-- One row: the cost of the run that landed the current version of a window, by its attempts. Run as loader.
 SELECT
     s.version,
     s.rows_extracted,

@@ -1,4 +1,4 @@
--- Store what the run that landed a set did, and what it has cost so far. Run as loader, while its attempt is under way.
+-- Store what the run that landed a set did and what it has cost. Run as loader, while its attempt is under way.
 SELECT
     ops.summarise_increment(
         %(dataset)s, %(staged_as)s, %(hour)s, %(mode)s, %(reason)s, %(inserted)s, %(updated)s, %(deleted)s,

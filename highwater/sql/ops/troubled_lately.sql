@@ -1,5 +1,5 @@
--- One row: was the server started once too often, is there an open incident, an attempt that died, or one that failed
--- within the last hour? Each is found by an index, where the whole list of troubles takes ten times as long.
+-- One row: whether the server was restarted too often, an incident is open, an attempt died, or one failed within the
+-- last hour. Each is found by an index; ops.current_troubles takes ten times as long.
 SELECT
     ops.note_start()
     OR EXISTS (

@@ -1,28 +1,28 @@
--- One row per stretch of due windows that have not landed for one and the same reason and that no rule skips, oldest
--- first. Looked for in the stretches not_landed of the datasets, as ops/status.sql gives them.
-WITH open_stretches AS (
+-- One row per range of due windows that have not landed for one reason, and are not skipped by a rule; oldest first.
+-- %(not_landed)s has the gaps of each dataset, as ops/status.sql returns them.
+WITH gaps AS (
     SELECT
         d.dataset,
         make_interval(secs => extract(EPOCH FROM d.step)) AS step,
         control.due_until(d, ops.clock()) AS due_until,
-        o.stretch
+        o.gap
     FROM control.datasets AS d
     INNER JOIN unnest(%(datasets)s::text[], %(not_landed)s::tstzmultirange[]) AS w (dataset, not_landed) USING (dataset)
-    CROSS JOIN LATERAL unnest(w.not_landed) AS o (stretch)
-    -- Between two of them lies another window, so each gives one row at least.
-    ORDER BY d.dataset ASC, o.stretch ASC
+    CROSS JOIN LATERAL unnest(w.not_landed) AS o (gap)
+    -- Each gap gives at least one row, since another window lies between two of them.
+    ORDER BY d.dataset ASC, o.gap ASC
     LIMIT %(most)s
 ),
 
--- Where somebody has tried or looked each window has its own reason, and the newest may; all others share one.
-told_apart AS (
+-- Windows with an attempt or a check have a reason of their own, and the newest may have; all others share one reason.
+split AS (
     SELECT
         o.dataset,
         o.step,
-        o.stretch,
-        tstzmultirange(o.stretch)
-        * (tstzmultirange(tstzrange(o.due_until - o.step, o.due_until)) + known.windows) AS busy
-    FROM open_stretches AS o
+        o.gap,
+        tstzmultirange(o.gap)
+        * (tstzmultirange(tstzrange(o.due_until - o.step, o.due_until)) + known.windows) AS own_reasons
+    FROM gaps AS o
     CROSS JOIN
         LATERAL (
             SELECT coalesce(range_agg(tstzrange(k.window_start, k.window_start + o.step)), '{}') AS windows
@@ -30,17 +30,17 @@ told_apart AS (
                 SELECT lower(a.window_range) AS window_start
                 FROM ops.attempts AS a
                 WHERE
-                    a.dataset = o.dataset AND lower(a.window_range) >= lower(o.stretch)
-                    AND lower(a.window_range) < upper(o.stretch)
+                    a.dataset = o.dataset AND lower(a.window_range) >= lower(o.gap)
+                    AND lower(a.window_range) < upper(o.gap)
                 UNION ALL
                 SELECT lower(c.window_range) AS window_start
                 FROM ops.source_checks AS c
                 INNER JOIN control.sources AS s USING (source)
                 WHERE
-                    s.dataset = o.dataset AND lower(c.window_range) >= lower(o.stretch)
-                    AND lower(c.window_range) < upper(o.stretch)
+                    s.dataset = o.dataset AND lower(c.window_range) >= lower(o.gap)
+                    AND lower(c.window_range) < upper(o.gap)
             ) AS k
-            WHERE mod(extract(EPOCH FROM k.window_start - lower(o.stretch)), extract(EPOCH FROM o.step)) = 0
+            WHERE mod(extract(EPOCH FROM k.window_start - lower(o.gap)), extract(EPOCH FROM o.step)) = 0
         ) AS known
 ),
 
@@ -50,24 +50,24 @@ judged AS (
         w.window_range,
         w.state,
         w.reason
-    FROM told_apart AS t
-    CROSS JOIN LATERAL unnest(t.busy) AS b (stretch)
-    CROSS JOIN LATERAL ops.windows_between(t.dataset, lower(b.stretch), upper(b.stretch)) AS w
+    FROM split AS t
+    CROSS JOIN LATERAL unnest(t.own_reasons) AS b (windows)
+    CROSS JOIN LATERAL ops.windows_between(t.dataset, lower(b.windows), upper(b.windows)) AS w
     UNION ALL
     SELECT
         t.dataset,
-        q.stretch AS window_range,
+        q.windows AS window_range,
         w.state,
         w.reason
-    FROM told_apart AS t
-    CROSS JOIN LATERAL unnest(tstzmultirange(t.stretch) - t.busy) AS q (stretch)
-    CROSS JOIN LATERAL ops.windows_between(t.dataset, lower(q.stretch), lower(q.stretch) + t.step) AS w
+    FROM split AS t
+    CROSS JOIN LATERAL unnest(tstzmultirange(t.gap) - t.own_reasons) AS q (windows)
+    CROSS JOIN LATERAL ops.windows_between(t.dataset, lower(q.windows), lower(q.windows) + t.step) AS w
 )
 
 SELECT
     t.dataset,
-    lower(joined.stretch) AS window_start,
-    upper(joined.stretch) AS window_end,
+    lower(joined.windows) AS window_start,
+    upper(joined.windows) AS window_end,
     t.state,
     t.reason
 FROM (
@@ -79,6 +79,6 @@ FROM (
     FROM judged
     GROUP BY dataset, state, reason
 ) AS t
-CROSS JOIN LATERAL unnest(t.windows) AS joined (stretch)
+CROSS JOIN LATERAL unnest(t.windows) AS joined (windows)
 ORDER BY t.dataset ASC, window_start ASC
 LIMIT %(most)s;

@@ -1,4 +1,4 @@
--- One row a type that columns of the table are of, without length and brackets: of a domain that beneath it.
+-- One row per type of the table's columns, without length and brackets; of a domain its base type.
 SELECT DISTINCT
     regexp_replace(
         CASE

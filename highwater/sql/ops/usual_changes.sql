@@ -1,5 +1,5 @@
--- One row: the most rows that a change set of so many hours has by experience: five times what is usual in each hour,
--- and never less than a thousand.
+-- One row: the highest usual number of rows in a change set of %(hours)s hours: five times the usual rows per hour, and
+-- at least a thousand.
 SELECT
     greatest(
         1000, 5 * greatest(1, %(hours)s) * coalesce(percentile_cont(0.9) WITHIN GROUP (ORDER BY rows_per_hour), 0)

@@ -1,5 +1,5 @@
--- One row where there is a reason not to load a window unasked, none where there is none: a person holds it, it has
--- landed, or a rule says to skip it. Looked up by the keys of the tables.
+-- One row if a window is not to be loaded automatically, else no row: it is held, has landed, or is skipped by a rule.
+-- Found by the keys of the tables.
 SELECT
     CASE WHEN held.because IS NULL THEN 'landed' ELSE 'held' END AS verdict,
     'covered: landed version ' || l.version || ' by run ' || l.run_id || coalesce('; held, ' || held.because, '')

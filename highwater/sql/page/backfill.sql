@@ -1,4 +1,4 @@
--- One backfill: what was asked for, by whom, and how far it is.
+-- One row: what the backfill was requested for, by whom, and its progress.
 SELECT
     p.backfill_id,
     p.dataset,

@@ -1,4 +1,4 @@
--- One row per window of a backfill: what is in work or went wrong first, then in the order of loading.
+-- One row per window of a backfill: those that run or failed first, then in the order of loading.
 SELECT
     w.place,
     lower(w.window_range) AS window_start,

@@ -1,4 +1,4 @@
--- One row per backfill that is not over, or was over in the last day; newest first.
+-- One row per backfill that is not finished, or finished in the last day; newest first.
 SELECT
     p.backfill_id,
     p.dataset,

@@ -1,5 +1,5 @@
--- One row per cell of the calendar: a window, or where folded a day of windows shorter than that, with the state that
--- most wants to be seen, and the reason of the first window in that state. Windows are counted once they are due.
+-- One row per cell of the calendar: a window, or with %(folded)s a day of shorter windows. It has the most urgent state
+-- of its windows and the reason of the first window in that state. Only due windows are counted.
 WITH windows AS (
     SELECT
         d.dataset,

@@ -1,4 +1,4 @@
--- One row per dataset: its grid, and where it is published.
+-- One row per dataset: its grid and its published table.
 SELECT
     dataset,
     dag_id,

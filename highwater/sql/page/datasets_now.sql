@@ -1,4 +1,4 @@
--- One row per dataset: how fresh it is, what of it has not landed, and the policy in force.
+-- One row per dataset: its freshness, what has not landed, and the policy in force.
 SELECT
     d.dataset,
     d.dag_id,

@@ -1,4 +1,4 @@
--- One row per open incident, oldest first; those about datasets that the visitor may look at.
+-- One row per open incident, oldest first; only those about datasets that the visitor may see.
 SELECT
     i.incident_id,
     i.kind,

@@ -1,5 +1,5 @@
--- What a backfill would do: its first windows, each with the sums and the fingerprint of the whole plan, and why
--- it would be refused, if it would.
+-- One row per window, of the first that a backfill would reach, each with the sums and the fingerprint of the whole
+-- plan and, if the backfill would be refused, the reason.
 WITH plan AS MATERIALIZED (
     SELECT
         place,

@@ -1,4 +1,4 @@
--- The latest changes of what is wanted, whoever made them.
+-- One row per change of a policy or another rule, newest first.
 SELECT
     h.changed_at,
     h.changed_by,

@@ -1,4 +1,4 @@
--- One row per reason for which rows of a window were refused, with a few of the rows for who may see data.
+-- One row per reason for which rows of a window were refused, with a few of the rows where the visitor may see data.
 SELECT
     r.reason,
     count(*) AS rows_refused,

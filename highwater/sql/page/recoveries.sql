@@ -1,4 +1,4 @@
--- One row per recovery that is not over, or was over in the last day.
+-- One row per recovery that is not finished, or finished in the last day.
 SELECT
     p.incident_id,
     p.kind,

@@ -1,4 +1,4 @@
--- One row per stage that a living process works on.
+-- One row per stage that runs now.
 SELECT
     a.dataset,
     lower(a.window_range) AS window_start,

@@ -1,5 +1,5 @@
--- One row per source: whether the last look reached it, and how reliable it is where looks are counted.
-WITH looks AS (
+-- One row per source: whether the last check reached it, and its reliability where checks are counted.
+WITH checks AS (
     SELECT
         source,
         reachable,
@@ -11,7 +11,7 @@ WITH looks AS (
         ORDER BY source ASC, check_id DESC
     ) AS newest
     UNION ALL
-    -- A look at its health, whatever the run was for.
+    -- A health check, of any run.
     SELECT
         substr(check_name, 8) AS source,
         verdict = 'well' AS reachable,
@@ -24,7 +24,7 @@ WITH looks AS (
         ORDER BY check_name ASC, check_id DESC
     ) AS newest
     UNION ALL
-    -- A stage that read its source says that it was there, and one that failed for it that it was not.
+    -- A stage that read its source has reached it; one that failed with 'source unavailable' has not.
     SELECT
         s.source,
         a.error_kind IS NULL AS reachable,
@@ -66,7 +66,7 @@ newest AS (
         latency_seconds,
         error,
         checked_at > ops.clock() - '5 minutes'::interval AS is_of_now
-    FROM looks
+    FROM checks
     ORDER BY source ASC, checked_at DESC NULLS LAST
 )
 

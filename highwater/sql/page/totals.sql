@@ -1,4 +1,4 @@
--- One row per dataset: how many of its windows are due, and how many of these are in each state.
+-- One row per dataset: the number of its due windows, in total and by state.
 SELECT
     dataset,
     windows_due AS due,

@@ -1,4 +1,4 @@
--- One row per expectation of the latest audits of a window, newest audit first; what broke before what held.
+-- One row per expectation of the latest audits of a window, newest audit first, failures before passes.
 SELECT
     v.suite,
     v.expectation,

@@ -1,4 +1,4 @@
--- One row per version of a window that ever landed, newest first: what it cost, and whether its rows can still be had.
+-- One row per version of a window that ever landed, newest first: its cost, and whether its rows are still kept.
 WITH summed AS (
     SELECT
         p.window_range,

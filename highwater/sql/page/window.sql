@@ -1,4 +1,4 @@
--- What is known of one window: its state, the ledger row or rows it rests on, and what the policy says of it.
+-- One row: the state of a window, its ledger row, and the verdict of the policy.
 SELECT
     d.dataset,
     lower(s.window_range) AS window_start,

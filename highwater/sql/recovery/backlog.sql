@@ -1,6 +1,6 @@
--- One row per due window of the dataset that has neither landed nor is skipped, oldest first or newest first. A window
--- that was refused waits for a person and is no part of it: clearing its own run asks for it again. While catch-up is
--- off it is the newest one alone.
+-- One row per due window of the dataset that has neither landed nor is skipped, oldest or newest first. A window that
+-- was refused waits for a person and is left out; clearing its own run requests it again. While catch-up is off only
+-- the newest window counts.
 WITH refused AS MATERIALIZED (
     SELECT DISTINCT u.window_range
     FROM ops.unresolved_attempts AS u
@@ -22,7 +22,7 @@ wanted AS (
         d.first_window + floor(
             extract(EPOCH FROM %(own)s::timestamptz - d.first_window) / extract(EPOCH FROM d.step)
         )::bigint * make_interval(secs => extract(EPOCH FROM d.step)) AS own_start,
-        -- So many windows of a stretch are enough, whichever of them were refused.
+        -- The most that is read of one gap: enough windows even if all the refused ones are in it.
         (%(most)s + (SELECT count(*) FROM refused)) * extract(EPOCH FROM d.step) AS seconds
     FROM control.datasets AS d
     CROSS JOIN LATERAL control.catchup_is_on(d.dataset) AS catchup
@@ -46,16 +46,16 @@ not_landed AS (
                         END
                     )
             END
-        ) AS o (stretch)
+        ) AS o (gap)
     CROSS JOIN LATERAL generate_series(
         CASE
             WHEN %(newest)s
-                THEN greatest(lower(o.stretch), upper(o.stretch) - make_interval(secs => n.seconds))
-            ELSE lower(o.stretch)
+                THEN greatest(lower(o.gap), upper(o.gap) - make_interval(secs => n.seconds))
+            ELSE lower(o.gap)
         END,
         CASE
-            WHEN %(newest)s THEN upper(o.stretch)
-            ELSE least(upper(o.stretch), lower(o.stretch) + make_interval(secs => n.seconds))
+            WHEN %(newest)s THEN upper(o.gap)
+            ELSE least(upper(o.gap), lower(o.gap) + make_interval(secs => n.seconds))
         END - n.step,
         n.step
     ) AS edge (moment)

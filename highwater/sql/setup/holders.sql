@@ -1,5 +1,5 @@
--- One row a session that holds tables of this database in an open transaction, the oldest first: who, since when, and
--- which. Only who holds one for longer than a start has waited can be in its way.
+-- One row per session that holds tables of this database in an open transaction, oldest first: the user, since when,
+-- and the tables. Only sessions that began before the start waited can block it.
 SELECT
     s.pid,
     s.usename::text AS usename,

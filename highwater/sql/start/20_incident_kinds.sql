@@ -1,28 +1,28 @@
--- What of each kind of incident people are told: the words are the engine's, how soon it is urgent is theirs to change.
+-- The kinds of incidents and the advice on each. The engine sets the advice; an operator may change escalate_after.
 
 INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
-    'source away', '1 hour', FALSE,
-    'Its loads are tried again with growing waits. See that the source is up and takes the login of its reader.'
+    'source unavailable', '1 hour', FALSE,
+    'Its loads are retried with growing waits. Check that the source is up and accepts the login of its reader.'
 ),
 (
     'audit failed', '1 hour', FALSE,
-    'Nothing of it was published. The error in ops.window_status names the expectation and a query that lists the '
-    'rows; mend the source, clean.sql or the suite, then clear the run in Airflow.'
+    'Nothing was published. The error in ops.window_status names the expectation and a query that lists the rows; '
+    'correct the source, clean.sql or the suite, then clear the run in Airflow.'
 ),
 (
     'load failed', '1 hour', FALSE,
-    'Airflow tries a killed task again; a load that used up its tries, or was refused, wants its run cleared once '
-    'the reason in ops.window_status is mended.'
+    'Airflow retries a killed task. For a load that was refused or has no retries left, correct the reason in '
+    'ops.window_status, then clear its run.'
 ),
 (
     'integrity broken', '1 hour', FALSE,
-    'Source and warehouse do not agree: ops.attempts and the task''s log name what differs.'
+    'Source and warehouse differ: ops.attempts and the log of the task name the difference.'
 ),
 (
     'freshness exceeded', '2 hours', FALSE,
-    'See scripts/highwater status for what is missing, and that the DAG is neither paused nor without runs.'
+    'See scripts/highwater status for what is missing, and check that the DAG has runs and is not paused.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -32,26 +32,26 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'content differs', '1 hour', FALSE,
-    'What is published is not what landed: ops.newest_content_checks says what differs. Load the windows again: '
-    'scripts/highwater backfill run DATASET --which all; of a dataset that is loaded by its changes, '
-    'scripts/highwater checkpoint reset DATASET, and run it.'
+    'The published rows are not those that landed: ops.newest_content_checks names the difference. Load the windows '
+    'again with scripts/highwater backfill run DATASET --which all; for a dataset that is loaded by its changes use '
+    'scripts/highwater checkpoint reset DATASET, then run its DAG.'
 ),
 (
     'sums differ', '1 hour', FALSE,
-    'Totals and gaps are not what the ledger adds up to: ops.ledger_months was changed by hand, or while its triggers '
-    'were off. As postgres: SELECT ops.recount_months(''DATASET''); then scripts/highwater verify DATASET.'
+    'Totals and gaps differ from the ledger: ops.ledger_months was changed by hand, or the ledger while its triggers '
+    'were disabled. As postgres: SELECT ops.recount_months(''DATASET''); then scripts/highwater verify DATASET.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
     WHERE (incident_kinds.needs_person, incident_kinds.advice) <> (excluded.needs_person, excluded.advice);
 
--- Shown beside the incidents, and none.
+-- Listed with the incidents, but not a trouble.
 INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, is_trouble, advice)
 VALUES
 (
     'first load of history', '24 hours', FALSE, FALSE,
     'Nothing is wrong: windows that were due before the first start are being loaded. scripts/highwater '
-    'recovery shows how far that is.'
+    'recovery shows the progress.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET advice = excluded.advice
@@ -61,18 +61,18 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'catch-up off while windows are missing', '24 hours', FALSE,
-    'Nothing loads these windows by itself. scripts/highwater policy history says who switched it off and why; '
-    'scripts/highwater policy set DATASET --enabled lets them land, scripts/highwater backfill loads some of them.'
+    'These windows are not loaded automatically. scripts/highwater policy history shows who switched catch-up off and '
+    'why; scripts/highwater policy set DATASET --enabled loads all of them, scripts/highwater backfill some of them.'
 ),
 (
-    'condition cannot be looked at', '2 hours', FALSE,
-    'What it answered last still counts. control.condition_states has the error; the predicate is in '
+    'condition cannot be evaluated', '2 hours', FALSE,
+    'Its last answer still counts. control.condition_states has the error; the predicate is in '
     'sql/catchup_control/conditions/.'
 ),
 (
     'policy cannot be read', '2 hours', FALSE,
-    'What cannot be read is left out, and what was known of it before stays in force. scripts/highwater policy show '
-    'says what is wrong; correct the row or the file that it names.'
+    'The unreadable part is ignored, and its last known state stays in force. scripts/highwater policy show names the '
+    'row or the file to correct.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -82,8 +82,8 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'rolled back', '24 hours', TRUE,
-    'A former version was put back; ops.rollbacks says by whom and why. A held window is loaded '
-    'again once the source, clean.sql or the suite is mended and scripts/highwater release has let go of it.'
+    'A former version was restored; ops.rollbacks says by whom and why. A held window is loaded again after '
+    'scripts/highwater release: correct the source, clean.sql or the suite first.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -93,10 +93,10 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'dataset stopped', '1 hour', FALSE,
-    'Its windows failed in a row for one reason, or it has a DAG and no row in control.datasets: ops.breakers says '
-    'which. No more are tried until a file of sql/, expectations/ or dags/, a setting, a connection, its rows of '
-    'control or its table changed, or one lands: once an hour one is tried, since a source or a secret may have been '
-    'mended. Then all that was not loaded comes back by itself.'
+    'Its windows failed in a row for one reason, or it has a DAG but no row in control.datasets: see ops.breakers. No '
+    'more windows are tried until a file of sql/, expectations/ or dags/, a setting, a connection, its rows in control '
+    'or its table changes, or a window lands: one is tried every hour, in case a source or a secret was corrected. '
+    'Then the rest is loaded automatically.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -106,18 +106,18 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'platform task failed', '1 hour', FALSE,
-    'A task of one of the platform''s own DAGs failed, was cancelled or killed: ops.own_tasks says which and why. It '
-    'is over when the next run of the task goes well.'
+    'A task of one of the platform''s own DAGs failed, was cancelled or was killed: ops.own_tasks says which and why. '
+    'This closes when the next run of the task succeeds.'
 ),
 (
     'platform DAG does not run', '1 hour', FALSE,
-    'Other DAGs of the platform run and this one does not: see that it is neither paused nor without runs, and that '
-    'Airflow can read its file.'
+    'Other DAGs of the platform run and this one does not: check that it has runs and is not paused, and that Airflow '
+    'can parse its file.'
 ),
 (
     'warehouse restarts', '1 hour', FALSE,
-    'The server of the warehouse was started five times or more within an hour: its log says why it ended. It is over '
-    'when an hour has passed with fewer.'
+    'The server of the warehouse was started five times or more within an hour: its log says why it ended. This closes '
+    'when an hour has passed with fewer starts.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -127,14 +127,14 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'backfill not started', '2 hours', FALSE,
-    'No run of selective_backfill has begun it. See that the DAGs selective_backfill and catchup_control are not '
-    'paused and that their runs do not fail; scripts/highwater backfill list shows what Airflow said. '
-    'scripts/highwater backfill cancel takes it back.'
+    'No run of selective_backfill has begun it. Check that the DAGs selective_backfill and catchup_control are not '
+    'paused and that their runs do not fail; scripts/highwater backfill list shows the answer of Airflow. '
+    'scripts/highwater backfill cancel withdraws it.'
 ),
 (
     'backfill stopped', '2 hours', FALSE,
-    'Its run ended before its windows were done, or no lane can load them: scripts/highwater backfill list says which. '
-    'They wait until scripts/highwater backfill resume, or cancel, which leaves them to the schedule and the policy.'
+    'Its run ended before its windows were done, or no lane can load them: see scripts/highwater backfill list. They '
+    'wait until scripts/highwater backfill resume, or cancel, which leaves them to the schedule and the policy.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice
@@ -144,22 +144,22 @@ INSERT INTO control.incident_kinds (kind, escalate_after, needs_person, advice)
 VALUES
 (
     'outage found', '6 hours', FALSE,
-    'Windows that are due are missing; system_recovery_processing loads them, payments first. '
-    'scripts/highwater recovery shows how far it is.'
+    'Windows that are due are missing; system_recovery_processing loads them, critical datasets first. '
+    'scripts/highwater recovery shows the progress.'
 ),
 (
     'backlog growing', '12 hours', FALSE,
-    'More becomes due than lands. See scripts/highwater recovery and the incidents beside this one; the pools of the '
-    'sources (Airflow, Admin, Pools) bound how many windows are in work.'
+    'More windows become due than land. See scripts/highwater recovery and the other incidents; the pools of the '
+    'sources (Airflow, Admin, Pools) limit the number of windows in work.'
 ),
 (
     'data lost', '24 hours', TRUE,
-    'The source no longer keeps these windows; they are recorded as skipped by the rule lost. If they can be had '
-    'elsewhere, load them there and clear the run.'
+    'The source no longer keeps these windows; they are skipped by the rule lost. If their data can be restored in the '
+    'source, restore it and clear the run.'
 ),
 (
     'platform unhealthy', '1 hour', FALSE,
-    'Recovery waits. The last rows of ops.health_checks say what is not well.'
+    'Recovery waits. The last rows of ops.health_checks say what is wrong.'
 )
 ON CONFLICT (kind) DO UPDATE
     SET needs_person = excluded.needs_person, advice = excluded.advice

@@ -1,5 +1,5 @@
--- What an older warehouse took for a skip, or what was one on another grid: no remark about a window, but a hole that
--- nobody sees. It goes, so that its windows count as missing again, and the start says so.
+-- Skips of an older warehouse, or of another grid, that match no window now would hide gaps. They are deleted with a
+-- warning, so that their windows count as missing again.
 DO $$
 DECLARE
     gone record;
@@ -13,7 +13,7 @@ BEGIN
                 NOT coalesce(control.is_window(d, s.window_range), FALSE)
                 OR upper(s.window_range) > control.due_until(d, ops.clock())
                 OR (
-                    -- Whether any is, in sum, before each is looked up.
+                    -- Whether any overlap, by the sums, before each is looked up.
                     s.dataset IN (
                         SELECT m.dataset FROM ops.ledger_months AS m
                         GROUP BY m.dataset
@@ -27,7 +27,7 @@ BEGIN
             )
         RETURNING s.dataset, s.window_range, s.rule
     LOOP
-        RAISE WARNING '% is no window of % that could be skipped: the remark "%" about it is taken back',
+        RAISE WARNING '% is not a window of % that can be skipped: its skip by the rule "%" is deleted',
             gone.window_range, gone.dataset, gone.rule;
     END LOOP;
 END;

@@ -1,4 +1,4 @@
--- Datasets that were there before: one of which something has landed has had its first load.
+-- Datasets that existed before: the first load counts as done if anything has landed.
 INSERT INTO ops.first_loads (dataset, known_since, history_until, loaded_at)
 SELECT
     d.dataset,

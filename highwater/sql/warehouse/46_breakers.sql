@@ -1,13 +1,13 @@
--- The circuit breaker of a dataset: after some windows failed in a row for one and the same reason that trying again
--- does not mend, no more are tried until something changed. Run as publisher; again is harmless.
+-- The circuit breaker of a dataset: after some windows failed in a row for one reason that a retry does not fix, no
+-- more are tried until something changes. Run as publisher; again is harmless.
 
--- What a failure is about, without the numbers that differ from window to window.
+-- The reason of a failure, without the numbers that differ from window to window.
 CREATE OR REPLACE FUNCTION ops.failure_reason(failed ops.attempts) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 RETURN failed.error_kind || ' in ' || failed.stage || ': '
 || left(regexp_replace(split_part(failed.error, 'SELECT', 1), '[0-9]+', '#', 'g'), 300);
 
--- Whether a failed attempt waits for a person: trying again does not mend it, and nothing changed since.
+-- Whether a failed attempt waits for a person: a retry does not fix it, and nothing has changed since.
 CREATE OR REPLACE FUNCTION ops.waits_for_person(failed ops.attempts) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -18,8 +18,8 @@ BEGIN
 END;
 $$;
 
--- The sources that a change of may mend a dataset: those that have a rule for it, and the one asked as it failed last;
--- of one that is stopped, as that stopped it, whatever was tried since.
+-- The sources whose change may fix a dataset: those with a rule for it, and the one that its last failed attempt read;
+-- of a stopped dataset, the last attempt before it stopped.
 CREATE OR REPLACE FUNCTION ops.sources_in_trouble(p_dataset text) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -39,7 +39,7 @@ AS $$
     WHERE newest.source IS NOT NULL
 $$;
 
--- When a window of a dataset was landed last by a run; null where none was. Changes are landed by another stage.
+-- The latest attempt that landed a window of a dataset; null if none did. Changes are landed by a stage of their own.
 CREATE OR REPLACE FUNCTION ops.newest_landing(p_dataset text) RETURNS ops.attempts
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -49,7 +49,7 @@ AS $$
     LIMIT 1
 $$;
 
--- All within the warehouse that a change of may mend a dataset, as one value.
+-- A fingerprint of everything in the warehouse whose change may fix a dataset.
 CREATE OR REPLACE FUNCTION ops.breaker_fingerprint(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -67,18 +67,18 @@ AS $$
     ))
 $$;
 
--- Why a dataset is stopped, as a sentence; null where it is not. Found by its key.
+-- Why a dataset is stopped, as a sentence; null if it is not. Found by its key.
 CREATE OR REPLACE FUNCTION ops.stopped_because(p_dataset text) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
     SELECT
         p_dataset || ' is stopped since ' || to_char(b.opened_at, 'YYYY-MM-DD HH24:MI') || ' UTC: ' || b.reason
-        || '; it goes on by itself once that is mended'
+        || '; it resumes automatically once that is fixed'
     FROM ops.breakers AS b WHERE b.dataset = p_dataset AND b.closed_at IS NULL
 $$;
 
--- Stops a dataset whose last windows failed in a row for one reason. To be asked when an attempt has failed for good;
--- p_fingerprint is of when that began, since a mistake may have been mended while it was under way.
+-- Stops a dataset whose last windows failed in a row for one reason. Called when an attempt has failed for good;
+-- p_fingerprint is of the moment it began, since the mistake may have been fixed meanwhile.
 CREATE OR REPLACE FUNCTION ops.consider_breaker(p_dataset text, p_fingerprint text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -91,7 +91,7 @@ BEGIN
     SELECT a.* INTO newest FROM ops.attempts AS a
     WHERE a.dataset = p_dataset AND a.state = 'failed' AND a.attempt_id > since
     ORDER BY a.attempt_id DESC LIMIT 1;
-    -- A load that another one was faster than says nothing of the others.
+    -- A load that another one overtook is not a failure of the dataset.
     IF newest.attempt_id IS NULL OR NOT ops.waits_for_person(newest) OR newest.error ~ '^stale attempt' THEN
         RETURN;
     END IF;
@@ -118,7 +118,7 @@ BEGIN
 END;
 $$;
 
--- A run of a dataset that nobody has registered yet: it waits, and the date is kept.
+-- A run of a dataset without a row in control.datasets waits, and its date is kept.
 CREATE OR REPLACE FUNCTION ops.wait_for_dataset(p_dataset text, p_dag_id text, p_moment timestamptz) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -130,7 +130,7 @@ AS $$
     ON CONFLICT (dataset) WHERE closed_at IS NULL DO UPDATE
     SET
         window_ranges = b.window_ranges + excluded.window_ranges,
-        -- Who has acknowledged that it waits was told of the runs before this one.
+        -- An acknowledgement is of the runs before this one.
         opened_at = CASE
             WHEN EXISTS (
                 SELECT FROM ops.incidents AS i
@@ -140,8 +140,8 @@ AS $$
         END
 $$;
 
--- Lets a stopped dataset go on where something changed, or something of it has landed. Windows of backfills that wait
--- for it are to be loaded again. Returns why it is stopped still, else null.
+-- Resumes a stopped dataset if something changed or one of its windows landed; windows of backfills that wait for it
+-- are planned again. Returns why it is still stopped, else null.
 CREATE OR REPLACE FUNCTION ops.still_stopped(p_dataset text, p_fingerprint text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -154,13 +154,13 @@ BEGIN
             WHEN 'not registered' THEN EXISTS (SELECT FROM control.datasets AS d WHERE d.dataset = p_dataset)
             ELSE
                 b.fingerprint <> p_fingerprint
-                -- One that landed, by hand or to see whether it is mended, shows that it is.
+                -- A window that landed, by hand or as the hourly trial, shows that it is fixed.
                 OR b.opened_at <= (ops.newest_landing(p_dataset)).started_at
         END;
     IF NOT found THEN
         RETURN ops.stopped_because(p_dataset);
     END IF;
-    -- Not those that somebody has asked for anew meanwhile.
+    -- Except those that another backfill has requested meanwhile.
     PERFORM ops.take_turn('backfills of ' || p_dataset);
     UPDATE control.backfill_windows AS w
     SET state = 'planned', error = NULL, ended_at = NULL
@@ -172,9 +172,8 @@ BEGIN
 END;
 $$;
 
--- Whether one window of a stopped dataset may be tried now, to see whether it is mended where nobody can see it: at the
--- source, in a connection. Once an hour; a clock that was put back holds up none. Asked for nothing if not p_take, else
--- whoever is told so tries one.
+-- Whether one window of a stopped dataset may be tried now, in case it was fixed where the warehouse cannot see it: at
+-- the source or in a connection. Once an hour, even if the clock was set back. With p_take the caller takes the trial.
 CREATE OR REPLACE FUNCTION ops.let_one_through(p_dataset text, p_take boolean DEFAULT TRUE) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -192,7 +191,7 @@ BEGIN
     IF chosen.breaker_id IS NULL OR NOT p_take THEN
         RETURN chosen.breaker_id IS NOT NULL;
     END IF;
-    -- Of several that ask at once the first takes it.
+    -- Of several concurrent callers the first takes it.
     UPDATE ops.breakers AS b SET resumed_at = moment
     WHERE
         b.breaker_id = chosen.breaker_id AND b.closed_at IS NULL
@@ -203,9 +202,9 @@ $$;
 
 COMMENT ON COLUMN ops.breakers.resumed_at IS
 'Of one that is open, when a window was last let through; of one that is closed, when a backfill of what was not tried
-was asked for';
+was requested';
 
--- Writes down that a backfill was asked for of what a breaker had kept from being tried.
+-- Records that a backfill was requested for the windows that a breaker had kept from being tried.
 CREATE OR REPLACE FUNCTION ops.breaker_resumed(p_breaker bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

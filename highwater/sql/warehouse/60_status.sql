@@ -1,8 +1,136 @@
--- The questions people ask of the ledger, as views.
+-- The state of windows and datasets, as views.
 
--- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and why; it costs
--- as much as these windows, however many there are. Of a dataset that runs by watermark a window is a step of its grid:
--- landed once the ledger covers it, with the rows of the windows that begin in it.
+-- The functions below without settings of their own are inlined into the query of ops.windows_between.
+
+-- The state of a window, by the windows in each state.
+CREATE OR REPLACE FUNCTION ops.state_of(
+    p_window tstzrange,
+    p_landed tstzmultirange,
+    p_held tstzmultirange,
+    p_running tstzmultirange,
+    p_failed tstzmultirange,
+    p_skipped tstzmultirange,
+    p_missing tstzmultirange
+) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN p_landed @> p_window THEN 'landed'
+    WHEN p_held @> p_window THEN 'held'
+    WHEN p_running @> p_window THEN 'running'
+    WHEN p_failed @> p_window THEN 'failed'
+    WHEN p_skipped @> p_window THEN 'skipped'
+    WHEN p_missing @> p_window THEN 'missing'
+    ELSE 'not due'
+END;
+
+-- The ledger of a dataset for the windows that begin from p_first to p_last. Of one that runs by watermark, for each
+-- step in p_covered: the row that reaches its end, with the row counts of all that begin in it.
+CREATE OR REPLACE FUNCTION ops.landed_rows(
+    known control.datasets, p_first timestamptz, p_last timestamptz, p_step interval, p_covered tstzmultirange
+)
+RETURNS TABLE (
+    window_range tstzrange,
+    version integer,
+    run_id text,
+    rows_extracted bigint,
+    rows_published bigint,
+    rows_quarantined bigint,
+    rows_deduplicated bigint,
+    landed_at timestamptz
+)
+LANGUAGE sql STABLE
+AS $$
+    SELECT
+        l.window_range, l.version, l.run_id, l.rows_extracted, l.rows_published, l.rows_quarantined,
+        l.rows_deduplicated, l.landed_at
+    FROM ops.window_ledger AS l
+    WHERE
+        known.grid = 'fixed' AND l.dataset = known.dataset
+        -- Ranges are ordered by their starts.
+        AND l.window_range >= tstzrange(p_first, p_first, '[]') AND l.window_range <= tstzrange(p_last, NULL, '[)')
+    UNION ALL
+    SELECT
+        step.window_range, l.version, l.run_id, begun.rows_extracted, begun.rows_published, begun.rows_quarantined,
+        begun.rows_deduplicated, l.landed_at
+    FROM (
+        SELECT tstzrange(edge, edge + p_step, '[)') AS window_range FROM generate_series(p_first, p_last, p_step) AS edge
+    ) AS step
+    INNER JOIN ops.window_ledger AS l
+        ON l.dataset = known.dataset AND l.window_range @> (upper(step.window_range) - '1 microsecond'::interval)
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(sum(b.rows_extracted), 0)::bigint AS rows_extracted,
+            coalesce(sum(b.rows_published), 0)::bigint AS rows_published,
+            coalesce(sum(b.rows_quarantined), 0)::bigint AS rows_quarantined,
+            coalesce(sum(b.rows_deduplicated), 0)::bigint AS rows_deduplicated
+        FROM ops.window_ledger AS b
+        WHERE
+            b.dataset = known.dataset AND lower(b.window_range) <@ step.window_range
+            AND b.window_range && step.window_range
+    ) AS begun
+    WHERE known.grid = 'watermark' AND p_covered @> step.window_range
+$$;
+
+-- The latest attempt at each window that begins from p_first to p_last, and the reason that it gives for each state.
+CREATE OR REPLACE FUNCTION ops.latest_attempts(known control.datasets, p_first timestamptz, p_last timestamptz)
+RETURNS TABLE (
+    window_range tstzrange,
+    started_at timestamptz,
+    why_running text,
+    why_failed text,
+    why_missing text,
+    why_not_reloaded text
+)
+LANGUAGE sql STABLE
+AS $$
+    SELECT
+        a.window_range,
+        a.started_at,
+        a.stage || CASE a.state
+            WHEN 'retrying' THEN ' is retried: ' || coalesce(a.error, 'no error was recorded')
+            ELSE ' is done, the next stage follows'
+        END,
+        a.stage || CASE a.state
+            WHEN 'lost' THEN ': the process died; Airflow retries it while it has retries left'
+            WHEN 'retrying' THEN ', to be retried while its run exists: ' || coalesce(a.error, 'no error was recorded')
+            ELSE ': ' || coalesce(a.error, 'no error was recorded')
+        END,
+        CASE WHEN a.state = 'succeeded' THEN CASE
+            WHEN a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
+                THEN 'it had landed, and is no longer in the ledger: it is loaded again'
+            ELSE a.stage || ' is done, and nothing has followed: its run no longer exists, or waits'
+        END END,
+        CASE WHEN a.state IN ('failed', 'lost') THEN
+            'the latest reload failed in ' || a.stage || ': ' || coalesce(a.error, 'the process died') END
+    FROM (
+        SELECT DISTINCT ON (k.window_range)
+            k.window_range,
+            k.stage,
+            k.error,
+            k.started_at,
+            CASE WHEN k.state = 'running' AND live.attempt_id IS NULL THEN 'lost' ELSE k.state END AS state
+        FROM ops.attempts AS k
+        LEFT JOIN ops.live_attempts AS live USING (attempt_id)
+        WHERE k.dataset = known.dataset AND lower(k.window_range) >= p_first AND lower(k.window_range) <= p_last
+        ORDER BY k.window_range ASC, k.attempt_id DESC
+    ) AS a
+$$;
+
+-- The error of the latest check of the source for each window that begins from p_first to p_last; null if it passed.
+CREATE OR REPLACE FUNCTION ops.latest_source_checks(p_dataset text, p_first timestamptz, p_last timestamptz)
+RETURNS TABLE (window_range tstzrange, error text)
+LANGUAGE sql STABLE
+AS $$
+    SELECT DISTINCT ON (c.window_range) c.window_range, c.error
+    FROM ops.source_checks AS c
+    INNER JOIN control.sources AS s USING (source)
+    WHERE s.dataset = p_dataset AND lower(c.window_range) >= p_first AND lower(c.window_range) <= p_last
+    ORDER BY c.window_range ASC, c.check_id DESC
+$$;
+
+-- One row per window of a dataset that begins in [p_from, p_to) and has begun by now, with its state and the reason;
+-- the cost depends on these windows alone, not on the size of the ledger. Of a dataset that runs by watermark a window
+-- is a step of its grid: landed once the ledger covers it, with the rows of the ledger windows that begin in it.
 CREATE OR REPLACE FUNCTION ops.windows_between(p_dataset text, p_from timestamptz, p_to timestamptz)
 RETURNS TABLE (
     window_range tstzrange,
@@ -17,8 +145,8 @@ RETURNS TABLE (
     is_due boolean
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET jit = OFF
--- How many windows a series gives is a guess to the planner; looking each up in a table of them would take minutes.
--- One plan for all bounds, made once a session; it must not read all of a long ledger.
+-- The planner cannot know the length of the series; a nested loop over it would take minutes. One plan for all bounds,
+-- made once per session, must not scan a long ledger.
 SET enable_nestloop = OFF SET enable_seqscan = OFF SET plan_cache_mode = FORCE_GENERIC_PLAN
 AS $$
 #variable_conflict use_column
@@ -29,9 +157,6 @@ DECLARE
     due timestamptz;
     first_start timestamptz;
     last_start timestamptz;
-    -- Ranges are in order of their starts: from the first that may begin the stretch to the last.
-    first_range tstzrange;
-    last_range tstzrange;
     states record;
     catchup record;
     stopped CONSTANT text := ops.stopped_because(p_dataset);
@@ -46,8 +171,6 @@ BEGIN
     IF first_start > last_start THEN
         RETURN;
     END IF;
-    first_range := tstzrange(first_start, first_start, '[]');
-    last_range := tstzrange(last_start, NULL, '[)');
     due := control.due_until(known, moment);
     SELECT * INTO states FROM ops.window_states(p_dataset, tstzrange(first_start, last_start, '[]'));
     SELECT c.is_on, c.reason INTO catchup FROM control.catchup_is_on(p_dataset) AS c;
@@ -55,75 +178,14 @@ BEGIN
     WITH expected AS MATERIALIZED (
         SELECT
             each.window_range,
-            CASE
-                WHEN states.landed @> each.window_range THEN 'landed'
-                WHEN states.held @> each.window_range THEN 'held'
-                WHEN states.running @> each.window_range THEN 'running'
-                WHEN states.failed @> each.window_range THEN 'failed'
-                WHEN states.skipped @> each.window_range THEN 'skipped'
-                WHEN states.missing @> each.window_range THEN 'missing'
-                ELSE 'not due'
-            END AS state
+            ops.state_of(
+                each.window_range, states.landed, states.held, states.running, states.failed, states.skipped,
+                states.missing
+            ) AS state
         FROM (
             SELECT tstzrange(edge, edge + step, '[)') AS window_range
             FROM generate_series(first_start, last_start, step) AS edge
         ) AS each
-    ),
-
-    landed AS (
-        SELECT
-            l.window_range, l.version, l.run_id, l.rows_extracted, l.rows_published, l.rows_quarantined,
-            l.rows_deduplicated, l.landed_at
-        FROM ops.window_ledger AS l
-        WHERE
-            known.grid = 'fixed' AND l.dataset = p_dataset AND l.window_range >= first_range AND l.window_range <= last_range
-        UNION ALL
-        SELECT
-            e.window_range, l.version, l.run_id, begun.rows_extracted, begun.rows_published, begun.rows_quarantined,
-            begun.rows_deduplicated, l.landed_at
-        FROM expected AS e
-        INNER JOIN ops.window_ledger AS l
-            ON l.dataset = p_dataset AND l.window_range @> (upper(e.window_range) - '1 microsecond'::interval)
-        CROSS JOIN LATERAL (
-            SELECT
-                coalesce(sum(b.rows_extracted), 0)::bigint AS rows_extracted,
-                coalesce(sum(b.rows_published), 0)::bigint AS rows_published,
-                coalesce(sum(b.rows_quarantined), 0)::bigint AS rows_quarantined,
-                coalesce(sum(b.rows_deduplicated), 0)::bigint AS rows_deduplicated
-            FROM ops.window_ledger AS b
-            WHERE
-                b.dataset = p_dataset AND lower(b.window_range) <@ e.window_range AND b.window_range && e.window_range
-        ) AS begun
-        WHERE known.grid = 'watermark' AND e.state IN ('landed', 'held')
-    ),
-
-    latest AS (
-        SELECT DISTINCT ON (a.window_range)
-            a.window_range,
-            a.stage,
-            a.error,
-            a.started_at,
-            CASE WHEN a.state = 'running' AND live.attempt_id IS NULL THEN 'lost' ELSE a.state END AS state
-        FROM ops.attempts AS a
-        LEFT JOIN ops.live_attempts AS live USING (attempt_id)
-        WHERE
-            a.dataset = p_dataset AND lower(a.window_range) >= first_start AND lower(a.window_range) <= last_start
-        ORDER BY a.window_range ASC, a.attempt_id DESC
-    ),
-
-    looked_at AS (
-        SELECT DISTINCT ON (c.window_range) c.window_range, c.error
-        FROM ops.source_checks AS c
-        INNER JOIN control.sources AS s USING (source)
-        WHERE
-            s.dataset = p_dataset AND lower(c.window_range) >= first_start AND lower(c.window_range) <= last_start
-        ORDER BY c.window_range ASC, c.check_id DESC
-    ),
-
-    skipped AS (
-        SELECT s.window_range, s.rule, s.reason
-        FROM ops.skipped_windows AS s
-        WHERE s.dataset = p_dataset AND s.window_range >= first_range AND s.window_range <= last_range
     )
 
     SELECT
@@ -132,20 +194,8 @@ BEGIN
         CASE e.state
             WHEN 'landed' THEN coalesce(failed.reload, 'version ' || l.version || ' by ' || l.run_id)
             WHEN 'held' THEN concat_ws('; ', h.sentence, failed.reload)
-            WHEN 'running'
-                THEN coalesce(
-                    w.what,
-                    a.stage || CASE a.state
-                        WHEN 'retrying' THEN ' is tried again: ' || coalesce(a.error, 'it says nothing')
-                        ELSE ' is done, the next stage follows'
-                    END
-                )
-            WHEN 'failed'
-                THEN a.stage || CASE a.state
-                    WHEN 'lost' THEN ': the process died; Airflow tries again while it has tries left'
-                    WHEN 'retrying' THEN ', to be tried again while its run stands: ' || coalesce(a.error, 'it says nothing')
-                    ELSE ': ' || coalesce(a.error, 'it says nothing')
-                END
+            WHEN 'running' THEN coalesce(w.what, a.why_running)
+            WHEN 'failed' THEN a.why_failed
             WHEN 'skipped'
                 THEN coalesce(
                     (
@@ -157,10 +207,7 @@ BEGIN
             WHEN 'missing'
                 THEN CASE
                     WHEN NOT catchup.is_on AND upper(e.window_range) < due THEN catchup.reason
-                    WHEN a.state = 'succeeded' AND a.stage IN ('load', 'summarise') AND known.grid = 'fixed'
-                        THEN 'it had landed, and is in the ledger no more: it is loaded as one that is missing'
-                    WHEN a.state = 'succeeded' THEN a.stage || ' is done, and nothing has followed: its run is gone, or waits'
-                    ELSE coalesce(stopped, k.error, 'no run of ' || known.dag_id || ' has begun it')
+                    ELSE coalesce(a.why_missing, stopped, k.error, 'no run of ' || known.dag_id || ' has begun it')
                 END
             ELSE 'the window has not ended, or its run is not due'
         END,
@@ -172,22 +219,24 @@ BEGIN
         l.landed_at,
         upper(e.window_range) <= due
     FROM expected AS e
-    LEFT JOIN landed AS l USING (window_range)
-    LEFT JOIN skipped AS s USING (window_range)
-    LEFT JOIN latest AS a USING (window_range)
-    LEFT JOIN looked_at AS k USING (window_range)
+    LEFT JOIN ops.landed_rows(known, first_start, last_start, step, states.landed + states.held) AS l USING (window_range)
+    LEFT JOIN ops.latest_attempts(known, first_start, last_start) AS a USING (window_range)
+    LEFT JOIN ops.latest_source_checks(p_dataset, first_start, last_start) AS k USING (window_range)
     LEFT JOIN ops.windows_in_work(p_dataset) AS w USING (window_range)
+    LEFT JOIN ops.skipped_windows AS s
+        ON s.dataset = p_dataset AND s.window_range = e.window_range
+        -- Ranges are ordered by their starts.
+        AND s.window_range >= tstzrange(first_start, first_start, '[]') AND s.window_range <= tstzrange(last_start, NULL, '[)')
     LEFT JOIN ops.held_windows AS h ON h.dataset = p_dataset AND e.window_range = h.window_range
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN a.state IN ('failed', 'lost') AND a.started_at >= l.landed_at THEN
-            'version ' || l.version || ' stands; the latest reload failed in ' || a.stage || ': '
-            || coalesce(a.error, 'the process died') END AS reload
+        SELECT CASE WHEN a.started_at >= l.landed_at THEN 'version ' || l.version || ' is kept; ' || a.why_not_reloaded END
+            AS reload
     ) AS failed;
 END;
 $$;
 
--- One row per expected window of every dataset, up to the one that is under way. All of them: who wants some asks
--- ops.windows_between, who wants their number ops.window_totals.
+-- One row per window of every dataset that has begun. For some of them use ops.windows_between, for their number
+-- ops.window_totals.
 CREATE OR REPLACE VIEW ops.window_status AS
 SELECT
     d.dataset,
@@ -206,11 +255,14 @@ SELECT
 FROM control.datasets AS d
 CROSS JOIN LATERAL ops.windows_between(d.dataset, '-infinity', 'infinity') AS w;
 
-REVOKE EXECUTE ON FUNCTION ops.windows_between FROM public;
+REVOKE EXECUTE ON FUNCTION
+ops.state_of, ops.landed_rows, ops.latest_attempts, ops.latest_source_checks,
+ops.windows_between
+FROM public;
 GRANT EXECUTE ON FUNCTION ops.windows_between TO loader, analyst;
 
--- One row per dataset: its due windows by their states, the rows that are there, and the stretches of what
--- failed or is missing.
+-- One row per dataset: the number of due windows by state, the rows that are published, and the ranges that failed or
+-- are missing.
 CREATE OR REPLACE VIEW ops.window_totals AS
 SELECT
     d.dataset,
@@ -239,7 +291,7 @@ CROSS JOIN
         FROM ops.ledger_months AS k
         WHERE k.dataset = d.dataset
     ) AS m
--- Change sets bring the same rows again: what is there is what the last one left, and what of it is still refused.
+-- Change sets bring the same rows again: what counts is the table after the last one, and the keys still refused.
 LEFT JOIN ops.checkpoints AS merged ON d.dataset = merged.dataset AND d.grid = 'watermark'
 CROSS JOIN
     LATERAL (
@@ -253,7 +305,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS newest ON TRUE;
 
--- One row per stretch of due windows that are in work, failed or missing. What windows of a former grid cover is none.
+-- One row per range of due windows that are in work, failed or missing, without what windows of a former grid cover.
 CREATE OR REPLACE VIEW ops.gaps AS
 SELECT
     d.dataset,
@@ -287,8 +339,8 @@ FROM ops.window_status
 WHERE is_due
 GROUP BY dataset, window_start::date;
 
--- One row per dataset: how old the newest landed data is, against its limit. Before anything has landed its age counts
--- from the first window on; what comes behind it and is not wanted makes it no older.
+-- One row per dataset: the age of the newest landed data, and whether it is above its limit. Before anything has landed
+-- the age counts from the first window. Unwanted windows after the newest data do not age it.
 CREATE OR REPLACE VIEW ops.freshness AS
 SELECT
     d.dataset,
@@ -298,30 +350,30 @@ SELECT
     coalesce(
         ops.clock() - coalesce(
             (
-                SELECT upper(u.stretch) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (stretch)
-                WHERE u.stretch @> coalesce(newest.landed_until, d.first_window)
+                SELECT upper(u.windows) FROM unnest(control.unwanted(d.dataset, ops.clock())) AS u (windows)
+                WHERE u.windows @> coalesce(newest.landed_until, d.first_window)
             ),
             newest.landed_until, d.first_window
         ) > d.max_lag, FALSE
     ) AS is_stale
 FROM control.datasets AS d
 LEFT JOIN LATERAL (
-    -- No two overlap: the one that begins last ends last. One that ends in the future, as a clock that was ahead has
-    -- left it, makes nothing fresh.
+    -- Windows do not overlap: the one that begins last ends last. One that ends in the future, because a clock was
+    -- ahead, does not count.
     SELECT upper(l.window_range) AS landed_until FROM ops.window_ledger AS l
     WHERE l.dataset = d.dataset AND upper(l.window_range) <= ops.clock()
     ORDER BY l.window_range DESC
     LIMIT 1
 ) AS newest ON TRUE;
 
--- One row per window that landed, and when it did for the first time, as far back as versions are kept: one that is
--- loaded again or rolled back brings no data that was not there.
+-- One row per landed window, and when it landed for the first time, as far back as versions are kept: a reload or a
+-- rollback brings no new data.
 CREATE OR REPLACE VIEW ops.first_landings AS
 SELECT
     l.dataset,
     l.window_range,
     coalesce(f.landed_at, l.landed_at) AS landed_at,
-    -- Never before that, and found by an index.
+    -- Not before landed_at, and indexed.
     l.landed_at AS latest_landed_at
 FROM ops.window_ledger AS l
 LEFT JOIN LATERAL (
@@ -335,7 +387,7 @@ WHERE l.version = 1 OR f.landed_at IS NOT NULL;
 GRANT SELECT ON ops.first_landings TO loader, analyst;
 
 -- One row per moment at which the number of windows in work changed. A window is in work from the start of a run's
--- first stage on it to the end of its summary; a run that is cleared and done over counts anew.
+-- first stage to the end of its summary; a run that is cleared and repeated counts again.
 CREATE OR REPLACE VIEW ops.concurrency AS
 WITH stages AS (
     SELECT

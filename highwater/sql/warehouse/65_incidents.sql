@@ -1,12 +1,10 @@
--- Incidents: one row a trouble from its first sign to its end, and what people are told of it. Nobody reports one: each
--- look compares what attempts and ledger show with the incidents that are open. So a task that was killed is missed by
--- nobody, and an incident closes when the record says that its cause is gone. Run as publisher; again is harmless.
+-- Incidents: one row per trouble from its first sign to its end, and the alerts about it. No task opens one: each check
+-- compares the troubles that attempts and ledger show with the open incidents. So a killed task is noticed too, and an
+-- incident closes when the record shows that its cause is gone. Run as publisher; again is harmless.
 
--- One row an attempt that failed for good, whose process died, or that found its source away, until the work it stood
--- for is done: the same stage later (of any window, where the source is what failed or the dataset has no fixed
--- windows), or the window's load. Nor is it where there is nothing to do: a person has decided of the window since, or
--- has acknowledged that the version which stands is to stay, or the grid has no such window any more.
-CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+-- One row per attempt that failed for good, died, or found its source unavailable, at a window that is wanted and in
+-- the grid.
+CREATE OR REPLACE VIEW ops.failed_attempts AS
 WITH datasets AS MATERIALIZED (
     SELECT
         d.dataset,
@@ -20,25 +18,45 @@ SELECT
     a.attempt_id,
     a.dataset,
     a.window_range,
+    a.run_id,
     a.stage,
+    a.state,
     a.started_at,
+    a.ended_at,
     a.error_kind,
-    a.source
+    a.source,
+    d.grid
 FROM ops.attempts AS a
 INNER JOIN datasets AS d ON a.dataset = d.dataset
 WHERE
     (a.state IN ('failed', 'lost') OR (a.state = 'retrying' AND a.error_kind = 'source unavailable'))
     AND a.error_kind IS DISTINCT FROM 'held'
     AND NOT d.unwanted @> a.window_range
-    -- OFFSET is a fence: what there is of one window is looked up, never all that succeeded.
-    AND NOT EXISTS (
+    AND (d.grid = 'watermark' OR control.is_step(d.known, a.window_range));
+
+-- The failed attempts whose work has not been done since: by the same stage (of any window, if the source failed or the
+-- dataset has no fixed windows), or by a load of the window.
+CREATE OR REPLACE VIEW ops.undone_attempts AS
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.ended_at,
+    a.error_kind,
+    a.source
+FROM ops.failed_attempts AS a
+WHERE
+    -- OFFSET is a fence: the attempts of one window are looked up, never all that succeeded.
+    NOT EXISTS (
         SELECT FROM ops.attempts AS later
         WHERE
             later.state = 'succeeded' AND later.dataset = a.dataset
             AND lower(later.window_range) = lower(a.window_range) AND later.window_range = a.window_range
             AND (
                 (later.attempt_id > a.attempt_id AND later.stage IN (a.stage, 'load', 'update_checkpoint'))
-                -- An orphan that died while another attempt of its run did the same stage left nothing undone.
+                -- An orphan died, but another attempt of its run completed the same stage.
                 OR (
                     a.state = 'lost' AND later.stage = a.stage AND later.run_id = a.run_id
                     AND later.ended_at >= a.started_at
@@ -48,8 +66,8 @@ WHERE
         OFFSET 0
     )
     AND NOT (
-        -- One that was killed has no kind of error.
-        (d.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'source unavailable')
+        -- A killed attempt has no kind of error.
+        (a.grid = 'watermark' OR a.error_kind IS NOT DISTINCT FROM 'source unavailable')
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE
@@ -58,7 +76,7 @@ WHERE
         )
     )
     AND NOT (
-        d.grid = 'watermark'
+        a.grid = 'watermark'
         AND EXISTS (
             SELECT FROM ops.attempts AS later
             WHERE
@@ -66,20 +84,33 @@ WHERE
                 AND later.stage IN ('load', 'update_checkpoint') AND later.attempt_id > a.attempt_id
         )
     )
-    -- One that died after it had published: its run wrote the summary, or somebody did in its place.
+    -- It died after it had published, and the summary has been written since.
     AND NOT EXISTS (
         SELECT FROM ops.attempts AS finished
         WHERE
             a.state = 'lost' AND a.stage = 'load' AND finished.stage = 'summarise' AND finished.state = 'succeeded'
             AND finished.dataset = a.dataset AND finished.window_range = a.window_range
             AND finished.run_id = a.run_id AND finished.attempt_id > a.attempt_id
-    )
-    AND NOT EXISTS (
+    );
+
+-- The undone attempts at windows about which nobody has decided: not skipped, not held since the attempt began, and no
+-- version of them acknowledged.
+CREATE OR REPLACE VIEW ops.unresolved_attempts AS
+SELECT
+    a.attempt_id,
+    a.dataset,
+    a.window_range,
+    a.stage,
+    a.started_at,
+    a.error_kind,
+    a.source
+FROM ops.undone_attempts AS a
+WHERE
+    NOT EXISTS (
         SELECT FROM ops.skipped_windows AS s
         WHERE s.dataset = a.dataset AND s.window_range = a.window_range
     )
-    AND (d.grid = 'watermark' OR control.is_step(d.known, a.window_range))
-    -- It was held when that began, or has been since.
+    -- The window was held when the attempt began, or has been since.
     AND NOT EXISTS (
         SELECT FROM ops.holds AS h
         WHERE
@@ -97,12 +128,12 @@ WHERE
         WHERE k.attempt_id = a.attempt_id AND i.acknowledged_at >= coalesce(a.ended_at, a.started_at)
     );
 
--- One row per attempt or dataset that is in trouble now. Data that is old counts once nothing new has landed for an
--- hour: until then it is being caught up with.
+-- One row per attempt or dataset that is in trouble now. Stale data counts once nothing new has landed for an hour:
+-- until then the dataset is catching up.
 CREATE OR REPLACE VIEW ops.loading_troubles AS
 SELECT
     CASE u.error_kind
-        WHEN 'source unavailable' THEN 'source away'
+        WHEN 'source unavailable' THEN 'source unavailable'
         WHEN 'audit failed' THEN 'audit failed'
         WHEN 'integrity broken' THEN 'integrity broken'
         ELSE 'load failed'
@@ -113,8 +144,8 @@ SELECT
     tstzmultirange(u.window_range) AS window_ranges,
     u.attempt_id
 FROM ops.unresolved_attempts AS u
--- What stopped its dataset, and what was tried since then to see whether it is mended, is one trouble: that of the
--- dataset. It comes back by itself when that is over.
+-- The failures that stopped a dataset, and its hourly trials since, are one trouble: that of the dataset. Its windows
+-- are loaded automatically when that is over.
 WHERE
     u.error_kind IS NULL
     OR u.error_kind NOT IN ('audit failed', 'data rejected', 'configuration')
@@ -141,17 +172,18 @@ WHERE
         SELECT FROM ops.first_landings AS l
         WHERE
             l.dataset = f.dataset
-            -- What landed while a clock was ahead says nothing of now.
+            -- Without what landed while a clock was ahead.
             AND l.landed_at > ops.clock() - '1 hour'::interval AND l.landed_at <= ops.clock()
             AND l.latest_landed_at > ops.clock() - '1 hour'::interval
     );
 
--- What an incident is called in each of its messages: what, and since when.
+-- The title of an incident in all its messages: subject, kind and since when.
 CREATE OR REPLACE FUNCTION ops.incident_title(incident ops.incidents) RETURNS text
 LANGUAGE sql STABLE SET timezone = 'UTC'
 RETURN incident.subject || ': ' || incident.kind || to_char(incident.since, '" since "YYYY-MM-DD HH24:MI" UTC"');
 
--- Tells people of an event once, by names, counts and moments: an error may quote a row.
+-- Adds the alert about an event to the outbox, once. It has names, counts and moments, but no errors: these may quote
+-- rows.
 CREATE OR REPLACE FUNCTION ops.enqueue_alert(incident ops.incidents, p_event text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -169,14 +201,14 @@ AS $$
         concat_ws(
             E'\n',
             CASE p_event
-                WHEN 'closed' THEN 'It is over, after ' || date_trunc('second', ops.clock() - incident.since) || ': '
+                WHEN 'closed' THEN 'Closed after ' || date_trunc('second', ops.clock() - incident.since) || ': '
                     || CASE
                         WHEN incident.kind IN ('load failed', 'audit failed') AND EXISTS (
                             SELECT FROM ops.breakers AS b WHERE b.dataset = incident.subject AND b.closed_at IS NULL
-                        ) THEN 'it goes on as the incident that the dataset is stopped.'
+                        ) THEN 'the dataset is stopped, which is an incident of its own.'
                         WHEN incident.acknowledged_at IS NOT NULL
-                            THEN 'nothing of it is left to do, and ' || incident.acknowledged_by || ' has acknowledged it.'
-                        ELSE 'the record of the warehouse shows it mended.'
+                            THEN 'nothing is left to do, and ' || incident.acknowledged_by || ' has acknowledged it.'
+                        ELSE 'the warehouse shows that its cause is gone.'
                     END
                 ELSE k.advice
             END,
@@ -188,7 +220,7 @@ AS $$
             CASE WHEN p_event <> 'closed' AND k.needs_person
                 THEN 'It stays open until a person has acknowledged it: scripts/highwater incidents acknowledge '
                 || incident.incident_id END,
-            'Look: scripts/highwater incidents list; scripts/highwater status.',
+            'See: scripts/highwater incidents list; scripts/highwater status.',
             'Incident ' || incident.incident_id || ', ' || p_event || ' at ' || to_char(ops.clock(), 'YYYY-MM-DD HH24:MI:SS')
             || ' UTC.'
         ),
@@ -196,7 +228,7 @@ AS $$
     FROM control.incident_kinds AS k
     CROSS JOIN LATERAL (
         SELECT CASE incident.kind
-            -- The stretches are those of all its datasets together, and not each is missing in each.
+            -- The ranges are those of all its datasets together; a window may be missing in one of them only.
             WHEN 'outage found' THEN (
                 SELECT sum(
                     control.windows_in(d, incident.window_ranges)
@@ -222,7 +254,7 @@ AS $$
     ON CONFLICT (incident_id, event) DO NOTHING
 $$;
 
--- A person has seen an incident: it is escalated no more, and may close.
+-- Records that a person has seen an incident: it is not escalated any more, and may close.
 CREATE OR REPLACE FUNCTION ops.acknowledge_incident(p_incident bigint, p_by text, p_note text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -241,8 +273,8 @@ BEGIN
 END;
 $$;
 
--- The next message to send to one of these addresses, null when there is none now. Messages to an address keep their
--- order: while one waits for its next try, those behind it wait too. The caller holds the turn of the outbox.
+-- The next message to send to one of these addresses, no row if none is ready. Messages to an address keep their order:
+-- while one waits for a retry, the later ones wait too. The caller holds the lease on the outbox.
 CREATE OR REPLACE FUNCTION ops.next_delivery(p_destinations text[])
 RETURNS TABLE (alert_no bigint, destination text, tries integer, alert_id uuid, event text, title text, body text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -266,15 +298,15 @@ BEGIN
         ORDER BY p.destination, p.alert_no
     ) AS v
     INNER JOIN ops.alerts AS a ON v.alert_no = a.alert_no
-    -- A clock that was put back must not hold a message for longer than the longest wait.
+    -- If the clock was set back, a message waits no longer than the longest wait.
     WHERE v.next_try_at IS NULL OR ops.clock() NOT BETWEEN v.next_try_at - '15 minutes'::interval AND v.next_try_at
     ORDER BY v.alert_no, v.destination
     LIMIT 1;
 END;
 $$;
 
--- Writes down how a delivery went; one that failed waits twice as long as before, at most a quarter of an hour, and is
--- given up after so many tries.
+-- Records the result of a delivery. After a failure the wait doubles, up to a quarter of an hour; after p_most_tries
+-- the message is given up.
 CREATE OR REPLACE FUNCTION ops.record_delivery(
     p_alert bigint, p_destination text, p_error text, p_most_tries integer
 ) RETURNS text
@@ -300,10 +332,10 @@ REVOKE EXECUTE ON FUNCTION
 ops.incident_title, ops.enqueue_alert, ops.acknowledge_incident, ops.next_delivery, ops.record_delivery
 FROM public;
 GRANT EXECUTE ON FUNCTION ops.next_delivery, ops.record_delivery TO loader;
--- That a person has seen it is for a person to say.
+-- Only a person acknowledges.
 REVOKE EXECUTE ON FUNCTION ops.acknowledge_incident FROM loader;
 GRANT EXECUTE ON FUNCTION ops.acknowledge_incident TO operator;
 GRANT SELECT ON
-control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.unresolved_attempts,
-ops.loading_troubles
+control.incident_kinds, ops.incidents, ops.incident_attempts, ops.alerts, ops.alert_deliveries, ops.failed_attempts,
+ops.undone_attempts, ops.unresolved_attempts, ops.loading_troubles
 TO loader, analyst;

@@ -1,6 +1,6 @@
--- What people have not been told. Run as publisher; again is harmless.
+-- Alerts that have not been delivered. Run as publisher; again is harmless.
 
--- One row an alert that an address has not got.
+-- One row per alert and address that has not received it; without an address if none is set.
 CREATE OR REPLACE VIEW ops.undelivered_alerts AS
 SELECT
     a.alert_no,

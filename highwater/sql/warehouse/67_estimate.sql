@@ -1,8 +1,8 @@
--- When the rest of some windows may be done: one model for everybody who shows it, be it of a backfill, a recovery or a
--- catch-up. Run as publisher; again is harmless.
+-- When the remaining windows may be done: one model for backfills, recoveries and catch-up. Run as publisher; again is
+-- harmless.
 
--- When work was done, from when each piece of it was: pieces that follow each other within the pause that a lane or the
--- scheduler makes between two are one. What lies between is a pause, or waiting, and no time of the work.
+-- The times at work, from those of each piece of work. Pieces with at most the usual pause of a lane or the scheduler
+-- between them are joined; longer pauses do not count.
 CREATE OR REPLACE FUNCTION ops.time_at_work(p_work tstzmultirange) RETURNS tstzmultirange
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -12,19 +12,19 @@ AS $$
     )) AS joined
 $$;
 
--- How many seconds of the work had passed at a moment.
+-- The number of seconds at work before a moment.
 CREATE OR REPLACE FUNCTION ops.seconds_at_work(p_active tstzmultirange, p_moment timestamptz) RETURNS double precision
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(sum(extract(EPOCH FROM least(upper(stretch), p_moment) - lower(stretch))), 0)::double precision
-    FROM unnest(p_active) AS stretch WHERE lower(stretch) < p_moment
+    SELECT coalesce(sum(extract(EPOCH FROM least(upper(piece), p_moment) - lower(piece))), 0)::double precision
+    FROM unnest(p_active) AS piece WHERE lower(piece) < p_moment
 $$;
 
--- The rate, and between what and what the rest takes: from when the latest windows ended and when work was done, up to
--- the moment of the look. All is counted in time of the work, so that a pause changes nothing. The rate is that of the
--- latest 32 windows; several at once end together, so the count may be off by the longest time between two ends, at
--- both of its ends: by so much the range is wide. A window that takes longer than any before widens it bit by bit.
--- Null before three have ended.
+-- The rate, and the least and most time that the rest takes: from the ends of the latest windows and the times at work
+-- up to now. All is measured in time at work, so that a pause changes nothing. The rate is that of the latest 32
+-- windows. Concurrent windows end together, so each end of the measured time may be off by the longest time between two
+-- ends: that is the width of the estimate. A window that takes longer than any before widens it gradually. Null before
+-- three windows have ended.
 CREATE OR REPLACE FUNCTION ops.estimate_rest(
     p_left bigint,
     p_ends timestamptz[],
@@ -56,7 +56,7 @@ BEGIN
         RETURN;
     END IF;
     IF cardinality(marks) <= smoothed THEN
-        -- The work began with nothing done.
+        -- The work began at zero.
         marks := 0::double precision || marks;
     END IF;
     between_two := cardinality(marks) - 1;
@@ -74,8 +74,8 @@ BEGIN
 END;
 $$;
 
--- The same for windows of datasets that are loaded, however they are: by what the ledger says of when they landed since
--- a moment, and the attempts of when work was done.
+-- The same for windows of datasets, however they are loaded: the ledger has when they landed since a moment, the
+-- attempts have the times at work.
 CREATE OR REPLACE FUNCTION ops.estimate_load(
     p_datasets text[],
     p_windows tstzmultirange,

@@ -1,7 +1,7 @@
--- Is what the ledger says still there? Content is counted and hashed again and compared with the ledger; what was found
--- is kept, and a difference is an incident. Run as publisher; again is harmless.
+-- Verifies published content: it is counted and hashed again and compared with the ledger. Results are kept, and a
+-- difference opens an incident. Run as publisher; again is harmless.
 
--- The newest look at each window; of a dataset that is loaded by its changes, the newest of all.
+-- The newest check of each window; of a dataset that is loaded by its changes, the newest of all.
 CREATE OR REPLACE VIEW ops.newest_content_checks AS
 SELECT
     c.dataset,
@@ -22,14 +22,14 @@ WHERE
         WHERE d.grid = 'watermark' AND n.dataset = c.dataset AND n.check_no > c.check_no
     );
 
--- What of a landed window is not as its ledger row says; null where all is.
+-- How a landed window differs from its ledger row; null if it does not.
 CREATE OR REPLACE FUNCTION ops.content_difference(p_landed ops.window_ledger) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     flaw text := ops.publishing_flaw(p_landed.dataset);
     published regclass;
-    standing regclass;
+    present regclass;
     held record;
     quarantined bigint;
 BEGIN
@@ -37,32 +37,32 @@ BEGIN
         RETURN flaw;
     END IF;
     SELECT to_regclass(d.published_table) INTO published FROM control.datasets AS d WHERE d.dataset = p_landed.dataset;
-    standing := ops.partition_of(published, p_landed.window_range, TRUE);
-    IF standing IS NOT NULL THEN
+    present := ops.partition_of(published, p_landed.window_range, TRUE);
+    IF present IS NOT NULL THEN
         RETURN format(
-            '%1$s is being detached, and nobody reads it: ALTER TABLE %2$s DETACH PARTITION %1$s FINALIZE, then load the'
-            ' window again', standing, published
+            '%1$s is being detached, and queries do not see it: ALTER TABLE %2$s DETACH PARTITION %1$s FINALIZE, then'
+            ' load the window again', present, published
         );
     END IF;
-    standing := ops.partition_of(published, p_landed.window_range);
-    IF standing IS NULL THEN
+    present := ops.partition_of(published, p_landed.window_range);
+    IF present IS NULL THEN
         RETURN format('%s rows have landed, but their partition is gone', p_landed.rows_published);
     END IF;
-    -- One that is another's might not be read at all.
-    flaw := ops.table_flaw(standing);
+    -- A table of another owner might not be readable.
+    flaw := ops.table_flaw(present);
     IF flaw IS NOT NULL THEN
-        RETURN format('%s is not safe: %s', standing, flaw);
+        RETURN format('%s is not safe: %s', present, flaw);
     END IF;
-    SELECT c.row_count, c.content_hash INTO held FROM ops.content_by_shape(standing, p_landed.shape_id) AS c;
+    SELECT c.row_count, c.content_hash INTO held FROM ops.content_by_shape(present, p_landed.shape_id) AS c;
     SELECT count(*) INTO quarantined
     FROM quarantine.rejected_rows AS q
     WHERE q.dataset = p_landed.dataset AND q.window_range = p_landed.window_range;
     RETURN CASE
-        WHEN held.row_count IS NULL THEN format('%s lacks a column that the window was landed with', standing)
+        WHEN held.row_count IS NULL THEN format('%s lacks a column that the window was landed with', present)
         WHEN held.row_count <> p_landed.rows_published
-            THEN format('%s rows have landed, %s are in %s', p_landed.rows_published, held.row_count, standing)
+            THEN format('%s rows have landed, %s are in %s', p_landed.rows_published, held.row_count, present)
         WHEN held.content_hash <> p_landed.content_hash
-            THEN format('the %s rows in %s are not those that landed', held.row_count, standing)
+            THEN format('the %s rows in %s are not those that landed', held.row_count, present)
         WHEN quarantined <> p_landed.rows_quarantined AND NOT EXISTS (
             SELECT FROM control.platform AS p WHERE p.refused_rows_since >= upper(p_landed.window_range)
         )
@@ -71,8 +71,8 @@ BEGIN
 END;
 $$;
 
--- What of a dataset that is loaded by its changes is not as its checkpoint says; null where all is, or where the
--- checkpoint is of a time before content was kept.
+-- How a dataset that is loaded by its changes differs from its checkpoint; null if it does not, or if the checkpoint
+-- has no hash yet.
 CREATE OR REPLACE FUNCTION ops.merged_difference(p_dataset text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -94,9 +94,9 @@ BEGIN
 END;
 $$;
 
--- Compares a landed window with its ledger row, a dataset that is loaded by its changes as a whole, and keeps what was
--- found; returns it, null where nothing differs. A version that is replaced meanwhile is looked at again. Neither waits
--- for another look nor goes by it.
+-- Compares a landed window with its ledger row, or a dataset that is loaded by its changes as a whole, and records the
+-- result; returns the difference, null if equal. A version that is replaced meanwhile is checked again. It does
+-- not wait for concurrent checks, nor use their results.
 CREATE OR REPLACE FUNCTION ops.verify_window(p_dataset text, p_window tstzrange) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -138,8 +138,8 @@ BEGIN
 END;
 $$;
 
--- Compares the sums that are kept of a dataset with what its ledger adds up to, and keeps what was found; returns it,
--- null where nothing differs.
+-- Compares the stored sums of a dataset with its ledger, and records the result; returns the difference, null if
+-- equal.
 CREATE OR REPLACE FUNCTION ops.verify_months(p_dataset text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 AS $$
@@ -149,7 +149,7 @@ DECLARE
 BEGIN
     PERFORM ops.assert_read_committed();
     SELECT CASE WHEN count(*) > 0 THEN format(
-        'what ops.ledger_months says of %s months, first %s, is not what the ledger adds up to',
+        'ops.ledger_months differs from the ledger in %s months, first %s',
         count(DISTINCT month), to_char(min(month), 'YYYY-MM')
     ) END INTO problem
     FROM (
@@ -174,7 +174,7 @@ BEGIN
 END;
 $$;
 
--- Partitions of a dataset's table that no landed window accounts for; one that is being detached is of none any more.
+-- Partitions of a dataset's table that belong to no landed window, including those that are being detached.
 CREATE OR REPLACE FUNCTION ops.unaccounted_partitions(p_dataset text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
 SET datestyle = 'ISO, YMD'
@@ -207,8 +207,8 @@ BEGIN
 END;
 $$;
 
--- One row per landed window whose content differs, until another version has landed or a later look finds it as it was;
--- and one per dataset whose ledger is not summed up as it is, until a later look finds that it is.
+-- One row per landed window whose content differs, until another version lands or a later check passes; and one per
+-- dataset whose sums differ from its ledger, until a later check passes.
 CREATE OR REPLACE VIEW ops.content_troubles AS
 SELECT
     'content differs' AS kind,

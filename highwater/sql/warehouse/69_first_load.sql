@@ -1,5 +1,7 @@
--- A first start is no outage: the windows that were due when a dataset became known are its history, and missing until
--- they have been loaded for the first time. Run as publisher; again is harmless.
+-- A first start is not an outage: the windows that were due when a dataset was registered are its history, and missing
+-- until their first load. Run as publisher; again is harmless.
+
+-- Records that a new dataset's history is to be loaded.
 
 CREATE OR REPLACE FUNCTION ops.begin_first_load() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -15,7 +17,7 @@ $$;
 CREATE OR REPLACE TRIGGER first_load_begins AFTER INSERT ON control.datasets
 FOR EACH ROW WHEN (new.grid = 'fixed') EXECUTE FUNCTION ops.begin_first_load();
 
--- One row a dataset whose history is being loaded: what of it is still to land.
+-- One row per dataset whose history is being loaded: the part that has not landed.
 CREATE OR REPLACE VIEW ops.history_to_load AS
 SELECT
     f.dataset,
@@ -25,7 +27,7 @@ INNER JOIN ops.gaps AS g USING (dataset)
 WHERE f.loaded_at IS NULL AND g.gap_start < f.history_until
 GROUP BY f.dataset;
 
--- A first load is over once nothing of the history is missing: what is missing later, an outage has left.
+-- Ends the first loads whose history has landed: what is missing after that is an outage.
 CREATE OR REPLACE FUNCTION ops.end_first_loads() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,78 +1,73 @@
--- How far each recovery is, and what those that are over came to. Run as publisher; again is harmless.
+-- The progress of each recovery, and the results of those that are over. Run as publisher; again is harmless.
 
--- One row per outage that was found, or first load of history, counted by what the ledger says now. What one that is
--- over came to is not asked here: windows of it may be taken out of the record, or become due again, since.
-CREATE OR REPLACE VIEW ops.recovery_now AS
-SELECT
-    i.incident_id,
-    lower(i.window_ranges) AS outage_from,
-    upper(i.window_ranges) AS outage_to,
-    i.opened_at AS found_at,
-    i.closed_at AS recovered_at,
-    w.critical_done,
-    w.critical_total,
-    w.non_critical_done,
-    w.non_critical_total,
-    w.lost,
-    e.windows_per_minute,
-    (e.at_least + e.at_most) / 2 AS eta,
-    a.attempts,
-    a.failures,
-    i.kind,
-    e.at_least,
-    e.at_most
-FROM ops.incidents AS i
-CROSS JOIN
-    LATERAL (
+-- The result of a recovery, counted by the ledger now. Once it is over use ops.recovery_progress: its windows may have
+-- been deleted from the record since, or become due again.
+CREATE OR REPLACE FUNCTION ops.count_recovery(p_incident ops.incidents) RETURNS ops.recovery_results
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH windows AS (
         SELECT
-            count(*) FILTER (WHERE d.critical AND s.state IN ('landed', 'skipped', 'held')) AS critical_done,
-            count(*) FILTER (WHERE d.critical) AS critical_total,
-            count(*) FILTER (WHERE NOT d.critical AND s.state IN ('landed', 'skipped', 'held')) AS non_critical_done,
-            count(*) FILTER (WHERE NOT d.critical) AS non_critical_total,
-            count(*) FILTER (
-                WHERE s.state = 'skipped' AND EXISTS (
-                    SELECT FROM ops.skipped_windows AS k
-                    WHERE k.dataset = d.dataset AND k.window_range = s.window_range AND k.rule = 'lost'
-                )
-            ) AS lost,
-            count(*) FILTER (WHERE s.state NOT IN ('landed', 'skipped', 'held')) AS windows_left
+            d.critical,
+            s.state IN ('landed', 'skipped', 'held') AS is_done,
+            s.state = 'skipped' AND EXISTS (
+                SELECT FROM ops.skipped_windows AS k
+                WHERE k.dataset = d.dataset AND k.window_range = s.window_range AND k.rule = 'lost'
+            ) AS is_lost
         FROM control.datasets AS d
-        CROSS JOIN LATERAL ops.windows_between(d.dataset, lower(i.window_ranges), upper(i.window_ranges)) AS s
+        CROSS JOIN
+            LATERAL ops.windows_between(d.dataset, lower(p_incident.window_ranges), upper(p_incident.window_ranges)) AS s
         WHERE
-            d.dataset = any(i.datasets) AND i.window_ranges @> s.window_range AND s.is_due
-            -- Its stretches are those of all its datasets together: what had landed before it is no part of it.
-            AND coalesce(s.landed_at, i.opened_at) >= i.opened_at
+            d.dataset = any(p_incident.datasets) AND p_incident.window_ranges @> s.window_range AND s.is_due
+            -- The ranges are those of all its datasets together: what had landed before the incident does not count.
+            AND coalesce(s.landed_at, p_incident.opened_at) >= p_incident.opened_at
+    )
+
+    SELECT
+        p_incident.incident_id,
+        w.critical_done,
+        w.critical_total,
+        w.non_critical_done,
+        w.non_critical_total,
+        w.lost,
+        (
+            SELECT e.windows_per_minute
+            FROM ops.estimate_load(p_incident.datasets, p_incident.window_ranges, p_incident.opened_at, w.windows_left) AS e
+        ),
+        a.attempts,
+        a.failures
+    FROM (
+        SELECT
+            count(*) FILTER (WHERE critical AND is_done) AS critical_done,
+            count(*) FILTER (WHERE critical) AS critical_total,
+            count(*) FILTER (WHERE NOT critical AND is_done) AS non_critical_done,
+            count(*) FILTER (WHERE NOT critical) AS non_critical_total,
+            count(*) FILTER (WHERE is_lost) AS lost,
+            count(*) FILTER (WHERE NOT is_done) AS windows_left
+        FROM windows
     ) AS w
-CROSS JOIN
-    LATERAL ops.estimate_load(i.datasets, i.window_ranges, i.opened_at, w.windows_left) AS e
-CROSS JOIN
-    LATERAL (
+    CROSS JOIN (
         SELECT
             count(*) FILTER (WHERE t.begins_attempt) AS attempts,
             count(*) FILTER (WHERE t.state IN ('retrying', 'failed', 'lost')) AS failures
         FROM ops.stage_tries AS t
         WHERE
-            t.dataset = any(i.datasets) AND i.window_ranges @> t.window_range AND t.started_at >= i.opened_at
-            AND (i.closed_at IS NULL OR t.started_at <= i.closed_at)
+            t.dataset = any(p_incident.datasets) AND p_incident.window_ranges @> t.window_range
+            AND t.started_at >= p_incident.opened_at
+            AND (p_incident.closed_at IS NULL OR t.started_at <= p_incident.closed_at)
     ) AS a
-WHERE i.kind IN ('outage found', 'first load of history');
+$$;
 
--- Writes down what a recovery has come to.
+-- Records the result of a recovery.
 CREATE OR REPLACE FUNCTION ops.keep_recovery_result(p_incident bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    INSERT INTO ops.recovery_results (
-        incident_id, critical_done, critical_total, non_critical_done, non_critical_total, lost, windows_per_minute,
-        attempts, failures
-    )
-    SELECT
-        n.incident_id, n.critical_done, n.critical_total, n.non_critical_done, n.non_critical_total, n.lost,
-        n.windows_per_minute, n.attempts, n.failures
-    FROM ops.recovery_now AS n
-    WHERE n.incident_id = p_incident
+    INSERT INTO ops.recovery_results
+    SELECT r.* FROM ops.incidents AS i CROSS JOIN LATERAL ops.count_recovery(i) AS r
+    WHERE i.incident_id = p_incident AND i.kind IN ('outage found', 'first load of history')
     ON CONFLICT (incident_id) DO NOTHING
 $$;
 
+-- Records the result when the incident of a recovery closes.
 CREATE OR REPLACE FUNCTION ops.recovery_closes() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -86,30 +81,9 @@ CREATE OR REPLACE TRIGGER recovery_closes AFTER UPDATE OF closed_at ON ops.incid
 FOR EACH ROW WHEN (old.closed_at IS NULL AND new.closed_at IS NOT NULL)
 EXECUTE FUNCTION ops.recovery_closes();
 
--- One row per outage that was found, or first load of history: how much of it is back, and when the rest may be; of
--- one that is over, what it had come to when it closed.
+-- One row per outage or first load of history: how much of it has landed, and when the rest may be done; of one that is
+-- over, its result when it closed.
 CREATE OR REPLACE VIEW ops.recovery_progress AS
-SELECT
-    n.incident_id,
-    n.outage_from,
-    n.outage_to,
-    n.found_at,
-    n.recovered_at,
-    n.critical_done,
-    n.critical_total,
-    n.non_critical_done,
-    n.non_critical_total,
-    n.lost,
-    n.windows_per_minute,
-    n.eta,
-    n.attempts,
-    n.failures,
-    n.kind,
-    n.at_least,
-    n.at_most
-FROM ops.recovery_now AS n
-WHERE n.recovered_at IS NULL
-UNION ALL
 SELECT
     i.incident_id,
     lower(i.window_ranges) AS outage_from,
@@ -122,15 +96,29 @@ SELECT
     r.non_critical_total,
     r.lost,
     r.windows_per_minute,
-    NULL::interval AS eta,
+    (e.at_least + e.at_most) / 2 AS eta,
     r.attempts,
     r.failures,
     i.kind,
-    NULL::interval AS at_least,
-    NULL::interval AS at_most
+    e.at_least,
+    e.at_most
 FROM ops.incidents AS i
-INNER JOIN ops.recovery_results AS r USING (incident_id)
-WHERE i.closed_at IS NOT NULL;
+CROSS JOIN
+    LATERAL (
+        SELECT c.* FROM ops.count_recovery(i.*) AS c
+        WHERE i.closed_at IS NULL
+        UNION ALL
+        SELECT k.* FROM ops.recovery_results AS k
+        WHERE k.incident_id = i.incident_id AND i.closed_at IS NOT NULL
+    ) AS r
+LEFT JOIN
+    LATERAL ops.estimate_load(
+        i.datasets, i.window_ranges, i.opened_at,
+        r.critical_total - r.critical_done + r.non_critical_total - r.non_critical_done
+    ) AS e
+    ON i.closed_at IS NULL
+WHERE i.kind IN ('outage found', 'first load of history');
 
-REVOKE EXECUTE ON FUNCTION ops.keep_recovery_result, ops.recovery_closes FROM public;
-GRANT SELECT ON ops.recovery_now, ops.recovery_results, ops.recovery_progress TO loader, analyst;
+REVOKE EXECUTE ON FUNCTION ops.count_recovery, ops.keep_recovery_result, ops.recovery_closes FROM public;
+GRANT EXECUTE ON FUNCTION ops.count_recovery TO loader, analyst;
+GRANT SELECT ON ops.recovery_results, ops.recovery_progress TO loader, analyst;

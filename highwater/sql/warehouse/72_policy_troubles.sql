@@ -1,4 +1,4 @@
--- Writes down what could not be read at the latest look, and has it be an incident at once.
+-- Records the policies that could not be read now, and opens an incident at once.
 CREATE OR REPLACE FUNCTION ops.record_unread_policies(p_problems jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -16,13 +16,13 @@ REVOKE EXECUTE ON FUNCTION ops.record_unread_policies FROM public;
 GRANT EXECUTE ON FUNCTION ops.record_unread_policies TO loader;
 GRANT SELECT ON ops.unread_policies TO loader, analyst;
 
--- One row a dataset and thing that is wanted of it but cannot be: rows of an older warehouse that break a rule of now,
--- and what a reader could not read.
+-- One row per dataset and invalid part of its policy: rows of an older warehouse that break a current rule, and what a
+-- reader could not read.
 CREATE OR REPLACE VIEW ops.policy_problems AS
 SELECT
     p.dataset,
     'policy of ' || p.dataset AS subject,
-    'max_age ' || p.max_age || ' is no span of at most 36600 days' AS problem,
+    'invalid max_age ' || p.max_age || ': expected at most 36600 days' AS problem,
     p.changed_at AS since
 FROM control.catchup_policies AS p
 WHERE NOT control.is_usual_span(p.max_age)
@@ -30,7 +30,7 @@ UNION ALL
 SELECT
     p.dataset,
     'policy of ' || p.dataset AS subject,
-    'a condition of it has no name' AS problem,
+    'a condition has no name' AS problem,
     p.changed_at AS since
 FROM control.catchup_policies AS p
 WHERE array_position(p.conditions, NULL) IS NOT NULL
@@ -38,7 +38,7 @@ UNION ALL
 SELECT
     d.dataset,
     'closed day ' || c.day || ' of ' || coalesce(c.dataset, 'every dataset') AS subject,
-    'it is no day between 1900 and 2999' AS problem,
+    'expected a day between 1900 and 2999' AS problem,
     (
         SELECT max(h.changed_at) FROM control.catchup_policy_history AS h
         WHERE h.what = 'closed day' AND h.new ->> 'day' = c.day::text AND h.dataset IS NOT DISTINCT FROM c.dataset
@@ -60,8 +60,8 @@ WHERE
 
 GRANT SELECT ON ops.policy_problems TO loader, analyst;
 
--- One row a dataset whose catch-up is switched off while windows are missing that would be loaded otherwise, and one a
--- condition that fails or hangs, or a policy that cannot be read.
+-- One row per dataset whose catch-up is off while windows are missing that would be loaded otherwise, per condition
+-- that fails or hangs, and per policy that cannot be read.
 CREATE OR REPLACE VIEW ops.policy_troubles AS
 WITH missing AS (
     SELECT
@@ -88,7 +88,7 @@ FROM missing AS m
 WHERE NOT isempty(m.window_ranges)
 UNION ALL
 SELECT
-    'condition cannot be looked at' AS kind,
+    'condition cannot be evaluated' AS kind,
     s.condition AS subject,
     s.dataset,
     s.error_since AS since,

@@ -1,4 +1,4 @@
--- One row per rollback that nobody has acknowledged since.
+-- One row per rollback that has not been acknowledged since.
 CREATE OR REPLACE VIEW ops.rollback_troubles AS
 SELECT
     'rolled back' AS kind,

@@ -1,5 +1,5 @@
--- One row a dataset that is stopped now. One that has no row in control.datasets may be a wrong name that nobody uses
--- any more: that a person has acknowledged it ends it, until another run waits for it.
+-- One row per dataset that is stopped now. One without a row in control.datasets may be a wrong name that is not used
+-- any more: it is left out once acknowledged, until another run waits for it.
 CREATE OR REPLACE VIEW ops.breaker_troubles AS
 SELECT
     'dataset stopped' AS kind,

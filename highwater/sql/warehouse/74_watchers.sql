@@ -1,7 +1,7 @@
--- Who watches the watcher: the platform's own DAGs say that they work, and the warehouse when it was started. Run as
+-- Monitoring of the platform itself: its own DAGs record that they run, and the warehouse when it was started. Run as
 -- publisher; again is harmless.
 
--- Says that a task has begun; it lives as long as the caller's session. Its DAG runs, however that goes.
+-- Records that a task has begun; it lives as long as the caller's session. Its DAG counts as running.
 CREATE OR REPLACE FUNCTION ops.begin_own_task(p_dag_id text, p_task_id text, p_run_id text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -16,7 +16,7 @@ AS $$
     ON CONFLICT (dag_id) DO UPDATE SET missed = 0, last_seen_at = excluded.last_seen_at
 $$;
 
--- Says how a task ended. A run of a watcher that went well counts against the others.
+-- Records how a task ended. A successful run of a watcher counts as a missed one of each other DAG, until that runs.
 CREATE OR REPLACE FUNCTION ops.end_own_task(p_dag_id text, p_task_id text, p_state text, p_error text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -36,7 +36,7 @@ BEGIN
 END;
 $$;
 
--- Writes down when the server was started, where nobody has; says whether it was once too often.
+-- Records when the server was started, if that is new; returns whether it restarts too often.
 CREATE OR REPLACE FUNCTION ops.note_start() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -50,7 +50,7 @@ BEGIN
 END;
 $$;
 
--- Whether a task runs that a look did not find alive: one that has ended since the look began says so by now.
+-- Whether a task is still recorded as running: one that ended since the caller's snapshot has recorded its end by now.
 CREATE OR REPLACE FUNCTION ops.own_task_runs(p_task ops.own_tasks) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -62,7 +62,7 @@ AS $$
     )
 $$;
 
--- One row a trouble of the platform itself; it stands for a dataset where others name one.
+-- One row per trouble of the platform itself; its subject takes the place of a dataset.
 CREATE OR REPLACE VIEW ops.platform_troubles AS
 SELECT
     'platform task failed' AS kind,
@@ -72,7 +72,7 @@ FROM ops.own_tasks AS t
 LEFT JOIN ops.live_sessions AS live ON t.claim = live.claim AND t.backend_pid = live.backend_pid
 WHERE
     (t.state = 'failed' OR (t.state = 'running' AND live.claim IS NULL AND ops.own_task_runs(t)))
-    -- One whose DAG is paused has no next run that could go well.
+    -- A paused DAG has no next run that could succeed.
     AND NOT EXISTS (
         SELECT FROM ops.incidents AS i
         WHERE i.kind = 'platform task failed' AND i.subject = t.dag_id AND i.acknowledged_at >= t.began_at
@@ -83,7 +83,7 @@ SELECT
     d.dag_id AS subject,
     coalesce(d.last_seen_at, ops.clock()) AS since
 FROM ops.own_dags AS d
--- Two watchers run every five minutes: twenty minutes, of what runs nightly two days.
+-- Two watchers run every five minutes: 4 are twenty minutes; 1152 are two days, for what runs nightly.
 WHERE d.missed >= CASE d.dag_id WHEN 'content_check' THEN 1152 ELSE 4 END
 UNION ALL
 SELECT

@@ -1,5 +1,7 @@
--- Why each incident is open, in the words of what failed: for people who look here. What is sent to an address never
--- has them (ops.enqueue_alert), since they may hold values. Run as publisher; again is harmless.
+-- The error behind each open incident, for people with access to the warehouse. Alerts never contain it
+-- (ops.enqueue_alert), since it may quote values. Run as publisher; again is harmless.
+
+-- One row per open incident: the error behind it.
 CREATE OR REPLACE VIEW ops.incident_reasons AS
 SELECT
     i.incident_id,
@@ -20,7 +22,7 @@ SELECT
                     WHEN h.released_at IS NULL THEN 'held by ' || h.held_by || ': ' || h.reason
                     ELSE
                         'released by ' || h.released_by || ': ' || h.release_reason
-                        || '; load the window again, and acknowledge this'
+                        || '; load the window again, then acknowledge this'
                 END
             FROM ops.holds AS h
             WHERE i.kind = 'rolled back' AND h.dataset = i.subject AND i.window_ranges @> h.window_range

@@ -1,14 +1,14 @@
--- Keeps a change of a row; the trigger says what it is of, and which column tells the rows apart where it is not the
--- dataset. Rows that a start adds are part of Highwater, not somebody's change.
+-- Records a change of a row. The trigger's arguments name what is changed and, if it is not the dataset, the column
+-- that identifies the row. Rows that a start inserts are part of Highwater and are not recorded.
 CREATE OR REPLACE FUNCTION control.record_rule() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    -- The run that fulfils a wish for a full run takes it away: the checkpoint says so, and it is no change of a rule.
-    aside constant text[] := '{dataset,policies_applied_at}'
+    -- A full run clears the request for it: the checkpoint records that, and it is not a change of a rule.
+    ignored constant text[] := '{dataset,policies_applied_at}'
     || CASE WHEN session_user = 'loader' THEN '{full_run_wanted}'::text[] END;
-    old_row jsonb := CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) - aside END;
-    new_row jsonb := CASE WHEN tg_op <> 'DELETE' THEN to_jsonb(new) - aside END;
+    old_row jsonb := CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) - ignored END;
+    new_row jsonb := CASE WHEN tg_op <> 'DELETE' THEN to_jsonb(new) - ignored END;
     named text := coalesce(to_jsonb(new), to_jsonb(old)) ->> tg_argv[1];
 BEGIN
     IF old_row IS NOT DISTINCT FROM new_row OR (tg_op = 'INSERT' AND session_user = 'publisher') THEN
@@ -39,7 +39,7 @@ FOR EACH ROW EXECUTE FUNCTION control.record_rule('incident kind', 'kind');
 
 REVOKE EXECUTE ON FUNCTION control.record_rule FROM public;
 
--- The operator changes what is wanted, but not of which dataset a policy is, nor who changed it.
+-- The operator changes policies, but neither their dataset nor who changed them.
 REVOKE UPDATE ON control.catchup_policies FROM operator;
 GRANT UPDATE (
     enabled, max_age, max_windows, skip_weekdays, skip_closed_days, conditions, reason

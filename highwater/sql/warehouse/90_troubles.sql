@@ -1,7 +1,56 @@
--- All that is wrong now, whoever found it: what ops.reconcile_incidents compares with the incidents that are open. Run
--- as publisher; again is harmless.
+-- Everything that is wrong now: ops.reconcile_incidents compares it with the open incidents. Run as publisher; again is
+-- harmless.
 
--- One row a kind of trouble and what it is about.
+-- One row per dataset whose source the newest check did not reach.
+CREATE OR REPLACE VIEW ops.source_troubles AS
+SELECT
+    'source unavailable' AS kind,
+    s.source AS subject,
+    s.dataset,
+    c.checked_at AS since,
+    tstzmultirange(c.window_range) AS window_ranges
+FROM control.sources AS s
+INNER JOIN ops.source_checks AS c USING (source)
+WHERE
+    NOT c.reachable
+    AND NOT EXISTS (
+        SELECT FROM ops.source_checks AS later
+        WHERE later.source = c.source AND later.check_id > c.check_id AND later.reachable
+    );
+
+-- One row per trouble that is not of one attempt; all views have these columns.
+CREATE OR REPLACE VIEW ops.other_troubles AS
+SELECT
+    t.kind,
+    t.subject,
+    t.dataset,
+    t.since,
+    t.window_ranges
+FROM (
+    SELECT * FROM ops.recovery_troubles
+    UNION ALL
+    SELECT * FROM ops.rollback_troubles
+    UNION ALL
+    SELECT * FROM ops.breaker_troubles
+    UNION ALL
+    SELECT * FROM ops.content_troubles
+    UNION ALL
+    SELECT * FROM ops.policy_troubles
+    UNION ALL
+    SELECT * FROM ops.backfill_troubles
+    UNION ALL
+    SELECT * FROM ops.source_troubles
+    UNION ALL
+    SELECT
+        kind,
+        subject,
+        subject AS dataset,
+        since,
+        '{}'::tstzmultirange AS window_ranges
+    FROM ops.platform_troubles
+) AS t;
+
+-- One row per kind of trouble and its subject.
 CREATE OR REPLACE VIEW ops.current_troubles AS
 SELECT
     t.kind,
@@ -21,84 +70,10 @@ FROM (
     FROM ops.loading_troubles
     UNION ALL
     SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
+        *,
         NULL AS attempt_id
-    FROM ops.recovery_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
-        NULL AS attempt_id
-    FROM ops.rollback_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
-        NULL AS attempt_id
-    FROM ops.breaker_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        subject AS dataset,
-        since,
-        '{}'::tstzmultirange AS window_ranges,
-        NULL AS attempt_id
-    FROM ops.platform_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
-        NULL AS attempt_id
-    FROM ops.content_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
-        NULL AS attempt_id
-    FROM ops.policy_troubles
-    UNION ALL
-    SELECT
-        kind,
-        subject,
-        dataset,
-        since,
-        window_ranges,
-        NULL AS attempt_id
-    FROM ops.backfill_troubles
-    UNION ALL
-    SELECT
-        'source away' AS kind,
-        s.source AS subject,
-        s.dataset,
-        c.checked_at AS since,
-        tstzmultirange(c.window_range) AS window_ranges,
-        NULL AS attempt_id
-    FROM control.sources AS s
-    INNER JOIN ops.source_checks AS c USING (source)
-    WHERE
-        NOT c.reachable
-        AND NOT EXISTS (
-            SELECT FROM ops.source_checks AS later
-            WHERE later.source = c.source AND later.check_id > c.check_id AND later.reachable
-        )
+    FROM ops.other_troubles
 ) AS t
 GROUP BY t.kind, t.subject;
 
-GRANT SELECT ON ops.current_troubles TO loader, analyst;
+GRANT SELECT ON ops.source_troubles, ops.other_troubles, ops.current_troubles TO loader, analyst;

@@ -1,5 +1,5 @@
--- One row for each view as it came: what is published of it, why it is refused, and which of its copies it is.
--- The first of several rows with one number is taken: a log that sends a view again means the same view.
+-- One row per extracted view: the published columns, the reason if it is refused, and the number of the copy.
+-- Of several rows with one number the first is published: a log that sends a view again means the same view.
 WITH judged AS (
     SELECT
         r.view_id,
@@ -21,7 +21,7 @@ WITH judged AS (
 SELECT
     j.view_id,
     j.session_id,
-    -- A copy is told by the key of the row that is taken.
+    -- A copy is recorded under the key of the published row.
     first_value(j.viewed_at) OVER same_view AS viewed_at,
     j.path,
     j.device,

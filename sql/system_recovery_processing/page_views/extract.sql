@@ -1,4 +1,4 @@
--- One row a view of the batch, as it stands there.
+-- One row per view of the batch, unchanged.
 SELECT
     view_id,
     session_id,

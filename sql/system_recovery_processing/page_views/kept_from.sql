@@ -1,3 +1,3 @@
--- One row: the start of the oldest batch that the source still has, null when it has none.
+-- One row: the start of the oldest batch that the source still has, null if it has no batches.
 SELECT min(batch_start) AS kept_from
 FROM web.closed_batches;

@@ -1,4 +1,4 @@
--- One row per landed window: the views that were published or refused.
+-- One row per landed window: the number of views that were published or refused.
 SELECT
     lower(l.window_range) AS window_start,
     (

@@ -1,4 +1,4 @@
--- One row per batch: the views in it, copies left out.
+-- One row per batch: its number of views, without copies.
 SELECT
     batch_start AS window_start,
     count(DISTINCT view_id) AS row_count

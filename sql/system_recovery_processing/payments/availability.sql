@@ -1,4 +1,4 @@
--- One row when the batch is known, none before: is it closed by now, and how many payments does it hold?
+-- One row once the batch is known, before that no row: whether it is closed now, and its number of payments.
 SELECT
     closed_at <= %(now)s AS complete,
     row_count AS expected_rows,

@@ -1,5 +1,5 @@
--- One row for each payment as it came: what is published of it, why it is refused, and which of its copies it is.
--- Of two that claim one number and differ, nobody can tell which is true: both are refused.
+-- One row per extracted payment: the published columns, the reason if it is refused, and the number of the copy.
+-- If two payments with one number differ, there is no telling which is true: both are refused.
 WITH fingerprinted AS (
     SELECT
         r.*,

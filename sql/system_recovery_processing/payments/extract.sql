@@ -1,4 +1,4 @@
--- One row a payment of the batch, as it stands there.
+-- One row per payment of the batch, unchanged.
 SELECT
     payment_id,
     order_id,

@@ -1,5 +1,5 @@
--- One row: published payments for an order that should be there and is not: its number is not above that of the newest
--- order that landed, and it is not in quarantine.
+-- One row: the number of published payments whose order is missing. An order is missing if its number is not above that
+-- of the newest landed order and it is not in quarantine.
 SELECT count(*) AS orphans
 FROM sales.payments AS p
 WHERE

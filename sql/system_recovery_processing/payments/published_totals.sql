@@ -1,4 +1,4 @@
--- One row per landed window: payments published of it and their sum in hundredths.
+-- One row per landed window: the number of published payments and their sum in hundredths.
 SELECT
     lower(l.window_range) AS window_start,
     count(p.payment_id) AS row_count,

@@ -1,4 +1,4 @@
--- One row: the numbers of the payments of a stretch that lie in quarantine.
+-- One row: the numbers of the payments of the windows that are in quarantine.
 SELECT coalesce(array_agg((q.source_row ->> 'payment_id')::bigint), '{}'::bigint[]) AS refused
 FROM quarantine.rejected_rows AS q
 WHERE

@@ -1,4 +1,4 @@
--- One row per batch: payments and their sum in hundredths, without refused ones and copies: what is to be published.
+-- One row per batch: the number of payments and their sum in hundredths, without refused ones and copies.
 SELECT
     batch_start AS window_start,
     count(*) AS row_count,

@@ -1,7 +1,8 @@
--- What the rows of former tables need before new tables can take them. The former schemas are set aside by now, as
--- aside_control, aside_ops and aside_quarantine; of their tables some may be missing, and columns of others.
+-- Repairs the rows of former tables so that the new tables accept them. The former schemas have been renamed to
+-- aside_control, aside_ops and aside_quarantine; some of their tables or columns may be missing.
 
--- Sources once had no names: there was one. Then their names were a list in a rule, to which somebody may have added.
+-- Sources had no names while there was only one. Later their names were a list in a CHECK, which users may have
+-- extended.
 DO $$
 BEGIN
     IF to_regclass('aside_control.sources') IS NOT NULL THEN
@@ -18,7 +19,8 @@ BEGIN
 END;
 $$;
 
--- Keys were once joined by commas; no key had more than one column then. The rule says that it is done.
+-- Keys were plain text, each of one column, before they became JSON arrays; the constraint exists where they are
+-- arrays.
 DO $$
 BEGIN
     IF to_regclass('aside_quarantine.refused_keys') IS NOT NULL AND NOT EXISTS (
@@ -30,7 +32,7 @@ BEGIN
 END;
 $$;
 
--- Attempts once did not say which process they were.
+-- Attempts did not record their process.
 ALTER TABLE IF EXISTS aside_ops.attempts
 ADD COLUMN IF NOT EXISTS host text NOT NULL DEFAULT 'unknown',
 ADD COLUMN IF NOT EXISTS pid integer NOT NULL DEFAULT 0;
