@@ -31,6 +31,7 @@ class Extension:
         prepare: brings that database to its current state; gets the admin's connection to it.
         advance: called at the end of a start.
         commands: command groups of ``highwater`` by name.
+        begin_settings: settings that move the first window of a dataset, by dataset.
     """
 
     owner: str | None = None
@@ -40,6 +41,7 @@ class Extension:
     prepare: Callable[[Connection], None] = lambda _: None
     advance: Callable[[], None] = lambda: None
     commands: Callable[[], Mapping[str, typer.Typer]] = dict
+    begin_settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def logins(self) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
--- Keeps a change of a row; the trigger says what it is of, and which column tells the rows apart where it is not the
--- dataset. Rows that a start adds are part of Highwater, not somebody's change.
+-- Records a change of a row in the history. The trigger's arguments are the kind of change and, where it is not the
+-- dataset, the key column. Rows that bootstrap inserts are part of Highwater and are not recorded.
 CREATE OR REPLACE FUNCTION control.record_rule() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    -- The run that fulfils a wish for a full run takes it away: the checkpoint says so, and it is no change of a rule.
+    -- A full run that was requested clears full_run_wanted: the checkpoint records that, it is no change of a rule.
     aside constant text[] := '{dataset,policies_applied_at}'
     || CASE WHEN session_user = 'loader' THEN '{full_run_wanted}'::text[] END;
     old_row jsonb := CASE WHEN tg_op <> 'INSERT' THEN to_jsonb(old) - aside END;
@@ -39,7 +39,7 @@ FOR EACH ROW EXECUTE FUNCTION control.record_rule('incident kind', 'kind');
 
 REVOKE EXECUTE ON FUNCTION control.record_rule FROM public;
 
--- The operator changes what is wanted, but not of which dataset a policy is, nor who changed it.
+-- The operator may change a policy, but neither its dataset nor the user recorded for the change.
 REVOKE UPDATE ON control.catchup_policies FROM operator;
 GRANT UPDATE (
     enabled, max_age, max_windows, skip_weekdays, skip_closed_days, conditions, reason
