@@ -1,6 +1,6 @@
--- One row per window that a backfill would reach, in the order of loading: its start in microseconds since 1970, what
--- happens to it, by which rule and why. Before them one row without a place: the length of a window, in microseconds
--- too, the fingerprint of the plan, and as a reason why it would be refused, if it would.
+-- One row per window of a plan, in the order of loading: its start in microseconds since 1970, the action, the rule and
+-- the reason. Before them one row without a place: the length of a window in microseconds, the fingerprint of the plan
+-- as its action, and as its reason why a request would be refused, if it would.
 WITH planned AS MATERIALIZED (
     SELECT * FROM control.plan_backfill(
         %(dataset)s, %(from_time)s, %(to_time)s, %(which)s, %(excluded_dates)s::date[], %(weekdays)s::smallint[],
@@ -19,7 +19,9 @@ UNION ALL
 SELECT
     NULL AS place,
     max(extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000)::bigint AS microseconds,
-    md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS action,
+    control.plan_fingerprint(
+        array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
+    ) AS action,
     NULL AS rule,
     control.overlap_of(%(dataset)s, array_agg(window_range) FILTER (WHERE action = 'load')) AS reason
 FROM planned
