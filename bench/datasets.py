@@ -32,7 +32,7 @@ def _status() -> None:
 
 ASKED: dict[str, Callable[[], None]] = {
     # By each process that schedules.
-    "the policies, read every 3 s": lambda: reader.PolicyReader().look(),
+    "the policies, read every 3 s": lambda: reader.PolicyReader().read(),
     # By a task that fails, by most where something is wrong, and every five minutes.
     "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.reconcile_incidents()"),
     "all gaps": partial(_all_of, "analyst", "SELECT * FROM ops.gaps"),

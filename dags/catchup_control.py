@@ -1,22 +1,22 @@
 """
-### What is wanted, watched over
+### Policies, watched
 
-Every five minutes: what do the conditions of the policies answer, has somebody changed what is wanted, is there a gap
-that the policy wants filled and that Airflow has gone past?
+Every five minutes: checks the conditions of the policies, announces changes of policies, and requests backfills of gaps
+that the policy wants filled and that the schedule has passed.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `look_at_conditions` | asks the predicates of `conditions/` that policies name | the next run asks |
-| `announce_changes` | a log line a change: who, when, old, new, why; incidents for risky ones | the next run tells |
-| `resume_stopped` | lets a stopped dataset go on once something changed, with a backfill | the next run does |
-| `end_without_run` | ends backfills whose run was marked failed; begins those whose run is gone | the next run does |
-| `fill_gaps` | a backfill row for windows that no run of Airflow will be made for any more | the next run fills |
-| `start_waiting` | starts the backfills that wait: of this DAG, of `psql`, of whoever | the next run starts |
+| `look_at_conditions` | checks the predicates of `conditions/` that policies name | next run retries |
+| `announce_changes` | logs each change: who, when, old, new, why; incidents for risky ones | next run retries |
+| `resume_stopped` | resumes a stopped dataset once its cause has changed, with a backfill | next run retries |
+| `end_without_run` | ends backfills whose run was marked failed, restarts those whose run is gone | next run retries |
+| `fill_gaps` | requests a backfill of windows that Airflow will create no run for any more | next run retries |
+| `start_waiting` | triggers runs of waiting backfills: of this DAG, `psql`, the command line | next run retries |
 
-The predicates are in `sql/catchup_control/conditions/`; one that fails or hangs counts as it did before. Airflow goes
-past windows when catch-up was off, and when a native backfill ran ahead of the schedule: it makes no run for the dates
-between any more. `scripts/highwater policy explain` shows what the policy says of each window,
-`scripts/highwater policy history` who changed it.
+The predicates are in `sql/catchup_control/conditions/`; where one fails or times out, its previous answer counts. The
+schedule passes windows while catch-up is off, and when a native backfill runs ahead of it: Airflow then creates no run
+for the dates between. `scripts/highwater policy explain` shows the policy's verdict on each window,
+`scripts/highwater policy history` who changed the policy.
 """
 
 from datetime import timedelta

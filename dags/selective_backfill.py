@@ -1,21 +1,21 @@
 """
-### Only the windows you want, and you know which before
+### Only the windows you want, shown before anything runs
 
 *Trigger* opens a form: a dataset, the first and the last day, what to leave out, and why. Nothing else is needed.
-`scripts/highwater backfill plan` shows what the same would do, window by window, and changes nothing.
+`scripts/highwater backfill plan` shows the same plan, window by window, and changes nothing.
 
 | task | what it does | when it fails |
 | --- | --- | --- |
-| `begin` | writes the backfill down with its plan, or takes on one that is there | refused: says what is valid |
-| `lanes` | as many as windows may be in work at once | retried |
+| `begin` | records the backfill with its plan, or begins a requested one | refused: says what is valid |
+| `lanes` | one lane per window that may be loaded in parallel | retried |
 | `load_windows` | a lane: one window after the other through all stages | retried; its window is taken again |
-| `end` | how it ended | fails if a window failed: its error is in the table below |
+| `end` | ends the backfill and logs the result | fails if a window failed: its error is in the table below |
 
-How far it is: `scripts/highwater backfill watch`, or `SELECT * FROM ops.backfill_progress`; each window with what
-became of it and why is in `control.backfill_windows`. `scripts/highwater backfill pause`, `resume` and `cancel` let
-windows in work finish.
+Progress: `scripts/highwater backfill watch`, or `SELECT * FROM ops.backfill_progress`; each window with its result and
+the reason is in `control.backfill_windows`. `scripts/highwater backfill pause`, `resume` and `cancel` let running
+windows finish.
 
-A backfill has slots of its own (pool `backfill`) and low priority: scheduled runs do not wait for it, and none moves.
+A backfill has slots of its own (pool `backfill`) and low priority: scheduled runs neither wait for it nor change.
 """
 
 from datetime import timedelta

@@ -96,4 +96,10 @@ EXTENSION = Extension(
     prepare=_prepare,
     advance=_advance,
     commands=_commands,
+    begin_settings={
+        "daily_sales": "HIGHWATER_HISTORY_DAYS",
+        **dict.fromkeys(
+            ("store_sales", "partner_sales", "supplier_settlements", "channel_sales"), "HIGHWATER_CHANNEL_DAYS"
+        ),
+    },
 )

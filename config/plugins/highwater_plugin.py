@@ -1,4 +1,4 @@
-"""Airflow looks for plugins in this folder; Highwater's is with the rest of its code."""
+"""Airflow loads plugins from this folder; Highwater's own is part of its package."""
 
 from highwater.airflow.plugin import HighwaterPlugin
 

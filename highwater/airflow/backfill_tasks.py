@@ -1,4 +1,4 @@
-"""The building blocks of selective_backfill: take a backfill on, lanes that load its windows, its end."""
+"""The tasks of selective_backfill: begin a backfill, load its windows in lanes, end it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from highwater.store import sentences, warehouse
 
 log = logging.getLogger(__name__)
 
-AWAY_FOR = timedelta(seconds=15)
-"""So long a lane leaves its slot to others. Queued again before the scheduler has taken in that it ended, it would
-count as killed, since the try is the same."""
+PAUSE = timedelta(seconds=15)
+"""How long a lane leaves its slot to others. If it were queued before the scheduler noticed that it ended, it would
+count as killed, since its try number is the same."""
 
 
 @task
 def begin() -> dict[str, int]:
-    """Take on the backfill the conf names, or make one from the form; refuses what cannot be meant before it starts."""
+    """Begin the backfill that the conf names, or request one from the form; an invalid one is refused here."""
     context = get_current_context()
     filled, dag_run = context["params"], context["dag_run"]
     with tasks.final_errors_end_the_task(), warehouse.session("loader") as cursor:
         number = filled["backfill_id"]
         if number is None:
-            # Tried again, it must not ask twice.
+            # A retry must not request a second one.
             cursor.execute("SELECT backfill_id FROM control.backfills WHERE dag_run_id = %s", (dag_run.run_id,))
             row = warehouse.fetch(cursor)
             by = dag_run.triggering_user_name or "a person in the UI"
@@ -53,13 +53,13 @@ def begin() -> dict[str, int]:
 
 @task
 def lanes(begun: dict[str, int]) -> list[int]:
-    """A number a lane: no more than may be in work at once."""
+    """One number per lane: as many as windows may be loaded in parallel."""
     return list(range(1, begun["lanes"] + 1))
 
 
 @task(map_index_template="lane {{ lane }}")
 def load_windows(begun: dict[str, int], lane: int) -> None:
-    """Load one window after the other, as long as the backfill runs; gives its slot to others now and then."""
+    """Load one window after the other while the backfill runs; leaves its slot to others now and then."""
     from highwater.backfill import lanes as backfill_lanes
 
     get_current_context()["lane"] = str(lane)  # type: ignore[typeddict-unknown-key]
@@ -69,15 +69,15 @@ def load_windows(begun: dict[str, int], lane: int) -> None:
             pipeline = _find_pipeline(cursor, begun["backfill"])
         over = backfill_lanes.work(begun["backfill"], pipeline, run)
     if not over:
-        raise AirflowRescheduleException(clock.now() + AWAY_FOR)  # type: ignore[no-untyped-call]
+        raise AirflowRescheduleException(clock.now() + PAUSE)  # type: ignore[no-untyped-call]
 
 
 @task(trigger_rule="all_done")
 @sentences.in_one_voice()
 def end(begun: dict[str, int] | None) -> None:
-    """Say how the backfill ended; fails the run if a window failed."""
+    """End the backfill and log the result; fails the run if a window failed."""
     if begun is None:
-        raise AirflowFailException("nothing was begun: the log of the task begin says why")
+        raise AirflowFailException("no backfill was begun: see the log of the task begin")
     run, _moment = tasks.this_run(any_time=True)
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT (control.end_backfill(%s, %s)).*", (begun["backfill"], run.run_id))
@@ -91,15 +91,15 @@ def end(begun: dict[str, int] | None) -> None:
 @task
 @sentences.in_one_voice()
 def waiting() -> list[dict[str, Any]]:
-    """What the backfills that wait for a run are to be started with."""
+    """The run id and conf of each backfill that waits for a run."""
     with warehouse.session("loader") as cursor:
         return [{"trigger_run_id": run_id, "conf": conf} for run_id, conf in requests.waiting(cursor)]
 
 
 def start_waiting() -> Any:
-    """Wires into a DAG what starts the backfills that wait: a task that asks for them, and a run of Airflow for each.
+    """Add to a DAG the tasks that start waiting backfills: one that lists them, and one that triggers a run for each.
 
-    Returns the mapped task that starts them. A start that somebody was faster with is skipped.
+    Returns the mapped task that triggers the runs. A run that exists already is skipped.
     """
     return TriggerDagRunOperator.partial(
         task_id="start_waiting", trigger_dag_id=requests.DAG, skip_when_already_exists=True
@@ -107,14 +107,14 @@ def start_waiting() -> Any:
 
 
 def _stop_without_a_pipeline(number: int) -> None:
-    """What no lane could load is stopped before one starts."""
+    """Stop a backfill whose dataset has no pipeline, before a lane starts."""
     with tasks.final_errors_end_the_task(), _stopping(number), warehouse.session("loader") as cursor:
         _find_pipeline(cursor, number)
 
 
 @contextmanager
 def _stopping(number: int) -> Iterator[None]:
-    """What ends a lane for good stops the backfill: the reason stands beside it."""
+    """An error that a retry cannot fix stops the backfill, which records it as its note."""
     try:
         yield
     except HighwaterError as error:

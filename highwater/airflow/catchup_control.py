@@ -1,4 +1,4 @@
-"""What watches over the policies: tells of every change, and has the gaps filled that nothing else would fill."""
+"""What the DAG catchup_control does: announces policy changes, requests backfills of gaps, resumes stopped datasets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WHO = "catchup_control"
 
 @dataclass(frozen=True)
 class Change:
-    """A row of control.catchup_policy_history: who changed what of what is wanted, when and why."""
+    """A row of control.catchup_policy_history: a change of a policy or rule, with user, time and reason."""
 
     change_id: int
     what: str
@@ -37,7 +37,7 @@ class Change:
     announced_at: datetime | None
 
     def __str__(self) -> str:
-        """One line: when, who, what of it was and is, and why."""
+        """One line: time, user, old and new values, reason."""
         old, new = self.old or {}, self.new or {}
         parts = [
             f"{name} {file.shown(old.get(name), name)} -> {file.shown(new.get(name), name)}"
@@ -51,7 +51,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch of windows that Airflow has gone past and the policy wants."""
+    """A range of windows that the policy wants and the schedule has passed."""
 
     dataset: str
     dag_id: str
@@ -62,13 +62,13 @@ class Gap:
 
 
 def announce(cursor: Cursor) -> list[Change]:
-    """The changes that nobody was told of yet; from now on they have been."""
+    """The changes that were not announced yet; marks them as announced."""
     cursor.execute("SELECT * FROM control.announce_changes()")
     return [Change(*row) for row in cursor.fetchall()]
 
 
 def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[Change]:
-    """The latest changes of what is wanted of a dataset, or of all, the newest last."""
+    """The latest changes of the policies and rules of a dataset, or of all, the newest last."""
     cursor.execute(
         "SELECT * FROM control.catchup_policy_history WHERE %(dataset)s IS NULL OR dataset IS NULL"
         " OR dataset = %(dataset)s ORDER BY change_id DESC LIMIT %(most)s",
@@ -78,9 +78,9 @@ def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[
 
 
 def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None = None) -> list[Gap]:
-    """The windows that the policy wants and that Airflow will make no run for any more.
+    """The windows that the policy wants and that Airflow will create no run for any more.
 
-    Those of ``live``, by dataset, may yet be landed by runs that there are: they are left out.
+    Those of ``live``, by dataset, may still be landed by unfinished runs: they are left out.
     """
     waiting = {
         dataset: "{" + ",".join(f"[{each.start.isoformat()},{each.end.isoformat()})" for each in windows) + "}"
@@ -90,11 +90,11 @@ def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None =
     return [Gap(*row) for row in cursor.fetchall()]
 
 
-def windows_on_their_way(gap: Gap, grid: Grid, newest_before: Callable[[datetime], datetime | None]) -> set[Window]:
-    """The windows of a gap that runs which have not ended may yet land.
+def windows_of_live_runs(gap: Gap, grid: Grid, newest_before: Callable[[datetime], datetime | None]) -> set[Window]:
+    """The windows of a gap that unfinished runs may still land.
 
-    ``newest_before`` tells the logical date of the newest such run before a moment. A run is about the window that
-    holds its logical date, so one that lies outside the gap, or has none, has no part in it.
+    ``newest_before`` returns the logical date of the newest such run before a moment. A run loads the window that
+    contains its logical date, so a run outside of the gap, or without a logical date, does not matter.
     """
     found: set[Window] = set()
     moment = gap.to_time
@@ -106,7 +106,7 @@ def windows_on_their_way(gap: Gap, grid: Grid, newest_before: Callable[[datetime
 
 
 def fill(cursor: Cursor, gap: Gap) -> int:
-    """Ask for a backfill of a gap; returns its number.
+    """Request a backfill of a gap; returns its number.
 
     Raises:
         ConfigurationError: it is refused; says why.
@@ -118,7 +118,7 @@ def fill(cursor: Cursor, gap: Gap) -> int:
 
 @dataclass(frozen=True)
 class Resumed:
-    """A dataset that was stopped and goes on: what it had not tried is asked for from ``from_time`` on."""
+    """A dataset whose breaker has closed: the windows from ``from_time`` on were not tried and are requested now."""
 
     breaker_id: int
     dataset: str
@@ -127,8 +127,8 @@ class Resumed:
     to_time: datetime
 
 
-def let_go_on() -> list[Resumed]:
-    """The stopped datasets that something changed for, by now; each until `resume` has asked for its windows."""
+def close_changed_breakers() -> list[Resumed]:
+    """Close the breakers whose cause has changed; returns each dataset until `resume` has requested its windows."""
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT dataset FROM ops.breakers WHERE closed_at IS NULL ORDER BY dataset")
         open_ones = [row.dataset for row in warehouse.fetch_all(cursor)]
@@ -141,7 +141,7 @@ def let_go_on() -> list[Resumed]:
 
 
 def resume(cursor: Cursor, resumed: Resumed) -> int | None:
-    """Ask for a backfill of what was not tried; returns its number, or None where there is nothing to ask for.
+    """Request a backfill of the windows that were not tried; returns its number, or None if there are no such windows.
 
     Raises:
         ConfigurationError: it is refused now; says why.
@@ -161,20 +161,20 @@ def resume(cursor: Cursor, resumed: Resumed) -> int | None:
 
 
 def windows_to_try(cursor: Cursor) -> list[Request]:
-    """A request for one window of each stopped dataset of which one is to be tried, to see whether it is mended."""
+    """A request for one window of each stopped dataset that is due for a test whether it works again."""
     warehouse.run_file(cursor, "policy/windows_to_try.sql")
-    # Not by the policy, which leaves what was refused to a person.
+    # Not via 'policy', which skips windows that wait for a person.
     return [
         Request(
             row.dataset, row.from_time, row.to_time, via="sql", requested_by=WHO,
-            reason=f"to see whether it is mended: {row.reason}"[:1000],
+            reason=f"to test whether it works again: {row.reason}"[:1000],
         )
         for row in warehouse.fetch_all(cursor)
     ]  # fmt: skip
 
 
 def _why(cursor: Cursor, gap: Gap) -> str:
-    """Why a gap is filled: the schedule is past it; and who switched catch-up on again, if somebody did."""
+    """Why a gap is filled: the schedule is past it; and who switched catch-up on again, if it was off."""
     cursor.execute(
         "SELECT changed_at, changed_by FROM control.catchup_policy_history WHERE what = 'policy' AND dataset = %s"
         " AND old ->> 'enabled' = 'false' AND new ->> 'enabled' = 'true' AND changed_at >= %s"
@@ -183,9 +183,9 @@ def _why(cursor: Cursor, gap: Gap) -> str:
     )
     switched = warehouse.fetch(cursor)
     since = f"; catch-up is on again since {switched[0]:%Y-%m-%d %H:%M} by {switched[1]}" if switched else ""
-    return f"the schedule of {gap.dag_id} is past them, at {gap.frontier:%Y-%m-%d %H:%M}{since}"
+    return f"the schedule of {gap.dag_id} has passed these windows, it is at {gap.frontier:%Y-%m-%d %H:%M}{since}"
 
 
 def as_json(changes: list[Change]) -> str:
-    """For a program."""
+    """The changes as JSON."""
     return json.dumps([vars(change) for change in changes], default=str, indent=2)

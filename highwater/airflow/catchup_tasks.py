@@ -1,4 +1,4 @@
-"""The building blocks of catchup_control: conditions, changes, gaps."""
+"""The tasks of catchup_control."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from highwater.store import ledger, warehouse
 log = logging.getLogger(__name__)
 
 UNFINISHED = ["queued", "running"]
-"""The states of runs that may yet land what they are for."""
+"""The states of runs that may still land their window."""
 
 
 @task
 @watched
 def look_at_conditions() -> None:
-    """Ask each condition that a policy names; one that cannot answer counts as before."""
-    for look in conditions.evaluate():
-        log.log(logging.WARNING if look.error or look.flipped else logging.INFO, "%s", look)
+    """Check each condition that a policy names; where a check fails, the previous answer counts."""
+    for check in conditions.evaluate():
+        log.log(logging.WARNING if check.error or check.flipped else logging.INFO, "%s", check)
 
 
 @task
 @watched
 def announce_changes() -> None:
-    """Say of every change of what is wanted who made it, when and why; a risky one becomes an incident."""
+    """Log every change of a policy or rule with user, time and reason; a risky one becomes an incident."""
     with warehouse.session("loader") as cursor:
         for change in catchup_control.announce(cursor):
             log.info("%s", change)
@@ -44,18 +44,18 @@ def announce_changes() -> None:
 @task
 @watched
 def resume_stopped() -> None:
-    """Let stopped datasets go on for which something changed, and ask for a backfill of what they had not tried.
+    """Resume stopped datasets whose cause has changed, and request a backfill of the windows they did not try.
 
-    Of those that stay stopped a window is tried now and then, since what changed may be where nobody sees it.
+    For those that stay stopped, one window is tried now and then, since the cause may have changed unnoticed.
     """
-    for resumed in catchup_control.let_go_on():
+    for resumed in catchup_control.close_changed_breakers():
         try:
             with warehouse.session("loader") as cursor:
                 number = catchup_control.resume(cursor, resumed)
         except HighwaterError as refused:
-            log.warning("%s goes on, but its windows are not asked for yet: %s", resumed.dataset, refused)
+            log.warning("%s is resumed, but its windows are not requested yet: %s", resumed.dataset, refused)
             continue
-        log.info("%s goes on%s", resumed.dataset, f": backfill {number}" if number else "")
+        log.info("%s is resumed%s", resumed.dataset, f": backfill {number}" if number else "")
     with warehouse.session("loader") as cursor:
         to_try = catchup_control.windows_to_try(cursor)
     for wanted in to_try:
@@ -63,16 +63,16 @@ def resume_stopped() -> None:
             with warehouse.session("loader") as cursor:
                 number = requests.request(cursor, wanted)
         except HighwaterError as refused:
-            log.warning("%s: no window is tried, to see whether it is mended: %s", wanted.dataset, refused)
+            log.warning("%s: no window is tried to test whether it works again: %s", wanted.dataset, refused)
             continue
-        log.info("%s: backfill %s sees whether it is mended", wanted.dataset, number)
+        log.info("%s: backfill %s tests whether it works again", wanted.dataset, number)
     alerts.look()
 
 
 @task
 @watched
 def end_without_run() -> None:
-    """End the backfills whose run of Airflow was marked as failed, deleted or lost: its own last task never will."""
+    """End the backfills whose Airflow run was marked as failed, deleted or lost, so that its last task never runs."""
     with warehouse.session("loader") as cursor:
         silent = requests.silent(cursor)
     for number, run_id in silent:
@@ -89,18 +89,18 @@ def end_without_run() -> None:
 @task
 @watched
 def fill_gaps() -> None:
-    """Ask for a backfill of what the policy wants and Airflow has gone past; what runs may yet land waits for them."""
+    """Request backfills of windows that the policy wants and the schedule has passed, without those of live runs."""
     live: dict[str, set[Window]] = {}
     with warehouse.session("loader") as cursor:
         for gap in catchup_control.gaps_to_fill(cursor):
             grid = ledger.grid(cursor, gap.dataset)
             for state in UNFINISHED:
                 newest = partial(_newest_run_before, gap.dag_id, state)
-                live.setdefault(gap.dataset, set()).update(catchup_control.windows_on_their_way(gap, grid, newest))
+                live.setdefault(gap.dataset, set()).update(catchup_control.windows_of_live_runs(gap, grid, newest))
         gaps = catchup_control.gaps_to_fill(cursor, live)
     for dataset, windows in live.items():
         if windows:
-            log.info("%s: %s windows wait, since runs that have not ended may land them", dataset, len(windows))
+            log.info("%s: %s windows wait, since unfinished runs may still land them", dataset, len(windows))
     for gap in gaps:
         try:
             with warehouse.session("loader") as cursor:
@@ -112,22 +112,22 @@ def fill_gaps() -> None:
 
 
 def _newest_run_before(dag_id: str, state: str, moment: datetime) -> datetime | None:
-    """The logical date of the newest run of a DAG in that state that lies before a moment."""
+    """The logical date of the newest run of a DAG in a state before a moment."""
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetPreviousDagRun, PreviousDagRunResult
 
     answer = task_runner.SUPERVISOR_COMMS.send(GetPreviousDagRun(dag_id=dag_id, logical_date=moment, state=state))
     if not isinstance(answer, PreviousDagRunResult):
-        raise HighwaterError(f"Airflow does not say which runs of {dag_id} are {state}: {answer}")
+        raise HighwaterError(f"cannot ask Airflow which runs of {dag_id} are {state}: it answered {answer}")
     return answer.dag_run.logical_date if answer.dag_run else None
 
 
 def _runs(dag_id: str, run_id: str, states: list[str] | None = None) -> int:
-    """How many runs of a DAG are known by that id and in one of these states: one or none."""
+    """Number of runs of a DAG with that id and in one of these states: 1 or 0."""
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import DRCount, GetDRCount
 
     answer = task_runner.SUPERVISOR_COMMS.send(GetDRCount(dag_id=dag_id, run_ids=[run_id], states=states))
     if not isinstance(answer, DRCount):
-        raise HighwaterError(f"Airflow does not say whether run {run_id} of {dag_id} is there: {answer}")
+        raise HighwaterError(f"cannot ask Airflow whether run {run_id} of {dag_id} exists: it answered {answer}")
     return answer.count

@@ -1,7 +1,7 @@
-"""Refuses runs that nobody can mean, as Airflow makes them: for the UI, the API, ``airflow dags trigger`` or a task.
+"""Refuses runs that make no sense when they are created, by the UI, the API, ``airflow dags trigger`` or a task.
 
-Airflow takes a run for a date to come, and lets it stand as running until then, so that no other run of the DAG is made
-meanwhile; and it ends one for a date before the DAG begins as a success without a task.
+Airflow accepts a run for a future date and keeps it running until then, so that no other run of the DAG is created
+meanwhile; and it ends a run for a date before the DAG's start as a success without a task.
 """
 
 from __future__ import annotations
@@ -9,24 +9,18 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from highwater.environment import project
 from highwater.model import clock
 
 AHEAD = timedelta(minutes=1)
-"""So far may the clock of a browser be ahead of ours."""
-NOT_ASKED = {"scheduled", "backfill", "asset_triggered", "asset_materialization"}
-"""The types of runs that Airflow makes by itself; a native backfill also makes the tasks of a DAG that begins later."""
-
-
-_OF_CHANNELS = ("store_sales", "partner_sales", "supplier_settlements", "channel_sales")
-_BEGIN_SETTING = {
-    "daily_sales": "HIGHWATER_HISTORY_DAYS",
-    **dict.fromkeys(_OF_CHANNELS, "HIGHWATER_CHANNEL_DAYS"),
-}
-"""What says where a dataset of the simulated company begins; any other begins where its file in sql/datasets/ says."""
+"""How far the clock of a browser may be ahead of ours."""
+AUTOMATIC = {"scheduled", "backfill", "asset_triggered", "asset_materialization"}
+"""The run types that Airflow creates automatically, which are not checked. A native backfill runs the tasks even of a
+date before the DAG's start."""
 
 
 def install() -> None:
-    """See to every run that this process puts into the metadata from now on; a second time changes nothing."""
+    """Check every run that this process adds to the metadata database from now on. Idempotent."""
     from sqlalchemy import event
     from sqlalchemy.orm import Session
 
@@ -37,15 +31,15 @@ def install() -> None:
 def refusal(
     logical_date: datetime, dag_id: str, start_date: datetime | None, first: datetime | None, dataset: str | None
 ) -> str | None:
-    """Why a run of a DAG for a logical date is refused, as a sentence; None where it may be.
+    """Why a run of a DAG for a logical date is refused; None if it is allowed.
 
-    ``start_date`` is that of the DAG, ``first`` the start of the first window of its dataset, each None if not known.
+    ``start_date`` is that of the DAG, ``first`` the start of the first window of its dataset, each None if unknown.
     """
     now = clock.now() if dataset else clock.of_airflow()
     if logical_date > now + AHEAD:
         return (
             f"logical date {_shown(logical_date)} of {dag_id} is in the future, it is {_shown(now)}: the run"
-            " would stay running until then and hold up those of the DAG; trigger one for a window that has ended"
+            " would stay running until then and block those of the DAG; trigger one for a window that has ended"
         )
     if first is not None and logical_date < first:
         return (
@@ -59,18 +53,18 @@ def refusal(
 
 
 def refusal_to_wait(run_after: datetime, dag_id: str) -> str | None:
-    """Why a run that Airflow is to begin at that moment is refused, as a sentence; None where it may be."""
+    """Why a run that Airflow is to start at a later moment is refused; None if it is allowed."""
     now = clock.of_airflow()
     if run_after <= now + AHEAD:
         return None
     return (
         f"a run of {dag_id} that waits until {_shown(run_after)} is refused, it is {_shown(now)}: it would stay queued"
-        " until then and hold up what fills gaps; trigger it when it is to run"
+        " until then and keep gaps from being filled; trigger it when it is to run"
     )
 
 
 def backfill_refusal(from_date: datetime, dag_id: str, first: datetime, dataset: str) -> str | None:
-    """Why a native backfill that begins at a moment is refused, as a sentence; None where it may be."""
+    """Why a native backfill that begins at a moment is refused; None if it is allowed."""
     if from_date >= first:
         return None
     return (
@@ -79,24 +73,24 @@ def backfill_refusal(from_date: datetime, dag_id: str, first: datetime, dataset:
     )
 
 
-def there_already(dag_id: str, logical_date: datetime, run_id: str, state: str, dataset: str | None) -> str:
-    """Why a second run of a DAG for one logical date is refused, as a sentence."""
+def duplicate_refusal(dag_id: str, logical_date: datetime, run_id: str, state: str, dataset: str | None) -> str:
+    """Why a second run of a DAG for one logical date is refused."""
     day = f"--from {logical_date:%Y-%m-%d} --to {logical_date:%Y-%m-%d}"
     again = f", or scripts/highwater backfill run {dataset} {day} --which all --reason …" if dataset else ""
     return (
-        f"logical date {_shown(logical_date)} of {dag_id} has a run already, {run_id} ({state}): to load it again clear"
-        f" that one in Airflow{again}"
+        f"logical date {_shown(logical_date)} of {dag_id} has a run already, {run_id} ({state}): to load it again,"
+        f" clear that run in Airflow{again}"
     )
 
 
 def _to_begin_earlier(dataset: str | None) -> str:
-    if setting := _BEGIN_SETTING.get(dataset or ""):
-        return f"to begin earlier raise {setting} and start again"
-    return f"first_window of {dataset}, in its file of sql/datasets/, says where it begins"
+    if setting := project.extension().begin_settings.get(dataset or ""):
+        return f"to begin earlier, raise {setting} and start again"
+    return f"to begin earlier, change first_window of {dataset} in its file of sql/datasets/"
 
 
 def _before_flush(session: Any, _context: object, _instances: object) -> None:
-    """Look at the runs and native backfills that are about to be written.
+    """Check the runs and native backfills that are about to be written.
 
     Raises:
         ValueError: a run is refused; the API answers 400 with the sentence, the command line ends with it.
@@ -104,17 +98,17 @@ def _before_flush(session: Any, _context: object, _instances: object) -> None:
     """
     for made in session.new:
         if type(made).__name__ == "Backfill":
-            _look_at_backfill(session, made)
-        # A developer's own `dag.test` runs whatever it is told to.
+            _check_backfill(session, made)
+        # A developer's `dag.test` may run for any date.
         elif (
             type(made).__name__ == "DagRun"
-            and made.run_type not in NOT_ASKED
+            and made.run_type not in AUTOMATIC
             and getattr(made.triggered_by, "value", made.triggered_by) != "test"
         ):
-            _look_at_run(session, made)
+            _check_run(session, made)
 
 
-def _look_at_run(session: Any, made: Any) -> None:
+def _check_run(session: Any, made: Any) -> None:
     if made.run_after is not None and (problem := refusal_to_wait(made.run_after, made.dag_id)):
         raise ValueError(problem)
     if made.logical_date is None:
@@ -126,10 +120,10 @@ def _look_at_run(session: Any, made: Any) -> None:
         kind = type(made)
         there = session.query(kind).filter(kind.dag_id == made.dag_id, kind.logical_date == made.logical_date).first()
     if there is not None:
-        raise ValueError(there_already(made.dag_id, made.logical_date, there.run_id, str(there.state), dataset))
+        raise ValueError(duplicate_refusal(made.dag_id, made.logical_date, there.run_id, str(there.state), dataset))
 
 
-def _look_at_backfill(session: Any, made: Any) -> None:
+def _check_backfill(session: Any, made: Any) -> None:
     from airflow.models.backfill import InvalidBackfillDate
 
     _dag, dataset, first = _known_of(session, made.dag_id)
@@ -138,7 +132,7 @@ def _look_at_backfill(session: Any, made: Any) -> None:
 
 
 def _known_of(session: Any, dag_id: str) -> tuple[Any, str | None, datetime | None]:
-    """A DAG as Airflow keeps it, the dataset it loads, and the start of the first window; None what is not known."""
+    """A DAG as Airflow stores it, its dataset, and the start of the dataset's first window; each None if unknown."""
     from airflow.models.serialized_dag import SerializedDagModel
 
     from highwater.policy import reader

@@ -1,7 +1,7 @@
-"""The schedule of a DAG that loads a dataset: a cron with real data intervals, in which the policy has its say.
+"""The schedule of a DAG that loads a dataset: a cron with real data intervals, filtered by the dataset's policy.
 
-Airflow asks for the run that comes after the last one: when a DAG file is parsed, when a run was made, when a native
-backfill is planned. The answer comes from memory (`policy_reader`), never from a database.
+Airflow asks for the next run when a DAG file is parsed, when a run was created, and when a native backfill is planned.
+The answer comes from memory (`highwater.policy.reader`), never from a database.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pendulum import DateTime
 
 MOST_JUMPS = 1000
-"""So many stretches of unwanted windows are jumped over at once; a schedule that meets nothing but them has no run."""
+"""Number of unwanted ranges skipped in one call; a schedule without a wanted window after them has no next run."""
 
 
 class PolicyTimetable(CronDataIntervalTimetable):
-    """Runs of ``cron`` (UTC) for the windows of ``dataset`` that its policy wants, and of no others.
+    """Runs of ``cron`` (UTC) for only those windows of ``dataset`` that its policy wants.
 
-    A run is about the window that holds its logical date. While catch-up is off, those missed until now are left out
-    but for the newest, as with Airflow's ``catchup=False``; not by a native backfill, which a person asks for.
+    A run loads the window that contains its logical date. While catch-up is off, missed windows are left out except the
+    newest, as with Airflow's ``catchup=False``; a native backfill, which a user requests, includes them.
     """
 
     def __init__(self, cron: str, dataset: str) -> None:
@@ -46,7 +46,7 @@ class PolicyTimetable(CronDataIntervalTimetable):
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """The run after the last one that the policy wants; None where there is none to come."""
+        """The next run that the policy wants; None if there is no next run."""
         info = super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=restriction
         )
@@ -55,7 +55,7 @@ class PolicyTimetable(CronDataIntervalTimetable):
         policy, now = reader.of(self.dataset), clock.now()
         start: DateTime | None = info.data_interval.start
         if policy is not None:
-            # Only who plans a backfill, or a DAG that ends, names an end.
+            # Only a native backfill and a DAG with an end date set `latest`.
             if not policy.is_on and restriction.latest is None:
                 start = max(info.data_interval.start, self._newest(now))
             start = self._wanted_from(start, policy, now)
@@ -78,7 +78,7 @@ class PolicyTimetable(CronDataIntervalTimetable):
 
 
 def _verdict(start: DateTime | None, policy: Policy, now: datetime) -> Verdict | None:
-    """What the policy says of the window of a tick; before the first window it says nothing."""
+    """The policy's verdict on the window of a tick; None before the first window."""
     if start is None or start < policy.grid.first:
         return None
     moment = datetime.fromtimestamp(start.timestamp(), UTC)
@@ -86,7 +86,7 @@ def _verdict(start: DateTime | None, policy: Policy, now: datetime) -> Verdict |
 
 
 def _run(start: DateTime, end: DateTime, now: datetime) -> DagRunInfo:
-    """The run of an interval. Airflow compares its moment with its own clock, which ours may stand apart from."""
+    """The run of an interval, due by Airflow's own clock, which may differ from ours."""
     run_after = end
     if clock.frozen() and end > now:
         run_after = end + (datetime.now(UTC) - now)

@@ -1,4 +1,4 @@
-"""The form of the DAG selective_backfill, and what a person filled in as a request."""
+"""The trigger form of the DAG selective_backfill, and the request that a filled-in form makes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from highwater.backfill import requests
+from highwater.backfill import options
 from highwater.backfill.requests import Request
 from highwater.model import moments, weekdays
 
 LEFT_OUT, HOW, PROGRAMS = "What to leave out", "How", "For programs"
-DATASETS = (
-    "daily_sales",
-    "payments",
-    "page_views",
-    "store_sales",
-    "partner_sales",
-    "supplier_settlements",
-    "channel_sales",
-)
-"""Those that come with Highwater, as proposals: the form takes the name of any other too."""
 
 
 def params() -> dict[str, Param]:
@@ -30,9 +20,7 @@ def params() -> dict[str, Param]:
         "dataset": Param(
             type="string",
             title="Dataset",
-            description=f"Whose windows to load: {', '.join(DATASETS)}, or one of your own. "
-            "Not orders, which are loaded by their changes.",
-            examples=list(DATASETS),
+            description="A dataset of control.datasets, except those that are loaded incrementally.",
         ),
         "first_day": Param(
             type="string",
@@ -46,31 +34,20 @@ def params() -> dict[str, Param]:
             title="Last day",
             description="The last day to load: this day is included. It must be over.",
         ),
-        "which": Param(
-            "missing",
-            type="string",
-            enum=list(requests.WHICH),
-            values_display={
-                "missing": "Missing: what has not landed",
-                "failed": "Failed: of that, only what was tried and failed",
-                "all": "All: what has landed is loaded again too",
-            },
-            title="Which windows",
-            description="A reload leaves the former rows readable until the new ones are in place.",
-        ),
+        "which": _choice(options.WHICH),
         "reason": Param(
             type="string",
-            # Never more than control.words asks: a backfill of the command line comes through this form too.
+            # Never stricter than control.words: a backfill of the command line passes through this form too.
             minLength=1,
             title="Reason",
-            description="Why, for those who read it later. Kept with your name.",
+            description="Why you load them. Kept with your name.",
         ),
         "weekdays": Param(
             list(weekdays.NAMES),
             type="array",
             examples=list(weekdays.NAMES),
             title="Weekdays",
-            description="Only these days of the week; take out those you do not want.",
+            description="Only these days of the week are loaded.",
             section=LEFT_OUT,
         ),
         "excluded_dates": Param(
@@ -78,63 +55,48 @@ def params() -> dict[str, Param]:
             type=["null", "array"],
             items={"type": "string", "pattern": r"^\s*(\d{4}-\d{2}-\d{2})?\s*$"},
             title="Excluded dates",
-            description="Days to leave out: one a line, as 2026-10-24.",
+            description="Days to leave out, one per line, such as 2026-10-24.",
             section=LEFT_OUT,
         ),
-        "closed_days": Param(
-            "skip",
-            type="string",
-            enum=list(requests.CLOSED_DAYS),
-            values_display={"skip": "Leave them out", "load": "Load them as any other day"},
-            title="Closed days",
-            description="What to do with the days of control.closed_days.",
-            section=LEFT_OUT,
-        ),
+        "closed_days": _choice(options.CLOSED_DAYS, section=LEFT_OUT),
         "max_active": Param(
-            3,
+            options.MAX_ACTIVE.default,
             type="integer",
-            minimum=1,
-            maximum=requests.MOST_ACTIVE,
-            title="Windows at once",
-            description="At most so many are in work; scheduled runs keep slots of their own.",
+            minimum=options.MAX_ACTIVE.least,
+            maximum=options.MAX_ACTIVE.most,
+            title=options.MAX_ACTIVE.title,
+            description=options.MAX_ACTIVE.help,
             section=HOW,
         ),
-        "direction": Param(
-            "oldest",
-            type="string",
-            enum=list(requests.DIRECTIONS),
-            values_display={"oldest": "Oldest window first", "newest": "Newest window first"},
-            title="Order",
-            description="Newest first brings what people look at most back soonest.",
-            section=HOW,
-        ),
-        "on_failure": Param(
-            "continue",
-            type="string",
-            enum=list(requests.ON_FAILURE),
-            values_display={
-                "continue": "Go on with the others",
-                "stop": "Stop; resume goes on at the window that failed",
-            },
-            title="When a window fails",
-            description="Either way nothing of it is published, and the former version stays.",
-            section=HOW,
-        ),
+        "direction": _choice(options.DIRECTION, section=HOW),
+        "on_failure": _choice(options.ON_FAILURE, section=HOW),
         "backfill_id": Param(
             None,
             type=["null", "integer"],
             title="Backfill number",
-            description="Leave it empty. A program gives the number of a row of control.backfills here.",
+            description="Leave it empty. Programs put the number of a row of control.backfills here.",
             section=PROGRAMS,
         ),
     }
 
 
+def _choice(option: options.Choice, **extra: Any) -> Param:
+    return Param(
+        option.default,
+        type="string",
+        enum=option.values,
+        values_display=option.display,
+        title=option.title,
+        description=option.help,
+        **extra,
+    )
+
+
 def request(filled: Mapping[str, Any], by: str) -> Request:
-    """What the form asks for.
+    """The request that a filled-in form makes, for the user ``by``.
 
     Raises:
-        ConfigurationError: a date or a weekday is none; names it and what it may be.
+        ConfigurationError: an invalid date or weekday; names the value and what was expected.
     """
     days = [moments.day(text, "excluded date") for text in filled["excluded_dates"] or [] if text.strip()]
     return Request(

@@ -1,4 +1,4 @@
-"""A lane of a backfill: takes the next window, carries it through the stages, says how it ended, until none is left."""
+"""A lane of a backfill: claims a window, loads it, records the result, and repeats until no window is left."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from highwater.store.publish import Landed
 log = logging.getLogger(__name__)
 
 TRIES = 4
-"""So often a window is tried whose source is away, not ready or busy; then it has failed."""
+"""Number of tries of a window whose source is unavailable, incomplete or busy, before it counts as failed."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
-"""Seconds between two tries, twice as long each time, with jitter."""
+"""Seconds between two tries: exponential backoff with jitter."""
 TURN = 1.0
-"""Seconds between two looks of a lane that waits for another to end."""
+"""Seconds between two checks of a lane that waits for another to end."""
 SHIFT = 300.0
-"""Seconds after which a lane lets another backfill have its slot, if one waits, and asks for one again."""
+"""Seconds after which a lane gives up its slot if another backfill waits for one, and queues again."""
 
 
 def find_pipeline(cursor: Cursor, dataset: str, folder: Path) -> Pipeline:
-    """The pipeline of a dataset, from the file of the DAG that owns it in the folder of DAGs.
+    """The pipeline of a dataset, from the file in the DAGs folder that defines its DAG.
 
-    Nothing is registered anywhere: a Pipeline at the top of the file, or within a list, tuple or dict there, is found.
+    There is no registry: any Pipeline at module level, or in a list, tuple or dict there, is found.
 
     Raises:
-        ConfigurationError: there is no such file, or no pipeline of the dataset in it.
+        ConfigurationError: no such file, or no pipeline of the dataset in it.
     """
     cursor.execute("SELECT dag_id FROM control.datasets WHERE dataset = %s", (dataset,))
     dag_id = warehouse.fetch_value(cursor)
@@ -59,8 +59,8 @@ def find_pipeline(cursor: Cursor, dataset: str, folder: Path) -> Pipeline:
             if pipeline.dataset == dataset:
                 return pipeline
     raise ConfigurationError(
-        f"dataset {dataset!r}: {dag_id}.py in the folder of DAGs, its owner by control.datasets, has no Pipeline of it "
-        f"at its top: give it one, SALES = Pipeline(dataset={dataset!r}, …)"
+        f"no Pipeline for dataset {dataset!r}: expected one at the top of {dag_id}.py in the DAGs folder (its DAG in "
+        f"control.datasets), such as SALES = Pipeline(dataset={dataset!r}, …)"
     )
 
 
@@ -71,7 +71,7 @@ def _pipelines(file: Path) -> Iterator[Pipeline]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigurationError(f"{file.name} in the folder of DAGs cannot be read: {sentences.of(error)}") from error
+        raise ConfigurationError(f"{file.name} in the DAGs folder cannot be imported: {sentences.of(error)}") from error
     for value in vars(module).values():
         yield from _within(value)
 
@@ -88,15 +88,16 @@ def _within(value: Any) -> Iterator[Pipeline]:
 
 
 def work(number: int, pipeline: Pipeline, run: Run) -> bool:
-    """Load one window after the other until none is left for this lane; returns False to let another backfill go on.
+    """Load one window after the other. Returns True when none is left, False to let another backfill have the slot.
 
-    The connection that claims windows stands for as long as the lane lives: when the lane is killed, the warehouse
-    gives its window to another.
+    The connection that claims windows is open for as long as the lane lives: when the lane is killed, the warehouse
+    gives its window to another lane.
 
     Raises:
-        psycopg2.OperationalError: the warehouse is away. The window is taken again by whoever comes next.
+        psycopg2.OperationalError: the warehouse is unavailable. The next lane takes the window again.
     """
-    # What is configured wrongly fails as each window is tried, so that the window, its attempt and the breaker say it.
+    # Its answer is ignored: a configuration error fails at each window, so that the window, its attempt and the breaker
+    # record it.
     breakers.still_stopped(pipeline.dataset)
     ends = time.monotonic() + SHIFT
     with warehouse.autocommitting("loader") as cursor:
@@ -113,11 +114,11 @@ def work(number: int, pipeline: Pipeline, run: Run) -> bool:
             if turn.verdict == "wait":
                 time.sleep(TURN)
                 continue
-            _carry(cursor, turn, number=number, pipeline=pipeline, run=run)
+            _load_claimed(cursor, turn, number=number, pipeline=pipeline, run=run)
 
 
 def _others_wait(cursor: Cursor, number: int) -> bool:
-    """Whether another backfill may wait for a slot, be it only to end the lanes it has no more work for."""
+    """Whether another backfill may wait for a slot, even one that only needs it to end a lane without work."""
     cursor.execute(
         "SELECT EXISTS (SELECT FROM control.backfills AS b WHERE b.backfill_id <> %s"
         " AND (b.state = 'requested' OR NOT b.run_is_over))",
@@ -126,25 +127,25 @@ def _others_wait(cursor: Cursor, number: int) -> bool:
     return bool(warehouse.fetch_value(cursor))
 
 
-def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:
-    """Load a window that this lane holds, and say how that ended: no window ends the lane."""
+def _load_claimed(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: Run) -> None:
+    """Load a window that this lane holds and record the result. A window that fails does not end the lane."""
     window = Window(turn.window_range.lower, turn.window_range.upper)
     state, version, said = "landed", None, None
     try:
         landed = _land_when_free(pipeline, window, run)
         version = landed.version
         log.info("backfill %s: %s %s %s as version %s", number, pipeline.dataset, window, landed.outcome, version)
-        # Where it was tried to see whether a stopped dataset is mended, the rest follows at once.
+        # If this window tested whether a stopped dataset works again, the others follow at once.
         breakers.still_stopped(pipeline.dataset)
     except (psycopg2.OperationalError, psycopg2.InterfaceError):
         raise
     except Held as error:
-        # Somebody rolled the window back while it was on its way: that is decided, and nothing has failed.
+        # A user rolled the window back while it was loading: a decision, not a failure.
         state, said = "skipped", sentences.of(error)
         log.info("backfill %s: %s", number, said)
     except Exception as error:
         state, said = "failed", sentences.of(error)
-        # What we can name needs no stack trace.
+        # Our own errors need no stack trace.
         log.log(
             logging.WARNING, "backfill %s: %s %s failed: %s", number, pipeline.dataset, window, said,
             exc_info=None if isinstance(error, HighwaterError) else error,
@@ -152,7 +153,7 @@ def _carry(cursor: Cursor, turn: Any, *, number: int, pipeline: Pipeline, run: R
     try:
         _end(cursor, turn.window_no, state, version, said)
     except ConfigurationError as refused:
-        # It landed, and somebody has taken it out of the ledger since.
+        # It landed, and was taken out of the ledger since.
         _end(cursor, turn.window_no, "failed", None, str(refused))
     log.info("%s", requests.sentence(requests.progress(cursor, number)))
     alerts.look()
@@ -183,13 +184,13 @@ def _land_when_free(pipeline: Pipeline, window: Window, run: Run) -> Landed:
 
 
 def load(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-    """Carry one window from its source to the published table, recording an attempt at each stage.
+    """Load one window from its source into the published table, recording an attempt at each stage.
 
-    A dataset without a source of its own is made from what landed.
+    A dataset without a source of its own is derived from published data.
 
     Raises:
-        SourceIncomplete, NotOver, SourceUnavailable, Busy: later, perhaps.
-        DataRejected, ConfigurationError: trying again changes nothing.
+        SourceIncomplete, NotOver, SourceUnavailable, Busy: a retry may succeed.
+        DataRejected, ConfigurationError: a retry fails again.
     """
     if not pipeline.connection:
         return derived_table.land_window(pipeline, window, run)

@@ -1,4 +1,4 @@
-"""A backfill: what would run and why, asking for one, how far it is, ending it. Thin over the SQL of the same names."""
+"""Backfills: plan, request, follow and end them. A thin layer over the SQL functions of the same names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
+from highwater.backfill import options
 from highwater.environment import commands
 from highwater.model import estimates
 from highwater.model.errors import ConfigurationError, HighwaterError
@@ -18,42 +19,36 @@ from highwater.store import driver_errors, warehouse
 
 DAG = "selective_backfill"
 LOAD, SKIP = "load", "skip"
-WHICH = ("missing", "failed", "all")
-CLOSED_DAYS = (SKIP, LOAD)
-DIRECTIONS = ("oldest", "newest")
-ON_FAILURE = ("continue", "stop")
-MOST_ACTIVE = 8
-"""What a backfill may say, for the form to offer. The warehouse is who refuses, and a test holds the two together."""
 OVER = ("done", "failed", "cancelled")
-"""The states in which nothing more happens by itself."""
+"""The states in which nothing more happens automatically."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PlanChanged(HighwaterError):
-    """What would run is not what was shown: look again, and say so again."""
+    """The plan changed since it was shown: show it again, and let the user confirm it again."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asks for: windows of a dataset that lie wholly in ``[from_time, to_time)``."""
+    """A request for the windows of a dataset that lie wholly in ``[from_time, to_time)``."""
 
     dataset: str
     from_time: datetime
     to_time: datetime
-    which: str = "missing"
+    which: str = options.WHICH.default
     excluded_dates: Sequence[date] = ()
     weekdays: Sequence[int] | None = None
-    closed_days: str = SKIP
-    direction: str = "oldest"
+    closed_days: str = options.CLOSED_DAYS.default
+    direction: str = options.DIRECTION.default
     via: str = "cli"
     reason: str = ""
     requested_by: str = ""
-    max_active: int = 3
-    on_failure: str = "continue"
+    max_active: int = options.MAX_ACTIVE.default
+    on_failure: str = options.ON_FAILURE.default
 
     def values(self) -> dict[str, Any]:
-        """As the statements bind them."""
+        """The fields as parameters of the SQL statements."""
         return vars(self) | {
             "excluded_dates": list(self.excluded_dates),
             "weekdays": None if self.weekdays is None else list(self.weekdays),
@@ -61,7 +56,7 @@ class Request:
 
 
 class Planned(NamedTuple):
-    """A window of a plan: what happens to it, by which rule if it is skipped, and why."""
+    """A window of a plan: its action, the rule if it is skipped, and the reason."""
 
     start: datetime
     end: datetime
@@ -72,20 +67,20 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """Every window that a request reaches, in the order of loading, and the plan's fingerprint."""
+    """Every window in the range of a request, in the order of loading, and the plan's fingerprint."""
 
     windows: list[Planned]
     fingerprint: str
 
     @property
     def to_load(self) -> int:
-        """How many of them are to be loaded."""
+        """Number of windows to load."""
         return sum(window.action == LOAD for window in self.windows)
 
     def difference(self, later: Plan) -> list[tuple[Planned | None, Planned]]:
-        """The windows to which something else happens in a later plan, as they were (None: not there) and as they are.
+        """The windows whose action or rule differs in a later plan, each as it was (None: not there) and as it is.
 
-        One that is gone from the later plan comes as skipped.
+        A window that the later plan lacks is returned as skipped.
         """
         before = {window.start: window for window in self.windows}
         changed: list[tuple[Planned | None, Planned]] = []
@@ -98,15 +93,15 @@ class Plan:
 
 
 def plan(cursor: Cursor, request: Request) -> Plan:
-    """Every window the request reaches and what would happen to it. Changes nothing.
+    """Every window in the range of the request and what would happen to it. Changes nothing.
 
     Raises:
-        ConfigurationError: what was asked for cannot be meant, or another backfill has some of it: what asking for it
-            would say.
+        ConfigurationError: the request is invalid, or another backfill has some of its windows; the message is that of
+            `request`.
     """
     same: dict[str | None, str | None] = {LOAD: LOAD, SKIP: SKIP}
     windows = []
-    # Streamed, in plain tuples, each text kept once: a plan may have a hundred thousand windows.
+    # Streamed as plain tuples with interned texts: a plan may have a hundred thousand windows.
     with in_words(), cursor.connection.cursor("plan", cursor_factory=Cursor) as stream:
         stream.itersize = 5000
         warehouse.run_file(stream, "ops/plan_backfill.sql", request.values())
@@ -122,10 +117,10 @@ def plan(cursor: Cursor, request: Request) -> Plan:
 
 
 def check(cursor: Cursor, wanted: Request) -> None:
-    """See whether who, why and how are said as they must be, before a plan is shown.
+    """Check the fields that do not choose windows (reason, user, options), before a plan is shown.
 
     Raises:
-        ConfigurationError: they are not; what asking for it would say.
+        ConfigurationError: one is invalid; the message is that of `request`.
     """
     with in_words():
         cursor.execute(
@@ -135,13 +130,13 @@ def check(cursor: Cursor, wanted: Request) -> None:
 
 
 def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_id: str | None = None) -> int:
-    """Ask for a backfill; returns its number. It runs exactly the plan ``shown``, or not at all.
+    """Request a backfill; returns its number. With ``shown``, it runs exactly that plan or is refused.
 
-    The caller commits. ``run_id`` is the run of Airflow that asks, if one does.
+    The caller commits. ``run_id`` is the Airflow run that makes the request, if one does.
 
     Raises:
         ConfigurationError: it is refused; says why.
-        PlanChanged: the plan is not the one that was shown any more.
+        PlanChanged: the plan differs from the one that was shown.
     """
     values = wanted.values() | {"plan_shown": shown and shown.fingerprint, "dag_run_id": run_id}
     with in_words():
@@ -150,10 +145,10 @@ def request(cursor: Cursor, wanted: Request, *, shown: Plan | None = None, run_i
 
 
 def progress(cursor: Cursor, backfill: int) -> dict[str, Any]:
-    """How far a backfill is: its row of ops.backfill_progress.
+    """The progress of a backfill: its row of ops.backfill_progress.
 
     Raises:
-        ConfigurationError: there is none of that number; names the latest.
+        ConfigurationError: no backfill has that number; names the latest.
     """
     cursor.execute("SELECT * FROM ops.backfill_progress WHERE backfill_id = %s", (backfill,))
     row = warehouse.fetch(cursor)
@@ -165,7 +160,7 @@ def progress(cursor: Cursor, backfill: int) -> dict[str, Any]:
 
 
 def sentence(now: dict[str, Any]) -> str:
-    """How far a backfill is, in one line."""
+    """The progress of a backfill in one line."""
     rest = estimates.rest_in_words(now["at_least"], now["at_most"])
     rate = f"; {now['windows_per_minute']:g} windows a minute" if now["windows_per_minute"] else ""
     note = f"; {now['note']}" if now["note"] else ""
@@ -178,7 +173,7 @@ def sentence(now: dict[str, Any]) -> str:
 
 
 def latest(cursor: Cursor, most: int, *, active: bool = False) -> list[dict[str, Any]]:
-    """The latest backfills, newest first; with ``active`` those only in which something may still happen."""
+    """The progress of the latest backfills, newest first; with ``active`` only of those that are not over."""
     cursor.execute(
         "SELECT * FROM ops.backfill_progress WHERE NOT (%s AND state = ANY(%s)) ORDER BY backfill_id DESC LIMIT %s",
         (active, list(OVER), most),
@@ -187,7 +182,7 @@ def latest(cursor: Cursor, most: int, *, active: bool = False) -> list[dict[str,
 
 
 def windows(cursor: Cursor, backfill: int) -> list[dict[str, Any]]:
-    """Each window of a backfill in the order of loading: what was to happen to it and why, and what became of it."""
+    """Each window of a backfill in the order of loading: the planned action with its reason, and the result."""
     cursor.execute(
         'SELECT place, lower(window_range) AS start, upper(window_range) AS "end", action, rule, reason, state, error,'
         " version, started_at, ended_at FROM ops.backfill_windows WHERE backfill_id = %s ORDER BY place",
@@ -197,15 +192,15 @@ def windows(cursor: Cursor, backfill: int) -> list[dict[str, Any]]:
 
 
 def missing(cursor: Cursor, datasets: Sequence[str], reason: str, by: str) -> list[Request]:
-    """A request for what is missing of each of the datasets, or of all: from its first gap to the end of its last.
+    """One request per dataset with gaps, of those named or of all: from its first gap to the end of its last.
 
     Raises:
-        ConfigurationError: there is no such dataset, or it has no windows; lists those that have.
+        ConfigurationError: an unknown dataset, or one without windows; lists those that have windows.
     """
     cursor.execute("SELECT dataset FROM control.datasets WHERE grid = 'fixed' ORDER BY dataset")
     known = [dataset for (dataset,) in cursor.fetchall()]
     if strange := [dataset for dataset in datasets if dataset not in known]:
-        raise ConfigurationError(f"dataset {strange[0]!r} has no windows to load; those that have: {', '.join(known)}")
+        raise ConfigurationError(f"dataset {strange[0]!r} has no windows to load: expected one of {', '.join(known)}")
     cursor.execute(
         "SELECT g.dataset, min(g.gap_start) AS first, max(g.gap_end) AS last FROM ops.gaps AS g"
         " INNER JOIN control.datasets AS d USING (dataset) WHERE g.dataset = ANY(%s) GROUP BY g.dataset, d.critical"
@@ -219,7 +214,7 @@ def missing(cursor: Cursor, datasets: Sequence[str], reason: str, by: str) -> li
 
 
 def failures(cursor: Cursor, backfill: int) -> list[tuple[datetime, str]]:
-    """The windows of a backfill that failed, by their starts, each with its error."""
+    """The start and error of each failed window of a backfill."""
     cursor.execute(
         "SELECT lower(window_range), error FROM control.backfill_windows"
         " WHERE backfill_id = %s AND state = 'failed' ORDER BY place",
@@ -229,10 +224,10 @@ def failures(cursor: Cursor, backfill: int) -> list[tuple[datetime, str]]:
 
 
 def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
-    """Cancel, pause or resume a backfill. The caller commits.
+    """Cancel, pause or resume a backfill, by the ``verb``. The caller commits.
 
     Raises:
-        ConfigurationError: there is none of that number, or its state forbids it.
+        ConfigurationError: no backfill has that number, or its state forbids it.
     """
     statement = {
         "cancel": "SELECT control.cancel_backfill(%s, %s)",
@@ -244,15 +239,15 @@ def change(cursor: Cursor, verb: str, backfill: int, by: str) -> None:
 
 
 def note_not_started(cursor: Cursor, backfill: int, why: str) -> None:
-    """Write beside a backfill why Airflow has not started a run for it. The caller commits."""
+    """Record why Airflow has not started a run for a backfill. The caller commits."""
     cursor.execute("SELECT control.note_not_started(%s, %s)", (backfill, why))
 
 
 def cancelling(cursor: Cursor, backfill: int) -> str:
-    """What cancelling it does, and what it does not undo: for a person who is asked whether to.
+    """What cancelling a backfill does and does not undo, for the confirmation prompt.
 
     Raises:
-        ConfigurationError: there is none of that number, or its state forbids it: what `change` would say.
+        ConfigurationError: no backfill has that number, or its state forbids it; the message is that of `change`.
     """
     now = progress(cursor, backfill)
     with in_words():
@@ -260,27 +255,28 @@ def cancelling(cursor: Cursor, backfill: int) -> str:
             "SELECT control.refuse_state(b, 'cancelled') FROM control.backfills AS b WHERE b.backfill_id = %s",
             (backfill,),
         )
-    in_work = f" {now['running']:,} in work finish first." if now["running"] else ""
+    in_work = f" {now['running']:,} running windows finish first." if now["running"] else ""
     landed = (
-        f" It undoes nothing: what has landed so far ({now['landed']:,}) stays"
-        f" ({commands.typed('rollback')} puts the former version of a window back)."
+        f" It undoes nothing: the {now['landed']:,} windows that have landed are kept"
+        f" ({commands.typed('rollback')} restores the former version of a window)."
         if now["landed"]
-        else " Nothing of it has landed so far."
+        else " None of its windows has landed."
     )
     return (
         f"Cancelling backfill {backfill} of {now['dataset']} is final: {now['planned']:,} of its"
-        f" {now['windows_total']:,} windows are not begun, and it cannot be resumed; a paused one can.{in_work}{landed}"
+        f" {now['windows_total']:,} windows will not be loaded, and it cannot be resumed. A paused one can."
+        f"{in_work}{landed}"
     )
 
 
 def conf_of(cursor: Cursor, backfill: int) -> tuple[str, dict[str, Any]]:
-    """What starts a run of Airflow for a backfill: the run's id, the same for the same start, and its conf."""
+    """The id and conf of the Airflow run to trigger for a backfill. The id is the same for the same start."""
     cursor.execute("SELECT * FROM control.backfills WHERE backfill_id = %s", (backfill,))
     return _conf(warehouse.fetch(cursor))
 
 
 def waiting(cursor: Cursor) -> list[tuple[str, dict[str, Any]]]:
-    """The same for each backfill that waits for a run: asked for, or paused by a policy that wants it again."""
+    """The same for each backfill that waits for a run: requested, or paused by a policy that wants it again."""
     cursor.execute("SELECT * FROM control.backfills_to_start() ORDER BY backfill_id")
     return [_conf(row) for row in warehouse.fetch_all(cursor)]
 
@@ -297,22 +293,28 @@ def _conf(row: Any) -> tuple[str, dict[str, Any]]:
 
 
 def silent(cursor: Cursor) -> list[tuple[int, str]]:
-    """The backfills in which nothing has lived for a while, by number, each with the run of Airflow that has it."""
+    """The backfills without a live lane for a while: the number and the Airflow run of each."""
     cursor.execute("SELECT backfill_id, dag_run_id FROM ops.silent_backfills ORDER BY backfill_id")
     return [(number, run_id) for number, run_id in cursor.fetchall()]
 
 
 def end_without_run(cursor: Cursor, backfill: int, run_id: str, *, is_known: bool) -> None:
-    """End, or have begun again, what a run left that will not end it itself any more. The caller commits.
+    """End or restart a backfill whose run will not end it any more. The caller commits.
 
-    ``is_known``: whether Airflow knows the run, which has ended then; if it does not, another one is asked for.
+    ``is_known``: whether Airflow knows the run, which has ended then. If it does not, another run is requested.
     """
     cursor.execute("SELECT control.end_without_run(%s, %s, %s)", (backfill, run_id, is_known))
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """SQLSTATE HW03x is a refusal of the backfill's; the rest is as it is."""
+    """Translates the warehouse's refusals.
+
+    Raises:
+        PlanChanged: SQLSTATE HW032.
+        ConfigurationError: any other SQLSTATE HW03x, or a missing privilege.
+        psycopg2.Error: any other error, unchanged.
+    """
     try:
         yield
     except psycopg2.Error as error:
@@ -321,5 +323,5 @@ def in_words() -> Iterator[None]:
         if (error.pgcode or "").startswith("HW03"):
             raise ConfigurationError(driver_errors.said(error)) from error
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
-            raise ConfigurationError(f"this login may not do that: {driver_errors.said(error)}") from error
+            raise ConfigurationError(f"this login lacks the privilege: {driver_errors.said(error)}") from error
         raise

@@ -15,6 +15,7 @@ import typer
 
 from highwater.airflow import api
 from highwater.airflow.api import ApiUnavailable
+from highwater.backfill import options
 from highwater.backfill import requests as backfill_requests
 from highwater.backfill.requests import Plan, PlanChanged, Planned, Request
 from highwater.cli import drawing
@@ -45,14 +46,19 @@ To = Annotated[
         "--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before; as --from."
     ),
 ]
-Which = Annotated[str, typer.Option(help="missing, failed, or all: then landed windows are loaded again.")]
+Which = Annotated[str, typer.Option(help=options.WHICH.usage)]
 Exclude = Annotated[
     list[str], typer.Option("--exclude", metavar="DAY", help=f"A day to leave out, {moments.DAYS}; may be given again.")
 ]
 Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
-ClosedDays = Annotated[str, typer.Option(help="skip or load the days of control.closed_days.")]
-Direction = Annotated[str, typer.Option(help="oldest or newest window first.")]
+ClosedDays = Annotated[str, typer.Option(help=f"The days of control.closed_days. {options.CLOSED_DAYS.usage}")]
+Direction = Annotated[str, typer.Option(help=options.DIRECTION.usage)]
 Number = Annotated[int, typer.Argument(help=f"The number of the backfill: see {commands.typed('backfill list')}.")]
+
+
+def _optional(option: options.Choice) -> Any:
+    """An option of `run`, where a plan may give the value instead."""
+    return typer.Option(help=f"{option.usage} Default: {option.default}.")
 
 
 @app.command()
@@ -61,11 +67,11 @@ def plan(
     dataset: Dataset,
     from_: From,
     to: To,
-    which: Which = "missing",
+    which: Which = options.WHICH.default,
     exclude: Exclude = [],  # noqa: B006 - typer does not change it
     weekdays: Weekdays = "",
-    closed_days: ClosedDays = "skip",
-    direction: Direction = "oldest",
+    closed_days: ClosedDays = options.CLOSED_DAYS.default,
+    direction: Direction = options.DIRECTION.default,
     every: Annotated[bool, typer.Option("--every", help="A line a window, however many there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,13 +97,13 @@ def run(
         typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the backfill.")],
-    which: Annotated[str | None, typer.Option(help="missing, failed, or all; missing if not given.")] = None,
+    which: Annotated[str | None, _optional(options.WHICH)] = None,
     exclude: Exclude = [],  # noqa: B006
     weekdays: Annotated[str | None, typer.Option(help="Only these: mon,tue,fri.")] = None,
-    closed_days: Annotated[str | None, typer.Option(help="skip or load closed days; skip if not given.")] = None,
-    direction: Annotated[str | None, typer.Option(help="oldest or newest first; oldest if not given.")] = None,
-    max_active: Annotated[int, typer.Option(help="So many windows at once.")] = 3,
-    on_failure: Annotated[str, typer.Option(help="stop after the first window that fails, or continue.")] = "continue",
+    closed_days: Annotated[str | None, _optional(options.CLOSED_DAYS)] = None,
+    direction: Annotated[str | None, _optional(options.DIRECTION)] = None,
+    max_active: Annotated[int, typer.Option(help=options.MAX_ACTIVE.help)] = options.MAX_ACTIVE.default,
+    on_failure: Annotated[str, typer.Option(help=options.ON_FAILURE.usage)] = options.ON_FAILURE.default,
     by: By = "",
     shown: Annotated[
         Path | None,

@@ -33,6 +33,7 @@ class Extension:
         prepare: migrates that database, given the admin's connection to it.
         advance: called at the end of a start.
         commands: command groups of ``highwater`` by name.
+        begin_settings: settings that move the first window of a dataset, by dataset.
     """
 
     owner: str | None = None
@@ -43,6 +44,7 @@ class Extension:
     prepare: Callable[[Connection], None] = lambda _: None
     advance: Callable[[], None] = lambda: None
     commands: Callable[[], Mapping[str, typer.Typer]] = dict
+    begin_settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def logins(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from highwater.backfill import requests
+from highwater.backfill import options, requests
 from highwater.page import backfills, dag_trigger, db, params, rendering
 from highwater.page.access import Visitor, VisitorDep
 from highwater.page.backfills import Choice, Order, Wish
@@ -102,6 +102,7 @@ def acknowledge(
 
 def _form(request: Request, visitor: Visitor, wish: Wish, refusal: Problem | None = None) -> Response:
     facts: dict[str, Any] = {"said": None, "plan": [], "wish": wish, "refusal": refusal and refusal.sentence}
+    facts["options"] = options
     with db.session() as cursor:
         known = params.datasets(cursor, visitor)
         runnable = visitor.runnable({row.dag_id for row in known} | {requests.DAG})

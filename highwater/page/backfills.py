@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 from psycopg2.extensions import cursor as Cursor
 from pydantic import BaseModel, ConfigDict, Field
 
-from highwater.backfill import requests
+from highwater.backfill import options, requests
 from highwater.page import params
 from highwater.page.problems import Problem
 from highwater.store import warehouse
@@ -33,13 +34,13 @@ class Wish(BaseModel):
     dataset: str = Field("", max_length=100)
     since: str = Field("", max_length=40)
     until: str = Field("", max_length=40)
-    which: Word = "missing"
+    which: Word = options.WHICH.default
     excluded: str = Field("", max_length=12_000)
     weekdays: list[Annotated[int, Field(ge=1, le=7)]] = Field([], max_length=7)
-    closed_days: Word = "skip"
-    direction: Word = "oldest"
-    on_failure: Word = "continue"
-    max_active: int = Field(3, ge=1, le=requests.MOST_ACTIVE)
+    closed_days: Word = options.CLOSED_DAYS.default
+    direction: Word = options.DIRECTION.default
+    on_failure: Word = options.ON_FAILURE.default
+    max_active: int = Field(options.MAX_ACTIVE.default, ge=options.MAX_ACTIVE.least, le=options.MAX_ACTIVE.most)
 
     def parameters(self) -> dict[str, Any]:
         """As the warehouse takes it.
@@ -117,7 +118,7 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
     """
     wanted = order.parameters()
     asked_for = requests.Request(
-        **{name: wanted[name] for name in _AS_THEY_ARE},
+        **{field.name: wanted[field.name] for field in fields(requests.Request) if field.name in wanted},
         from_time=wanted["since"],
         to_time=wanted["until"],
         reason=order.why,
@@ -125,18 +126,6 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
         via="form",
     )
     return requests.request(cursor, asked_for, shown=requests.Plan([], order.shown) if order.shown else None)
-
-
-_AS_THEY_ARE = (
-    "dataset",
-    "which",
-    "excluded_dates",
-    "weekdays",
-    "closed_days",
-    "direction",
-    "max_active",
-    "on_failure",
-)
 
 
 def read(cursor: Cursor, number: int, datasets: Sequence[Any]) -> dict[str, Any]:

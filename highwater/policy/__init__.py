@@ -1,1 +1,1 @@
-"""Catch-up policies: the file, the scheduler's copy, the conditions."""
+"""Catch-up policies: their file, the scheduler's copy, their conditions, and the rules of sources."""

@@ -1,4 +1,4 @@
-"""The conditions of policies: named predicates in SQL that switch catch-up off while they do not hold."""
+"""The conditions of policies: named SQL predicates that switch catch-up off while they do not hold."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 FOLDER = "catchup_control/conditions"
 PATIENCE = 5
-"""Seconds that a predicate gets to answer."""
+"""Seconds after which a predicate times out."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look at a condition came to: ``answer`` is None, and ``error`` says why, where it could not be had."""
+class Check:
+    """The result of one check of a condition; where it failed, ``answer`` is None and ``error`` says why."""
 
     condition: str
     dataset: str
@@ -32,13 +32,13 @@ class Look:
 
     def __str__(self) -> str:
         """One line for a log."""
-        seen = "cannot be looked at: " + str(self.error) if self.error else f"answers {self.answer}"
-        switched = f"; catch-up of {self.dataset} is switched {'on' if self.holds else 'off'} by it"
-        return f"condition {self.condition} of {self.dataset} {seen}{switched if self.flipped else ''}"
+        result = f"cannot be checked: {self.error}" if self.error else f"answers {self.answer}"
+        switched = f"; it switches catch-up of {self.dataset} {'on' if self.holds else 'off'}"
+        return f"condition {self.condition} of {self.dataset} {result}{switched if self.flipped else ''}"
 
 
 def known() -> dict[str, str]:
-    """The conditions there are, by name, each with the comment its file begins with."""
+    """The project's conditions by name, each with the leading comment of its file."""
     found = {}
     for path in sorted((warehouse.SQL / FOLDER).glob("*.sql")):
         lines = path.read_text().splitlines()
@@ -48,7 +48,7 @@ def known() -> dict[str, str]:
 
 
 def register(cursor: Cursor) -> None:
-    """Write down in control.conditions which there are; one without a file goes, unless a policy names it."""
+    """Update control.conditions from the project's files; one without a file is deleted unless a policy names it."""
     for name, description in known().items():
         cursor.execute(
             "INSERT INTO control.conditions (condition, description) VALUES (%s, %s) ON CONFLICT (condition) DO UPDATE"
@@ -62,10 +62,10 @@ def register(cursor: Cursor) -> None:
     )
 
 
-def evaluate() -> Iterator[Look]:
-    """Look at each condition that a policy names, and keep what it answers.
+def evaluate() -> Iterator[Check]:
+    """Check each condition that a policy names, and record its answer.
 
-    One that fails, hangs or gives no boolean changes nothing: what it answered before still counts.
+    One that fails, times out or returns no boolean changes nothing: its previous answer still counts.
     """
     with warehouse.session("loader") as cursor:
         cursor.execute("SELECT control.forget_conditions()")
@@ -75,7 +75,7 @@ def evaluate() -> Iterator[Look]:
         try:
             answer, error = ask(condition, dataset), None
         except Exception as failure:
-            # Whatever a person's SQL brings about, the other conditions are still looked at.
+            # An error in a user's SQL must not keep the other conditions from being checked.
             answer, error = None, sentences.of(failure)
         with warehouse.session("loader") as cursor:
             cursor.execute(
@@ -83,15 +83,15 @@ def evaluate() -> Iterator[Look]:
                 (condition, dataset, answer, error),
             )
             flipped, holds = warehouse.fetch(cursor)
-        yield Look(condition, dataset, answer, error, holds, flipped)
+        yield Check(condition, dataset, answer, error, holds, flipped)
 
 
 def ask(condition: str, dataset: str) -> bool:
-    """What a predicate answers for a dataset now; it may read what the analyst may, and changes nothing.
+    """The current answer of a predicate for a dataset. It runs read-only, with the rights of the analyst.
 
     Raises:
-        ConfigurationError: there is no such file, or it gives something else than one row with one boolean.
-        psycopg2.Error: it fails, or takes longer than it is given.
+        ConfigurationError: no such file, or it does not return one row with one boolean.
+        psycopg2.Error: it fails or times out.
     """
     name = f"{FOLDER}/{condition}.sql"
     with closing(warehouse.connect("analyst", patience=PATIENCE)) as link:
@@ -101,5 +101,5 @@ def ask(condition: str, dataset: str) -> bool:
             rows = warehouse.fetch_all(cursor) if cursor.description else []
     if len(rows) != 1 or len(rows[0]) != 1 or not isinstance(rows[0][0], bool):
         got = f"{len(rows)} rows" if len(rows) != 1 else f"({', '.join(map(repr, rows[0]))})"
-        raise ConfigurationError(f"sql/{name} gives {got} for {dataset}, not one row with one boolean")
+        raise ConfigurationError(f"sql/{name} returns {got} for {dataset}: expected one row with one boolean")
     return rows[0][0]

@@ -22,52 +22,52 @@ _SPAN = re.compile(r"(-?[0-9]{1,9}) *(second|minute|hour|day|week)s?")
 
 
 def span(text: Any) -> Any:
-    """``90 days``, ``36 hours``, ``30 minutes`` or ``2 weeks`` as a timedelta; None and timedeltas as they are.
+    """``90 days``, ``36 hours``, ``30 minutes`` or ``2 weeks`` as a timedelta; None and timedeltas unchanged.
 
     Raises:
-        ValueError: it is none of them, not positive, or longer than `policy.LONGEST`.
+        ValueError: it has another form, is not positive, or is longer than `policy.LONGEST`.
     """
     if text is None or isinstance(text, timedelta):
         return text
     found = _SPAN.fullmatch(str(text).strip().lower())
     if found is None:
-        raise ValueError("a span looks like '90 days', '36 hours', '30 minutes' or '2 weeks'")
+        raise ValueError("expected a span such as '90 days', '36 hours', '30 minutes' or '2 weeks'")
     try:
         length = timedelta(**{f"{found[2]}s": int(found[1])})
     except OverflowError:
-        raise ValueError(f"it must be at most {policy.LONGEST.days} days") from None
+        raise ValueError(f"expected at most {policy.LONGEST.days} days") from None
     if length <= timedelta(0):
-        raise ValueError("it must be positive, like '90 days'")
+        raise ValueError("expected a positive span such as '90 days'")
     if length > policy.LONGEST:
-        raise ValueError(f"it must be at most {policy.LONGEST.days} days")
+        raise ValueError(f"expected at most {policy.LONGEST.days} days")
     return length
 
 
 def usual_day(day: Any) -> Any:
-    """A day as it is, or from text such as ``2026-12-25``.
+    """A date unchanged, or from text such as ``2026-12-25``.
 
     Raises:
-        ValueError: it is none, or one that nobody means: before 1900 or behind 2999.
+        ValueError: it is no date, or one outside of `policy.FIRST_DAY` to `policy.LAST_DAY`, surely a typo.
     """
     if isinstance(day, str):
         try:
             day = date.fromisoformat(day)
         except ValueError:
-            raise ValueError("a day looks like 2026-12-25") from None
+            raise ValueError("expected a date such as 2026-12-25") from None
     if not isinstance(day, date) or isinstance(day, datetime):
-        raise ValueError("a day looks like 2026-12-25")
+        raise ValueError("expected a date such as 2026-12-25")
     if not policy.FIRST_DAY <= day <= policy.LAST_DAY:
-        raise ValueError(f"it must be between {policy.FIRST_DAY} and {policy.LAST_DAY}")
+        raise ValueError(f"expected a date between {policy.FIRST_DAY} and {policy.LAST_DAY}")
     return day
 
 
 class _Strict(BaseModel):
-    # Strict: `true` is no number, `1` is no text, and a number is no day.
+    # Strict: `true` is not taken as a number, `1` as a text, or a number as a day.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class PolicyEntry(_Strict):
-    """A policy in the file; what it leaves out has its default."""
+    """A policy in the file; a key that is left out has its default."""
 
     enabled: bool = True
     max_age: Annotated[timedelta | None, BeforeValidator(span)] = None
@@ -78,7 +78,7 @@ class PolicyEntry(_Strict):
 
 
 class ClosedDay(_Strict):
-    """A closed day in the file: of all datasets, or of those named."""
+    """A closed day in the file, for all datasets or those named."""
 
     day: Annotated[date, BeforeValidator(usual_day)]
     reason: Annotated[str, Field(min_length=1)]
@@ -93,11 +93,10 @@ class PolicyFile(_Strict):
 
 
 def load(path: Path) -> PolicyFile:
-    """The file, checked.
+    """Read and validate the file.
 
     Raises:
-        ConfigurationError: it is not there, is no YAML, or something in it is wrong: names each thing, and what it may
-            be.
+        ConfigurationError: it does not exist, is not YAML, or has invalid values; names each, and what was expected.
     """
     document = documents.read_yaml(path)
     try:
@@ -106,27 +105,27 @@ def load(path: Path) -> PolicyFile:
         problems = "; ".join(
             f"line {document.line(problem['loc'])}: {_sentence(problem)}" for problem in error.errors()
         )
-        raise ConfigurationError(f"{path} is refused, nothing of it is applied: {problems}") from None
+        raise ConfigurationError(f"invalid {path}, nothing of it is applied: {problems}") from None
 
 
 def check(dataset: str, values: dict[str, Any]) -> PolicyEntry:
-    """A policy with these values, checked as those of a file are.
+    """A policy with these values, validated like those of the file.
 
     Raises:
-        ConfigurationError: one is wrong: names it, and what it may be.
+        ConfigurationError: invalid values; names each, and what was expected.
     """
     try:
         return PolicyEntry.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(_sentence(problem) for problem in error.errors())
-        raise ConfigurationError(f"the policy of {dataset} is refused: {problems}") from None
+        raise ConfigurationError(f"invalid policy of {dataset}: {problems}") from None
 
 
 def refuse_unknown(cursor: Cursor, datasets: set[str], conditions: set[str]) -> None:
-    """Does nothing where all of them are known.
+    """Check that all of these datasets and conditions exist.
 
     Raises:
-        ConfigurationError: names the first that is not, and lists those there are.
+        ConfigurationError: names the first that does not, and lists those that do.
     """
     cursor.execute("SELECT dataset FROM control.datasets ORDER BY dataset")
     _refuse_strange("dataset", datasets, [row[0] for row in cursor.fetchall()])
@@ -135,12 +134,12 @@ def refuse_unknown(cursor: Cursor, datasets: set[str], conditions: set[str]) -> 
 
 
 def apply(cursor: Cursor, wanted: PolicyFile, reason: str) -> list[str]:
-    """Make what is wanted what the file says; returns what that changed, a line each.
+    """Set the policies and closed days to those of the file; returns one line per change.
 
-    A dataset that the file does not name keeps its policy; closed days that it does not list go, if it lists any.
+    A dataset that the file does not name keeps its policy. If the file lists closed days, all others are deleted.
 
     Raises:
-        ConfigurationError: an unknown dataset or condition; lists those there are.
+        ConfigurationError: an unknown dataset or condition; lists the known ones.
     """
     datasets = {*wanted.policies, *(name for day in wanted.closed_days or () for name in _datasets(day) if name)}
     refuse_unknown(cursor, datasets, {name for entry in wanted.policies.values() for name in entry.conditions})
@@ -153,7 +152,7 @@ def apply(cursor: Cursor, wanted: PolicyFile, reason: str) -> list[str]:
 
 
 def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | None) -> list[str]:
-    """Set these columns of a policy; returns a line for each that was another."""
+    """Set these columns of a policy; returns one line per column that changed."""
     cursor.execute("SELECT FROM control.catchup_policies WHERE dataset = %s FOR UPDATE", (dataset,))
     cursor.execute("SELECT * FROM control.sound_policies WHERE dataset = %s", (dataset,))
     before = warehouse.fetch(cursor)
@@ -169,7 +168,7 @@ def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | N
     different = {name: value for name, value in values.items() if getattr(before, name) != value}
     was = before._asdict()
     if unsound:
-        # In a row of an older warehouse: everybody goes by the policy without it, and so it becomes one without.
+        # Values from an older warehouse that every reader ignores (see control.sound_policies): delete them now.
         was |= unsound._asdict()
         different = {"max_age": before.max_age, "conditions": before.conditions} | different
     if different:
@@ -184,9 +183,9 @@ def change(cursor: Cursor, dataset: str, values: dict[str, Any], reason: str | N
 
 
 def _close(cursor: Cursor, days: list[ClosedDay]) -> list[str]:
-    """Make these the closed days, and no others."""
+    """Set the closed days to exactly these; returns one line per change."""
     wanted = {(str(day.day), name): day.reason for day in days for name in _datasets(day)}
-    # As text: a row of an older warehouse may hold a day that Python cannot.
+    # As text: a row of an older warehouse may hold a day outside of Python's range.
     cursor.execute("SELECT day::text AS day, dataset, reason FROM control.closed_days ORDER BY day, dataset")
     there = {(row.day, row.dataset): row.reason for row in warehouse.fetch_all(cursor)}
     changed = []
@@ -213,19 +212,18 @@ def _datasets(day: ClosedDay) -> list[str | None]:
 
 def _refuse_strange(what: str, named: set[str], known: list[str]) -> None:
     if strange := sorted(named - set(known)):
-        raise ConfigurationError(f"unknown {what} {strange[0]!r}; known: {', '.join(known)}")
+        raise ConfigurationError(f"unknown {what} {strange[0]!r}: expected one of {', '.join(known)}")
 
 
 def _sentence(problem: Any) -> str:
-    """What is wrong with one value, and what it may be."""
+    """One problem as a sentence: the value and what was expected."""
     place = [str(part) for part in problem["loc"] if not str(part).startswith(("function-", "list[", "literal["))]
     if problem["type"] == "extra_forbidden":
         model: type[BaseModel] = PolicyFile
         if len(place) > 1:
             model = PolicyEntry if place[0] == "policies" else ClosedDay
-        return f"unknown key {place[-1]!r} in {'.'.join(place[:-1]) or 'the file'}; valid are " + ", ".join(
-            model.model_fields
-        )
+        where = ".".join(place[:-1]) or "the file"
+        return f"unknown key {place[-1]!r} in {where}: expected one of {', '.join(model.model_fields)}"
     where = ".".join(place) or "the file"
     if problem["type"] == "missing":
         return f"{where} is missing"
@@ -233,7 +231,7 @@ def _sentence(problem: Any) -> str:
 
 
 def shown(value: Any, name: str = "") -> str:
-    """A value of a policy as people read it; ``name`` is that of its column."""
+    """A value of a policy, formatted for people; ``name`` is its column."""
     if value is None or value == []:
         return "none"
     if name == "skip_weekdays":

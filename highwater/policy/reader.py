@@ -1,7 +1,7 @@
-"""The policies as the scheduler sees them: read by a thread of its own, so that nobody waits for the warehouse.
+"""The scheduler's copy of the policies, updated by a background thread so that no caller waits for the database.
 
-Who asks is answered from memory. While the warehouse is away the last policies that were read stay in force; they lie
-in a file too, for a start without it.
+Callers are answered from memory. While the warehouse is unavailable, the policies read last stay in force; they are
+also kept in a file, for a start without the warehouse.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ from highwater.store import sentences, warehouse
 log = logging.getLogger(__name__)
 
 PAUSE = 3.0
-"""Seconds between two looks: so old may be what is known of a change."""
-FIRST_LOOK = 1.0
-"""Seconds that the first one to ask in a process waits for the first look."""
+"""Seconds between two reads, so the greatest age of the copy."""
+FIRST_READ = 1.0
+"""Seconds that the first caller in a process waits for the first read."""
 PATIENCE = 2
-"""Seconds that the warehouse gets to answer a look."""
+"""Seconds after which a read times out."""
 FORK_WAITS = 0.2
-"""Seconds that a fork waits for a look to end."""
+"""Seconds that a fork waits for a read to end."""
 
 
 class PolicyReader:
-    """What one process knows of the policies; it begins to look with the first question."""
+    """One process's copy of the policies; the first call of `of` starts the thread that reads them."""
 
     def __init__(self) -> None:
         self._known: dict[str, Policy] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._looked = threading.Event()
+        self._has_read = threading.Event()
         self._over = threading.Event()
         self._trouble = ""
 
     def of(self, dataset: str) -> Policy | None:
-        """The policy of a dataset as it was known last; None when none ever was: then everything is wanted."""
+        """The latest known policy of a dataset; None if none was ever read: then every window is wanted."""
         with self._lock:
             is_first = self._thread is None
             if self._thread is None:
                 self._known = _remembered()
-                self._thread = threading.Thread(target=self._look_on, name="policy-reader", daemon=True)
+                self._thread = threading.Thread(target=self._keep_reading, name="policy-reader", daemon=True)
                 self._thread.start()
         if is_first:
-            self._looked.wait(FIRST_LOOK)
+            self._has_read.wait(FIRST_READ)
         return self._known.get(dataset)
 
-    def look(self) -> None:
-        """Read the policies now. A warehouse that is away changes nothing; a policy that cannot be read stays.
+    def read(self) -> None:
+        """Read the policies now. Where a policy, or the whole warehouse, cannot be read, the last known is kept.
 
-        What cannot be read though the warehouse answers is written down there, and is an incident at once.
+        A policy that cannot be read although the warehouse answers is recorded there, and is an incident at once.
         """
         try:
             text, recorded = _read()
@@ -78,21 +78,21 @@ class PolicyReader:
             _record(problems)
 
     def stop(self) -> None:
-        """Look no more; what is known stays."""
+        """Stop the thread; the copy is kept."""
         self._over.set()
 
-    def _look_on(self) -> None:
+    def _keep_reading(self) -> None:
         while not self._over.is_set():
             try:
-                with _looking:
-                    self.look()
+                with _reading:
+                    self.read()
             except Exception:
                 log.exception("policies cannot be read, the last known stay in force")
-            self._looked.set()
+            self._has_read.set()
             self._over.wait(PAUSE)
 
     def _say(self, trouble: str) -> None:
-        """Log once that it began, and once that it is over."""
+        """Log once that a problem began, and once that it is over."""
         if trouble and not self._trouble:
             log.warning(trouble)
         elif self._trouble and not trouble:
@@ -101,15 +101,15 @@ class PolicyReader:
 
 
 def of(dataset: str) -> Policy | None:
-    """The policy of a dataset as this process knows it; returns at once."""
+    """The policy of a dataset from this process's copy; does not block."""
     return _reader.of(dataset)
 
 
 def remember() -> None:
-    """Put the policies into the file now: what a scheduler starts with that finds the warehouse away.
+    """Write the policies to the file now, for a scheduler that starts while the warehouse is unavailable.
 
     Raises:
-        psycopg2.Error: the warehouse is away.
+        psycopg2.Error: the warehouse is unavailable.
         ConfigurationError: the file cannot be written.
     """
     text, _recorded = _read()
@@ -118,7 +118,7 @@ def remember() -> None:
 
 
 def _read() -> tuple[str, dict[str, str]]:
-    """The policies as JSON, and what is written down of those that could not be read, by subject."""
+    """The policies as JSON, and the recorded problems of those that could not be read, by subject."""
     with closing(warehouse.connect("analyst", patience=PATIENCE)) as link, link.cursor() as cursor:
         warehouse.run_file(cursor, "ops/policies.sql")
         row = warehouse.fetch(cursor)
@@ -126,16 +126,16 @@ def _read() -> tuple[str, dict[str, str]]:
 
 
 def _record(problems: dict[str, str]) -> None:
-    """Tell people. Who may not write in the warehouse leaves that to a process that may."""
+    """Record the problems in the warehouse. A process without the right to leaves that to one that has it."""
     try:
         with closing(warehouse.connect("loader", patience=PATIENCE)) as link, link, link.cursor() as cursor:
             cursor.execute("SELECT ops.record_unread_policies(%s::jsonb)", (json.dumps(problems),))
     except (psycopg2.Error, ConfigurationError) as error:
-        log.warning("that policies cannot be read could not be written down: %s", sentences.of(error))
+        log.warning("unreadable policies could not be recorded in the warehouse: %s", sentences.of(error))
 
 
 def _remembered() -> dict[str, Policy]:
-    """The policies of the file; those that cannot be read are none, and are logged."""
+    """The policies of the file. Those that cannot be read are left out, with a warning in the log."""
     known, problems = _kept()
     for subject, problem in problems.items():
         log.warning("the last known policies: %s %s", subject, problem)
@@ -143,7 +143,7 @@ def _remembered() -> dict[str, Policy]:
 
 
 def _kept() -> tuple[dict[str, Policy], dict[str, str]]:
-    """The policies in the file, and what of it cannot be read, by subject; none of both where there is no file."""
+    """The policies in the file, and the problems in it by subject; both empty if there is no file."""
     file = settings.get().policies_file
     try:
         known, unread = policy.read_each(file.read_text())
@@ -155,10 +155,10 @@ def _kept() -> tuple[dict[str, Policy], dict[str, str]]:
 
 
 def _remember(text: str) -> dict[str, str]:
-    """Keep the policies in the file; returns what is wrong with it, by subject, where that cannot be."""
+    """Write the policies to the file; returns the problems with it by subject."""
     file = settings.get().policies_file
     if not os.access(file.parent, os.W_OK):
-        # Somebody else writes it, as `init` does for the services of compose.
+        # Another process writes it, as the init service of compose does.
         return _kept()[1]
     try:
         files.replace(file, text)
@@ -167,26 +167,26 @@ def _remember(text: str) -> dict[str, str]:
     return {}
 
 
-def _wait_for_look() -> None:
-    """Let a look end before the process forks: what its libraries hold then, the child would wait for in vain.
+def _wait_for_read() -> None:
+    """Let a read end before the process forks: a lock that its libraries hold would never be released in the child.
 
-    But not for long: one that takes longer waits for the network, and holds nothing.
+    Not for long: a read that takes longer waits for the network, and holds no lock.
     """
     global _held  # noqa: PLW0603
-    _held = _looking.acquire(timeout=FORK_WAITS)
+    _held = _reading.acquire(timeout=FORK_WAITS)
 
 
 def _go_on() -> None:
     if _held:
-        _looking.release()
+        _reading.release()
 
 
 def _forget() -> None:
-    """A forked process has the memory, but not the thread."""
-    global _reader, _looking
-    _reader, _looking = PolicyReader(), threading.Lock()
+    """Start afresh in a forked process, which inherits the memory but not the thread."""
+    global _reader, _reading
+    _reader, _reading = PolicyReader(), threading.Lock()
 
 
-_looking, _held = threading.Lock(), False
+_reading, _held = threading.Lock(), False
 _reader = PolicyReader()
-os.register_at_fork(before=_wait_for_look, after_in_parent=_go_on, after_in_child=_forget)
+os.register_at_fork(before=_wait_for_read, after_in_parent=_go_on, after_in_child=_forget)

@@ -1,4 +1,4 @@
-"""Which sources there are, and how far each is trusted: changes of control.known_sources and control.sources."""
+"""Known sources and their rules: changes of control.known_sources and control.sources."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from highwater.store import driver_errors, warehouse
 
 
 def add(source: str, holds: str) -> bool:
-    """Make a source known; False if it was already, whose words then stay.
+    """Register a source; returns False if it was known, which keeps its description.
 
     Raises:
-        ConfigurationError: this cannot be the name of a connection, or nothing is said of it.
+        ConfigurationError: the name is no valid connection name, or the description is empty.
     """
     with _in_words(), warehouse.session("operator") as cursor:
         cursor.execute(
@@ -43,10 +43,10 @@ class _Rules(BaseModel):
 
 
 def check(rules: dict[str, Any]) -> dict[str, Any]:
-    """The rules that are given, by their columns, with the values that these take.
+    """The given rules, by column, with validated and converted values.
 
     Raises:
-        ConfigurationError: a value cannot be meant; names it and what it may be.
+        ConfigurationError: an invalid value; names it and what was expected.
     """
     try:
         checked = _Rules.model_validate(rules)
@@ -54,15 +54,15 @@ def check(rules: dict[str, Any]) -> dict[str, Any]:
         problem = error.errors()[0]
         name = str(problem["loc"][0]).replace("_", " ")
         said = f"{name} {expected.shown(problem['input'])}: {expected.expected(problem)}"
-        raise ConfigurationError(f"the rule of the source is refused: {said}") from None
+        raise ConfigurationError(f"invalid rule of the source: {said}") from None
     return {name: getattr(checked, name) for name in rules}
 
 
 def trust(source: str, dataset: str | None, rules: dict[str, Any]) -> None:
-    """Change the rules of a source that are given, by their columns; with ``dataset`` it gets a row if it has none.
+    """Set the given rules of a source, by column; with ``dataset`` it gets a row if it has none.
 
     Raises:
-        ConfigurationError: an unknown source or dataset, a value out of range, or no rule yet and no dataset named.
+        ConfigurationError: an unknown source or dataset, an invalid value, or no rule yet and no dataset given.
     """
     rules = check(rules)
     with _in_words(), warehouse.session("operator") as cursor:
@@ -77,7 +77,7 @@ def trust(source: str, dataset: str | None, rules: dict[str, Any]) -> None:
         cursor.execute("SELECT dataset FROM control.sources WHERE source = %s FOR UPDATE", (source,))
         row = warehouse.fetch(cursor)
         if row is None:
-            raise ConfigurationError(f"source {source!r} has no rule yet: name the dataset that it feeds, by --dataset")
+            raise ConfigurationError(f"source {source!r} has no rule yet: give the dataset that it feeds by --dataset")
         if dataset not in (None, row.dataset):
             raise ConfigurationError(f"source {source!r} feeds {row.dataset}, not {dataset}")
         if rules:
@@ -91,28 +91,28 @@ def trust(source: str, dataset: str | None, rules: dict[str, Any]) -> None:
 
 
 def refuse_unknown(cursor: Cursor, source: str) -> None:
-    """Do nothing for a source that there is.
+    """Check that a source is known.
 
     Raises:
-        ConfigurationError: names it, and those there are.
+        ConfigurationError: it is not; lists the known ones.
     """
     cursor.execute("SELECT source FROM control.known_sources ORDER BY source")
     known = [row[0] for row in cursor.fetchall()]
     if source not in known:
         raise ConfigurationError(
-            f"unknown source {source!r}; known: {', '.join(known)}; a new one is first added, by"
+            f"unknown source {source!r}: expected one of {', '.join(known)}; add a new one by"
             f" {commands.typed(f'sources add {source} --holds …')}"
         )
 
 
 @contextmanager
 def _in_words() -> Iterator[None]:
-    """What the warehouse refuses, as a sentence that names the rule.
+    """Translates violations of the table's constraints.
 
     Raises:
-        ConfigurationError: a value breaks a rule of the table.
+        ConfigurationError: a value violates a constraint; names it.
     """
     try:
         yield
     except (psycopg2.IntegrityError, psycopg2.DataError) as error:
-        raise ConfigurationError(f"the rule of the source is refused: {driver_errors.said(error)}") from None
+        raise ConfigurationError(f"invalid rule of the source: {driver_errors.said(error)}") from None

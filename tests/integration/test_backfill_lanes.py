@@ -189,7 +189,7 @@ class TestLanes:
         one.say("landed")
         verb("resume", number)
         again = begin(number, "run 2")
-        assert (one.take(), one.why) == (("end", None), "run 2 has taken it on")
+        assert (one.take(), one.why) == (("end", None), "run 2 has begun it")
         three = Lane(number, again)
         assert three.take() == ("take", 2)
         verb("cancel", number)
@@ -370,14 +370,14 @@ class TestThePipeline:
     def test_a_dataset_without_one_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
         with warehouse.session("analyst") as cursor, pytest.raises(ConfigurationError) as refused:
             lanes.find_pipeline(cursor, DATASET, tmp_path)
-        assert "historical_sales_migration.py in the folder of DAGs" in str(refused.value)
+        assert "historical_sales_migration.py in the DAGs folder" in str(refused.value)
         assert "SALES = Pipeline(dataset='daily_sales'" in str(refused.value)
 
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "historical_sales_migration.py").write_text("import nothing_of_that_name\n")
         with warehouse.session("analyst") as cursor, pytest.raises(ConfigurationError) as refused:
             lanes.find_pipeline(cursor, DATASET, tmp_path)
-        assert str(refused.value).startswith("historical_sales_migration.py in the folder of DAGs cannot be read:")
+        assert str(refused.value).startswith("historical_sales_migration.py in the DAGs folder cannot be imported:")
 
 
 FORM: dict[str, Any] = {

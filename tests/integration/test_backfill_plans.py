@@ -97,19 +97,19 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no window": (
         {"from_time": "2026-10-20 06:00", "to_time": "2026-10-20 18:00"},
         ["lies wholly between", "its windows are 1 day long", "2026-10-21 00:00"],    ),
-    "a weekday": ({"weekdays": [1, 8]}, ["weekday 8 does not exist", "1 (Monday) to 7 (Sunday)"]),
-    "no weekday": ({"weekdays": []}, ["no weekday is asked for", "1 (Monday) to 7 (Sunday)"]),
+    "a weekday": ({"weekdays": [1, 8]}, ["invalid weekday 8", "1 (Monday) to 7 (Sunday)"]),
+    "no weekday": ({"weekdays": []}, ["no weekday is given", "1 (Monday) to 7 (Sunday)"]),
     "a dataset": ({"dataset": "dayly_sales"}, ['unknown dataset "dayly_sales"', DATASETS]),
     "by watermark": ({"dataset": "orders"}, ["highwater checkpoint reset orders", DATASETS]),
     "a blank reason": ({"reason": " \t"}, ['reason " \t" is blank']),
     "nobody": ({"requested_by": " "}, ['requested_by " " is blank']),
     "an excluded date": ({"excluded_dates": [date(2026, 9, 3)]}, ["date 2026-09-03 does not lie between 2026-10-01"]),
-    "which": ({"which": "some"}, ['which "some" is none: missing, failed or all']),
-    "closed days": ({"closed_days": "maybe"}, ['closed_days "maybe" is none: skip or load']),
-    "an order": ({"direction": "up"}, ['direction "up" is none: oldest or newest']),
-    "on failure": ({"on_failure": "cry"}, ['on_failure "cry" is none: stop or continue']),
-    "a way in": ({"via": "mail"}, ['via "mail" is none: cli, form, sql, policy or recovery']),
-    "too many at once": ({"max_active": 9}, ["max_active 9 is refused: 1 to 8"]),
+    "which": ({"which": "some"}, ['invalid which "some": expected missing, failed or all']),
+    "closed days": ({"closed_days": "maybe"}, ['invalid closed_days "maybe": expected skip or load']),
+    "an order": ({"direction": "up"}, ['invalid direction "up": expected oldest or newest']),
+    "on failure": ({"on_failure": "cry"}, ['invalid on_failure "cry": expected continue or stop']),
+    "a way in": ({"via": "mail"}, ['invalid via "mail": expected cli, form, sql, policy or recovery']),
+    "too many at once": ({"max_active": 9}, ["invalid max_active 9: expected 1 to 8"]),
 }  # fmt: skip
 
 
@@ -215,15 +215,15 @@ class TestThePlan:
             found = told(october(1, 9, excluded_dates=[date(2026, 10, 6)], weekdays=[1, 2, 3, 4, 6, 7]))
         assert found == {
             1: (LOAD, None, "it is missing"),
-            2: (SKIP, "weekday", "Friday is none of the weekdays asked for: "
+            2: (SKIP, "weekday", "Friday is not among the requested weekdays: "
                 "Monday, Tuesday, Wednesday, Thursday, Saturday, Sunday"),
             3: (LOAD, None, "it failed in audit: till 99"),
             4: (LOAD, None, "it is missing"),
             5: (SKIP, "skip_closed_days", "2026-10-05 is closed: stocktaking"),
-            6: (SKIP, "excluded date", "this backfill leaves the day out"),
+            6: (SKIP, "excluded date", "this backfill excludes the day"),
             7: (SKIP, "lost", "gone"),
             8: (SKIP, "in work", "extract by run live is running"),
-            9: (SKIP, "weekday", "Friday is none of the weekdays asked for: "
+            9: (SKIP, "weekday", "Friday is not among the requested weekdays: "
                 "Monday, Tuesday, Wednesday, Thursday, Saturday, Sunday"),
         }  # fmt: skip
 
@@ -425,7 +425,7 @@ class TestTheCommandLine:
         assert lines[:4] == [
             "2026-10-01 load it is missing",
             "2026-10-02 skip landed: version 1 by run a",
-            "2026-10-03 skip excluded date: this backfill leaves the day out",
+            "2026-10-03 skip excluded date: this backfill excludes the day",
             "2026-10-04 load it is missing",
         ]
         assert lines[4].startswith("4 windows: 2 to load, 2 skipped (1 landed, 1 excluded date); plan ")
@@ -483,8 +483,8 @@ class TestTheCommandLine:
         ("options", "said"),
         [
             (["--reason", " "], 'reason " " is blank'),
-            (["--reason", "why", "--max-active", "9"], "max_active 9 is refused: 1 to 8"),
-            (["--reason", "why", "--on-failure", "perhaps"], 'on_failure "perhaps" is none: stop or continue'),
+            (["--reason", "why", "--max-active", "9"], "invalid max_active 9: expected 1 to 8"),
+            (["--reason", "why", "--on-failure", "perhaps"], 'invalid on_failure "perhaps": expected continue or stop'),
         ],
     )
     def test_what_would_be_refused_is_refused_before_anybody_is_asked(self, options: list[str], said: str) -> None:
@@ -507,7 +507,7 @@ class TestTheCommandLine:
         assert (listed["backfill_id"], listed["windows_total"], listed["skipped"]) == (number, 3, 1)
         assert "month end" in CliRunner().invoke(app, ["backfill", "list", "--active"]).output
         shown = CliRunner().invoke(app, ["backfill", "show", str(number)]).output
-        assert "excluded date: this backfill leaves the day out" in shown
+        assert "excluded date: this backfill excludes the day" in shown
         assert f"backfill {number} of daily_sales is requested" in shown
 
     def test_cancel_says_what_it_does_not_undo_and_asks(self) -> None:
@@ -518,8 +518,8 @@ class TestTheCommandLine:
         )
         asked = CliRunner().invoke(app, ["backfill", "cancel", str(number)], input="n\n")
         said = " ".join(asked.output.split())
-        assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in said
-        assert "It undoes nothing: what has landed so far (1) stays (scripts/highwater rollback puts" in said
+        assert "is final: 2 of its 3 windows will not be loaded, and it cannot be resumed. A paused one can." in said
+        assert "It undoes nothing: the 1 windows that have landed are kept (scripts/highwater rollback restores" in said
         assert "Cancel it for good?" in said
         assert (asked.exit_code, rows("SELECT state FROM control.backfills")) == (1, [("requested",)])
         agreed = CliRunner().invoke(app, ["backfill", "cancel", str(number), "--by", "ada"], input="y\n")

@@ -11,7 +11,7 @@ import pytest
 from loading import day
 from typer.testing import CliRunner
 
-from highwater.backfill import requests
+from highwater.backfill import options, requests
 from highwater.backfill.requests import Request
 from highwater.cli.main import app
 from highwater.environment import settings
@@ -86,33 +86,25 @@ def test_one_rule_refuses_a_reason_whoever_gives_it(words: str, said: str) -> No
         assert said.removeprefix("reason") in str(raised.value)
 
 
-OFFERED = {
-    "which": requests.WHICH,
-    "closed_days": requests.CLOSED_DAYS,
-    "direction": requests.DIRECTIONS,
-    "on_failure": requests.ON_FAILURE,
-}
-
-
-@pytest.mark.parametrize("field", OFFERED)
+@pytest.mark.parametrize("field", options.CHOICES)
 def test_the_form_offers_what_the_warehouse_takes_and_says_it_may_be(airflow: Any, field: str) -> None:
     from highwater.backfill import form
 
-    assert tuple(form.params()[field].schema["enum"]) == OFFERED[field]
+    assert form.params()[field].schema["enum"] == options.CHOICES[field].values
     with pytest.raises(ConfigurationError) as refused:
         taken(**{field: "perhaps"})
-    valid = str(refused.value).split("is none: ")[1].replace(" or ", ", ")
-    assert set(valid.split(", ")) == set(OFFERED[field])
+    valid = str(refused.value).split(": expected ")[1].replace(" or ", ", ")
+    assert set(valid.split(", ")) == set(options.CHOICES[field].values)
 
 
-@pytest.mark.parametrize("many", [0, requests.MOST_ACTIVE + 1])
+@pytest.mark.parametrize("many", [0, options.MAX_ACTIVE.most + 1])
 def test_form_page_and_warehouse_take_as_many_at_once(airflow: Any, many: int) -> None:
     from pydantic import ValidationError
 
     from highwater.backfill import form
     from highwater.page.backfills import Wish
 
-    with pytest.raises(ConfigurationError, match=f"max_active {many} is refused: 1 to {requests.MOST_ACTIVE}"):
+    with pytest.raises(ConfigurationError, match=f"invalid max_active {many}: expected 1 to {options.MAX_ACTIVE.most}"):
         taken(max_active=many)
     with pytest.raises(ValidationError):
         Wish(max_active=many)

@@ -188,7 +188,7 @@ def mended(platform: Any, later: Later) -> Iterator[Callable[[], None]]:
     def mend() -> None:
         change("UPDATE control.datasets SET max_lag = max_lag + '1 second' WHERE dataset = 'daily_sales'")
         later(timedelta(minutes=5))
-        catchup_control.let_go_on()
+        catchup_control.close_changed_breakers()
 
     before = rows("SELECT max_lag FROM control.datasets WHERE dataset = 'daily_sales'")[0][0]
     yield mend
@@ -233,7 +233,7 @@ class TestAStoppedDataset:
         for failed in (1, 2, 3):
             fail(failed)
         mended()
-        (resumed,) = catchup_control.let_go_on()
+        (resumed,) = catchup_control.close_changed_breakers()
         with warehouse.session("loader") as cursor:
             again = catchup_control.resume(cursor, resumed)
         assert again is not None

@@ -80,7 +80,7 @@ def test_one_whose_run_airflow_knows_no_more_is_begun_by_another(airflow: Callab
         assert requests.silent(cursor) == [(number, RUN)]
     looked(airflow, 15)
     assert (now(number)["state"], states(number)) == ("requested", ["planned"] * 3)
-    assert "Airflow knows its run run_1 no more" in now(number)["note"]
+    assert "its run run_1 no longer exists in Airflow" in now(number)["note"]
     with warehouse.session("loader") as cursor:
         assert [run_id for run_id, _ in requests.waiting(cursor)] == [f"backfill_{number}_2"]
 

@@ -173,9 +173,9 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
     stop()
     alerts.look()
     assert ("dataset stopped", "daily_sales") in rows("SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
-    assert catchup_control.let_go_on() == []
+    assert catchup_control.close_changed_breakers() == []
     (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
-    (resumed,) = catchup_control.let_go_on()
+    (resumed,) = catchup_control.close_changed_breakers()
     assert (resumed.dataset, resumed.from_time, resumed.to_time) == (
         "daily_sales",
         datetime(2026, 10, 1, tzinfo=UTC),
@@ -183,7 +183,7 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
     )
     with warehouse.session("loader") as cursor:
         assert catchup_control.resume(cursor, resumed) is not None
-    assert catchup_control.let_go_on() == []
+    assert catchup_control.close_changed_breakers() == []
     assert rows("SELECT count(*) FROM control.backfill_windows WHERE action = 'load'") == [(30,)]
     alerts.look()
     assert ("dataset stopped",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
@@ -208,7 +208,7 @@ def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_ad
 def test_nothing_is_asked_for_where_all_has_landed_and_else_no_more_than_is_to_come_back(statements: Path) -> None:
     stop()
     (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
-    (resumed,) = catchup_control.let_go_on()
+    (resumed,) = catchup_control.close_changed_breakers()
     for number in range(3, 31):
         land(day(f"2026-10-{number:02}"))
     with warehouse.session("loader") as cursor:
@@ -225,7 +225,7 @@ def test_nothing_is_asked_for_where_all_has_landed_and_else_no_more_than_is_to_c
     with warehouse.session("loader") as cursor:
         assert catchup_control.resume(cursor, resumed) is None
     assert rows("SELECT count(*) FROM control.backfills") == [(0,)]
-    assert catchup_control.let_go_on() == []
+    assert catchup_control.close_changed_breakers() == []
 
 
 def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:
@@ -253,7 +253,7 @@ def test_one_window_is_let_through_an_hour_for_what_is_mended_where_nobody_sees_
 def look_after(later: Callable[[timedelta], None], minute: int) -> None:
     """What catchup_control, incident_watch and a lane of a backfill do in five minutes."""
     later(timedelta(minutes=minute))
-    for resumed in catchup_control.let_go_on():
+    for resumed in catchup_control.close_changed_breakers():
         with warehouse.session("loader") as cursor:
             catchup_control.resume(cursor, resumed)
     with warehouse.session("loader") as cursor:
@@ -403,7 +403,7 @@ def test_a_backfill_is_paused_when_its_dataset_is_stopped_and_goes_on_with_it(
     with warehouse.session("loader") as cursor:
         assert requests.waiting(cursor) == []
     (statements / "clean.sql").write_text(clean)
-    catchup_control.let_go_on()
+    catchup_control.close_changed_breakers()
     assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1") == [("planned", 8)]
     with warehouse.session("loader") as cursor:
         assert len(requests.waiting(cursor)) == 1
@@ -481,13 +481,13 @@ def test_a_dag_that_is_there_before_its_dataset_waits_visibly_and_its_windows_co
         assert rows("SELECT kind, subject FROM ops.incidents WHERE subject = 'daily_sales'") == [
             ("dataset stopped", "daily_sales")
         ]
-        assert catchup_control.let_go_on() == []
+        assert catchup_control.close_changed_breakers() == []
     finally:
         admin.execute("INSERT INTO control.datasets SELECT * FROM kept")
         admin.execute("DELETE FROM control.catchup_policies WHERE dataset = 'daily_sales'")
         admin.execute("INSERT INTO control.catchup_policies SELECT * FROM wanted")
         admin.connection.commit()
-    (resumed,) = catchup_control.let_go_on()
+    (resumed,) = catchup_control.close_changed_breakers()
     assert (resumed.dataset, resumed.from_time) == ("daily_sales", datetime(2026, 10, 5, tzinfo=UTC))
     with warehouse.session("loader") as cursor:
         assert catchup_control.resume(cursor, resumed) is not None

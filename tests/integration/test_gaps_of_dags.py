@@ -117,7 +117,7 @@ def test_each_window_of_a_gap_is_looked_for_once() -> None:
         asked.append(moment)
         return max((each for each in dates if each < moment), default=None)
 
-    found = catchup_control.windows_on_their_way(gap, grid, newest_before)
+    found = catchup_control.windows_of_live_runs(gap, grid, newest_before)
     days = {start + timedelta(days=2), start + timedelta(days=4)}
     assert found == {Window(each, each + timedelta(days=1)) for each in days}
     assert len(asked) == 3

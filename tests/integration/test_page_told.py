@@ -512,7 +512,7 @@ class TestDone:
         assert (unsure.status_code, unsure.headers["location"][-len("/cancel") :]) == (303, "/cancel")
         assert admin_client.get(f"/backfills/{number}.json").json()["backfill"]["state"] == "requested"
         asked = admin_client.get(f"/backfills/{number}/cancel").text
-        assert "is final: 2 of its 3 windows are not begun, and it cannot be resumed; a paused one can." in asked
+        assert "is final: 2 of its 3 windows will not be loaded, and it cannot be resumed. A paused one can." in asked
         assert f'href="/highwater/backfills/{number}/cancel"' in admin_client.get(f"/backfills/{number}").text
         sure = form_of(admin_client, f"/backfills/{number}/cancel")
         assert admin_client.post(f"/backfills/{number}/cancel", data=sure).status_code == 303

@@ -97,7 +97,10 @@ class TestWhoMayChangeIt:
             ("max_windows = 0", "max_windows_is_positive"),
             ("skip_weekdays = '{8}'", "skip_weekdays_are_1_monday_to_7_sunday"),
             ("skip_weekdays = '{1,2,3,4,5,6,7}'", "skip_weekdays_leave_one"),
-            ("conditions = '{at_night}'", 'unknown condition "at_night" in the policy of daily_sales; known: off_peak'),
+            (
+                "conditions = '{at_night}'",
+                'unknown condition "at_night" in the policy of daily_sales: expected one of',
+            ),
         ],
     )
     def test_what_makes_no_sense_is_refused_by_a_rule_that_says_so(
@@ -246,7 +249,7 @@ class TestConditions:
         (look,) = conditions.evaluate()
         assert (look.flipped, str(look)) == (
             True,
-            "condition tried of daily_sales answers True; catch-up of daily_sales is switched on by it",
+            "condition tried of daily_sales answers True; it switches catch-up of daily_sales on",
         )
         assert rows(STATE) == [(True, None)]
         assert rows("SELECT what, old, new FROM control.catchup_policy_history ORDER BY change_id")[1:] == [
@@ -273,10 +276,10 @@ class TestConditions:
             ("SELEC true", "syntax error"),
             (
                 "SELECT true AS holds UNION ALL SELECT false",
-                "gives 2 rows for daily_sales, not one row with one boolean",
+                "returns 2 rows for daily_sales: expected one row with one boolean",
             ),
-            ("SELECT 1 AS holds", "gives (1) for daily_sales, not one row with one boolean"),
-            ("SELECT NULL::boolean AS holds", "gives (None)"),
+            ("SELECT 1 AS holds", "returns (1) for daily_sales: expected one row with one boolean"),
+            ("SELECT NULL::boolean AS holds", "returns (None)"),
             ("UPDATE control.datasets SET step = step RETURNING true", "in a read-only transaction"),
             ("", "can't execute an empty query"),
         ],
@@ -291,7 +294,7 @@ class TestConditions:
         (look,) = conditions.evaluate()
         assert (look.answer, look.holds, look.flipped) == (None, False, False)
         assert said in str(look.error)
-        assert "it cannot be looked at now" in rows(STATE)[0][1]
+        assert "it cannot be checked now" in rows(STATE)[0][1]
         alerts.look()
         assert "tried: condition cannot be evaluated since 2026-10-31 12:00 UTC" in hook.titles
         predicate("SELECT true AS holds")
@@ -349,24 +352,24 @@ class TestReader:
         self, reader: Readers, away: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It would hang for minutes: that it comes back at all is the proof."""
-        monkeypatch.setattr(policy_reader, "FIRST_LOOK", 0.1)
+        monkeypatch.setattr(policy_reader, "FIRST_READ", 0.1)
         known = reader().of("daily_sales")
         assert known is not None and known.is_on, "from the file"
 
     def test_the_last_good_policy_stays_in_force_and_the_file_has_it(self, reader: Readers) -> None:
         change(SET.format("enabled = false"))
         first = reader()
-        first.look()
+        first.read()
         change("ALTER ROLE analyst NOLOGIN", "postgres")
         try:
-            first.look()
+            first.read()
             for each in (first, reader()):
                 known = each.of("daily_sales")
                 assert known is not None and not known.is_on
         finally:
             change("ALTER ROLE analyst LOGIN", "postgres")
         change(SET.format("enabled = true"))
-        first.look()
+        first.read()
         known = first.of("daily_sales")
         assert known is not None and known.is_on
 
@@ -374,7 +377,7 @@ class TestReader:
     def test_a_file_that_was_spoilt_is_none(
         self, reader: Readers, away: None, monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
-        monkeypatch.setattr(policy_reader, "FIRST_LOOK", 0.1)
+        monkeypatch.setattr(policy_reader, "FIRST_READ", 0.1)
         file = settings.get().policies_file
         before = file.read_text()
         file.write_text(text)
@@ -448,7 +451,7 @@ class TestGaps:
                 "policy",
                 "catchup_control",
                 "missing",
-                "the schedule of historical_sales_migration is past them, at 2026-10-28 00:00",
+                "the schedule of historical_sales_migration has passed these windows, it is at 2026-10-28 00:00",
             )
         ]
         assert rows(f"SELECT count(*) FROM control.backfill_windows WHERE backfill_id = {number}") == [(3,)]
@@ -485,15 +488,21 @@ class TestTheCommands:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("set", "daily_sales", "--max-age=-3 days", "--reason", "x"), "max_age '-3 days': it must be positive"),
-            (("set", "daily_sale", "--enabled", "--reason", "x"), "unknown dataset 'daily_sale'; known: channel_sales"),
+            (
+                ("set", "daily_sales", "--max-age=-3 days", "--reason", "x"),
+                "max_age '-3 days': expected a positive",
+            ),
+            (
+                ("set", "daily_sale", "--enabled", "--reason", "x"),
+                "unknown dataset 'daily_sale': expected one of",
+            ),
             (
                 ("set", "daily_sales", "--conditions", "at_night", "--reason", "x"),
-                "unknown condition 'at_night'; known:",
+                "unknown condition 'at_night': expected one of",
             ),
             (("set", "daily_sales", "--reason", "x"), "nothing to set: name one of --enabled"),
             (("set", "daily_sales", "--enabled", "--reason", " "), 'reason " " is blank'),
-            (("explain", "nothing"), "unknown dataset 'nothing'; known: channel_sales, daily_sales"),
+            (("explain", "nothing"), "unknown dataset 'nothing': expected one of channel_sales, daily_sales"),
             (("apply", "nowhere.yaml"), "nowhere.yaml cannot be read"),
         ],
     )
@@ -510,7 +519,7 @@ class TestTheCommands:
         file = tmp_path / "mine.yaml"
         file.write_text("{policies: {daily_sales: {max_windows: 9}, nobody: {}}}")
         done = CliRunner().invoke(app, ["policy", "apply", str(file)])
-        assert "unknown dataset 'nobody'; known: channel_sales, daily_sales" in str(done.exception)
+        assert "unknown dataset 'nobody': expected one of channel_sales, daily_sales" in str(done.exception)
         assert rows("SELECT count(*) FROM control.catchup_policy_history") == [(0,)]
         assert clock.now().year == 2026
 

@@ -133,7 +133,7 @@ class TestWhereItIsWritten:
         assert tuple(warehouse.fetch(operator)) == (30, 30)
         operator.connection.commit()
         reader = PolicyReader()
-        reader.look()
+        reader.read()
         known = reader._known["daily_sales"]
         now = known.grid.first + 30 * known.grid.step
         assert known.verdict(next(known.grid.windows(known.grid.first, now)), now) is None
@@ -146,13 +146,13 @@ class TestWhatIsThereAlready:
     ) -> None:
         change("INSERT INTO control.closed_days VALUES ('2026-10-06', 'daily_sales', 'stocktaking')")
         reader = PolicyReader()
-        reader.look()
+        reader.read()
         before = rows(
             "SELECT window_start, state, reason FROM ops.window_status WHERE dataset = 'daily_sales' ORDER BY 1"
         )
         older(f"INSERT INTO control.closed_days VALUES ('{bad}', NULL, 'never')")
         change("UPDATE control.catchup_policies SET max_windows = 5 WHERE dataset = 'payments'", role="operator")
-        reader.look()
+        reader.read()
         assert reader._known["payments"].max_windows == 5, "a change behind it is known"
         assert reader._known["daily_sales"].closed_days == ((date(2026, 10, 6), "stocktaking"),)
         assert before == rows(
@@ -180,7 +180,7 @@ class TestWhatIsThereAlready:
         older(f"UPDATE control.catchup_policies SET {value} WHERE dataset = 'daily_sales'")
         change("UPDATE control.catchup_policies SET max_windows = 5 WHERE dataset = 'payments'", role="operator")
         reader = PolicyReader()
-        reader.look()
+        reader.read()
         assert reader._known["payments"].max_windows == 5
         assert reader._known["daily_sales"].max_age is None
         assert rows("SELECT windows_missing FROM ops.window_totals WHERE dataset = 'daily_sales'") == [(30,)]
@@ -208,13 +208,13 @@ class TestWhatIsThereAlready:
 class TestTheReader:
     def test_a_row_that_it_cannot_read_is_told_at_once_and_stays_as_it_was(self, admin: Cursor) -> None:
         reader = PolicyReader()
-        reader.look()
+        reader.read()
         before = reader._known["page_views"]
         change("ALTER TABLE control.datasets DROP CONSTRAINT first_window_is_between_1900_and_2999")
         change("UPDATE control.datasets SET first_window = '10000-01-01 00:00+00' WHERE dataset = 'page_views'")
         try:
             change("UPDATE control.catchup_policies SET max_windows = 5 WHERE dataset = 'payments'", role="operator")
-            reader.look()
+            reader.read()
             assert reader._known["page_views"] == before
             assert reader._known["payments"].max_windows == 5
             assert incidents() == ["policy of page_views"], "with nobody else to look for incidents"
@@ -222,7 +222,7 @@ class TestTheReader:
             assert problem.endswith(": expected a moment between 1900 and 2999")
         finally:
             change("UPDATE control.datasets SET first_window = %s WHERE dataset = 'page_views'", before.grid.first)
-        reader.look()
+        reader.read()
         assert incidents() == []
 
     def test_a_file_that_cannot_be_written_is_told(self) -> None:
@@ -232,7 +232,7 @@ class TestTheReader:
         file.mkdir()
         try:
             reader = PolicyReader()
-            reader.look()
+            reader.read()
             assert reader._known["daily_sales"].is_on
             assert incidents() == ["file policies.json"]
             with pytest.raises(ConfigurationError, match=r"policies\.json cannot be written"):
@@ -240,15 +240,15 @@ class TestTheReader:
         finally:
             shutil.rmtree(file)
             file.write_text(kept)
-        reader.look()
+        reader.read()
         assert incidents() == []
 
     def test_what_is_well_is_not_written_down_at_each_look(self) -> None:
         reader = PolicyReader()
-        reader.look()
+        reader.read()
         with warehouse.session("postgres") as cursor:
             cursor.execute("LOCK TABLE ops.unread_policies IN ACCESS EXCLUSIVE MODE NOWAIT")
             cursor.connection.rollback()
         before = rows("SELECT n_tup_ins + n_tup_del FROM pg_stat_user_tables WHERE relname = 'unread_policies'")
-        reader.look()
+        reader.read()
         assert rows("SELECT n_tup_ins + n_tup_del FROM pg_stat_user_tables WHERE relname = 'unread_policies'") == before

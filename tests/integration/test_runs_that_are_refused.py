@@ -100,7 +100,7 @@ def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any])
 
 def test_a_second_run_of_a_date_is_not_made_and_the_way_to_load_it_again_is_said(trigger: Callable[..., Any]) -> None:
     trigger(SALES, datetime(2026, 10, 5, 2, tzinfo=UTC))
-    with pytest.raises(ValueError, match=r"has a run already, manual__.* \(queued\): .*clear that one in ") as no:
+    with pytest.raises(ValueError, match=r"has a run already, manual__.* \(queued\): .*clear that run in ") as no:
         trigger(SALES, datetime(2026, 10, 5, 2, tzinfo=UTC))
     again = "scripts/highwater backfill run daily_sales --from 2026-10-05 --to 2026-10-05 --which all --reason …"
     assert str(no.value).endswith(again)

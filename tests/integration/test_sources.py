@@ -106,20 +106,20 @@ def test_the_operator_adds_a_source_and_a_rule_in_psql_with_no_change_of_ours() 
 def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     unknown = highwater("sources", "trust", "helpdesk", "--dataset", "page_views")
     assert unknown.returncode == 2
-    assert "unknown source 'helpdesk'; known: partner, shop, store, supplier; a new one is first" in unknown.stderr
+    assert "unknown source 'helpdesk': expected one of partner, shop, store, supplier; add a new" in unknown.stderr
     for said in ("helpdesk is known", "helpdesk is known already"):
         assert said in highwater("sources", "add", "helpdesk", "--holds", "tickets").stdout
     homeless = highwater("sources", "trust", "helpdesk", "--catch-up", "none")
-    assert "source 'helpdesk' has no rule yet: name the dataset that it feeds, by --dataset" in homeless.stderr
+    assert "source 'helpdesk' has no rule yet: give the dataset that it feeds by --dataset" in homeless.stderr
     strange = highwater("sources", "trust", "helpdesk", "--dataset", "tickets")
-    assert "unknown dataset 'tickets'; known: channel_sales" in strange.stderr
+    assert "unknown dataset 'tickets': expected one of channel_sales" in strange.stderr
     given = ("--dataset", "page_views", "--catch-up", "reliable", "--threshold", "0.9", "--limit", "3 days")
     assert highwater("sources", "trust", "helpdesk", *given).returncode == 0
     beyond = highwater("sources", "trust", "helpdesk", "--threshold", "90")
     assert (beyond.returncode, "reliability threshold 90.0: expected at most 1" in beyond.stderr) == (2, True)
     for option, given_value, said in (
-        ("--limit", "foo", "catch up limit 'foo': a span looks like '90 days'"),
-        ("--timeout", "soon", "statement timeout 'soon': a span looks like"),
+        ("--limit", "foo", "catch up limit 'foo': expected a span such as '90 days'"),
+        ("--timeout", "soon", "statement timeout 'soon': expected a span such as"),
         ("--catch-up", "some", "catch up 'some': expected 'all', 'reliable' or 'none'"),
     ):
         assert said in highwater("sources", "trust", "helpdesk", option, given_value).stderr

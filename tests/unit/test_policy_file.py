@@ -11,14 +11,14 @@ from highwater.model.errors import ConfigurationError
 from highwater.policy import file as policy_file
 
 BAD = {
-    "policies: {daily_sales: {enable: true}}": "unknown key 'enable' in policies.daily_sales; valid are enabled, "
+    "policies: {daily_sales: {enable: true}}": "unknown key 'enable' in policies.daily_sales: expected one of enabled, "
     "max_age, max_windows, skip_weekdays, skip_closed_days, conditions",
-    "policy: {}": "unknown key 'policy' in the file; valid are policies, closed_days",
-    "closed_days: [{day: 2026-12-25, reason: x, dataset: a}]": "unknown key 'dataset' in closed_days.0; valid are day,"
-    " reason, datasets",
-    "policies: {daily_sales: {max_age: -3 days}}": "policies.daily_sales.max_age '-3 days': it must be positive",
-    "policies: {daily_sales: {max_age: 0 hours}}": "it must be positive",
-    "policies: {daily_sales: {max_age: a month}}": "a span looks like '90 days'",
+    "policy: {}": "unknown key 'policy' in the file: expected one of policies, closed_days",
+    "closed_days: [{day: 2026-12-25, reason: x, dataset: a}]": "unknown key 'dataset' in closed_days.0: expected one of"
+    " day, reason, datasets",
+    "policies: {daily_sales: {max_age: -3 days}}": "policies.daily_sales.max_age '-3 days': expected a positive span",
+    "policies: {daily_sales: {max_age: 0 hours}}": "expected a positive span",
+    "policies: {daily_sales: {max_age: a month}}": "expected a span such as '90 days'",
     "policies: {daily_sales: {max_windows: 0}}": "policies.daily_sales.max_windows 0: expected at least 1",
     "policies: {daily_sales: {skip_weekdays: [caturday]}}": "'caturday': expected one of Monday,",
     "policies: {daily_sales: {skip_weekdays: [8]}}": "8: expected one of Monday",

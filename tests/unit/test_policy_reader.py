@@ -11,19 +11,19 @@ import pytest
 from highwater.environment import settings
 
 WHILE_IT_TAKES_LONG = """
-with policy_reader._looking:
+with policy_reader._reading:
     child = os.fork()
     if child == 0:
-        os._exit(0 if policy_reader._looking.acquire(timeout=5) else 1)
+        os._exit(0 if policy_reader._reading.acquire(timeout=5) else 1)
     assert os.waitpid(child, 0)[1] == 0, "the child finds it held"
-    assert policy_reader._looking.locked(), "the parent has let go of what is another's"
+    assert policy_reader._reading.locked(), "the parent has let go of what is another's"
 """
 BETWEEN_TWO = """
 child = os.fork()
 if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
-assert policy_reader._looking.acquire(timeout=5), "the next look finds it held"
+assert policy_reader._reading.acquire(timeout=5), "the next look finds it held"
 """
 
 

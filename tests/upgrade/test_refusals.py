@@ -111,7 +111,7 @@ class TestNewerThanTheCode:
         assert refused.value.is_final
 
     def test_the_scheduler_goes_on_by_what_it_knows_and_logs_it(self, caplog: pytest.LogCaptureFixture) -> None:
-        policy_reader.PolicyReader().look()
+        policy_reader.PolicyReader().read()
         assert self.said in caplog.text
 
     def test_the_page_says_so(self) -> None:

@@ -19,7 +19,9 @@ UNION ALL
 SELECT
     NULL AS place,
     max(extract(EPOCH FROM upper(window_range) - lower(window_range)) * 1000000)::bigint AS microseconds,
-    md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS action,
+    control.plan_fingerprint(
+        array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
+    ) AS action,
     NULL AS rule,
     control.overlap_of(%(dataset)s, array_agg(window_range) FILTER (WHERE action = 'load')) AS reason
 FROM planned

@@ -1,4 +1,4 @@
--- Insert the row of a backfill, which makes its plan; returns its number.
+-- Inserts a backfill, which records its plan; returns its number.
 INSERT INTO control.backfills (
     dataset, from_time, to_time, which, excluded_dates, weekdays, closed_days, direction, via, reason, requested_by,
     max_active, on_failure, plan_shown, dag_run_id

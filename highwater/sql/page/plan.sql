@@ -17,7 +17,9 @@ sums AS (
     SELECT
         count(*) AS windows,
         count(*) FILTER (WHERE action = 'load') AS to_load,
-        md5(string_agg(control.plan_line(window_range, action, rule), E'\n' ORDER BY place)) AS fingerprint,
+        control.plan_fingerprint(
+            array_agg(window_range ORDER BY place), array_agg(action ORDER BY place), array_agg(rule ORDER BY place)
+        ) AS fingerprint,
         control.overlap_of(%(dataset)s, array_agg(window_range) FILTER (WHERE action = 'load')) AS refusal
     FROM plan
 )

@@ -1,7 +1,7 @@
--- One row a stretch of windows that are wanted, that Airflow has gone past, and that nobody has begun or asked for:
--- between them lies nothing else that has not landed. A dataset whose own runs fill its gaps has none, nor one whose
--- catch-up is off. What was begun once and failed waits for a person; the windows that live runs may land, by dataset
--- in %(live)s, wait for these.
+-- One row per range of windows that are wanted, that the schedule has passed, and that were never tried or requested.
+-- Within a range every other window has landed. A dataset whose own runs fill its gaps has none, nor has one whose
+-- catch-up is off. Windows that were tried and failed are left out: they wait for a person. So are those that live runs
+-- may land, by dataset in %(live)s.
 WITH frontiers AS (
     SELECT
         d,
@@ -26,7 +26,7 @@ open_windows AS (
         f.*,
         w.missing + (w.running + w.failed) * w.due AS not_landed,
         w.missing * tstzmultirange(tstzrange(NULL, control.window_at_or_after(f.d, f.frontier)))
-        - asked.windows - coalesce((%(live)s::jsonb ->> f.dataset)::tstzmultirange, '{}'::tstzmultirange) AS lost
+        - requested.windows - coalesce((%(live)s::jsonb ->> f.dataset)::tstzmultirange, '{}'::tstzmultirange) AS lost
     FROM frontiers AS f
     CROSS JOIN LATERAL ops.window_states(f.dataset) AS w
     CROSS JOIN
@@ -37,7 +37,7 @@ open_windows AS (
             WHERE
                 k.dataset = f.dataset AND b.action = 'load'
                 AND (k.via = 'policy' OR k.state IN ('requested', 'running', 'paused', 'stopped'))
-        ) AS asked
+        ) AS requested
 ),
 
 pieces AS (
@@ -48,7 +48,7 @@ pieces AS (
         o.frontier,
         p.piece,
         p.is_lost,
-        count(*) FILTER (WHERE NOT p.is_lost) OVER (PARTITION BY o.dataset ORDER BY p.piece) AS stretch
+        count(*) FILTER (WHERE NOT p.is_lost) OVER (PARTITION BY o.dataset ORDER BY p.piece) AS range_no
     FROM open_windows AS o
     CROSS JOIN
         LATERAL (
@@ -73,5 +73,5 @@ SELECT
     control.windows_in(d, range_agg(piece)) AS windows
 FROM pieces
 WHERE is_lost
-GROUP BY d, dataset, dag_id, frontier, stretch
+GROUP BY d, dataset, dag_id, frontier, range_no
 ORDER BY dataset, from_time;

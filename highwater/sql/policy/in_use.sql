@@ -1,4 +1,4 @@
--- One row a condition of a policy.
+-- One row per condition and dataset whose policy names it.
 SELECT
     u.condition,
     p.dataset

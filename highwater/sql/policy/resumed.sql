@@ -1,5 +1,5 @@
--- One row a breaker that has closed and for whose windows nobody has asked yet: what lies between the first one that
--- failed and the newest that is due. A dataset that is loaded by its changes catches up by its next run.
+-- One row per breaker that has closed and whose windows were not requested yet: the range from the first window that
+-- failed to the newest that is due. A dataset that is loaded incrementally catches up with its next run.
 SELECT
     b.breaker_id,
     b.dataset,
@@ -12,7 +12,7 @@ INNER JOIN control.datasets AS d ON b.dataset = d.dataset
 CROSS JOIN LATERAL control.due_until(d, ops.clock()) AS due (due_until)
 CROSS JOIN
     LATERAL (
-        -- The window that holds the date of a run begins before it.
+        -- The window that contains the logical date of a run begins before it.
         SELECT lower(b.window_ranges) - CASE b.error_kind WHEN 'not registered' THEN d.step ELSE '0'::interval END
             AS first_start
     ) AS begun

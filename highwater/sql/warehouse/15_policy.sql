@@ -1,10 +1,10 @@
--- What of a dataset is wanted: one policy each, and the closed days. Run as publisher; again is harmless.
+-- Catch-up policies, one per dataset, and the closed days. Run as publisher; idempotent.
 --
--- Two kinds of rule. max_age, max_windows, skip_weekdays and skip_closed_days say that a window is not wanted at all:
--- it is skipped, whoever would load it. enabled and the conditions say only whether missing windows are loaded by
--- themselves now: such a window stays missing. What follows from them is in 17_policy_rules.sql.
+-- There are two kinds of rules. By max_age, max_windows, skip_weekdays and skip_closed_days a window is unwanted: it is
+-- skipped by every kind of run. enabled and the conditions decide only whether missing windows are loaded automatically
+-- now: without that, such a window stays missing. 17_policy_rules.sql evaluates both.
 
--- Every dataset has a policy: all of it is wanted, unless somebody says otherwise.
+-- Gives every dataset a policy. By default every window is wanted.
 CREATE OR REPLACE FUNCTION control.give_a_policy() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -17,13 +17,13 @@ $$;
 CREATE OR REPLACE TRIGGER every_dataset_has_a_policy AFTER INSERT OR UPDATE ON control.datasets
 FOR EACH ROW EXECUTE FUNCTION control.give_a_policy();
 
--- Who changes what is wanted: the login, and the person who said so.
+-- The user who makes a change: the login, and the person named by the setting highwater.by.
 CREATE OR REPLACE FUNCTION control.who() RETURNS text
 LANGUAGE sql STABLE
 RETURN session_user || coalesce(' (' || nullif(current_setting('highwater.by', TRUE), '') || ')', '');
 
--- Refuses a condition that nobody has written, and says of each change who made it, when and why. A reason that the
--- statement does not give is none: the one of the change before would be a wrong one.
+-- Refuses an unknown condition, and records the user and time of each change. If the statement gives no reason, it is
+-- set to null: the reason of the previous change does not apply.
 CREATE OR REPLACE FUNCTION control.check_policy() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,7 +33,7 @@ BEGIN
     SELECT c INTO strange FROM unnest(NEW.conditions) AS c
     WHERE c NOT IN (SELECT k.condition FROM control.conditions AS k);
     IF strange IS NOT NULL THEN
-        RAISE EXCEPTION 'unknown condition "%" in the policy of %; known: %', strange, NEW.dataset,
+        RAISE EXCEPTION 'unknown condition "%" in the policy of %: expected one of %', strange, NEW.dataset,
             (SELECT coalesce(string_agg(k.condition, ', ' ORDER BY k.condition), 'none') FROM control.conditions AS k)
             USING ERRCODE = 'HW010';
     END IF;
@@ -54,7 +54,7 @@ $$;
 CREATE OR REPLACE TRIGGER policy_is_sound BEFORE INSERT OR UPDATE ON control.catchup_policies
 FOR EACH ROW EXECUTE FUNCTION control.check_policy();
 
--- Keeps every change of what is wanted, those by a plain UPDATE in psql too.
+-- Records every change of a policy or closed day in the history, including a plain UPDATE in psql.
 CREATE OR REPLACE FUNCTION control.record_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -82,8 +82,8 @@ FOR EACH ROW EXECUTE FUNCTION control.record_change('policy');
 CREATE OR REPLACE TRIGGER closed_day_changes_are_kept AFTER INSERT OR UPDATE OR DELETE ON control.closed_days
 FOR EACH ROW EXECUTE FUNCTION control.record_change('closed day');
 
--- Writes down what a condition answered, or why it could not. Its answer counts once it has stood for the settling
--- time, so that one that comes and goes does not switch catch-up on and off with it. Says whether this switched it.
+-- Records the answer of a condition, or its error. An answer takes effect once it has been the same for the settling
+-- time, so that a flapping condition does not switch catch-up on and off. Returns whether this answer switched it.
 CREATE OR REPLACE FUNCTION control.record_condition(
     p_condition text, p_dataset text, p_answer boolean, p_error text, OUT flipped boolean, OUT holds boolean
 )
@@ -126,7 +126,7 @@ BEGIN
 END;
 $$;
 
--- The states of conditions that no policy names any more go.
+-- Deletes the states of conditions that no policy names any more.
 CREATE OR REPLACE FUNCTION control.forget_conditions() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -136,16 +136,16 @@ AS $$
     )
 $$;
 
--- The changes that nobody has been told of yet, each once.
+-- Returns the changes that were not announced yet and marks them as announced.
 CREATE OR REPLACE FUNCTION control.announce_changes() RETURNS SETOF control.catchup_policy_history
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH told AS (
+    WITH announced AS (
         UPDATE control.catchup_policy_history AS h SET announced_at = ops.clock()
         WHERE h.announced_at IS NULL
         RETURNING h.*
     )
-    SELECT * FROM told ORDER BY change_id
+    SELECT * FROM announced ORDER BY change_id
 $$;
 
 REVOKE EXECUTE ON FUNCTION

@@ -1,17 +1,16 @@
--- A backfill is a row: whoever wants windows (re)loaded adds one here, be it from psql, the command line, the form, the
--- policy or a recovery, and one mechanism carries it out. Refusals carry SQLSTATE HW030 (what was asked), HW031
--- (another backfill has these windows), HW032 (the plan changed since it was shown) or HW033 (its state forbids it).
--- Run as publisher; again is harmless.
+-- A backfill is a row of control.backfills: psql, the command line, the form, the policy and a recovery all insert one,
+-- and one mechanism carries it out. Refusals have SQLSTATE HW030 (invalid request), HW031 (another backfill has these
+-- windows), HW032 (the plan changed since it was shown) or HW033 (its state forbids it). Run as publisher; idempotent.
 
--- Windows that a live lane holds: it has them for as long as its session stands, so that a kill -9 lets go of them.
+-- Windows that a live lane holds. A claim lasts as long as the lane's session, so that a kill -9 releases it.
 CREATE OR REPLACE VIEW ops.live_claims AS
 SELECT w.window_no
 FROM control.backfill_windows AS w
 INNER JOIN ops.live_sessions AS s ON w.claim = s.claim AND w.backend_pid = s.backend_pid
 WHERE w.state = 'running';
 
--- One row a window of a backfill, and how it stands: what a lane that died had in work is to do again, unless the
--- backfill was cancelled.
+-- One row per window of a backfill with its current state: a running window whose lane has died is planned again, or
+-- cancelled with its backfill.
 CREATE OR REPLACE VIEW ops.backfill_windows AS
 SELECT
     w.window_no,
@@ -35,7 +34,7 @@ FROM control.backfill_windows AS w
 INNER JOIN control.backfills AS b ON w.backfill_id = b.backfill_id
 LEFT JOIN ops.live_claims AS live ON w.window_no = live.window_no;
 
--- One row a backfill: how far it is, how fast (pauses and waiting left out), and between what and what the rest takes.
+-- One row per backfill: its progress, its rate (without pauses and waiting), and the least and most time left.
 CREATE OR REPLACE VIEW ops.backfill_progress AS
 SELECT
     b.backfill_id,
@@ -104,7 +103,7 @@ CROSS JOIN
         w.running + w.planned, latest.ends, ops.time_at_work(work.pieces), ops.clock()
     ) AS e;
 
-COMMENT ON COLUMN ops.backfill_progress.eta IS 'The middle of at_least and at_most, between which the rest takes';
+COMMENT ON COLUMN ops.backfill_progress.eta IS 'Estimated time left: the middle of at_least and at_most';
 
 GRANT SELECT ON
 control.backfills, control.backfill_windows, ops.live_claims, ops.backfill_windows, ops.backfill_progress

@@ -1,7 +1,7 @@
--- What else a backfill is refused for, besides which windows it reaches: asked alike by who only looks at a plan and by
--- who asks for it. Run as publisher; again is harmless.
+-- The other checks of a backfill: its options, and whether it overlaps with another. A plan makes them as well as a
+-- request. Run as publisher; idempotent.
 
--- Refuses what else is said with a backfill, besides its windows: why, who, and how it is carried out.
+-- Refuses invalid options that do not choose windows: the reason, the user, and how the backfill is carried out.
 CREATE OR REPLACE FUNCTION control.check_order(
     p_reason text, p_requested_by text, p_max_active integer, p_on_failure text, p_via text
 ) RETURNS void
@@ -10,17 +10,16 @@ AS $$
 BEGIN
     PERFORM control.words('reason', p_reason), control.words('requested_by', p_requested_by);
     IF p_max_active IS NULL OR p_max_active NOT BETWEEN 1 AND 8 THEN
-        RAISE EXCEPTION 'max_active % is refused: 1 to 8', coalesce(p_max_active::text, 'null') USING ERRCODE = 'HW030';
-    ELSIF p_on_failure IS NULL OR p_on_failure NOT IN ('stop', 'continue') THEN
-        RAISE EXCEPTION 'on_failure "%" is none: stop or continue', coalesce(p_on_failure, '') USING ERRCODE = 'HW030';
-    ELSIF p_via IS NULL OR p_via NOT IN ('cli', 'form', 'sql', 'policy', 'recovery') THEN
-        RAISE EXCEPTION 'via "%" is none: cli, form, sql, policy or recovery', coalesce(p_via, '') USING ERRCODE = 'HW030';
+        RAISE EXCEPTION 'invalid max_active %: expected 1 to 8', coalesce(p_max_active::text, 'null')
+            USING ERRCODE = 'HW030';
     END IF;
+    PERFORM control.refuse_unless_one_of('on_failure', p_on_failure, '{continue,stop}');
+    PERFORM control.refuse_unless_one_of('via', p_via, '{cli,form,sql,policy,recovery}');
 END;
 $$;
 
--- A window is in one backfill at a time: which other one has some of these to load, in a sentence with the way out;
--- null where none has. Who looks at a plan is told so by the same sentence as who asks for it.
+-- Another backfill that is to load some of these windows, as a sentence with the way out; null if there is none. A
+-- window is in one backfill at a time. A plan and a request show the same sentence.
 CREATE OR REPLACE FUNCTION control.overlap_of(p_dataset text, p_windows tstzrange[], p_backfill integer DEFAULT NULL)
 RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
@@ -37,7 +36,7 @@ BEGIN
     LEFT JOIN ops.live_claims AS live ON theirs.window_no = live.window_no
     WHERE
         b.dataset = p_dataset AND b.backfill_id IS DISTINCT FROM p_backfill
-        -- One that no live lane holds is in work only as long as its backfill may give it to another.
+        -- A window that no live lane holds counts only while its backfill may give it to another lane.
         AND (
             live.window_no IS NOT NULL
             OR (theirs.state IN ('planned', 'running') AND b.state IN ('requested', 'running', 'paused', 'stopped'))
@@ -50,13 +49,13 @@ BEGIN
     END IF;
     RETURN format(
         'backfill %s (%s) is to load %s of these windows of %s already, the first from %s: wait for it, cancel it '
-        '(scripts/highwater backfill cancel %s), or ask for others', other.backfill_id, other.state, other.windows, p_dataset,
-        to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id
+        '(scripts/highwater backfill cancel %s), or request other windows', other.backfill_id, other.state, other.windows,
+        p_dataset, to_char(other.first, 'YYYY-MM-DD HH24:MI'), other.backfill_id
     );
 END;
 $$;
 
--- Refuses a backfill of which another has windows to load.
+-- Refuses a backfill if another one is to load some of its windows.
 CREATE OR REPLACE FUNCTION control.refuse_overlap(p_backfill integer, p_dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,8 +1,7 @@
--- What happens to a backfill: begun, window by window, ended; paused, resumed, cancelled. Run as publisher; again is
--- harmless.
+-- The life of a backfill: begin, load window by window, end; pause, resume, cancel. Run as publisher; idempotent.
 
--- Takes hold of a backfill until the transaction ends; refuses one that is not there.
-CREATE OR REPLACE FUNCTION control.hold_backfill(p_backfill integer) RETURNS control.backfills
+-- Locks a backfill until the transaction ends; refuses an unknown one.
+CREATE OR REPLACE FUNCTION control.lock_backfill(p_backfill integer) RETURNS control.backfills
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -19,8 +18,8 @@ BEGIN
 END;
 $$;
 
--- Refuses what may not be done to a backfill in the state it is in; asked by who does it, and by who is about to ask a
--- person whether to.
+-- Refuses an action that the state of a backfill forbids; checked by the action, and before a user is asked to confirm
+-- it.
 CREATE OR REPLACE FUNCTION control.refuse_state(held control.backfills, p_verb text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -31,22 +30,55 @@ DECLARE
         WHEN 'resumed' THEN '{paused,stopped,failed}'::text[]
     END;
 BEGIN
-    -- What the policy paused would go on by itself, so a person may keep it from that.
+    -- A backfill that the policy paused would resume automatically: a person may pause it for good.
     IF NOT (held.state = ANY(valid) OR (p_verb = 'paused' AND held.state = 'paused' AND held.held_by = 'policy')) THEN
         RAISE EXCEPTION 'backfill % is %: only one that is % can be %', held.backfill_id, held.state,
-            regexp_replace(array_to_string(valid, ', '), ', (\w+)$', ' or \1'), p_verb USING ERRCODE = 'HW033';
+            control.or_list(valid), p_verb USING ERRCODE = 'HW033';
     END IF;
 END;
 $$;
 
--- No window of it is begun any more; those in work finish. What no live lane holds is not in work.
+-- Locks a backfill for an action; refuses one whose state forbids it.
+CREATE OR REPLACE FUNCTION control.lock_backfill_to_be(p_verb text, p_backfill integer) RETURNS control.backfills
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held CONSTANT control.backfills := control.lock_backfill(p_backfill);
+BEGIN
+    PERFORM control.refuse_state(held, p_verb);
+    RETURN held;
+END;
+$$;
+
+-- Lets a backfill wait for a new Airflow run, and notes why. Returns its row.
+CREATE OR REPLACE FUNCTION control.request_again(p_backfill integer, p_note text) RETURNS control.backfills
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE control.backfills AS b
+    SET
+        state = 'requested', starts = b.starts + 1, dag_run_id = NULL, ended_at = NULL, held_by = NULL,
+        waits_since = ops.clock(), note = p_note
+    WHERE b.backfill_id = p_backfill
+    RETURNING b.*
+$$;
+
+-- Sets failed windows of a backfill back to planned: all, or the given one.
+CREATE OR REPLACE FUNCTION control.plan_failed_again(p_backfill integer, p_window_no integer DEFAULT NULL) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE control.backfill_windows AS w
+    SET state = 'planned', error = NULL, ended_at = NULL
+    WHERE
+        w.backfill_id = p_backfill AND w.state = 'failed'
+        AND (p_window_no IS NULL OR w.window_no = p_window_no)
+$$;
+
+-- Cancels a backfill: no more windows are begun, those that a live lane holds finish.
 CREATE OR REPLACE FUNCTION control.cancel_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'cancelled');
+    PERFORM control.lock_backfill_to_be('cancelled', p_backfill);
     UPDATE control.backfills AS b
     SET state = 'cancelled', ended_at = ops.clock(), held_by = NULL, note = 'cancelled by ' || p_by
     WHERE b.backfill_id = p_backfill;
@@ -61,47 +93,38 @@ BEGIN
 END;
 $$;
 
--- No window of it is begun until it is resumed; those in work finish.
+-- Pauses a backfill: no more windows are begun until it is resumed, those that a live lane holds finish.
 CREATE OR REPLACE FUNCTION control.pause_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'paused');
+    PERFORM control.lock_backfill_to_be('paused', p_backfill);
     UPDATE control.backfills AS b
     SET state = 'paused', held_by = 'person', note = 'paused by ' || p_by
     WHERE b.backfill_id = p_backfill;
 END;
 $$;
 
--- It goes on where it stood: at the window that failed, if one did.
+-- Resumes a backfill where it stopped; windows that failed are tried again.
 CREATE OR REPLACE FUNCTION control.resume_backfill(p_backfill integer, p_by text DEFAULT session_user) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
+    held CONSTANT control.backfills := control.lock_backfill_to_be('resumed', p_backfill);
 BEGIN
-    PERFORM control.refuse_state(held, 'resumed');
     PERFORM ops.take_turn('backfills of ' || held.dataset);
-    UPDATE control.backfill_windows AS w
-    SET state = 'planned', error = NULL, ended_at = NULL
-    WHERE w.backfill_id = p_backfill AND w.state = 'failed';
+    PERFORM control.plan_failed_again(p_backfill);
     PERFORM control.refuse_overlap(p_backfill, held.dataset);
-    UPDATE control.backfills AS b
-    SET
-        state = 'requested', starts = b.starts + 1, dag_run_id = NULL, ended_at = NULL, held_by = NULL,
-        waits_since = ops.clock(), note = 'resumed by ' || p_by
-    WHERE b.backfill_id = p_backfill;
+    PERFORM control.request_again(p_backfill, 'resumed by ' || p_by);
 END;
 $$;
 
--- A run of Airflow takes a backfill on; returns it as it is then: only one that is running has work for lanes.
+-- Begins a backfill for an Airflow run and returns its row: only if its state is then running, lanes have work.
 CREATE OR REPLACE FUNCTION control.begin_backfill(p_backfill integer, p_run_id text) RETURNS control.backfills
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
+    held control.backfills := control.lock_backfill(p_backfill);
 BEGIN
     IF held.state IN ('requested', 'running') THEN
         UPDATE control.backfills AS b
@@ -115,41 +138,114 @@ BEGIN
 END;
 $$;
 
--- A lane asks for its next window. Verdicts: 'take' (it is the lane's, for as long as its connection stands), 'wait'
--- (as many as may be are in work), 'end' (none is left, or it was paused, cancelled or taken on by another run).
+-- Whether a backfill may load a window now, and if not, why. While its dataset is stopped, one window may be let
+-- through as a test whether the dataset works again: then is_test is true.
+CREATE OR REPLACE FUNCTION control.may_load_now(
+    held control.backfills, OUT allowed boolean, OUT reason text, OUT is_test boolean
+)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    reason := ops.stopped_because(held.dataset);
+    allowed := reason IS NULL OR ops.let_one_through(held.dataset);
+    is_test := allowed AND reason IS NOT NULL;
+    IF allowed THEN
+        SELECT c.hold, c.reason INTO allowed, reason FROM control.conditions_hold(held.dataset) AS c;
+    END IF;
+    IF allowed AND held.via = 'policy' THEN
+        SELECT c.is_on, c.reason INTO allowed, reason FROM control.catchup_is_on(held.dataset) AS c;
+    END IF;
+END;
+$$;
+
+-- The first failed window of a backfill, to test whether its dataset works again; null if another backfill is to load
+-- it.
+CREATE OR REPLACE FUNCTION control.failed_window_to_test(held control.backfills) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT f.window_no
+    FROM (
+        SELECT w.window_no, w.window_range FROM control.backfill_windows AS w
+        WHERE w.backfill_id = held.backfill_id AND w.state = 'failed'
+        ORDER BY w.place
+        LIMIT 1
+    ) AS f
+    WHERE control.overlap_of(held.dataset, ARRAY[f.window_range], held.backfill_id) IS NULL
+$$;
+
+-- Skips a window of a backfill by a rule.
+CREATE OR REPLACE FUNCTION control.skip_backfill_window(p_window_no integer, p_rule text, p_reason text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE control.backfill_windows AS w
+    SET state = 'skipped', rule = p_rule, reason = p_reason, ended_at = ops.clock()
+    WHERE w.window_no = p_window_no
+$$;
+
+-- Lets the calling session claim a window for a run and returns true; or, where there is nothing to load any more,
+-- records why and returns false.
+CREATE OR REPLACE FUNCTION control.claim_or_settle(
+    held control.backfills, candidate control.backfill_windows, p_run_id text
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hold CONSTANT text := ops.held_because(held.dataset, candidate.window_range);
+    landed ops.window_ledger;
+    unwanted record;
+BEGIN
+    SELECT * INTO landed FROM ops.window_ledger AS l
+    WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
+    SELECT * INTO unwanted FROM control.not_wanted_any_more(held, candidate.window_range);
+    IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
+        -- Its lane died after the window landed.
+        UPDATE control.backfill_windows AS w
+        SET state = 'landed', version = landed.version, ended_at = landed.landed_at
+        WHERE w.window_no = candidate.window_no;
+    ELSIF hold IS NOT NULL THEN
+        PERFORM control.skip_backfill_window(candidate.window_no, 'held', hold);
+    ELSIF landed.version IS NOT NULL AND held.which <> 'all' THEN
+        PERFORM control.skip_backfill_window(
+            candidate.window_no, 'landed meanwhile', 'version ' || landed.version || ' by ' || landed.run_id
+        );
+    ELSIF unwanted.rule IS NOT NULL THEN
+        PERFORM control.skip_backfill_window(candidate.window_no, unwanted.rule, unwanted.reason);
+    ELSE
+        UPDATE control.backfill_windows AS w
+        SET
+            state = 'running', run_id = p_run_id, started_at = ops.clock(), claim = ops.take_claim(),
+            backend_pid = pg_backend_pid()
+        WHERE w.window_no = candidate.window_no;
+        RETURN TRUE;
+    END IF;
+    RETURN FALSE;
+END;
+$$;
+
+-- The next window for a lane. Verdicts: 'take' (the lane holds the window for as long as its connection is open),
+-- 'wait' (the limit of running windows is reached), 'end' (no window is left, or the backfill was paused, cancelled or
+-- begun by another run).
 CREATE OR REPLACE FUNCTION control.next_backfill_window(
     p_backfill integer, p_run_id text, OUT verdict text, OUT window_no integer, OUT window_range tstzrange, OUT why text
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
+    held CONSTANT control.backfills := control.lock_backfill(p_backfill);
+    may record;
     candidate control.backfill_windows;
-    switch record;
-    -- Whether this window is to show if what had stopped the dataset is mended.
-    tries_one boolean;
-    landed ops.window_ledger;
-    unwanted record;
 BEGIN
     verdict := 'end';
     IF held.state <> 'running' OR held.dag_run_id IS DISTINCT FROM p_run_id THEN
-        why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has taken it on' END;
+        why := CASE WHEN held.state <> 'running' THEN 'it is ' || held.state ELSE held.dag_run_id || ' has begun it' END;
         RETURN;
     END IF;
-    SELECT s IS NULL OR ops.let_one_through(held.dataset) AS hold, s AS reason INTO switch
-    FROM ops.stopped_because(held.dataset) AS s;
-    tries_one := switch.hold AND switch.reason IS NOT NULL;
-    IF switch.hold THEN
-        SELECT * INTO switch FROM control.conditions_hold(held.dataset);
-    END IF;
-    IF switch.hold AND held.via = 'policy' THEN
-        SELECT c.is_on AS hold, c.reason INTO switch FROM control.catchup_is_on(held.dataset) AS c;
-    END IF;
-    IF NOT switch.hold THEN
+    SELECT * INTO may FROM control.may_load_now(held);
+    IF NOT may.allowed THEN
         UPDATE control.backfills AS b
-        SET state = 'paused', held_by = 'policy', note = 'paused: ' || switch.reason
+        SET state = 'paused', held_by = 'policy', note = 'paused: ' || may.reason
         WHERE b.backfill_id = p_backfill;
-        why := switch.reason;
+        why := may.reason;
         RETURN;
     END IF;
     IF (
@@ -159,63 +255,29 @@ BEGIN
         verdict := 'wait';
         RETURN;
     END IF;
-    UPDATE control.backfill_windows AS w
-    SET state = 'planned', error = NULL, ended_at = NULL
-    WHERE
-        tries_one AND w.window_no = (
-            SELECT f.window_no FROM control.backfill_windows AS f
-            WHERE f.backfill_id = p_backfill AND f.state = 'failed'
-            ORDER BY f.place
-            LIMIT 1
-        )
-        AND control.overlap_of(held.dataset, ARRAY[w.window_range], p_backfill) IS NULL;
+    IF may.is_test THEN
+        PERFORM control.plan_failed_again(p_backfill, f.window_no)
+        FROM control.failed_window_to_test(held) AS f (window_no) WHERE f.window_no IS NOT NULL;
+    END IF;
     FOR candidate IN
         SELECT * FROM control.backfill_windows AS w
         WHERE w.backfill_id = p_backfill AND w.state IN ('planned', 'running')
         ORDER BY w.place
     LOOP
-        -- A running one is to be had only where its lane has died.
+        -- A running window is available only if its lane has died.
         CONTINUE WHEN EXISTS (SELECT FROM ops.live_claims AS c WHERE c.window_no = candidate.window_no);
-        SELECT * INTO landed FROM ops.window_ledger AS l
-        WHERE l.dataset = held.dataset AND l.window_range = candidate.window_range;
-        SELECT * INTO unwanted FROM control.not_wanted_any_more(held, candidate.window_range);
-        IF candidate.state = 'running' AND landed.run_id = candidate.run_id AND landed.landed_at >= candidate.started_at THEN
-            UPDATE control.backfill_windows AS w
-            SET state = 'landed', version = landed.version, ended_at = landed.landed_at
-            WHERE w.window_no = candidate.window_no;
-        ELSIF ops.held_because(held.dataset, candidate.window_range) IS NOT NULL THEN
-            UPDATE control.backfill_windows AS w
-            SET
-                state = 'skipped', rule = 'held', ended_at = ops.clock(),
-                reason = ops.held_because(held.dataset, candidate.window_range)
-            WHERE w.window_no = candidate.window_no;
-        ELSIF landed.version IS NOT NULL AND held.which <> 'all' THEN
-            UPDATE control.backfill_windows AS w
-            SET
-                state = 'skipped', rule = 'landed meanwhile', ended_at = ops.clock(),
-                reason = 'version ' || landed.version || ' by ' || landed.run_id
-            WHERE w.window_no = candidate.window_no;
-        ELSIF unwanted.rule IS NOT NULL THEN
-            UPDATE control.backfill_windows AS w
-            SET state = 'skipped', rule = unwanted.rule, reason = unwanted.reason, ended_at = ops.clock()
-            WHERE w.window_no = candidate.window_no;
-        ELSE
-            UPDATE control.backfill_windows AS w
-            SET
-                state = 'running', run_id = p_run_id, started_at = ops.clock(), claim = ops.take_claim(),
-                backend_pid = pg_backend_pid()
-            WHERE w.window_no = candidate.window_no;
+        IF control.claim_or_settle(held, candidate, p_run_id) THEN
             verdict := 'take';
             window_no := candidate.window_no;
             window_range := candidate.window_range;
             RETURN;
         END IF;
     END LOOP;
-    why := 'none is left';
+    why := 'no window is left';
 END;
 $$;
 
--- No lane can load it: it stands until that is mended and it is resumed.
+-- Stops a backfill that no lane can load, until the cause is fixed and it is resumed.
 CREATE OR REPLACE FUNCTION control.stop_backfill(p_backfill integer, p_why text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -224,8 +286,8 @@ AS $$
     WHERE b.backfill_id = p_backfill AND b.state = 'running'
 $$;
 
--- A lane says what became of the window it holds. What landed and was replaced or rolled back since has landed; what a
--- person had come to hold before it could land is skipped, and p_error says who and why.
+-- Records the result of a window that a lane holds. A window that landed and was replaced or rolled back since counts
+-- as landed. One that a person put on hold before it could land is skipped, with p_error as the reason.
 CREATE OR REPLACE FUNCTION control.end_backfill_window(
     p_window_no integer, p_state text, p_version integer, p_error text
 ) RETURNS void
@@ -261,12 +323,12 @@ BEGIN
 END;
 $$;
 
--- The lanes of a run have ended: what is not done is told. Returns the backfill as it is then.
+-- Ends a backfill whose lanes have ended, and notes which windows are left or failed. Returns its row.
 CREATE OR REPLACE FUNCTION control.end_backfill(p_backfill integer, p_run_id text) RETURNS control.backfills
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
+    held control.backfills := control.lock_backfill(p_backfill);
     to_do bigint;
     failures bigint;
 BEGIN
@@ -303,20 +365,17 @@ BEGIN
 END;
 $$;
 
--- The backfills that wait for a run of Airflow: those asked for, and those that the policy paused and now wants again.
+-- The backfills that wait for an Airflow run: those requested, and those that the policy paused and now wants again.
 CREATE OR REPLACE FUNCTION control.backfills_to_start() RETURNS SETOF control.backfills
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    UPDATE control.backfills AS b
-    SET
-        state = 'requested', starts = b.starts + 1, dag_run_id = NULL, held_by = NULL, waits_since = ops.clock(),
-        note = 'the policy wants it again'
+    PERFORM control.request_again(held.backfill_id, 'the policy wants it again')
     FROM control.backfills AS held
     CROSS JOIN LATERAL control.conditions_hold(held.dataset) AS c
     CROSS JOIN LATERAL control.catchup_is_on(held.dataset) AS o
     WHERE
-        b.backfill_id = held.backfill_id AND held.state = 'paused' AND held.held_by = 'policy'
+        held.state = 'paused' AND held.held_by = 'policy'
         AND c.hold AND (o.is_on OR held.via <> 'policy')
         AND (
             ops.stopped_because(held.dataset) IS NULL
@@ -332,7 +391,7 @@ BEGIN
 END;
 $$;
 
--- Why Airflow has not started a run for it: it stands beside the backfill until one begins.
+-- Notes why Airflow has not started a run for a backfill; the note is kept until a run begins it.
 CREATE OR REPLACE FUNCTION control.note_not_started(p_backfill integer, p_why text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -340,15 +399,15 @@ AS $$
     WHERE b.backfill_id = p_backfill AND b.state = 'requested'
 $$;
 
-REVOKE EXECUTE ON FUNCTION control.note_not_started FROM public;
-GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
-
 REVOKE EXECUTE ON FUNCTION
-control.backfills_to_start, control.stop_backfill, control.cancel_backfill, control.pause_backfill,
-control.resume_backfill, control.begin_backfill, control.next_backfill_window, control.end_backfill_window,
-control.end_backfill, control.hold_backfill
+control.lock_backfill, control.lock_backfill_to_be, control.request_again, control.plan_failed_again,
+control.cancel_backfill, control.pause_backfill, control.resume_backfill, control.begin_backfill, control.may_load_now,
+control.failed_window_to_test, control.skip_backfill_window, control.claim_or_settle, control.next_backfill_window,
+control.stop_backfill, control.end_backfill_window, control.end_backfill, control.backfills_to_start,
+control.note_not_started
 FROM public;
--- Each says who does it: a run of Airflow does none of them.
+GRANT EXECUTE ON FUNCTION control.note_not_started TO operator;
+-- Actions of a person, whom each records: Airflow runs may do none of them.
 REVOKE EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill FROM loader;
 GRANT EXECUTE ON FUNCTION control.cancel_backfill, control.pause_backfill, control.resume_backfill TO operator;
 GRANT EXECUTE ON FUNCTION

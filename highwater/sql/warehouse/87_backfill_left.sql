@@ -1,7 +1,7 @@
--- Backfills that nobody carries out: left by their run, never begun, stopped. Run as publisher; again is harmless.
+-- Backfills that do not progress: left by their run, never begun, stopped. Run as publisher; idempotent.
 
--- One row a backfill that a run of Airflow has taken on and in which nothing has lived for ten minutes: its lanes wait
--- for slots, or the run is gone, which only Airflow can tell.
+-- One row per backfill that an Airflow run has begun and that had no live lane for ten minutes: its lanes wait for
+-- slots, or the run is gone, which only Airflow knows.
 CREATE OR REPLACE VIEW ops.silent_backfills AS
 SELECT
     b.backfill_id,
@@ -18,7 +18,7 @@ CROSS JOIN
     ) AS latest
 WHERE
     NOT b.run_is_over
-    -- A moment to come was written while a clock was ahead.
+    -- A future moment was written while a clock was ahead.
     AND ops.clock() NOT BETWEEN latest.moment AND latest.moment + '10 minutes'::interval
     AND NOT EXISTS (
         SELECT FROM control.backfill_windows AS w
@@ -28,15 +28,15 @@ WHERE
 
 GRANT SELECT ON ops.silent_backfills TO loader, analyst;
 
--- The run of Airflow that had a backfill will not end it any more. One that ended without its last task leaves the
--- backfill stopped, as its own end would have; for one that Airflow knows nothing of (p_is_known), as after its
--- metadata were made anew, another run is asked for. Does nothing where another run has taken it on, or a lane lives.
+-- Ends a backfill whose Airflow run will not do so any more. If the run ended without its last task, the backfill is
+-- stopped, as that task would have done. If Airflow does not know the run (p_is_known), as after a reset of its
+-- metadata database, another run is requested. Does nothing if another run has begun the backfill, or a lane is alive.
 CREATE OR REPLACE FUNCTION control.end_without_run(p_backfill integer, p_run_id text, p_is_known boolean)
 RETURNS control.backfills
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held control.backfills := control.hold_backfill(p_backfill);
+    held control.backfills := control.lock_backfill(p_backfill);
     goes_on CONSTANT boolean := held.state = 'running' AND NOT p_is_known;
 BEGIN
     IF NOT EXISTS (
@@ -46,12 +46,9 @@ BEGIN
     END IF;
     held := control.end_backfill(p_backfill, p_run_id);
     IF goes_on AND held.state = 'stopped' THEN
-        UPDATE control.backfills AS b
-        SET
-            state = 'requested', starts = b.starts + 1, dag_run_id = NULL, waits_since = ops.clock(),
-            note = 'Airflow knows its run ' || p_run_id || ' no more: another is asked for'
-        WHERE b.backfill_id = p_backfill
-        RETURNING b.* INTO held;
+        held := control.request_again(
+            p_backfill, 'its run ' || p_run_id || ' no longer exists in Airflow: another is requested'
+        );
     END IF;
     RETURN held;
 END;
@@ -60,8 +57,8 @@ $$;
 REVOKE EXECUTE ON FUNCTION control.end_without_run FROM public;
 GRANT EXECUTE ON FUNCTION control.end_without_run TO loader;
 
--- One row a backfill that no run of Airflow has begun though catchup_control, which starts it within five minutes, must
--- have looked twice; and one that is stopped before its windows are done, and goes on by nobody but a person.
+-- One row per backfill that no Airflow run has begun, although catchup_control, which starts it within five minutes,
+-- must have run twice; and one per backfill that stopped before its windows were done, which only a person can resume.
 CREATE OR REPLACE VIEW ops.backfill_troubles AS
 SELECT
     'backfill not started' AS kind,

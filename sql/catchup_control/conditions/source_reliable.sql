@@ -1,4 +1,4 @@
--- The dataset's source was reliable, by the thresholds of control.sources; a source without checks counts as reliable.
+-- The dataset's source has been reliable, by the thresholds of control.sources; one without checks counts as reliable.
 SELECT
     coalesce(bool_and(
         checks >= reliability_checks AND good_checks >= reliability_threshold * checks
