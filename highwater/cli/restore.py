@@ -1,4 +1,4 @@
-"""``highwater restore …``: the steps of scripts/restore that are done in the warehouse's server; nobody types them."""
+"""``highwater restore …``: the steps that scripts/restore runs in the warehouse's server; not for interactive use."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import typer
 
 from highwater.setup import restoring
 
-app = typer.Typer(no_args_is_help=True, help="The steps of scripts/restore in the warehouse's server.")
+app = typer.Typer(no_args_is_help=True, help="Steps of scripts/restore that run in the warehouse's server.")
 
 
 @app.command()
 def prepare() -> None:
-    """Make roles, and an empty database beside the warehouse."""
+    """Create the roles, and an empty database beside the warehouse."""
     restoring.prepare()
 
 
 @app.command()
 def settle() -> None:
-    """Migrate what was restored, and compare it with its ledger."""
+    """Migrate the restored database and compare it with its ledger."""
     restoring.settle()
 
 
 @app.command()
 def swap() -> None:
-    """Let it take the warehouse's place."""
+    """Swap the restored database in as the warehouse."""
     restoring.swap()
 
 
 @app.command("put-back")
 def put_back() -> None:
-    """Undo that, if it was done, and say where the former warehouse is."""
+    """Undo the swap, if it was done, and print where the former warehouse is."""
     typer.echo(restoring.put_back())
 
 
 @app.command()
 def finish() -> None:
-    """Keep what was there until the next restore, and say where it is."""
+    """Keep the former warehouse until the next restore, and print where it is."""
     typer.echo(restoring.finish())

@@ -107,7 +107,7 @@ def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     unknown = highwater("sources", "trust", "helpdesk", "--dataset", "page_views")
     assert unknown.returncode == 2
     assert "unknown source 'helpdesk'; known: partner, shop, store, supplier; a new one is first" in unknown.stderr
-    for said in ("helpdesk is known", "helpdesk is known already"):
+    for said in ("helpdesk is registered", "helpdesk is already registered"):
         assert said in highwater("sources", "add", "helpdesk", "--holds", "tickets").stdout
     homeless = highwater("sources", "trust", "helpdesk", "--catch-up", "none")
     assert "source 'helpdesk' has no rule yet: name the dataset that it feeds, by --dataset" in homeless.stderr
@@ -127,7 +127,7 @@ def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     assert (row["dataset"], row["catch_up"], row["reliability_threshold"]) == ("page_views", "reliable", 0.9)
     # Airflow alone has a connection that was made in its UI.
     assert (row["reachable"], row["away_because"]) == (None, None)
-    assert "not asked: its connection is kept by Airflow" in highwater("sources").stdout
+    assert "unknown: its connection is stored in Airflow" in highwater("sources").stdout
 
 
 @pytest.mark.usefixtures("three_sources")
