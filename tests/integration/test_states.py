@@ -199,7 +199,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
     (mine,) = [row for row in asked_datasets(tables) if row.dataset == DATASET]
     since = BEGIN + timedelta(days=ahead)
-    shown = params.Stretch(since, since + timedelta(days=days), folded)
+    shown = params.DayRange(since, since + timedelta(days=days), folded)
     cells = calendar.read(tables, [mine], shown)
     (row,) = calendar.rows([mine], cells, calendar.totals(tables, [mine]), shown)
     assert {state: row.counts[state] for state in statuses.STATES} == told
