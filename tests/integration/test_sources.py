@@ -243,12 +243,12 @@ def test_the_command_shows_each_source_with_what_it_is_trusted_with_and_why(thre
 
 
 def test_the_pool_of_loading_slots_is_made_once_and_keeps_the_size_somebody_gave_it(airflow: object) -> None:
-    metadata.make_pools()
+    metadata.create_pools()
     with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
         cursor = link.cursor()
         cursor.execute("UPDATE slot_pool SET slots = 7 WHERE pool = 'loading'")
         assert cursor.rowcount == 1
-    metadata.make_pools()
+    metadata.create_pools()
     with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link:
         cursor = link.cursor()
         cursor.execute("SELECT slots FROM slot_pool WHERE pool = 'loading'")
