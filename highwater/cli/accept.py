@@ -40,7 +40,7 @@ def accept(
     done: Accepted | None = None
     if not dry_run:
         if not yes:
-            typer.confirm(f"Let the next load of {dataset} {plan.window} through?", abort=True, err=as_json)
+            typer.confirm(f"Accept a smaller next load of {dataset} {plan.window}?", abort=True, err=as_json)
         done = shrink.accept(plan, who, why)
     if as_json:
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}

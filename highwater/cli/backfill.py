@@ -33,7 +33,7 @@ app = typer.Typer(
 # Do not wrap lines in a file or a pipe.
 out = console(width=None if sys.stdout.isatty() else 240)
 
-NOT_WHOLE = 1
+INCOMPLETE = 1
 POLL = 0.5
 """Seconds between two polls of a watched backfill."""
 LARGEST_PLAN = 64 * 1024 * 1024
@@ -110,7 +110,7 @@ def run(
         typer.Option("--plan", help="Run the plan in this file, the output of `backfill plan --json`."),
     ] = None,
     watching: Annotated[
-        bool, typer.Option("--watch", help="Wait until it has ended; exit 1 unless everything landed.")
+        bool, typer.Option("--watch", help="Wait until it ends; exit 1 if it failed, stopped or was cancelled.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -167,7 +167,7 @@ def watch(number: Number, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(now, default=str, indent=2))
     if now["state"] in ("failed", "stopped", "cancelled"):
-        raise typer.Exit(NOT_WHOLE)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command("list")
@@ -226,7 +226,7 @@ def recover(
     datasets: Annotated[list[str], typer.Argument(help="Datasets to recover; all by default.")] = [],  # noqa: B006
     reason: Annotated[
         str, typer.Option("--reason", help="The reason; stored with each backfill.")
-    ] = "recovery of what is missing",
+    ] = "recovery of missing windows",
     by: By = "",
     yes: Yes = False,
 ) -> None:

@@ -55,7 +55,7 @@ def as_json(incidents: list[Incident], undelivered: list[dict[str, Any]]) -> dic
 
 
 def draw(incidents: list[Incident], undelivered: list[dict[str, Any]], *, advice: bool = False) -> RenderableType:
-    """For a person: one line per incident, then the undelivered alerts; nothing if there are none."""
+    """For a person: one line per incident, then the undelivered alerts; empty without either."""
     lines: list[RenderableType] = []
     for incident in incidents:
         seen = f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""

@@ -30,6 +30,7 @@ from highwater.cli import (
     verify,
 )
 from highwater.cli import incidents as cli_incidents
+from highwater.cli.options import AsJson
 from highwater.cli.terminal import console
 from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
@@ -84,9 +85,9 @@ app.command()(accept.accept)
 out = console()
 err = console(stderr=True, soft_wrap=True)
 
-NOT_WHOLE = 1
-NOT_DONE = 1
-MISTAKE = 2
+INCOMPLETE = 1
+ABORTED = 1
+USAGE_ERROR = 2
 
 Folders = Annotated[
     Path | None,
@@ -108,7 +109,7 @@ def bootstrap() -> None:
 @app.command()
 def migrate(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, without doing it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Migrate the warehouse's schema to the installed version; bootstrap, init and the demo do this too."""
     done = bootstrapping.plan() if plan else bootstrapping.migrate()
@@ -144,7 +145,7 @@ def secrets(folders: Folders = None, broker: Broker = secret_folders.BROKER) -> 
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Exit 1 unless every due window has landed, is skipped by a rule, or is held."),
@@ -166,7 +167,7 @@ def status(
             out.print(str(each), markup=False, highlight=False, soft_wrap=True)
         out.print(cli_incidents.draw(incidents, undelivered), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
-        raise typer.Exit(NOT_WHOLE)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -195,12 +196,12 @@ def main() -> None:
         code = app(prog_name=commands.PROGRAM, standalone_mode=False)
     except usage.NoArgsIsHelpError as asked:
         asked.show()
-        raise SystemExit(MISTAKE) from None
+        raise SystemExit(USAGE_ERROR) from None
     except usage.ClickException as mistake:
         _refuse(usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
     except typer.Abort:
         err.print("highwater: nothing was done")
-        raise SystemExit(NOT_DONE) from None
+        raise SystemExit(ABORTED) from None
     except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError, UnicodeEncodeError) as error:
         _refuse(sentences.of(error))
     else:
@@ -210,7 +211,7 @@ def main() -> None:
 
 def _refuse(sentence: str) -> NoReturn:
     err.print(f"highwater: {sentence}", markup=False, highlight=False)
-    raise SystemExit(MISTAKE)
+    raise SystemExit(USAGE_ERROR)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def show(as_json: AsJson = False) -> None:
     for row in closed:
         out.print(f"{row['day']} is closed for {row['dataset'] or 'every dataset'}: {row['reason']}")
     for row in problems:
-        out.print(f"{row['subject']} cannot be read and is left out: {row['problem']}", markup=False, soft_wrap=True)
+        out.print(f"{row['subject']} is invalid and ignored: {row['problem']}", markup=False, soft_wrap=True)
 
 
 @app.command("set")
@@ -175,7 +175,7 @@ def explain(
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], default=str, indent=2))
         return
-    table = Table("window", "state", "the policy says", "because", box=None)
+    table = Table("window", "state", "decision", "reason", box=None)
     for row in rows:
         table.add_row(str(Window(row.window_start, row.window_end)), row.state, row.verdict, row.reason)
     out.print(table)

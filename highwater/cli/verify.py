@@ -36,8 +36,8 @@ def verify(
 ) -> None:
     """Count and hash the published rows again and compare them with the ledger.
 
-    Exits with 1 if something differs or could not be compared. A difference is an incident until the window is loaded
-    again. Nothing is changed except the record of checks.
+    Exits with 1 if something differs or could not be compared. A difference is an incident until its window is loaded.
+    Changes nothing except the record of checks.
     """
     start, end = moments.stretch(from_, to)
     windows = verifying.landed(dataset, start, end)

@@ -159,7 +159,7 @@ class TestWhatIsThereAlready:
             "SELECT window_start, state, reason FROM ops.window_status WHERE dataset = 'daily_sales' ORDER BY 1"
         )
         subject = f"closed day {bad} of every dataset"
-        assert f"{subject} cannot be read and is left out: it is no day between 1900 and 2999" in shell("show")
+        assert f"{subject} is invalid and ignored: it is no day between 1900 and 2999" in shell("show")
         assert json.loads(shell("show", "--json"))["problems"][0]["subject"] == subject
         shell("explain", "daily_sales")
         shell("history")
