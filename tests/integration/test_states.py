@@ -20,7 +20,7 @@ from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
 from highwater.store import status as statuses
 from highwater.store.ledger import as_range
-from simulation import drill
+from simulation import drills
 
 MINUTE = timedelta(minutes=1)
 
@@ -298,8 +298,8 @@ class TestWhatIsGone:
         with ledger.attempt("daily_sales", window, "summarise", loading.run()):
             pass
         with warehouse.session("postgres") as cursor:
-            for row in drill.landed(cursor, "daily_sales", window.start):
-                drill.forget(cursor, "daily_sales", row)
+            for row in drills.landed(cursor, "daily_sales", window.start):
+                drills.forget_window(cursor, "daily_sales", row)
         assert told("daily_sales", window.start) == (
             "missing",
             "it had landed, and is in the ledger no more: it is loaded as one that is missing",

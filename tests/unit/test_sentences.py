@@ -197,8 +197,8 @@ def test_no_message_names_a_command_as_nobody_types_it() -> None:
         ("backfill plan", "argument DATASET is missing; see scripts/highwater backfill plan --help"),
         ("checkpoint reset orders", "option --reason is missing; "),
         ("backfill plan x --from", "invalid option --from: expected a value after it; see scripts/highwater backfill "),
-        ("outage simulate --hours x", "invalid option --hours 'x': expected a whole number; "),
-        ("outage simulate --hours 3", "invalid option --hours '3': expected at least 6; "),
+        ("drill forget --hours x", "invalid option --hours 'x': expected a whole number; "),
+        ("drill forget --hours 3", "invalid option --hours '3': expected at least 6; "),
         ("incidents acknowledge x --note y", "invalid argument INCIDENT 'x': expected a whole number; "),
     ],
 )
@@ -214,11 +214,21 @@ def test_what_is_typed_wrongly_is_said_in_one_line(
     assert shown.err.endswith(" --help\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "warning"),
+    [
+        ("drill forget", ""),
+        (
+            "outage simulate",
+            "highwater: scripts/highwater outage simulate is deprecated: use scripts/highwater drill forget\n",
+        ),
+    ],
+)
 def test_a_question_that_is_answered_with_no_ends_without_a_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    typed: str, warning: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["highwater", "outage", "simulate"])
+    monkeypatch.setattr("sys.argv", ["highwater", *typed.split()])
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     with pytest.raises(SystemExit) as ended:
         main()
-    assert (ended.value.code, capsys.readouterr().err) == (1, "highwater: nothing was done\n")
+    assert (ended.value.code, capsys.readouterr().err) == (1, f"{warning}highwater: nothing was done\n")
