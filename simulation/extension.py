@@ -52,14 +52,14 @@ def _connections() -> dict[str, dict[str, Any]]:
 def _prepare(admin: Connection) -> None:
     """Run the files of sql/gate/ as the admin, then those of sql/sources/ as the simulator, each in one transaction."""
     from highwater.setup import roles
-    from highwater.setup.migrations import running
+    from highwater.setup.migrations import statements
     from highwater.store import warehouse
 
     with admin, admin.cursor() as cursor:
         roles.own_schema(cursor, "gate")
-        running.run_folder(cursor, "gate")
+        statements.run_folder(cursor, "gate")
     with warehouse.session(OWNER, settings.get().sources_database) as cursor:
-        running.run_folder(cursor, "sources")
+        statements.run_folder(cursor, "sources")
 
 
 def _advance() -> None:

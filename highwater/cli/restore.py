@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from highwater.setup import restoring
+from highwater.setup import restoration
 
 app = typer.Typer(no_args_is_help=True, help="Steps of scripts/restore that run in the warehouse's server.")
 
@@ -12,28 +12,28 @@ app = typer.Typer(no_args_is_help=True, help="Steps of scripts/restore that run 
 @app.command()
 def prepare() -> None:
     """Create the roles, and an empty database beside the warehouse."""
-    restoring.prepare()
+    restoration.prepare()
 
 
 @app.command()
 def settle() -> None:
     """Migrate the restored database and compare it with its ledger."""
-    restoring.settle()
+    restoration.settle()
 
 
 @app.command()
 def swap() -> None:
     """Swap the restored database in as the warehouse."""
-    restoring.swap()
+    restoration.swap()
 
 
 @app.command("put-back")
 def put_back() -> None:
     """Undo the swap, if it was done, and print where the former warehouse is."""
-    typer.echo(restoring.put_back())
+    typer.echo(restoration.put_back())
 
 
 @app.command()
 def finish() -> None:
     """Keep the former warehouse until the next restore, and print where it is."""
-    typer.echo(restoring.finish())
+    typer.echo(restoration.finish())

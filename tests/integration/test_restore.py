@@ -16,7 +16,7 @@ import pytest
 from highwater.environment import settings
 from highwater.local import server
 from highwater.local.platform import claim
-from highwater.setup import bootstrap, restoring
+from highwater.setup import bootstrap, restoration
 from highwater.store import schema_version, warehouse
 
 SCRATCH = "to_be_dumped"
@@ -60,7 +60,7 @@ def nothing_left(home: Path) -> Iterator[None]:
     """Every test leaves the installation's two days, and no database of its own."""
     yield
     kept_states.drop(SCRATCH)
-    for database in set(restoring.names().__dict__.values()) - {restoring.names().warehouse}:
+    for database in set(restoration.names().__dict__.values()) - {restoration.names().warehouse}:
         kept_states.drop(database)
 
 
@@ -287,8 +287,8 @@ def test_where_the_platform_does_not_start_on_it_the_former_warehouse_is_put_bac
 
 def test_one_that_was_killed_behind_the_swap_is_put_in_order_by_the_next(kept: Path) -> None:
     former = databases()["warehouse"]
-    restoring.prepare()
-    restoring.swap()
+    restoration.prepare()
+    restoration.swap()
     assert databases()["warehouse_former"] == former
     done = typed("scripts/restore", str(kept))
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ tables are copied into them.
 `plan` returns what there is to do, `carry_out` does it.
 """
 
-from highwater.setup.migrations.carrying_out import carry_out
-from highwater.setup.migrations.planning import Plan, of_nothing, plan
+from highwater.setup.migrations.execution import carry_out
+from highwater.setup.migrations.plans import Plan, of_nothing, plan
 
 __all__ = ["Plan", "carry_out", "of_nothing", "plan"]

@@ -15,7 +15,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.model.errors import ConfigurationError
-from highwater.setup.migrations import dependents, planning, running
+from highwater.setup.migrations import dependents, plans, statements
 from highwater.store import driver_errors, warehouse
 from highwater.store.driver_errors import Kind
 
@@ -66,7 +66,7 @@ def set_aside(cursor: Cursor) -> None:
     )
     dependents.refuse(cursor, [(row.classid, row.oid) for row in warehouse.fetch_all(cursor)])
     # Triggers would fire on the changes below.
-    for one in planning.objects(cursor):
+    for one in plans.objects(cursor):
         if one.kind == "trigger":
             cursor.execute(one.drop)
     cursor.execute("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY(%s::name[])", (list(SCHEMAS),))
@@ -84,7 +84,7 @@ def take_over(cursor: Cursor) -> None:
     Raises:
         ConfigurationError: a table is not the engine's, or a row violates a constraint of its new table.
     """
-    running.run_folder(cursor, "adoption/aside")
+    statements.run_folder(cursor, "adoption/aside")
     former, new = _columns(cursor, ASIDE), _columns(cursor, "")
     unknown = sorted(former.keys() - new.keys())
     if unknown:

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from psycopg2.extensions import connection as Connection
 
-from highwater.setup.migrations import running
+from highwater.setup.migrations import statements
 
 VERSION_TABLE = "alembic_version"
 SCRIPTS = ScriptDirectory(str(Path(__file__).parent))
@@ -83,4 +83,4 @@ def run_files_of(version: str) -> None:
     link = op.get_bind().connection.driver_connection
     assert isinstance(link, Connection)
     with link.cursor() as cursor:
-        running.run_folder(cursor, f"migrations/{version}")
+        statements.run_folder(cursor, f"migrations/{version}")

@@ -11,8 +11,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.setup.migrations import adoption, dependents, planning, running
-from highwater.setup.migrations.planning import Plan
+from highwater.setup.migrations import adoption, dependents, plans, statements
+from highwater.setup.migrations.plans import Plan
 from highwater.store import schema_version, warehouse
 
 log = logging.getLogger(__name__)
@@ -30,17 +30,17 @@ def carry_out(link: Connection, prepare: Callable[[Cursor], None]) -> Plan:
             that is not Highwater's depends on what is created again. Nothing has changed then.
     """
     with link, link.cursor() as cursor:
-        plan = planning.plan(cursor)
+        plan = plans.plan(cursor)
     with _upgrading(link, plan) as upgrade, link, link.cursor() as cursor:
         prepare(cursor)
         if plan.makes_objects:
             with _keeping_grants_of_others(cursor):
                 _change_tables(cursor, plan, upgrade)
-                running.run_repeatable(cursor)
+                statements.run_repeatable(cursor)
             if plan.is_adopted:
-                running.run_folder(cursor, "adoption")
-        running.run_folder(cursor, "start")
-        running.run_folder(cursor, "datasets")
+                statements.run_folder(cursor, "adoption")
+        statements.run_folder(cursor, "start")
+        statements.run_folder(cursor, "datasets")
         if plan.makes_objects:
             _remember(cursor)
     return plan
@@ -100,7 +100,7 @@ def _drop_objects(cursor: Cursor) -> None:
     Raises:
         ConfigurationError: an object that is not Highwater's depends on one of them.
     """
-    made = planning.objects(cursor)
+    made = plans.objects(cursor)
     for one in made:
         if one.kind == "trigger":
             cursor.execute(one.drop)
@@ -139,14 +139,14 @@ def _keeping_grants_of_others(cursor: Cursor) -> Iterator[None]:
 
 
 def _grants_of_others(cursor: Cursor) -> set[Any]:
-    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.our_roles()})
+    warehouse.run_file(cursor, "schema/grants.sql", {"roles": plans.our_roles()})
     return set(warehouse.fetch_all(cursor))
 
 
 def _remember(cursor: Cursor) -> None:
     """Store the fingerprints of the applied files and of the objects they created."""
-    fingerprints = planning.file_fingerprints()
-    fingerprints[planning.OBJECTS] = planning.fingerprint_of(planning.objects(cursor))
+    fingerprints = plans.file_fingerprints()
+    fingerprints[plans.OBJECTS] = plans.fingerprint_of(plans.objects(cursor))
     cursor.execute("DELETE FROM control.repeatable")
     cursor.execute(
         "INSERT INTO control.repeatable (name, fingerprint, applied_at)"

@@ -11,7 +11,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.model import sql_text
 from highwater.model.errors import ConfigurationError
-from highwater.setup.migrations import planning
+from highwater.setup.migrations import plans
 from highwater.store import driver_errors, warehouse
 from highwater.store.driver_errors import Kind
 
@@ -25,7 +25,7 @@ def run_folder(cursor: Cursor, folder: str) -> None:
     Raises:
         ConfigurationError: a statement fails; names its file, line and beginning, and the way out.
     """
-    for path in planning.files(folder):
+    for path in plans.files(folder):
         name = f"{folder}/{path.name}"
         text = warehouse.read_sql(name)
         for start, statement in sql_text.statements(text):
@@ -39,7 +39,7 @@ def run_repeatable(cursor: Cursor) -> None:
     Raises:
         ConfigurationError: a statement fails, or creates something that would not be dropped before the next run.
     """
-    for path in planning.files("warehouse"):
+    for path in plans.files("warehouse"):
         refuse_lasting(path.name, path.read_text())
     run_folder(cursor, "warehouse")
 
