@@ -35,11 +35,16 @@ def sentence(error: ClickException, root: Any, typed: Sequence[str]) -> str:
     """
     path, command = commands.PROGRAM, root
     for word in typed:
-        if word not in getattr(command, "commands", {}):
+        if word not in _subcommands(command):
             break
-        path, command = f"{path} {word}", command.commands[word]
-    known = sorted(getattr(command, "commands", {}))
+        path, command = f"{path} {word}", command.get_command(None, word)
+    known = sorted(name for name in _subcommands(command) if not command.get_command(None, name).hidden)
     return f"{_problem(error, path, known)}; see {path} --help"
+
+
+def _subcommands(command: Any) -> Sequence[str]:
+    """The names of a group's commands, those of the project included; empty for a single command."""
+    return list(command.list_commands(None)) if hasattr(command, "list_commands") else []
 
 
 def _problem(error: ClickException, path: str, known: Sequence[str]) -> str:

@@ -197,7 +197,7 @@ def test_no_message_names_a_command_as_nobody_types_it() -> None:
         ("backfill plan", "argument DATASET is missing; see scripts/highwater backfill plan --help"),
         ("checkpoint reset orders", "option --reason is missing; "),
         ("backfill plan x --from", "invalid option --from: expected a value after it; see scripts/highwater backfill "),
-        ("drill forget --hours x", "invalid option --hours 'x': expected a whole number; "),
+        ("drill forget --hours x", "invalid option --hours 'x': expected a whole number; see scripts/highwater drill "),
         ("drill forget --hours 3", "invalid option --hours '3': expected at least 6; "),
         ("incidents acknowledge x --note y", "invalid argument INCIDENT 'x': expected a whole number; "),
     ],
