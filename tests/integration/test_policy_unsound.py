@@ -184,7 +184,7 @@ class TestWhatIsThereAlready:
         assert reader._known["payments"].max_windows == 5
         assert reader._known["daily_sales"].max_age is None
         assert rows("SELECT windows_missing FROM ops.window_totals WHERE dataset = 'daily_sales'") == [(30,)]
-        assert "policy of daily_sales cannot be read" in shell("show")
+        assert "policy of daily_sales is invalid and ignored" in shell("show")
         with warehouse.session("loader") as cursor:
             warehouse.run_file(cursor, "policy/in_use.sql")
             assert cursor.fetchall() == []
