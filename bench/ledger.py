@@ -148,7 +148,7 @@ def _processor_ms(cursor: Cursor) -> float:
 def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cursor], object]]]:
     """Each with the role that asks it."""
     from highwater.page import calendar, now
-    from highwater.page.params import Stretch
+    from highwater.page.params import DayRange
 
     tomorrow = clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + DAY
     middle = first + size // 2 * HOUR
@@ -166,7 +166,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
         def ask(cursor: Cursor) -> object:
             warehouse.run_file(cursor, "page/datasets.sql")
             known = [row for row in warehouse.fetch_all(cursor) if row.dataset == DATASET]
-            cells = calendar.read(cursor, known, Stretch(tomorrow - count * DAY, tomorrow, folded=True))
+            cells = calendar.read(cursor, known, DayRange(tomorrow - count * DAY, tomorrow, folded=True))
             return cells, calendar.totals(cursor, known)
 
         return ask

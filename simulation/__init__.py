@@ -1,1 +1,1 @@
-"""The simulated company: its sources, their outages, drills of a recovery."""
+"""The simulated company: its sources, their outages, and drills of a recovery."""

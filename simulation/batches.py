@@ -1,4 +1,4 @@
-"""The simulated billing system and web site: make the six-hour batches that are missing, and know their defects."""
+"""The simulated billing system and web site: generates missing six-hour batches, and knows their defects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulation import settings as simulation_settings
 DAYS_BEFORE_ANCHOR = 3
 STEP = timedelta(hours=6)
 CLOSES_AFTER = timedelta(minutes=5)
-"""So long after its end a batch is complete at the source."""
+"""Time after its end at which a batch is complete at the source."""
 CYCLE = 100
 
 
@@ -25,7 +25,7 @@ CYCLE = 100
 class Source:
     """A source of batches: its schema, the part of SIMULATION_ROWS_PER_DAY in a batch, and the slot of each defect.
 
-    Row k of a batch (from 0) has the defect whose slot is k modulo ``CYCLE``: the source's SQL says the same.
+    Row k of a batch (from 0) has the defect whose slot is k modulo ``CYCLE``, as in the SQL of the source.
     """
 
     schema: str
@@ -34,15 +34,15 @@ class Source:
     duplicate: int = 5
 
     def rows_per_batch(self) -> int:
-        """How many rows a batch gets."""
+        """The number of rows of a batch."""
         return simulation_settings.get().rows_per_day // self.share
 
     def rejected(self, rows: int) -> dict[str, int]:
-        """How many rows of a batch of that many must end in quarantine, by reason."""
+        """The number of rows of a batch with ``rows`` rows that must be quarantined, by reason."""
         return {reason: _count(slot, rows) for reason, slot in self.refused.items()}
 
     def duplicates(self, rows: int) -> int:
-        """How many rows of a batch of that many are copies."""
+        """The number of duplicates in a batch with ``rows`` rows."""
         return _count(self.duplicate, rows)
 
 
@@ -51,27 +51,27 @@ WEB = Source("web", 4, {"no session": 2, "viewed outside the window": 3})
 
 
 def history(now: datetime) -> list[Window]:
-    """The batches that are over at ``now``: from three days before the anchor on.
+    """The batches that have ended by ``now``, starting three days before the anchor.
 
     Raises:
         ConfigurationError: ``now`` has no time zone.
     """
     if now.tzinfo is None:
-        raise ConfigurationError(f"the simulation needs a moment with a time zone, but got {now!r}")
+        raise ConfigurationError(f"the simulation needs a moment with a time zone, got {now!r}")
     first = settings.get().days_before_anchor(DAYS_BEFORE_ANCHOR)
     return list(Grid(first, STEP).windows(first, now))
 
 
 def advance(now: datetime) -> dict[str, list[Window]]:
-    """Make every batch that is over and missing, in each source; one that is there is left alone.
+    """Generate every missing batch that has ended, in each source. Idempotent.
 
-    A batch is one transaction, so a crash leaves whole ones only, and two callers at once make each once.
+    Each batch is one transaction, so a crash leaves only complete batches, and concurrent callers generate each once.
 
     Returns:
-        The batches this call made, by source, oldest first.
+        The batches that this call generated, by source, oldest first.
 
     Raises:
-        Busy: another caller has been at work on one of them for too long.
+        Busy: another caller has been generating one of them for too long.
     """
     return {source.schema: _advance(source, history(now)) for source in (BILLING, WEB)}
 
@@ -79,12 +79,12 @@ def advance(now: datetime) -> dict[str, list[Window]]:
 def _advance(source: Source, batches: list[Window]) -> list[Window]:
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute(sql.SQL("SELECT batch_start FROM {}").format(sql.Identifier(source.schema, "closed_batches")))
-        there = {row[0] for row in cursor.fetchall()}
-    return [batch for batch in batches if batch.start not in there and _make(source, batch)]
+        existing = {row.batch_start for row in warehouse.fetch_all(cursor)}
+    return [batch for batch in batches if batch.start not in existing and _make(source, batch)]
 
 
 def _make(source: Source, batch: Window) -> bool:
-    """Make one batch; False when another caller made it first."""
+    """Generate one batch; returns False if another caller generated it first."""
     config, company = settings.get(), simulation_settings.get()
     values = [batch.start, source.rows_per_batch(), company.seed]
     if source is BILLING:
@@ -97,7 +97,9 @@ def _make(source: Source, batch: Window) -> bool:
             cursor.execute(call, [*values, batch.end + CLOSES_AFTER])
             return warehouse.fetch_value(cursor) is not None
     except LockNotAvailable:
-        raise Busy(f"another simulation is still making {source.schema} {batch}: try again when it is done") from None
+        raise Busy(
+            f"another simulation is still generating {source.schema} {batch}: try again when it has finished"
+        ) from None
 
 
 def _count(slot: int, rows: int) -> int:

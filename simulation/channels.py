@@ -1,4 +1,4 @@
-"""The simulated channels: a store that is always there, a partner with outages, a supplier who settles by the week."""
+"""The simulated channels: a reliable store, a partner with outages, a supplier who settles weekly."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
+from highwater.store import warehouse
 from simulation import outages
 from simulation import settings as simulation_settings
 
 STORE_CLOSES = timedelta(hours=23)
 PARTNER_CLOSES = timedelta(hours=23, minutes=30)
-"""From midnight on: the last sale is at 21:00, the last order at 22:30, so that the next midnight finds all there."""
+"""Time after midnight. The last sale is at 21:00, the last order at 22:30: a day is complete at the next midnight."""
 
 ORIGIN = date(2000, 1, 1)
 CYCLE = 13
 KINDS = {3: "missing", 6: "short", 9: "late"}
-"""What the partner's day is when its number (and the seed) modulo ``CYCLE`` is that; all others are usual."""
+"""The kind of the partner's day by its number (plus the seed) modulo ``CYCLE``; all other days are usual."""
 
 REST_AFTER = timedelta(hours=54)
-"""After its midnight, the orders that a late day lacks arrive."""
+"""Time after its midnight at which the missing orders of a late day arrive."""
 
 RESENT_ONE_IN, RESENT_SLOT, RESENT_AFTER = 50, 11, timedelta(hours=53)
-"""One order in 50 of a day comes again, 53 hours after the day's midnight."""
+"""One order in 50 of a day is sent again, 53 hours after the day's midnight."""
 
 FLOOD_ONE_IN, FLOOD_SLOT, FLOOD_DAYS = 10, 7, 2
-"""After an outage one order in ten of the two days before it comes again."""
+"""After an outage, one order in ten of the two days before it is sent again."""
 
 DELIVERED_AFTER = timedelta(days=3, hours=22)
-"""After its week ended a delivery comes: two hours before the fourth day begins, when it is due."""
+"""Time after the end of its week at which a delivery arrives: two hours before it is due, on the fourth day."""
 
 WRONG_WEEK, CORRECTED_AFTER = 2, timedelta(days=3)
-"""The place of the week that is delivered with errors, counted from 1, and when its correction follows."""
+"""The number of the week, from 1, that is delivered with errors, and the time until its correction."""
 
 WRONG_ONE_IN = 50
-"""In a wrong delivery every 50th settlement is three cents off."""
+"""In a delivery with errors, every 50th settlement is off by three cents."""
 
 
 class Delivery(NamedTuple):
-    """One delivery of the supplier: a week, by its Monday, for the first or the second time."""
+    """A delivery of the supplier: the week by its Monday, and whether it is the first or the second delivery of it."""
 
     week: date
     number: int
@@ -50,37 +51,37 @@ class Delivery(NamedTuple):
 
 
 def partner_orders(sales: int) -> int:
-    """How many distinct orders the partner's day holds beside so many sales in the stores."""
+    """The number of distinct orders of the partner on a day with ``sales`` sales in the stores."""
     return sales // 5
 
 
 def fulfilled(sales: int) -> int:
-    """How many of a day's sales in the stores hand over an order of the partner: every other order."""
+    """The number of sales in the stores that fulfil an order of the partner: every other order."""
     return (partner_orders(sales) + 1) // 2
 
 
 def deviating(sales: int) -> int:
-    """How many of those have another amount than the order."""
+    """The number of those whose amount differs from the order."""
     return len(range(25, fulfilled(sales), 50))
 
 
 def held_back(sales: int) -> int:
-    """How many orders a short or a late day lacks."""
+    """The number of orders missing from a short or a late day."""
     return len(range(4, partner_orders(sales), 10))
 
 
 def resent(sales: int) -> int:
-    """How many orders of a whole day come again some days later."""
+    """The number of orders of a complete day that are sent again some days later."""
     return len(range(RESENT_SLOT, partner_orders(sales), RESENT_ONE_IN))
 
 
 def flooded(sales: int) -> int:
-    """How many orders of a whole day come again after an outage."""
+    """The number of orders of a complete day that are sent again after an outage."""
     return len(range(FLOOD_SLOT, partner_orders(sales), FLOOD_ONE_IN))
 
 
 def kind_of(day: date) -> str:
-    """What the partner's day is like: usual, missing, short for good, or late (short until its rest arrives)."""
+    """The kind of the partner's day: usual, missing, short (for good) or late (short until the rest arrives)."""
     return KINDS.get(((day - ORIGIN).days + simulation_settings.get().seed) % CYCLE, "usual")
 
 
@@ -90,7 +91,7 @@ def first_day() -> date:
 
 
 def days(now: datetime) -> list[date]:
-    """The days the stores have closed by ``now``, oldest first.
+    """The days that the stores have closed by ``now``, oldest first.
 
     Raises:
         ConfigurationError: ``now`` has no time zone.
@@ -102,7 +103,7 @@ def days(now: datetime) -> list[date]:
 
 
 def deliveries(now: datetime) -> list[Delivery]:
-    """The deliveries that are there by ``now``, of the weeks from the first Monday on, in the order of their weeks."""
+    """The deliveries that have arrived by ``now``, from the first Monday on, ordered by week."""
     first = first_day()
     monday = first + timedelta(days=-first.weekday() % 7)
     found = []
@@ -116,16 +117,16 @@ def deliveries(now: datetime) -> list[Delivery]:
 
 
 def advance(now: datetime) -> list[date]:
-    """Make every day, resend, delivery and outage up to ``now`` that is missing, and set who may log in at ``now``.
+    """Generate every missing day, resend, delivery and outage up to ``now``, and set which readers may log in.
 
-    Each step is a transaction, so a crash leaves whole ones only, and two callers at once take turns. Days keep the
-    seed and the size they were made with.
+    Each step is one transaction, so a crash leaves only complete steps, and concurrent callers take turns. Days keep
+    the seed and the size they were generated with.
 
     Returns:
-        The days this call made, oldest first; empty when all were there.
+        The days that this call generated, oldest first.
 
     Raises:
-        Busy: another caller has been at work for too long.
+        Busy: another caller has been running for too long.
     """
     with outages.turn() as cursor:
         made = _days(cursor, now)
@@ -139,8 +140,8 @@ def advance(now: datetime) -> list[date]:
 def _days(cursor: Cursor, now: datetime) -> list[date]:
     config = simulation_settings.get()
     cursor.execute("SELECT s.day FROM store.closed_days AS s INNER JOIN partner.made_days AS p ON s.day = p.day")
-    there = {row[0] for row in cursor.fetchall()}
-    missing = [day for day in days(now) if day not in there]
+    existing = {row.day for row in warehouse.fetch_all(cursor)}
+    missing = [day for day in days(now) if day not in existing]
     sales, seed = config.channel_sales, config.seed
     for day in missing:
         cursor.execute("SELECT store.generate_day(%s, %s, %s, %s)", (day, sales, seed, _midnight(day) + STORE_CLOSES))
@@ -163,9 +164,9 @@ def _outages(cursor: Cursor, now: datetime) -> None:
 
 def _resends(cursor: Cursor, now: datetime) -> None:
     cursor.execute("SELECT day, kind FROM partner.made_days WHERE kind <> 'missing' ORDER BY day")
-    kinds: dict[date, str] = dict(cursor.fetchall())
+    kinds: dict[date, str] = {row.day: row.kind for row in warehouse.fetch_all(cursor)}
     cursor.execute("SELECT day, sent_at, reason FROM partner.resends")
-    done = set(map(tuple, cursor.fetchall()))
+    done = {(row.day, row.sent_at, row.reason) for row in warehouse.fetch_all(cursor)}
     for day, kind in kinds.items():
         rest_at, again_at = _midnight(day) + REST_AFTER, _midnight(day) + RESENT_AFTER
         if kind == "late" and rest_at <= now and (day, rest_at, "the rest") not in done:
@@ -176,10 +177,10 @@ def _resends(cursor: Cursor, now: datetime) -> None:
         "SELECT started_at, ended_at FROM simulation.all_outages WHERE source = 'partner' AND ended_at <= %s",
         (now,),
     )
-    # a scheduled outage and one by hand may end at the same moment
+    # A set, since a scheduled outage and one started by hand may end at the same moment.
     floods = {
-        (started_at.date() - timedelta(days=back), ended_at)
-        for started_at, ended_at in cursor.fetchall()
+        (outage.started_at.date() - timedelta(days=back), outage.ended_at)
+        for outage in warehouse.fetch_all(cursor)
         for back in range(1, FLOOD_DAYS + 1)
     }
     for day, at in sorted(floods):
@@ -194,9 +195,9 @@ def _send_again(cursor: Cursor, day: date, at: datetime, reason: str, *, one_in:
 
 def _deliveries(cursor: Cursor, now: datetime) -> None:
     cursor.execute("SELECT week, delivery_no FROM supplier.deliveries")
-    there = set(map(tuple, cursor.fetchall()))
+    existing = {(row.week, row.delivery_no) for row in warehouse.fetch_all(cursor)}
     for delivery in deliveries(now):
-        if (delivery.week, delivery.number) not in there:
+        if (delivery.week, delivery.number) not in existing:
             cursor.execute("SELECT supplier.deliver(%s, %s, %s, %s)", delivery)
             cursor.connection.commit()
 

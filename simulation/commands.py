@@ -1,4 +1,4 @@
-"""``highwater outage …``: take a simulated source away for a while, for real, and bring it back."""
+"""``highwater outage …`` and ``highwater drill …``: bring about outages of simulated sources and losses on purpose."""
 
 from __future__ import annotations
 
@@ -14,89 +14,104 @@ from highwater.cli.terminal import console
 from highwater.environment import commands
 from highwater.model import clock
 from highwater.store import reasons
-from simulation import drill, outages
+from simulation import drills, outages
 
-app = typer.Typer(
+outage = typer.Typer(
     no_args_is_help=True,
-    help="Take a simulated source (store, partner, supplier) away for a while: its login is refused. Or the platform.",
+    add_completion=False,
+    help="Make a simulated source (store, partner, supplier) unavailable: its login is refused.",
+)
+drill = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Practise a recovery: delete landed windows on purpose."
 )
 
-out = console()
+out, err = console(), console(stderr=True)
 
 Source = Annotated[str, typer.Argument(help="The source: store, partner or supplier.")]
 
 
-@app.command()
+@outage.command()
 def start(
     source: Source,
-    hours: Annotated[float | None, typer.Option("--hours", help="For so long; else until it is stopped.")] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown by `list`.")] = "somebody wanted to see it",
+    hours: Annotated[float | None, typer.Option("--hours", help="Length in hours; until `stop` by default.")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="The reason; shown by `list`.")] = "started by hand",
     by: By = "",
 ) -> None:
-    """Refuse the source's login from now on and end its sessions."""
+    """Start an outage: refuse the source's login and end its sessions."""
     until = outages.start(source, clock.now(), hours, reason, reasons.who(by))
     end = f"until {_shown(until)} UTC" if until else f"until {commands.typed(f'outage stop {source}')}"
-    _say(f"outage: {source} is away {end}")
+    _say(f"outage: {source} is unavailable {end}")
 
 
-@app.command()
+@outage.command()
 def stop(source: Source, by: By = "") -> None:
-    """End the source's outage, a scheduled one too: its login is taken again."""
+    """End the outage of a source, even a scheduled one: its login is accepted again."""
     outages.stop(source, clock.now(), reasons.who(by))
-    _say(f"outage: {source} is back")
+    _say(f"outage: {source} is available again")
 
 
-@app.command("list")
+@outage.command("list")
 def show(
     as_json: AsJson = False,
-    last: Annotated[int, typer.Option(help="So many of the outages.", min=0)] = 20,
+    last: Annotated[int, typer.Option(help="Number of outages to show, latest first.", min=0)] = 20,
 ) -> None:
-    """Show which sources are away and the latest outages, those of the partner's schedule too."""
+    """Show which sources are available, and the latest outages, including those of the partner's schedule."""
     doors, found = outages.doors(clock.now()), outages.latest(last)
     if as_json:
         typer.echo(json.dumps({"sources": doors, "outages": found}, default=str, indent=2))
         return
     for door in doors:
-        changes = "" if door["is_away"] is not door["may_log_in"] else ", until simulated_sources runs next"
-        _say(f"{door['source']:<9} {'login taken' if door['may_log_in'] else 'login refused'}{changes}")
+        changes = "" if door["is_away"] is not door["may_log_in"] else ", until the next run of simulated_sources"
+        _say(f"{door['source']:<9} {'login accepted' if door['may_log_in'] else 'login refused'}{changes}")
     table = Table(title="the latest outages, in UTC")
     for heading in ("source", "from", "until", "by", "reason", "ended by"):
         table.add_column(heading)
-    for outage in found:
-        began, ended = _shown(outage["started_at"]), _shown(outage["ended_at"])
-        table.add_row(
-            outage["source"], began, ended, outage["started_by"], outage["reason"], outage["stopped_by"] or ""
-        )
+    for each in found:
+        began, ended = _shown(each["started_at"]), _shown(each["ended_at"])
+        table.add_row(each["source"], began, ended, each["started_by"], each["reason"], each["stopped_by"] or "")
     out.print(table, markup=False)
 
 
-@app.command()
-def simulate(
-    hours: Annotated[int, typer.Option(help="So long before now nothing was recorded.", min=6, max=24 * 60)] = 72,
-    yes: Yes = False,
-) -> None:
-    """Stage the scenario in a running platform: take the last hours of payments and page views out of its record.
+Hours = Annotated[int, typer.Option(help="Delete windows that end within this number of hours.", min=6, max=24 * 60)]
 
-    The sources have gone on meanwhile. The next run of system_recovery_processing (or one you trigger) brings it back.
+
+@drill.callback()
+def group() -> None:
+    """Practise a recovery: delete landed windows on purpose."""
+
+
+@drill.command()
+def forget(hours: Hours = 72, yes: Yes = False) -> None:
+    """Delete the landed windows of payments and page_views of the last hours, as if the platform had been down.
+
+    The sources continue meanwhile. The next run of system_recovery_processing, or one you trigger, loads the windows.
     """
     since = clock.now() - timedelta(hours=hours)
     if not yes:
         typer.confirm(
-            f"Forget what landed of payments and page_views since {since:%Y-%m-%d %H:%M} UTC, to load it again?",
+            f"Delete the landed windows of payments and page_views since {since:%Y-%m-%d %H:%M} UTC?",
             abort=True,
         )
-    for hold in drill.held(since):
-        _say(f"{hold.dataset} {hold.window} stays: it is held by {hold.held_by}: {hold.reason}")
-    forgotten = drill.simulate(since)
+    for hold in drills.held(since):
+        _say(f"{hold.dataset} {hold.window} is kept: it is held by {hold.held_by}: {hold.reason}")
+    forgotten = drills.forget_since(since)
     at_once = commands.typed("recovery request payments page_views --yes")
     watch = commands.typed("recovery --watch")
     out.print(
-        f"outage: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; the next run of"
-        " system_recovery_processing, every six hours, loads them; to have them now: scripts/airflow dags trigger"
-        f" system_recovery_processing, or {at_once}; {watch} shows how far it is",
+        f"drill: {forgotten} windows are missing since {since:%Y-%m-%d %H:%M} UTC; the next run of"
+        " system_recovery_processing, every six hours, loads them; to load them now: scripts/airflow dags trigger"
+        f" system_recovery_processing, or {at_once}; {watch} shows the progress",
         soft_wrap=True,
         highlight=False,
     )
+
+
+@outage.command("simulate", hidden=True)
+def simulate(hours: Hours = 72, yes: Yes = False) -> None:
+    """Deprecated name of `drill forget`."""
+    old, new = commands.typed("outage simulate"), commands.typed("drill forget")
+    err.print(f"highwater: {old} is deprecated: use {new}", soft_wrap=True, highlight=False)
+    forget(hours, yes)
 
 
 def _shown(moment: datetime | None) -> str:

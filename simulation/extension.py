@@ -1,4 +1,4 @@
-"""What the simulated company adds to the platform: its sources and their readers, pools, outages."""
+"""The extension of the simulated company: its sources and their readers, pools, commands."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ READERS = (
     "billing_reader",
     "web_reader",
 )
-"""A source each: its name is that of the role without ``_reader``, and of its connection in Airflow."""
+"""One reader per source; the source and its connection in Airflow have the role's name without ``_reader``."""
 POOLS = {
-    "sales": (3, "Tasks of historical_sales_migration at once, those of native backfills too"),
-    "orders": (1, "Tasks of incremental_data_processing at once: one run merges at a time"),
-    "channels": (3, "Tasks of multi_source_sync at once, but for its loads"),
-    "loading": (3, "Tasks that load from store, partner and supplier at once"),
-} | {source: (2, f"Windows of the source {source} that are in work at once") for source in ("billing", "web")}
+    "sales": (3, "Concurrent tasks of historical_sales_migration, including native backfills"),
+    "orders": (1, "Concurrent tasks of incremental_data_processing: one run merges at a time"),
+    "channels": (3, "Concurrent tasks of multi_source_sync, except its loads"),
+    "loading": (3, "Concurrent tasks that load from store, partner and supplier"),
+} | {source: (2, f"Windows of the source {source} loaded at once") for source in ("billing", "web")}
 
 
 def _connections() -> dict[str, dict[str, Any]]:
@@ -51,16 +51,16 @@ def _connections() -> dict[str, dict[str, Any]]:
 
 
 def _prepare(admin: Connection) -> None:
-    """Everything of sql/gate/, as the admin, and then of sql/sources/, as the simulator, each in one transaction."""
+    """Run the files of sql/gate/ as the admin, then those of sql/sources/ as the simulator, each in one transaction."""
     from highwater.setup import roles
-    from highwater.setup.migrations import running
+    from highwater.setup.migrations import statements
     from highwater.store import warehouse
 
     with admin, admin.cursor() as cursor:
         roles.own_schema(cursor, "gate")
-        running.run_folder(cursor, "gate")
+        statements.run_folder(cursor, "gate")
     with warehouse.session(OWNER, settings.get().sources_database) as cursor:
-        running.run_folder(cursor, "sources")
+        statements.run_folder(cursor, "sources")
 
 
 def _settings() -> Mapping[str, object]:
@@ -69,22 +69,22 @@ def _settings() -> Mapping[str, object]:
 
 
 def _advance() -> None:
-    """Make what the sources would have made until now."""
+    """Generate the data of all sources up to now."""
     from highwater.model import clock
     from simulation import batches, channels, sales, shop
 
     for day in sales.advance(clock.now()):
-        log.info("simulated legacy.sales of %s", day)
+        log.info("generated legacy.sales of %s", day)
     shop.advance(clock.now())
     for day in channels.advance(clock.now()):
-        log.info("simulated store and partner of %s", day)
+        log.info("generated store and partner of %s", day)
     batches.advance(clock.now())
 
 
 def _commands() -> Mapping[str, typer.Typer]:
     from simulation import commands
 
-    return {"outage": commands.app}
+    return {"outage": commands.outage, "drill": commands.drill}
 
 
 EXTENSION = Extension(

@@ -1,4 +1,4 @@
-"""Outages of the simulated sources: while one lasts, the source's reader may not log in and its sessions are ended."""
+"""Outages of the simulated sources: during one, the source's reader cannot log in and its sessions are ended."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MOST_HOURS = 8760
 
 @contextmanager
 def turn() -> Iterator[Cursor]:
-    """A cursor of the simulator, that has the turn to change the channels and to lock readers out until the block ends.
+    """A cursor of the simulator with the exclusive right to change the channels and their readers in the block.
 
-    A transaction of another connection holds the turn, by a lock that only the owner of the table can take.
+    A second connection holds a lock that only the owner of the table can take.
 
     Raises:
         Busy: another caller has held it for too long.
@@ -38,48 +38,48 @@ def turn() -> Iterator[Cursor]:
         try:
             lock.execute("LOCK TABLE simulation.outages IN SHARE UPDATE EXCLUSIVE MODE")
         except LockNotAvailable:
-            raise Busy("another simulation is still at work on the channels: try again when it is done") from None
+            raise Busy("another simulation is still changing the channels: try again when it has finished") from None
         yield cursor
 
 
 def apply(cursor: Cursor, now: datetime) -> list[str]:
-    """Lock the readers of the sources that are away at ``now`` out, and let the others in; commits.
+    """Disable the logins of the sources that have an outage at ``now``, and enable the others; commits.
 
-    The cursor has the turn. A session that was open when its source went away is ended.
+    The cursor comes from `turn`. Open sessions of a source with an outage are ended.
 
     Returns:
-        The sources for which that changed something.
+        The sources whose login changed.
     """
     cursor.execute(
         "SELECT r.source, EXISTS (SELECT FROM simulation.all_outages AS o WHERE o.source = r.source"
         " AND o.started_at <= %(now)s AND %(now)s < o.ended_at) AS is_away FROM gate.readers AS r ORDER BY r.source",
         {"now": now},
     )
-    changed, away = [], []
-    for source, is_away in cursor.fetchall():
-        cursor.execute("SELECT gate.set_open(%s, %s)", (source, not is_away))
+    changed, closed = [], []
+    for row in warehouse.fetch_all(cursor):
+        cursor.execute("SELECT gate.set_open(%s, %s)", (row.source, not row.is_away))
         if warehouse.fetch_value(cursor):
-            changed.append(source)
-            log.info("source %s is %s", source, "away" if is_away else "back")
-        if is_away:
-            away.append(source)
-    # only once that holds for everybody can nobody log in after the sessions are ended
+            changed.append(row.source)
+            log.info("source %s is %s", row.source, "unavailable" if row.is_away else "available again")
+        if row.is_away:
+            closed.append(row.source)
+    # Commit first: once the logins are disabled for every session, no new session can follow the ended ones.
     cursor.connection.commit()
-    for source in away:
+    for source in closed:
         cursor.execute("SELECT gate.end_sessions(%s)", (source,))
     cursor.connection.commit()
     return changed
 
 
 def start(source: str, now: datetime, hours: float | None, reason: str, by: str) -> datetime | None:
-    """Begin an outage at once; without ``hours`` it lasts until somebody stops it. Returns when it ends by itself.
+    """Start an outage now; returns when it ends automatically, or None if it lasts until it is stopped.
 
     Raises:
-        ConfigurationError: no such source, it has such an outage already, or the hours are out of bounds.
-        Busy: the simulation has been at work for too long.
+        ConfigurationError: unknown source, it already has an outage, or the hours are out of bounds.
+        Busy: the simulation has been running for too long.
     """
     if hours is not None and not 0 < hours <= MOST_HOURS:
-        raise ConfigurationError(f"an outage lasts more than 0 and at most {MOST_HOURS} hours, not {hours}")
+        raise ConfigurationError(f"invalid hours {hours}: expected more than 0 and at most {MOST_HOURS}")
     until = None if hours is None else now + timedelta(hours=hours)
     with turn() as cursor:
         _require(cursor, source)
@@ -90,7 +90,7 @@ def start(source: str, now: datetime, hours: float | None, reason: str, by: str)
         )
         if running := warehouse.fetch(cursor):
             raise ConfigurationError(
-                f"source {source!r} has an outage since {running.started_at:%Y-%m-%d %H:%M} UTC, begun by"
+                f"source {source!r} already has an outage, started at {running.started_at:%Y-%m-%d %H:%M} UTC by"
                 f" {running.started_by}: end it first: {commands.typed(f'outage stop {source}')}"
             )
         cursor.execute(
@@ -103,11 +103,11 @@ def start(source: str, now: datetime, hours: float | None, reason: str, by: str)
 
 
 def stop(source: str, now: datetime, by: str) -> int:
-    """End every outage the source has at ``now``, a scheduled one too; returns how many.
+    """End every outage of the source at ``now``, including a scheduled one; returns their number.
 
     Raises:
-        ConfigurationError: no such source, or it has no outage.
-        Busy: the simulation has been at work for too long.
+        ConfigurationError: unknown source, or it has no outage.
+        Busy: the simulation has been running for too long.
     """
     with turn() as cursor:
         _require(cursor, source)
@@ -125,13 +125,13 @@ def stop(source: str, now: datetime, by: str) -> int:
         )
         ended += cursor.rowcount
         if not ended:
-            raise ConfigurationError(f"source {source!r} has no outage that could be ended")
+            raise ConfigurationError(f"source {source!r} has no outage to end")
         apply(cursor, now)
     return ended
 
 
 def doors(now: datetime) -> list[dict[str, Any]]:
-    """For each source whether it should be away at ``now``, and whether its reader may log in at this moment."""
+    """For each source, whether it has an outage at ``now``, and whether its reader can actually log in."""
     return _rows(
         "SELECT r.source, l.rolcanlogin AS may_log_in, EXISTS ("
         "SELECT FROM simulation.all_outages AS o WHERE o.source = r.source AND o.started_at <= %(now)s"
@@ -142,7 +142,7 @@ def doors(now: datetime) -> list[dict[str, Any]]:
 
 
 def latest(number: int) -> list[dict[str, Any]]:
-    """The outages that began last, the newest first, whoever brought them about; ``ended_at`` is None if open."""
+    """The latest outages, scheduled or started by hand, newest first; ``ended_at`` is None while one is open."""
     return _rows(
         "SELECT source, started_at, nullif(ended_at, 'infinity') AS ended_at, reason, started_by, stopped_by"
         " FROM simulation.all_outages ORDER BY started_at DESC, source LIMIT %(number)s",
@@ -153,11 +153,11 @@ def latest(number: int) -> list[dict[str, Any]]:
 def _rows(query: str, parameters: dict[str, object]) -> list[dict[str, Any]]:
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute(query, parameters)
-        return [row._asdict() for row in cursor.fetchall()]  # type: ignore[attr-defined]
+        return [row._asdict() for row in warehouse.fetch_all(cursor)]
 
 
 def _require(cursor: Cursor, source: str) -> None:
     cursor.execute("SELECT array_agg(source ORDER BY source) FROM gate.readers")
     known = warehouse.fetch_value(cursor)
     if source not in known:
-        raise ConfigurationError(f"source {source!r} cannot have an outage; these can: {', '.join(known)}")
+        raise ConfigurationError(f"invalid source {source!r}: expected one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""The simulated sources: makes the days that are missing, and knows how many defects lie in them."""
+"""The simulated till system, legacy.sales: generates missing days, and knows their defects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLOTS = {
     "untidy currency": 40,
     "untidy payment": 44,
 }
-"""Row k of a day (from 0) has the defect whose slot is k modulo ``CYCLE``: ``legacy.rows_of_day`` says the same."""
+"""Row k of a day (from 0) has the defect whose slot is k modulo ``CYCLE``, as in ``legacy.rows_of_day``."""
 
 REFUSED = {
     "null key": 1,
@@ -38,33 +38,33 @@ REFUSED = {
     "sold the day before": 1,
     "discount above amount": 1,
 }
-"""Rows that must be quarantined for each defect: of two that claim one key, nobody can tell which is true."""
+"""Number of rows that must be quarantined for each defect; of conflicting duplicates, both."""
 
 CLOSES_AT = time(1)
-"""When the till system closes a day: this time of the next day, UTC."""
+"""Time of the next day, UTC, at which the till system closes a day."""
 
 LATE_DAY = 3
-"""The place in the history of the day that closes late, counted from 1."""
+"""The number, from 1, of the day in the history that closes late."""
 
 MAKERS = 2
-"""Days made at once: one backend keeps one core busy."""
+"""Number of days generated at once: one backend keeps one core busy."""
 
 Progress = Callable[[date, int], None]
 
 
 def planted(rows_per_day: int) -> dict[str, int]:
-    """How many rows with each defect lie in a day of that many rows: arithmetic, no look at the data."""
+    """The number of rows with each defect in a day of ``rows_per_day`` rows, computed without reading the data."""
     return {defect: len(range(slot, rows_per_day, CYCLE)) for defect, slot in SLOTS.items()}
 
 
 def refused(rows_per_day: int) -> int:
-    """How many rows of a day of that many rows must end in quarantine."""
+    """The number of rows that must be quarantined in a day of ``rows_per_day`` rows."""
     counts = planted(rows_per_day)
     return sum(counts[defect] * rows for defect, rows in REFUSED.items())
 
 
 def history(now: datetime) -> list[date]:
-    """The days that ``legacy.sales`` should hold at ``now``: from ``history_days`` before the anchor to yesterday, UTC.
+    """The days that ``legacy.sales`` should have at ``now``: from ``history_days`` before the anchor to yesterday, UTC.
 
     Raises:
         ConfigurationError: ``now`` has no time zone.
@@ -76,13 +76,13 @@ def history(now: datetime) -> list[date]:
 
 
 def late_day() -> date | None:
-    """The one day that closes late, the third of the history; None when the history is shorter."""
+    """The day that closes late, the third of the history; None if the history is shorter."""
     late = _first_day() + timedelta(days=LATE_DAY - 1)
     return late if late < settings.get().anchor_date() else None
 
 
 def closes_at(day: date, now: datetime) -> datetime:
-    """When ``day`` is complete if it is made at ``now``: early the next day, the late day some seconds from now."""
+    """When ``day`` closes if it is generated at ``now``: early the next day; the late day some seconds from now."""
     usual = datetime.combine(day + timedelta(days=1), CLOSES_AT, tzinfo=UTC)
     if day != late_day():
         return usual
@@ -90,22 +90,22 @@ def closes_at(day: date, now: datetime) -> datetime:
 
 
 def advance(now: datetime, progress: Progress | None = None) -> list[date]:
-    """Make every day of the history up to ``now`` that is missing; a day that is there is left alone.
+    """Generate every missing day of the history up to ``now``. Idempotent.
 
-    Each day is one transaction, so a crash leaves whole days only, and two callers at once make each day once.
-    Days keep the seed and the size they were made with. ``progress`` is told each day made and its rows.
+    Each day is one transaction, so a crash leaves only complete days, and concurrent callers generate each day once.
+    Days keep the seed and the size they were generated with. ``progress`` is called with each day and its row count.
 
     Returns:
-        The days this call made, oldest first; empty when all were there.
+        The days that this call generated, oldest first.
 
     Raises:
-        Busy: another caller has been at work on one of the days for too long.
+        Busy: another caller has been generating one of the days for too long.
     """
     config = settings.get()
     with warehouse.session("simulator", config.sources_database) as cursor:
         cursor.execute("SELECT business_date FROM legacy.closed_days")
-        there = {row[0] for row in cursor.fetchall()}
-    missing = [day for day in history(now) if day not in there]
+        existing = {row.business_date for row in warehouse.fetch_all(cursor)}
+    missing = [day for day in history(now) if day not in existing]
     made = []
     with ThreadPoolExecutor(MAKERS, thread_name_prefix="simulation") as makers:
         for day, rows in zip(missing, makers.map(lambda day: _make(day, now), missing), strict=True):
@@ -118,7 +118,7 @@ def advance(now: datetime, progress: Progress | None = None) -> list[date]:
 
 
 def _make(day: date, now: datetime) -> int | None:
-    """Make one day; returns its rows, or None when another caller made it first."""
+    """Generate one day; returns its number of rows, or None if another caller generated it first."""
     config, company = settings.get(), simulation_settings.get()
     try:
         with warehouse.session("simulator", config.sources_database) as cursor:
@@ -126,11 +126,12 @@ def _make(day: date, now: datetime) -> int | None:
                 "SELECT legacy.generate_day(%s, %s, %s, %s)",
                 (day, company.rows_per_day, company.seed, closes_at(day, now)),
             )
-            row = cursor.fetchone()
+            rows: int | None = warehouse.fetch_value(cursor)
     except LockNotAvailable:
-        raise Busy(f"another simulation is still making {day} of legacy.sales: try again when it is done") from None
-    assert row is not None
-    return None if row[0] is None else int(row[0])
+        raise Busy(
+            f"another simulation is still generating {day} of legacy.sales: try again when it has finished"
+        ) from None
+    return rows
 
 
 def _first_day() -> date:

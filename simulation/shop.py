@@ -1,4 +1,4 @@
-"""The simulated shop: plays the ten-minute ticks that are missing, some of their changes committing late."""
+"""The simulated shop: plays missing ten-minute ticks, with some changes that commit late."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from simulation import settings as simulation_settings
 
 TICK_SECONDS = 600
 MOST_TICKS = 144
-"""A shop that was off for longer than a day was closed meanwhile."""
+"""Maximum number of ticks to catch up: if the shop was off for longer than a day, it counts as closed."""
 
 
 def advance(now: datetime, hold: timedelta = timedelta(0)) -> int:
-    """Open the shop if it is new, then play every tick that is over by ``now`` and missing; returns their number.
+    """Open the shop if it is new, then play every missing tick that has ended by ``now``; returns their number.
 
-    A tick is two transactions: one that commits at once, and one that began before it and commits after it. With
-    ``hold`` the newest tick's late transaction stays open for that long, so that a load may begin and end meanwhile.
-    Deterministic by seed: the same ticks make the same orders.
+    A tick has two transactions: one commits immediately, the other begins before and commits after it. With ``hold``
+    the late transaction of the newest tick stays open for that long, so that a load can begin and end meanwhile.
+    Deterministic by seed: the same ticks produce the same orders.
 
     Raises:
-        Busy: another caller has been at work for too long.
+        Busy: another caller has been running for too long.
     """
     with ExitStack() as stack:
         turn, late, prompt = (stack.enter_context(_session()) for _ in range(3))
@@ -41,7 +41,7 @@ def advance(now: datetime, hold: timedelta = timedelta(0)) -> int:
 
 @contextmanager
 def _session() -> Iterator[Cursor]:
-    # A tick that a crash of the server takes back is played again, so nobody need wait for the disk.
+    # A tick that is lost in a crash of the server is played again, so a commit need not wait for the disk.
     with closing(warehouse.connect("simulator", settings.get().sources_database)) as link, link.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
         link.commit()
@@ -64,15 +64,15 @@ def _play(prompt: Cursor, late: Cursor, tick: int, hold: timedelta) -> None:
 
 
 def _take_turn(cursor: Cursor) -> None:
-    """Hold the turn until the cursor's transaction ends, by a lock that only the shop's owner can take."""
+    """Take an exclusive lock, available only to the shop's owner, until the cursor's transaction ends."""
     try:
         cursor.execute("LOCK TABLE shop.ticks IN SHARE UPDATE EXCLUSIVE MODE")
     except LockNotAvailable:
-        raise Busy("another simulation is still at work on the shop: try again when it is done") from None
+        raise Busy("another simulation is still changing the shop: try again when it has finished") from None
 
 
 def _missing_ticks(cursor: Cursor, now: datetime) -> list[int]:
-    """The ticks to play, oldest first: those after the last one played, or a new shop's first day."""
+    """The ticks to play, oldest first: those after the last one played, or from the first day of a new shop."""
     config = simulation_settings.get()
     opened = settings.get().days_before_anchor(1)
     cursor.execute("SELECT shop.open(%s, %s, %s)", (config.shop_orders, opened, config.seed))

@@ -1,4 +1,4 @@
-"""``highwater accept``: let one load of a window through that has much less than what is published."""
+"""``highwater accept``: let one load of a window publish far fewer rows than are published now."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ out = console()
 
 def accept(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
+    window: Annotated[str, typer.Argument(help=f"Start of the window (UTC): {moments.FORMS}.")],
     *,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in control.accepted_reloads.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="The reason; stored in control.accepted_reloads.")
+    ] = None,
     by: By = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it is about, and accept nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the window and its rule without accepting anything.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Accept that the next load of a window has much less than what is published, or nothing; one load uses it up."""
+    """Allow the next load of a window to publish far fewer rows, or none. Valid for one load."""
     who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
     plan = shrink.plan(dataset, window)
     if not as_json:
@@ -36,7 +40,7 @@ def accept(
     done: Accepted | None = None
     if not dry_run:
         if not yes:
-            typer.confirm(f"Let the next load of {dataset} {plan.window} through?", abort=True, err=as_json)
+            typer.confirm(f"Accept a smaller next load of {dataset} {plan.window}?", abort=True, err=as_json)
         done = shrink.accept(plan, who, why)
     if as_json:
         answer = {**asdict(plan), "window": str(plan.window), "done": done and asdict(done)}
@@ -44,23 +48,23 @@ def accept(
     elif done:
         again = commands.typed(f"backfill run {dataset} --from … --to … --which all --reason …")
         _say(
-            f"{done.accepted_by} accepted it at {done.accepted_at:%Y-%m-%d %H:%M} UTC ({done.reason}); load the window"
+            f"accepted by {done.accepted_by} at {done.accepted_at:%Y-%m-%d %H:%M} UTC ({done.reason}); load the window"
             f" again: clear its run in Airflow, or {again}"
         )
 
 
 def _sentence(plan: Plan) -> str:
     if plan.version is None:
-        there = "nothing of it has landed"
+        there = "it has not landed"
     else:
         there = f"version {plan.version} with {plan.rows:,} rows is published"
     rule = (
-        "a load with less is published without being asked"
+        "a smaller load is published without confirmation"
         if plan.on_shrink == "accept"
-        else f"a load that would lose more than {plan.max_shrink:.1%} of the rows stops"
+        else f"a load that loses more than {plan.max_shrink:.1%} of the rows is stopped"
     )
-    accepted = plan.accepted and f"; {plan.accepted.accepted_by} accepted one already: {plan.accepted.reason}"
-    return f"{plan.dataset} {plan.window}: {there}; {rule}{accepted or ''}"
+    pending = plan.accepted and f"; already accepted by {plan.accepted.accepted_by}: {plan.accepted.reason}"
+    return f"{plan.dataset} {plan.window}: {there}; {rule}{pending or ''}"
 
 
 def _say(sentence: str) -> None:

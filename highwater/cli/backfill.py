@@ -1,4 +1,4 @@
-"""``highwater backfill …``: load just the windows one wants: shown before, watched, paused, cancelled."""
+"""``highwater backfill …``: plan, run, watch, pause and cancel loads of a chosen range of windows."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from highwater.model.errors import ConfigurationError
 from highwater.model.weekdays import weekdays_of
 from highwater.store import reasons, warehouse
 
-app = typer.Typer(no_args_is_help=True, help="Load just the windows that you want: plan, run, watch, pause.")
-# Lines in a file or a pipe are as long as they are.
+app = typer.Typer(
+    no_args_is_help=True, help="Load a range of windows: plan, run, watch, pause, resume or cancel a backfill."
+)
+# Do not wrap lines in a file or a pipe.
 out = console(width=None if sys.stdout.isatty() else 240)
 
-NOT_WHOLE = 1
+INCOMPLETE = 1
 POLL = 0.5
-"""Seconds between two looks at a backfill that is watched."""
+"""Seconds between two polls of a watched backfill."""
 LARGEST_PLAN = 64 * 1024 * 1024
-"""Bytes of a plan that was kept: one of a hundred thousand windows takes a fifth."""
+"""Maximum size of a plan file in bytes; a plan of 100,000 windows takes a fifth of it."""
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")]
-From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")]
+From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Start of the range (UTC): {moments.FORMS}.")]
 To = Annotated[
     str,
     typer.Option(
-        "--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before; as --from."
+        "--to", metavar="WHEN", help="End of the range: a day (included) or a moment (excluded), as for --from."
     ),
 ]
 Which = Annotated[str, typer.Option(help=options.WHICH.usage)]
-Exclude = Annotated[
-    list[str], typer.Option("--exclude", metavar="DAY", help=f"A day to leave out, {moments.DAYS}; may be given again.")
-]
-Weekdays = Annotated[str, typer.Option(help="Only these: mon,tue,fri.")]
-ClosedDays = Annotated[str, typer.Option(help=f"The days of control.closed_days. {options.CLOSED_DAYS.usage}")]
+Exclude = Annotated[list[str], typer.Option("--exclude", metavar="DAY", help=f"Skip {moments.DAYS}; can be repeated.")]
+Weekdays = Annotated[str, typer.Option(help="Load only these weekdays, e.g. mon,tue,fri.")]
+ClosedDays = Annotated[str, typer.Option(help=f"Days in control.closed_days. {options.CLOSED_DAYS.usage}")]
 Direction = Annotated[str, typer.Option(help=options.DIRECTION.usage)]
-Number = Annotated[int, typer.Argument(help=f"The number of the backfill: see {commands.typed('backfill list')}.")]
+Number = Annotated[int, typer.Argument(help=f"Number of the backfill, as shown by {commands.typed('backfill list')}.")]
 
 
 def _optional(option: options.Choice) -> Any:
@@ -72,10 +72,10 @@ def plan(
     weekdays: Weekdays = "",
     closed_days: ClosedDays = options.CLOSED_DAYS.default,
     direction: Direction = options.DIRECTION.default,
-    every: Annotated[bool, typer.Option("--every", help="A line a window, however many there are.")] = False,
+    every: Annotated[bool, typer.Option("--every", help="Print one line per window; never group them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show every window that a backfill would reach, what would happen to it and why. Changes nothing."""
+    """Show each window in the range, whether it would be loaded, and why. Changes nothing."""
     wanted = _request(dataset, from_, to, which, exclude, weekdays, closed_days, direction)
     found = _plan(wanted)
     if as_json:
@@ -88,18 +88,20 @@ def plan(
 @app.command()
 def run(
     *,
-    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; or --plan names it.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="The dataset, e.g. daily_sales; taken from --plan if not given.")
+    ] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")
+        str | None, typer.Option("--from", metavar="WHEN", help=f"Start of the range (UTC): {moments.FORMS}.")
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before."),
+        typer.Option("--to", metavar="WHEN", help="End of the range: a day (included) or a moment (excluded)."),
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the backfill.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason; stored with the backfill.")],
     which: Annotated[str | None, _optional(options.WHICH)] = None,
     exclude: Exclude = [],  # noqa: B006
-    weekdays: Annotated[str | None, typer.Option(help="Only these: mon,tue,fri.")] = None,
+    weekdays: Annotated[str | None, typer.Option(help="Load only these weekdays, e.g. mon,tue,fri.")] = None,
     closed_days: Annotated[str | None, _optional(options.CLOSED_DAYS)] = None,
     direction: Annotated[str | None, _optional(options.DIRECTION)] = None,
     max_active: Annotated[int, typer.Option(help=options.MAX_ACTIVE.help)] = options.MAX_ACTIVE.default,
@@ -107,22 +109,22 @@ def run(
     by: By = "",
     shown: Annotated[
         Path | None,
-        typer.Option("--plan", help="What `backfill plan --json` printed: that is asked, and nothing else is run."),
+        typer.Option("--plan", help="Run the plan in this file, the output of `backfill plan --json`."),
     ] = None,
     watching: Annotated[
-        bool, typer.Option("--watch", help="Stay until it has ended; then the exit code tells.")
+        bool, typer.Option("--watch", help="Wait until it ends; exit 1 if it failed, stopped or was cancelled.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for a backfill and start it: exactly the plan that is shown runs.
+    """Request and start a backfill. Exactly the plan that is shown is run.
 
-    If the world changed since the plan was shown, the difference is shown and asked about; with --yes nothing starts.
+    If the plan has changed since it was shown, the difference is shown for confirmation; with --yes nothing is started.
     """
-    known, asked = _read_plan(shown) if shown else (None, {})
+    known, planned = _read_plan(shown) if shown else (None, {})
     given = _given(dataset, from_, to, which, exclude, weekdays, closed_days, direction)
     wanted = replace(
-        _ask_the_same(asked, given) if asked else _whole(given),
+        _request_of_plan(planned, given) if planned else _request_of(given),
         reason=reasons.said("reason", reason),
         requested_by=reasons.who(by),
         max_active=max_active,
@@ -131,23 +133,23 @@ def run(
     with warehouse.session("analyst") as cursor:
         backfill_requests.check(cursor, wanted)
     now = _plan(wanted)
-    number = _ask(wanted, known, now, yes=yes, quiet=as_json)
+    number = _submit(wanted, known, now, yes=yes, quiet=as_json)
     if number is None:
         return
-    said = _start(number)
+    started = _start(number)
     if as_json:
-        typer.echo(json.dumps(_progress(number) | {"start": said}, default=str, indent=2))
+        typer.echo(json.dumps(_progress(number) | {"start": started}, default=str, indent=2))
     else:
-        out.print(f"backfill {number}: {said}; {commands.typed(f'backfill watch {number}')}", soft_wrap=True)
+        out.print(f"backfill {number}: {started}; {commands.typed(f'backfill watch {number}')}", soft_wrap=True)
     if watching:
         watch(number, as_json=as_json)
 
 
 @app.command()
 def watch(number: Number, as_json: AsJson = False) -> None:
-    """Watch a backfill: a bar, its rate, when the rest may be done, failures as they come. Ctrl-C ends the watching.
+    """Watch a backfill: progress, rate, estimated time left, failures. Ctrl-C stops watching, not the backfill.
 
-    The exit code is 0 when all of it landed, and 1 when it failed, stopped or was cancelled.
+    The exit code is 1 if the backfill failed, stopped or was cancelled, else 0.
     """
     now = _progress(number)
     known: set[datetime] = set()
@@ -158,7 +160,7 @@ def watch(number: Number, as_json: AsJson = False) -> None:
             for start, error in failed:
                 if start not in known:
                     bar.say(f"{start:%Y-%m-%d %H:%M} failed: {error}")
-            # One that failed and was resumed may fail again.
+            # A window that failed may fail again after a resume.
             known = {start for start, _ in failed}
             bar.update(now)
             if (now["state"] in backfill_requests.OVER and not now["running"]) or now["state"] == "stopped":
@@ -167,16 +169,16 @@ def watch(number: Number, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(now, default=str, indent=2))
     if now["state"] in ("failed", "stopped", "cancelled"):
-        raise typer.Exit(NOT_WHOLE)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command("list")
 def list_(
-    last: Annotated[int, typer.Option(help="So many of the latest.", min=1)] = 20,
-    active: Annotated[bool, typer.Option("--active", help="Only those in which something may still happen.")] = False,
+    last: Annotated[int, typer.Option(help="Number of backfills to show, latest first.", min=1)] = 20,
+    active: Annotated[bool, typer.Option("--active", help="Only backfills that have not ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the latest backfills and how far they are."""
+    """List the latest backfills and their progress."""
     with warehouse.session("analyst") as cursor:
         found = backfill_requests.latest(cursor, last, active=active)
     if as_json:
@@ -187,7 +189,7 @@ def list_(
 
 @app.command()
 def show(number: Number, as_json: AsJson = False) -> None:
-    """Show each window of a backfill: what was to happen to it and why, and what became of it."""
+    """Show each window of a backfill: what was planned, why, and the result."""
     with warehouse.session("analyst") as cursor:
         now, windows = backfill_requests.progress(cursor, number), backfill_requests.windows(cursor, number)
     if as_json:
@@ -198,41 +200,41 @@ def show(number: Number, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(number: Number, by: By = "", yes: Yes = False) -> None:
-    """Begin no more windows of a backfill, for good; asks first. Those in work finish; what has landed stays."""
+    """Cancel a backfill for good. Running windows finish; landed windows stay."""
     with warehouse.session("analyst") as cursor:
-        meant = backfill_requests.cancelling(cursor, number)
-    out.print(meant, soft_wrap=True)
+        effect = backfill_requests.cancelling(cursor, number)
+    out.print(effect, soft_wrap=True)
     if not yes:
         typer.confirm("Cancel it for good?", abort=True)
     now = _change("cancel", number, by)
-    out.print(f"backfill {number} is cancelled: {now['cancelled']} windows are not begun, {now['running']} finish")
+    out.print(f"backfill {number} is cancelled: {now['cancelled']} windows not started, {now['running']} still running")
 
 
 @app.command()
 def pause(number: Number, by: By = "") -> None:
-    """Begin no more windows of a backfill until it is resumed. Those in work finish."""
+    """Pause a backfill: no further windows are started until it is resumed. Running windows finish."""
     now = _change("pause", number, by)
-    out.print(f"backfill {number} is paused: {now['planned']} windows wait, {now['running']} finish")
+    out.print(f"backfill {number} is paused: {now['planned']} windows waiting, {now['running']} still running")
 
 
 @app.command()
 def resume(number: Number, by: By = "") -> None:
-    """Let a backfill go on that was paused, stopped or failed: at the window that failed, if one did."""
+    """Resume a backfill that was paused, stopped or failed; failed windows are tried again first."""
     now = _change("resume", number, by)
-    out.print(f"backfill {number}: {now['planned']} windows are to load; {_start(number)}")
+    out.print(f"backfill {number}: {now['planned']} windows to load; {_start(number)}")
 
 
 def recover(
-    datasets: Annotated[list[str], typer.Argument(help="Only these; all that have windows if none is given.")] = [],  # noqa: B006
+    datasets: Annotated[list[str], typer.Argument(help="Datasets to recover; all by default.")] = [],  # noqa: B006
     reason: Annotated[
-        str, typer.Option("--reason", help="Why; kept with each backfill.")
-    ] = "recovery of what is missing",
+        str, typer.Option("--reason", help="The reason; stored with each backfill.")
+    ] = "recovery of missing windows",
     by: By = "",
     yes: Yes = False,
 ) -> None:
-    """Ask for everything that is missing and wanted: a backfill for each dataset that misses something.
+    """Load everything that is missing and wanted: one backfill for each dataset with missing windows.
 
-    What was refused waits for a person and is left out; so is what another backfill is to load.
+    Windows whose data was rejected need a person and are left out, as are windows of another active backfill.
     """
     who, reason = reasons.who(by), reasons.said("reason", reason)
     with warehouse.session("analyst") as cursor:
@@ -250,7 +252,7 @@ def recover(
             out.print(f"{wanted.dataset}: {found.to_load} windows from {wanted.from_time:%Y-%m-%d %H:%M}")
             plans.append((wanted, found))
     if not plans:
-        out.print("nothing is left to ask for" if requests else "nothing is missing")
+        out.print("nothing left to request" if requests else "nothing is missing")
         return
     if not yes:
         typer.confirm("Load them?", abort=True)
@@ -264,13 +266,13 @@ def recover(
         out.print(f"{wanted.dataset}: backfill {number}, {_start(number)}", soft_wrap=True)
 
 
-def _request(  # noqa: PLR0917 - as typer gives them
+def _request(  # noqa: PLR0917 - the options as typer passes them
     dataset: str, from_: str, to: str, which: str, exclude: list[str], weekdays: str, closed_days: str, direction: str
 ) -> Request:
-    return _whole(_given(dataset, from_, to, which, exclude, weekdays, closed_days, direction))
+    return _request_of(_given(dataset, from_, to, which, exclude, weekdays, closed_days, direction))
 
 
-def _given(  # noqa: PLR0917 - as typer gives them
+def _given(  # noqa: PLR0917 - the options as typer passes them
     dataset: str | None,
     from_: str | None,
     to: str | None,
@@ -280,7 +282,7 @@ def _given(  # noqa: PLR0917 - as typer gives them
     closed_days: str | None,
     direction: str | None,
 ) -> dict[str, Any]:
-    """What was typed of a request, by the names of its fields; what was not is not in it."""
+    """The fields of a request that were given on the command line, by name."""
     typed: dict[str, Any] = {
         "dataset": dataset,
         "from_time": moments.moment(from_, "--from") if from_ is not None else None,
@@ -294,30 +296,30 @@ def _given(  # noqa: PLR0917 - as typer gives them
     return {name: value for name, value in typed.items() if value is not None}
 
 
-def _whole(given: dict[str, Any]) -> Request:
-    """The request that was typed.
+def _request_of(given: dict[str, Any]) -> Request:
+    """The request given on the command line.
 
     Raises:
-        ConfigurationError: it names no dataset, or not from when to when.
+        ConfigurationError: the dataset, ``--from`` or ``--to`` is missing.
     """
-    if lacking := [said for name, said in _NEEDED.items() if name not in given]:
-        raise ConfigurationError(f"{' and '.join(lacking)} missing: say what to load, or name a plan by --plan")
+    if lacking := [typed for name, typed in _NEEDED.items() if name not in given]:
+        raise ConfigurationError(f"{' and '.join(lacking)} missing: say what to load, or give a plan with --plan")
     return Request(**given)
 
 
-def _ask_the_same(asked: dict[str, Any], given: dict[str, Any]) -> Request:
-    """The request of a plan that was kept.
+def _request_of_plan(planned: dict[str, Any], given: dict[str, Any]) -> Request:
+    """The request stored in a plan file.
 
     Raises:
-        ConfigurationError: something else was typed beside it.
+        ConfigurationError: an option contradicts it.
     """
     for name, value in given.items():
-        if value != asked[name]:
+        if value != planned[name]:
             raise ConfigurationError(
-                f"{name.replace('_', ' ')} {_in_words(value)} is another question than that of the plan,"
-                f" {_in_words(asked[name])}: leave it out, or make a plan of it"
+                f"invalid {name.replace('_', ' ')} {_in_words(value)!r}: expected {_in_words(planned[name])!r}, as in"
+                " the plan; leave it out, or make a new plan"
             )
-    return Request(**asked)
+    return Request(**planned)
 
 
 def _in_words(value: Any) -> str:
@@ -335,7 +337,7 @@ def _plan(wanted: Request) -> Plan:
 
 
 def _read_plan(file: Path) -> tuple[Plan, dict[str, Any]]:
-    """A plan that was kept, and what it was asked by, as the fields of a request; empty in one of a version before."""
+    """A plan file: its plan and the fields of its request, which are empty in a file of an older version."""
     held = documents.read_json(file, name=f"--plan {file}", largest=LARGEST_PLAN)
     try:
         windows = [
@@ -348,20 +350,20 @@ def _read_plan(file: Path) -> tuple[Plan, dict[str, Any]]:
             )
             for w in held["windows"]
         ]
-        return Plan(windows, held["fingerprint"]), drawing.asked_of(held)
+        return Plan(windows, held["fingerprint"]), drawing.request_fields(held)
     except (ValueError, KeyError, TypeError):
-        made = commands.typed("backfill plan … --json")
-        raise ConfigurationError(f"--plan {file} holds no plan: expected what {made} prints") from None
+        plan_command = commands.typed("backfill plan … --json")
+        raise ConfigurationError(f"invalid --plan {file}: expected the output of {plan_command}") from None
 
 
-def _ask(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bool) -> int | None:
-    """Show the plan and ask for it, again as long as it changes meanwhile; None where there is nothing to load."""
+def _submit(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bool) -> int | None:
+    """Show the plan, confirm and submit it, repeating while it changes; None if there is nothing to load."""
     while True:
         if known and known.fingerprint != now.fingerprint:
             console(stderr=True).print(draw_difference(known, now), soft_wrap=True)
             if yes:
                 raise ConfigurationError(
-                    "the plan changed since it was shown: nothing is started; run it without --yes"
+                    "the plan has changed since it was shown, so nothing was started: run the command without --yes"
                 )
         elif not quiet:
             out.print(draw_plan(now), soft_wrap=True)
@@ -379,7 +381,7 @@ def _ask(wanted: Request, known: Plan | None, now: Plan, *, yes: bool, quiet: bo
 
 
 def _start(number: int) -> str:
-    """Start a run for it where Airflow can be reached; says what follows."""
+    """Start its Airflow run if Airflow is reachable; returns what happens next."""
     with warehouse.session("analyst") as cursor:
         run_id, conf = backfill_requests.conf_of(cursor, number)
     try:
@@ -387,7 +389,7 @@ def _start(number: int) -> str:
     except ApiUnavailable as away:
         with warehouse.session("operator") as cursor:
             backfill_requests.note_not_started(cursor, number, str(away))
-        return f"it waits for catchup_control, which starts it within five minutes ({away})"
+        return f"catchup_control will start it within five minutes ({away})"
     return "started"
 
 

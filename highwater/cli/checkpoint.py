@@ -1,4 +1,4 @@
-"""``highwater checkpoint …``: how far the datasets that are loaded by their changes have come."""
+"""``highwater checkpoint …``: checkpoints of the datasets that are loaded incrementally."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from highwater.cli.options import AsJson, By, Yes
 from highwater.cli.terminal import console
 from highwater.store import checkpoints, reasons, warehouse
 
-app = typer.Typer(no_args_is_help=True, help="Show or reset how far a dataset that is loaded by its changes has come.")
+app = typer.Typer(no_args_is_help=True, help="Show or reset the checkpoint of an incrementally loaded dataset.")
 out = console()
 
 Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. orders.")]
@@ -22,9 +22,9 @@ Dataset = Annotated[str, typer.Argument(help="The dataset, e.g. orders.")]
 def show(
     dataset: Dataset = "orders",
     as_json: AsJson = False,
-    last: Annotated[int, typer.Option(help="So many of its moves.", min=0)] = 10,
+    last: Annotated[int, typer.Option(help="Number of latest moves to show.", min=0)] = 10,
 ) -> None:
-    """Show the checkpoint of a dataset, what its strategy promises, and its last moves."""
+    """Show the checkpoint of a dataset, the guarantees of its strategy, and its latest moves."""
     with warehouse.session("analyst") as cursor:
         status, moves = checkpoints.status(cursor, dataset), checkpoints.moves(cursor, dataset, last)
     if as_json:
@@ -41,20 +41,20 @@ def show(
 @app.command()
 def reset(
     dataset: Dataset,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept in ops.checkpoint_history.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason; stored in ops.checkpoint_history.")],
     by: By = "",
     yes: Yes = False,
 ) -> None:
-    """Forget how far a dataset has come: its next run reads everything. Published data stays as it is."""
+    """Reset a checkpoint: the next run reads everything. Published data is kept."""
     who, reason = reasons.who(by), reasons.said("reason", reason, dataset=dataset)
     with warehouse.session("analyst") as cursor:
         status = checkpoints.status(cursor, dataset)
         checkpoints.assert_resettable(cursor, dataset)
     if not yes:
-        stands = status["watermark"] or "nowhere"
-        typer.confirm(f"{dataset} stands at {stands}. Forget that, and read everything at the next run?", abort=True)
+        at = status["watermark"] or "the start"
+        typer.confirm(f"{dataset} is at {at}. Reset it, so that the next run reads everything?", abort=True)
     revision = checkpoints.reset(dataset, who, reason)
-    out.print(f"checkpoint of {dataset}: reset by {who} as revision {revision}; the next run is a full one")
+    out.print(f"checkpoint of {dataset}: reset by {who} as revision {revision}; the next run is a full load")
 
 
 def _line(move: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How plans and backfills look in a terminal."""
+"""Plans and backfills in a terminal."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from highwater.model import estimates
 from highwater.model.windows import Window
 
 MANY = 150
-"""So many windows get a line each; more are put together where the same happens to neighbours."""
+"""Maximum number of windows listed one per line; beyond it, neighbours with the same outcome are grouped."""
 
 
 def draw_plan(plan: Plan, *, every: bool = False) -> RenderableType:
-    """A line a window, or one for neighbours to which the same happens where there are many; and the sum."""
+    """One line per window, or per group of neighbours with the same outcome if there are many; then the totals."""
     together = len(plan.windows) > MANY and not every
     table = Table.grid(padding=(0, 2))
-    for action, rule, reason, windows in _stretches(plan.windows) if together else map(_alone, plan.windows):
+    for action, rule, reason, windows in _groups(plan.windows) if together else map(_alone, plan.windows):
         table.add_row(
             _span(windows[0], windows[-1]),
             _windows(len(windows)) if together else "",
@@ -38,7 +38,7 @@ def draw_plan(plan: Plan, *, every: bool = False) -> RenderableType:
 
 
 def summary(plan: Plan) -> str:
-    """How many windows are loaded, and how many are skipped by which rule."""
+    """The number of windows to load, and of windows skipped by each rule."""
     rules = Counter(window.rule for window in plan.windows if window.rule is not None)
     skipped = ", ".join(f"{count:,} {rule}" for rule, count in rules.most_common())
     return (
@@ -49,27 +49,27 @@ def summary(plan: Plan) -> str:
 
 
 def draw_difference(before: Plan, now: Plan) -> RenderableType:
-    """What happens to which window otherwise than it was shown."""
+    """The windows whose planned action has changed."""
     table = Table.grid(padding=(0, 2))
     changed = before.difference(now)
     for former, window in changed[:MANY]:
-        was = "not there" if former is None else _said(former)
-        table.add_row(_span(window, window), was, "→", _said(window))
+        was = "not in the plan" if former is None else _action(former)
+        table.add_row(_span(window, window), was, "→", _action(window))
     more = len(changed) - MANY
     return Group(
-        Text(f"the plan changed since it was shown: {_windows(len(changed))}", style="yellow"),
+        Text(f"the plan has changed since it was shown: {_windows(len(changed))}", style="yellow"),
         table,
         Text(f"and {more} more\n" if more > 0 else "") + Text(summary(now)),
     )
 
 
-_ASKED = ("dataset", "from_time", "to_time", "which", "excluded_dates", "weekdays", "closed_days", "direction")
-"""The fields of a request that say which windows it reaches."""
+_SELECTION = ("dataset", "from_time", "to_time", "which", "excluded_dates", "weekdays", "closed_days", "direction")
+"""The fields of a request that select its windows."""
 
 
 def as_json(plan: Plan, wanted: Request) -> Iterator[str]:
-    """The plan, and what asked for it, as JSON in pieces: it may be long."""
-    asked = {name: value for name, value in wanted.values().items() if name in _ASKED}
+    """A plan and its request as JSON, in pieces, since it may be long."""
+    asked = {name: value for name, value in wanted.values().items() if name in _SELECTION}
     head = {"asked": asked, "fingerprint": plan.fingerprint, "total": len(plan.windows), "to_load": plan.to_load}
     yield json.dumps(head, default=lambda moment: moment.isoformat())[:-1] + ', "windows": [\n'
     for place, window in enumerate(plan.windows):
@@ -79,15 +79,15 @@ def as_json(plan: Plan, wanted: Request) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def asked_of(held: dict[str, Any]) -> dict[str, Any]:
-    """What a plan that `as_json` wrote was asked by, as the fields of a request; empty where it does not say.
+def request_fields(held: dict[str, Any]) -> dict[str, Any]:
+    """The request fields of a plan that `as_json` wrote; empty in a plan of an older version.
 
     Raises:
-        ValueError, KeyError, TypeError: somebody has written something else.
+        ValueError, KeyError, TypeError: it was not written by `as_json`.
     """
     if "asked" not in held:
         return {}
-    asked = {name: held["asked"][name] for name in _ASKED}
+    asked = {name: held["asked"][name] for name in _SELECTION}
     return asked | {
         "from_time": datetime.fromisoformat(asked["from_time"]),
         "to_time": datetime.fromisoformat(asked["to_time"]),
@@ -96,7 +96,7 @@ def asked_of(held: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_list(found: Sequence[dict[str, Any]]) -> RenderableType:
-    """A line a backfill."""
+    """A table with one row per backfill."""
     table = Table(title="backfills")
     numbers = ("no", "failed", "skipped")
     for heading in ("no", "dataset", "from", "to", "state", "landed", "failed", "skipped", "via", "by", "reason"):
@@ -111,21 +111,21 @@ def draw_list(found: Sequence[dict[str, Any]]) -> RenderableType:
 
 
 def draw_windows(now: dict[str, Any], windows: Sequence[dict[str, Any]]) -> RenderableType:
-    """Each window of a backfill and what became of it; neighbours together where there are many."""
+    """Each window of a backfill with its result; neighbours with the same result are grouped if there are many."""
     table = Table.grid(padding=(0, 2))
     together = len(windows) > MANY
-    for told, group in groupby(windows, key=_told if together else lambda window: window["place"]):
+    for outcome, group in groupby(windows, key=_outcome if together else lambda window: window["place"]):
         same = list(group)
         first, last = sorted((same[0], same[-1]), key=lambda window: window["start"])
         table.add_row(
             str(Window(first["start"], last["end"])), _windows(len(same)) if together else "", same[0]["state"],
-            Text(told[1] if together else _told(same[0])[1]),
+            Text(outcome[1] if together else _outcome(same[0])[1]),
         )  # fmt: skip
     return Group(table, Text(sentence(now)))
 
 
 class Bar:
-    """The bar of a backfill that is watched, and what is said above it; a line a change where there is no terminal."""
+    """The progress bar of a watched backfill, with messages above it; without a terminal, one line per change."""
 
     def __init__(self, out: Console, now: dict[str, Any], *, quiet: bool) -> None:
         self._out, self._quiet, self._last = out, quiet, ""
@@ -148,12 +148,12 @@ class Bar:
             self._out.print(self._last, markup=False, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        """Say something above the bar."""
+        """Print a message above the bar."""
         if not self._quiet:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, now: dict[str, Any]) -> None:
-        """Show how far it is now."""
+        """Show the current progress."""
         rest = estimates.rest_in_words(now["at_least"], now["at_most"])
         rate = f"{now['windows_per_minute']:g}/min" if now["windows_per_minute"] else ""
         figures = (
@@ -170,8 +170,8 @@ class Bar:
         self._counts = counts
 
 
-def _stretches(windows: Sequence[Planned]) -> Iterator[tuple[str, str | None, str, list[Planned]]]:
-    for (action, rule, reason), group in groupby(windows, key=lambda window: window[2:]):
+def _groups(windows: Sequence[Planned]) -> Iterator[tuple[str, str | None, str, list[Planned]]]:
+    for (action, rule, reason), group in groupby(windows, key=lambda w: (w.action, w.rule, w.reason)):
         yield action, rule, reason, list(group)
 
 
@@ -180,19 +180,19 @@ def _alone(window: Planned) -> tuple[str, str | None, str, list[Planned]]:
 
 
 def _span(first: Planned, last: Planned) -> str:
-    """What lies between two windows, whichever comes first."""
+    """The range from the earlier to the later of two windows."""
     earlier, later = sorted((first, last))
     if earlier == later:
         return str(Window(earlier.start, earlier.end))
     return f"{_moment(earlier.start)} to {_moment(later.end)}"
 
 
-def _said(window: Planned) -> str:
+def _action(window: Planned) -> str:
     return window.action if window.rule is None else f"{window.action} ({window.rule}: {window.reason})"
 
 
-def _told(window: dict[str, Any]) -> tuple[str, str]:
-    """What became of a window, and the words for it: its error, the rule that skips it, or its version."""
+def _outcome(window: dict[str, Any]) -> tuple[str, str]:
+    """The state of a window and its detail: its error, the rule that skips it, or its version."""
     if window["error"]:
         return window["state"], window["error"]
     if window["rule"]:
@@ -206,7 +206,7 @@ def _windows(count: int) -> str:
 
 
 def _last(end: datetime) -> str:
-    """An end as ``--to`` takes it: of whole days the last one, which is included."""
+    """An end as ``--to`` takes it: for whole days, the last day included."""
     whole = (end.hour, end.minute, end.second) == (0, 0, 0)
     return f"{end - timedelta(days=1):%Y-%m-%d}" if whole else _moment(end)
 

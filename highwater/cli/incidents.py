@@ -1,4 +1,4 @@
-"""``highwater incidents …``: what is wrong, since when, what to do about it, and whether people have been told."""
+"""``highwater incidents …``: open incidents, advice on each, and alerts that were not delivered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from highwater.incidents import alerts
 from highwater.incidents.alerts import Incident
 from highwater.store import reasons, warehouse
 
-app = typer.Typer(no_args_is_help=True, help="Show the open incidents, or say that you have seen one.")
+app = typer.Typer(no_args_is_help=True, help="Show or acknowledge open incidents.")
 out = console()
 
 
@@ -24,35 +24,38 @@ out = console()
 def list_open(
     as_json_: AsJson = False,
 ) -> None:
-    """Show the open incidents, what to do about each, and the alerts that were not delivered."""
+    """Show the open incidents, what to do about each, and undelivered alerts."""
     with warehouse.session("analyst") as cursor:
-        incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
+        incidents, undelivered = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json_:
-        typer.echo(json.dumps(as_json(incidents, untold), default=str, indent=2))
+        typer.echo(json.dumps(as_json(incidents, undelivered), default=str, indent=2))
     else:
-        out.print(draw(incidents, untold, advice=True) if incidents or untold else "no open incident", soft_wrap=True)
+        out.print(
+            draw(incidents, undelivered, advice=True) if incidents or undelivered else "no open incident",
+            soft_wrap=True,
+        )
 
 
 @app.command()
 def acknowledge(
-    incident: Annotated[int, typer.Argument(help="Its number, as the list shows it.")],
-    note: Annotated[str, typer.Option("--note", help="What is being done; kept with the incident.")],
+    incident: Annotated[int, typer.Argument(help="Number of the incident, as shown by `list`.")],
+    note: Annotated[str, typer.Option("--note", help="What is being done about it; stored with the incident.")],
     by: By = "",
 ) -> None:
-    """Say that you have seen an incident: it is not escalated any more, and one that waits for a person may close."""
+    """Acknowledge an incident: it is no longer escalated, and one that needs a person may close."""
     who = reasons.who(by)
     alerts.acknowledge(incident, who, reasons.said("note", note))
     alerts.look()
     out.print(f"incident {incident}: acknowledged by {who}")
 
 
-def as_json(incidents: list[Incident], untold: list[dict[str, Any]]) -> dict[str, Any]:
-    """For a program."""
-    return {"incidents": [asdict(incident) for incident in incidents], "undelivered_alerts": untold}
+def as_json(incidents: list[Incident], undelivered: list[dict[str, Any]]) -> dict[str, Any]:
+    """The incidents and undelivered alerts for a program."""
+    return {"incidents": [asdict(incident) for incident in incidents], "undelivered_alerts": undelivered}
 
 
-def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: bool = False) -> RenderableType:
-    """For a person: a line an incident, then the alerts that were not delivered; nothing when all is well."""
+def draw(incidents: list[Incident], undelivered: list[dict[str, Any]], *, advice: bool = False) -> RenderableType:
+    """For a person: one line per incident, then the undelivered alerts; empty without either."""
     lines: list[RenderableType] = []
     for incident in incidents:
         seen = f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
@@ -69,7 +72,7 @@ def draw(incidents: list[Incident], untold: list[dict[str, Any]], *, advice: boo
             lines.append(Text(f"    {incident.reason}", style="red"))
         if advice:
             lines.append(Text(f"    {incident.advice}", style="dim"))
-    for alert in untold:
+    for alert in undelivered:
         tried = f"{alert['tries']} tries, {alert['last_error']}" if alert["last_error"] else "not tried yet"
         lines.append(Text(f"not delivered to {alert['destination']}, {alert['state']} ({tried}): {alert['title']}"))
     return Group(*lines)

@@ -1,4 +1,4 @@
-"""``highwater …``: what a person or a program asks of the platform from a shell."""
+"""``highwater …``: the command line of the platform."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from highwater.cli import (
     verify,
 )
 from highwater.cli import incidents as cli_incidents
+from highwater.cli.options import AsJson
 from highwater.cli.terminal import console
 from highwater.environment import commands, credentials, project, settings
 from highwater.incidents import alerts
@@ -42,18 +43,18 @@ from highwater.store import status as statuses
 
 
 class WithProject(typer.core.TyperGroup):
-    """The engine's commands and those that the project adds."""
+    """The commands of the engine, followed by those of the project."""
 
     def _added(self) -> dict[str, Any]:
         added = project.extension().commands()
         return {name: _command(name, group) for name, group in added.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names, the project's last."""
+        """The names of all commands, the project's last."""
         return [*super().list_commands(ctx), *self._added()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None."""
+        """The command of this name, or None."""
         return super().get_command(ctx, cmd_name) or self._added().get(cmd_name)
 
 
@@ -68,7 +69,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="What a person or a program asks of the platform from a shell.",
+    help="Operate a Highwater platform: see what has landed, load windows, roll back, answer incidents.",
 )
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(policy.app, name="policy")
@@ -84,33 +85,33 @@ app.command()(accept.accept)
 out = console()
 err = console(stderr=True, soft_wrap=True)
 
-NOT_WHOLE = 1
-NOT_DONE = 1
-MISTAKE = 2
+INCOMPLETE = 1
+ABORTED = 1
+USAGE_ERROR = 2
 
 Folders = Annotated[
     Path | None,
     typer.Option(
-        "--folders", metavar="FOLDER", help="Bring the folders in it, named for services, to what each may know."
+        "--folders", metavar="FOLDER", help="Also write each service's secrets into its own folder in this one."
     ),
 ]
 
-Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Where workers find the queue in Redis.")]
+Broker = Annotated[str, typer.Option("--broker", metavar="HOST:PORT/DB", help="Address of the task queue in Redis.")]
 
 
 @app.command()
 def bootstrap() -> None:
-    """Bring the databases to the current state: roles, schemas, functions, datasets. Never drops data."""
+    """Create or update the databases: roles, schemas, functions, datasets. Never drops data."""
     bootstrapping.run()
     out.print("bootstrap: the databases are up to date")
 
 
 @app.command()
 def migrate(
-    plan: Annotated[bool, typer.Option("--plan", help="Show what it would do, and do nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, without doing it.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Bring the warehouse's schema to the version of this code; bootstrap, init and the demo do so as well."""
+    """Migrate the warehouse's schema to the installed version; bootstrap, init and the demo do this too."""
     done = bootstrapping.plan() if plan else bootstrapping.migrate()
     if as_json:
         typer.echo(json.dumps(done.as_json(), indent=2))
@@ -123,7 +124,7 @@ def migrate(
 
 @app.command()
 def init() -> None:
-    """Bring everything to the current state, Airflow's metadata too: what compose runs before the services."""
+    """Create or update everything, including Airflow's metadata; compose runs this before the services."""
     if home := os.environ.get("AIRFLOW_HOME"):
         log_folder.refuse_closed(Path(home) / "logs")
     bootstrapping.run()
@@ -134,83 +135,83 @@ def init() -> None:
 
 @app.command()
 def secrets(folders: Folders = None, broker: Broker = secret_folders.BROKER) -> None:
-    """Make the secrets that are missing and the files Airflow reads them from; existing ones stay."""
+    """Generate missing secrets and the files Airflow reads them from. Existing secrets are kept."""
     made = credentials.ensure()
     airflow_files.write()
     if folders is not None:
         secret_folders.write(folders, broker)
-    out.print(f"secrets: {len(made)} made" if made else "secrets: all there")
+    out.print(f"secrets: {len(made)} generated" if made else "secrets: all present")
 
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
+    as_json: AsJson = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit 1 unless all that is due has landed, is skipped by a rule, or is held."),
+        typer.Option("--check", help="Exit 1 unless every due window has landed, is skipped by a rule, or is held."),
     ] = False,
 ) -> None:
-    """Show what has landed, what is missing and why: one strip per dataset, one mark per window."""
+    """Show what has landed, what is missing and why: one line per dataset, one mark per window."""
     with warehouse.session("analyst") as cursor:
         found = statuses.read(cursor)
         troubles = statuses.troubles(cursor, found)
         recoveries = backlog.recent(cursor)
-        incidents, untold = alerts.open_incidents(cursor), alerts.undelivered(cursor)
+        incidents, undelivered = alerts.open_incidents(cursor), alerts.undelivered(cursor)
     if as_json:
-        answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, untold)
+        answer = statuses.as_json(found, troubles) | cli_incidents.as_json(incidents, undelivered)
         answer |= {"recoveries": [asdict(each) for each in recoveries]}
         typer.echo(json.dumps(answer, default=str, indent=2))
     else:
         out.print(statuses.draw(found, troubles), soft_wrap=True)
         for each in recoveries:
             out.print(str(each), markup=False, highlight=False, soft_wrap=True)
-        out.print(cli_incidents.draw(incidents, untold), soft_wrap=True)
+        out.print(cli_incidents.draw(incidents, undelivered), soft_wrap=True)
     if check and not all(status.is_whole for status in found):
-        raise typer.Exit(NOT_WHOLE)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
 def login(
     role: Annotated[
-        str | None, typer.Option("--role", help="Print the password of this role of the warehouse instead.")
+        str | None, typer.Option("--role", help="Print the password of this warehouse role instead.")
     ] = None,
 ) -> None:
-    """Show the address of Airflow's UI and its login."""
+    """Show the address and login of Airflow's UI."""
     if role is not None:
         if role not in credentials.logins():
-            raise ConfigurationError(f"unknown role {role!r}; these log in: {', '.join(credentials.logins())}")
+            raise ConfigurationError(f"unknown role {role!r}: expected one of {', '.join(credentials.logins())}")
         typer.echo(credentials.password(role))
         return
     out.print(f"address   {settings.get().ui_address}")
     out.print("user      admin")
     out.print(f"password  {credentials.secret('admin_password')}")
     if commands.place() is commands.Place.DEMO and not commands.demo_runs():
-        out.print(f"stopped: nothing answers there until {commands.how_to_start()}")
+        out.print(f"the platform is stopped: {commands.how_to_start()}")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    """Run the command line; a user error is one line and exit code 2, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         code = app(prog_name=commands.PROGRAM, standalone_mode=False)
     except usage.NoArgsIsHelpError as asked:
         asked.show()
-        raise SystemExit(MISTAKE) from None
+        raise SystemExit(USAGE_ERROR) from None
     except usage.ClickException as mistake:
         _refuse(usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
     except typer.Abort:
         err.print("highwater: nothing was done")
-        raise SystemExit(NOT_DONE) from None
+        raise SystemExit(ABORTED) from None
     except (HighwaterError, psycopg2.Error, httpx.HTTPError, OSError, UnicodeEncodeError) as error:
         _refuse(sentences.of(error))
     else:
-        # What a command returns is nothing, or the code that it ends with.
+        # A command returns nothing, or its exit code.
         raise SystemExit(code or 0)
 
 
 def _refuse(sentence: str) -> NoReturn:
     err.print(f"highwater: {sentence}", markup=False, highlight=False)
-    raise SystemExit(MISTAKE)
+    raise SystemExit(USAGE_ERROR)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Options that several commands have, and mean the same by."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from typing import Annotated
 
 import typer
 
-By = Annotated[str, typer.Option("--by", help="Who; your login if not given.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
+By = Annotated[str, typer.Option("--by", help="Name recorded as the author; your login by default.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""``highwater policy …``: what is wanted of each dataset, who changed it, and what follows for each window."""
+"""``highwater policy …``: the catch-up policies, their changes, and their effect on each window."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ from highwater.model.windows import Window
 from highwater.policy import file as policy_file
 from highwater.store import driver_errors, reasons, warehouse
 
-app = typer.Typer(no_args_is_help=True, help="Which windows are wanted, and whether missing ones load by themselves.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Catch-up policies: which windows are wanted, and whether missing ones are loaded automatically.",
+)
 out = console()
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
-Dataset = Annotated[str, typer.Argument(help=f"As {commands.typed('status')} names it.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing anything.")]
+Dataset = Annotated[str, typer.Argument(help=f"The dataset, as shown by {commands.typed('status')}.")]
 NONE = "none"
 
 
 @app.command()
 def show(as_json: AsJson = False) -> None:
-    """Show the policy of every dataset, the conditions, the closed days to come, and what of it cannot be read."""
+    """Show the policy of each dataset, the conditions, the coming closed days, and invalid policies."""
     with warehouse.session("analyst") as cursor:
         cursor.execute(
             "SELECT s.*, p.changed_by, p.changed_at, p.reason, c.is_on, c.reason AS off_because"
@@ -69,32 +72,41 @@ def show(as_json: AsJson = False) -> None:
     out.print(table)
     for row in conditions:
         state = "holds" if row["holds"] else "does not hold"
-        trouble = f"; it cannot be looked at: {row['error']}" if row["error"] else ""
+        trouble = f"; it cannot be checked: {row['error']}" if row["error"] else ""
         out.print(f"{row['condition']} of {row['dataset']} {state} since {row['since']:%Y-%m-%d %H:%M}{trouble}")
     for row in closed:
         out.print(f"{row['day']} is closed for {row['dataset'] or 'every dataset'}: {row['reason']}")
     for row in problems:
-        out.print(f"{row['subject']} cannot be read and is left out: {row['problem']}", markup=False, soft_wrap=True)
+        out.print(f"{row['subject']} is invalid and ignored: {row['problem']}", markup=False, soft_wrap=True)
 
 
 @app.command("set")
 def set_(
     dataset: Dataset,
     *,
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the change.")],
+    reason: Annotated[str, typer.Option("--reason", help="The reason; stored with the change.")],
     enabled: Annotated[
-        bool | None, typer.Option("--enabled/--disabled", help="Whether missing windows are loaded by themselves.")
+        bool | None, typer.Option("--enabled/--disabled", help="Whether missing windows are loaded automatically.")
     ] = None,
-    max_age: Annotated[str | None, typer.Option(help="'90 days', '36 hours', or none.")] = None,
-    max_windows: Annotated[str | None, typer.Option(help="So many of the newest due windows, or none.")] = None,
-    skip_weekdays: Annotated[str | None, typer.Option(help="sat,sun; or none.")] = None,
-    skip_closed_days: Annotated[bool | None, typer.Option("--skip-closed-days/--load-closed-days")] = None,
-    conditions: Annotated[str | None, typer.Option(help="Catch-up is on only while these hold; or none.")] = None,
+    max_age: Annotated[
+        str | None, typer.Option(help="Skip windows older than this: '90 days', '36 hours', or none.")
+    ] = None,
+    max_windows: Annotated[
+        str | None, typer.Option(help="Load only this number of the newest due windows; or none.")
+    ] = None,
+    skip_weekdays: Annotated[str | None, typer.Option(help="Weekdays to skip, e.g. sat,sun; or none.")] = None,
+    skip_closed_days: Annotated[
+        bool | None,
+        typer.Option("--skip-closed-days/--load-closed-days", help="Whether to skip days in control.closed_days."),
+    ] = None,
+    conditions: Annotated[
+        str | None, typer.Option(help="Conditions that must hold for catch-up to be on; or none.")
+    ] = None,
     by: By = "",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the policy of a dataset; what is not named stays as it is. It holds within seconds."""
+    """Change the policy of a dataset. Options not given are unchanged. Takes effect within seconds."""
     reason = reasons.said("reason", reason)
     given: dict[str, Any] = {
         "enabled": enabled,
@@ -106,7 +118,7 @@ def set_(
     }
     values = {name: _value(name, value) for name, value in given.items() if value is not None}
     if not values:
-        raise ConfigurationError(f"nothing to set: name one of --{', --'.join(given).replace('_', '-')}")
+        raise ConfigurationError(f"nothing to set: give one of --{', --'.join(given).replace('_', '-')}")
     entry = policy_file.check(dataset, values)
     with _operator(by, dry_run=dry_run) as cursor:
         policy_file.refuse_unknown(cursor, {dataset}, set(entry.conditions))
@@ -116,12 +128,12 @@ def set_(
 
 @app.command()
 def apply(
-    file: Annotated[Path, typer.Argument(help="Like config/catchup.yaml.")],
+    file: Annotated[Path, typer.Argument(help="A policy file such as config/catchup.yaml.")],
     by: By = "",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make what is wanted what a file says: all of it, or, where something in it is wrong, nothing."""
+    """Apply a policy file: all of it, or nothing if it contains an error."""
     wanted = policy_file.load(file)
     with _operator(by, dry_run=dry_run) as cursor:
         changed = policy_file.apply(cursor, wanted, f"as {file.name} says")
@@ -130,11 +142,11 @@ def apply(
 
 @app.command()
 def history(
-    dataset: Annotated[str | None, typer.Argument(help="Of this one alone.")] = None,
-    most: Annotated[int, typer.Option(help="So many of the latest changes.", min=1)] = 50,
+    dataset: Annotated[str | None, typer.Argument(help="Only changes of this dataset.")] = None,
+    most: Annotated[int, typer.Option(help="Number of latest changes to show.", min=1)] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show who changed what is wanted, when and why: by a file, a command or in psql. The newest comes last."""
+    """Show who changed the policies, when and why: by file, command or psql. Newest last."""
     with warehouse.session("analyst") as cursor:
         if dataset is not None:
             policy_file.refuse_unknown(cursor, {dataset}, set())
@@ -144,17 +156,17 @@ def history(
     for change in changes if not as_json else ():
         out.print(str(change), markup=False, highlight=False, soft_wrap=True)
     if not changes and not as_json:
-        out.print("nothing was changed so far")
+        out.print("no changes yet")
 
 
 @app.command()
 def explain(
     dataset: Dataset,
-    last: Annotated[int, typer.Option(help="So many windows that have begun.", min=0)] = 14,
-    coming: Annotated[int, typer.Option("--next", help="So many windows to come.", min=0)] = 7,
+    last: Annotated[int, typer.Option(help="Number of windows that have begun.", min=0)] = 14,
+    coming: Annotated[int, typer.Option("--next", help="Number of future windows.", min=0)] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Show of the last windows and the next ones what the policy says, and why."""
+    """Show what the policy decides for the last and the next windows, and why."""
     with warehouse.session("analyst") as cursor:
         policy_file.refuse_unknown(cursor, {dataset}, set())
         values = {"dataset": dataset, "last": last, "next": coming}
@@ -163,7 +175,7 @@ def explain(
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], default=str, indent=2))
         return
-    table = Table("window", "state", "the policy says", "because", box=None)
+    table = Table("window", "state", "decision", "reason", box=None)
     for row in rows:
         table.add_row(str(Window(row.window_start, row.window_end)), row.state, row.verdict, row.reason)
     out.print(table)
@@ -171,10 +183,10 @@ def explain(
 
 @contextmanager
 def _operator(by: str, *, dry_run: bool) -> Iterator[Cursor]:
-    """A transaction of whoever changes what is wanted; a dry run takes it back.
+    """A transaction that changes policies in the name of ``by``; a dry run is rolled back.
 
     Raises:
-        ConfigurationError: the warehouse refuses a value; says which rule it breaks.
+        ConfigurationError: the warehouse refuses a value; names the rule it breaks.
     """
     try:
         with warehouse.session("operator") as cursor:
@@ -183,11 +195,11 @@ def _operator(by: str, *, dry_run: bool) -> Iterator[Cursor]:
             if dry_run:
                 cursor.connection.rollback()
     except (psycopg2.errors.CheckViolation, psycopg2.errors.RaiseException) as error:
-        raise ConfigurationError(f"the policy is refused: {driver_errors.said(error)}") from None
+        raise ConfigurationError(f"invalid policy: {driver_errors.said(error)}") from None
 
 
 def _value(name: str, given: Any) -> Any:
-    """An option's value as the file would have it."""
+    """The value of an option in the form a policy file has it."""
     if not isinstance(given, str):
         return given
     parts = [part.strip() for part in given.split(",") if part.strip()]
@@ -206,6 +218,6 @@ def _say(changed: list[str], *, dry_run: bool, as_json: bool) -> None:
     for line in changed:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not changed:
-        out.print("nothing changes: it is so already")
+        out.print("no changes: it is already so")
     elif dry_run:
         out.print("dry run: nothing was changed")

@@ -1,4 +1,4 @@
-"""``highwater recovery``: how far the platform is back after an outage."""
+"""``highwater recovery``: progress of the recovery from an outage."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from highwater.recovery.backlog import Progress
 from highwater.store import warehouse
 
 POLL = 1.0
-"""Seconds between two looks at the ledger."""
+"""Seconds between two polls of the ledger."""
 
-app = typer.Typer(invoke_without_command=True, help="How far the platform is back after an outage; ask for the rest.")
+app = typer.Typer(invoke_without_command=True, help="Show the recovery from the last outage; request missing windows.")
 app.command("request")(backfill.recover)
 out = console()
 
@@ -33,21 +33,21 @@ out = console()
 def show(
     context: typer.Context,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay until all is back.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait until everything is recovered.")] = False,
 ) -> None:
-    """Show how far the recovery from the last outage is: what is back, how fast, when the rest may be."""
+    """Show the recovery from the last outage: progress, rate, estimated time left."""
     if context.invoked_subcommand:
         return
     now = _read()
     if as_json:
         typer.echo(json.dumps(None if now is None else asdict(now), default=str, indent=2))
     elif now is None:
-        out.print("no outage was found so far")
+        out.print("no outage found")
     elif not watch:
         out.print(draw(now))
     else:
         if not out.is_terminal:
-            # A file has no screen to draw on anew: a line at the beginning, and one at each change.
+            # A file cannot be redrawn: print a line now, and one at each change.
             out.print(draw(now), soft_wrap=True)
         with Live(draw(now), console=out, auto_refresh=False) as live:
             while now and now.recovered_at is None:
@@ -58,7 +58,7 @@ def show(
 
 
 def draw(now: Progress) -> RenderableType:
-    """For a person: a bar for what matters most, one for the rest, and the line the tasks log."""
+    """For a person: a bar for critical windows, one for the others, and the line that the tasks log."""
     table = Table.grid(padding=(0, 1))
     for name, done, total in (
         ("critical", now.critical_done, now.critical_total),

@@ -1,4 +1,4 @@
-"""``highwater release``: let windows be loaded again that somebody put back to a former version."""
+"""``highwater release``: release windows that are held after a rollback."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def release(
     *,
     from_: From,
     to: To,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in ops.holds.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="The reason; stored in ops.holds.")] = None,
     by: By = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is held, and release nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the held windows without releasing them.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let held windows be loaded again: a rollback holds its window until this. It loads nothing by itself."""
+    """Release held windows, such as those of a rollback, so that they may be loaded again. Loads nothing itself."""
     who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
     since, until = moments.parse_range(from_, to)
     found, others = holds.plan(dataset, since, until), holds.partly(dataset, since, until)
@@ -39,7 +39,7 @@ def release(
             _say(_sentence(hold))
         for hold in others:
             whole = f"--from {hold.window.start:%Y-%m-%dT%H:%M} --to {hold.window.end:%Y-%m-%dT%H:%M}"
-            _say(f"{_sentence(hold)}; only a part of it lies from {from_} to {to}, so it stays: {whole} is all of it")
+            _say(f"{_sentence(hold)}; it stays held, since only part of it is in {from_} to {to}: use {whole}")
     done = 0
     if found and not dry_run:
         if not yes:

@@ -1,39 +1,39 @@
-"""``highwater restore …``: the steps of scripts/restore that are done in the warehouse's server; nobody types them."""
+"""``highwater restore …``: the steps that scripts/restore runs in the warehouse's server; not for interactive use."""
 
 from __future__ import annotations
 
 import typer
 
-from highwater.setup import restoring
+from highwater.setup import restoration
 
-app = typer.Typer(no_args_is_help=True, help="The steps of scripts/restore in the warehouse's server.")
+app = typer.Typer(no_args_is_help=True, help="Steps of scripts/restore that run in the warehouse's server.")
 
 
 @app.command()
 def prepare() -> None:
-    """Make roles, and an empty database beside the warehouse."""
-    restoring.prepare()
+    """Create the roles, and an empty database beside the warehouse."""
+    restoration.prepare()
 
 
 @app.command()
 def settle() -> None:
-    """Migrate what was restored, and compare it with its ledger."""
-    restoring.settle()
+    """Migrate the restored database and compare it with its ledger."""
+    restoration.settle()
 
 
 @app.command()
 def swap() -> None:
-    """Let it take the warehouse's place."""
-    restoring.swap()
+    """Swap the restored database in as the warehouse."""
+    restoration.swap()
 
 
 @app.command("put-back")
 def put_back() -> None:
-    """Undo that, if it was done, and say where the former warehouse is."""
-    typer.echo(restoring.put_back())
+    """Undo the swap, if it was done, and print where the former warehouse is."""
+    typer.echo(restoration.put_back())
 
 
 @app.command()
 def finish() -> None:
-    """Keep what was there until the next restore, and say where it is."""
-    typer.echo(restoring.finish())
+    """Keep the former warehouse until the next restore, and print where it is."""
+    typer.echo(restoration.finish())

@@ -1,4 +1,4 @@
-"""``highwater rollback``: put the former version of a window back."""
+"""``highwater rollback``: restore a former version of a window."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ out = console()
 
 def rollback(
     dataset: Annotated[str, typer.Argument(help="The dataset, e.g. daily_sales.")],
-    window: Annotated[str, typer.Argument(help=f"The window, by when it begins (UTC): {moments.FORMS}.")],
+    window: Annotated[str, typer.Argument(help=f"Start of the window (UTC): {moments.FORMS}.")],
     *,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; kept in ops.rollbacks.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="The reason; stored in ops.rollbacks.")] = None,
     by: By = "",
-    to: Annotated[int | None, typer.Option("--to", help="An older version than the last one that is kept.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    to: Annotated[
+        int | None, typer.Option("--to", help="Version to restore; the latest former version by default.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, without changing anything.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put the former version of a window back, with its quarantined rows, and hold it until it is released."""
+    """Restore a former version of a window with its quarantined rows, and hold the window until it is released."""
     who, why = reasons.who(by), "" if dry_run else reasons.said("reason", reason, dataset=dataset)
     plan = rollbacks.plan(dataset, window, to)
     if not as_json:
@@ -42,7 +46,7 @@ def rollback(
             typer.echo(json.dumps(_as_json(plan, None), default=str, indent=2))
         return
     if not yes:
-        typer.confirm(f"Put version {plan.former.version} of {dataset} {plan.window} back?", abort=True, err=as_json)
+        typer.confirm(f"Restore version {plan.former.version} of {dataset} {plan.window}?", abort=True, err=as_json)
     done = rollbacks.carry_out(plan, who, why)
     alerts.look()
     if as_json:
@@ -51,8 +55,8 @@ def rollback(
         ends = f"--from {plan.window.start:%Y-%m-%dT%H:%M} --to {plan.window.end:%Y-%m-%dT%H:%M}"
         release = f"release {dataset} {ends} --reason …"
         out.print(
-            f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} is back as version"
-            f" {done.as_version}, by {who}; it is held until {commands.typed(release)};"
+            f"rollback {done.rollback_id}: version {done.to_version} of {dataset} {plan.window} was restored as version"
+            f" {done.as_version} by {who}; the window is held until {commands.typed(release)};"
             f" {commands.typed('incidents list')}",
             markup=False,
             highlight=False,
@@ -61,13 +65,13 @@ def rollback(
 
 
 def draw(plan: Plan) -> Table:
-    """For a person: both versions side by side, and how many rows go and come."""
+    """For a person: both versions side by side, and the number of rows removed and added."""
     table = Table(
         title=f"{plan.dataset} {plan.window}",
-        caption=f"{plan.rows_going:,} rows go, {plan.rows_coming:,} come; replaced at"
+        caption=f"{plan.rows_going:,} rows removed, {plan.rows_coming:,} added; replaced at"
         f" {plan.replaced_at:%Y-%m-%d %H:%M} UTC",
     )
-    for heading in ("", "published now", "put back"):
+    for heading in ("", "published now", "to be restored"):
         table.add_column(heading, overflow="fold")
     now, then = plan.present, plan.former
     table.add_row("version", f"{now.version}", f"{then.version}, as version {now.version + 1}")

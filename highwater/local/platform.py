@@ -1,6 +1,6 @@
-"""Airflow on this machine without Docker: its four processes, on the embedded server.
+"""Airflow on this machine without Docker: its four processes, using the embedded Postgres server.
 
-Run as a program it ends and deletes the platform of ``HIGHWATER_HOME``: what tests that were killed leave behind.
+As a program it stops and deletes the platform in ``HIGHWATER_HOME``, to clean up after killed tests.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ COMPONENTS = {
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-"""Each with its arguments; the log servers serve other machines, which there are none of, on ports open to all."""
+"""Components with their arguments. Log servers are off: they serve other machines, on ports open to all."""
 HEALTH = {"api-server": "metadatabase", "dag-processor": "dag_processor"}
-"""What a component is called in the health report, where it has another name there."""
+"""Components that have another name in Airflow's health report."""
 PORT = "HIGHWATER_UI_PORT"
 FIRST_PORT = 8080
 
 
 @contextmanager
 def claim() -> Iterator[None]:
-    """One process at a time runs the platform of a home.
+    """Lock the home folder: one process at a time runs its platform.
 
     Raises:
-        ConfigurationError: another does.
+        ConfigurationError: another process has the lock.
     """
     with (home() / "platform.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"the platform in {home()} runs already: stop that first, by Ctrl-C where it was started"
+                f"the platform in {home()} is already running: stop it first, with Ctrl-C where it was started"
             ) from None
         yield
 
 
 class LocalAirflow:
-    """The four processes of Airflow, each leading a session of its own; one set a home at a time.
+    """The four processes of Airflow, each leading its own session; one set per home folder.
 
-    Used as a context it starts them and stops them; a second Ctrl-C while it waits for tasks ends those at once.
-    They do not restart by themselves: who uses this looks at `dead`.
+    As a context manager it starts and stops them; a second Ctrl-C while it waits for tasks kills those at once.
+    Processes are not restarted automatically: the caller checks `dead`.
     """
 
     def __init__(self) -> None:
@@ -85,12 +85,12 @@ class LocalAirflow:
             self.stop(patience=0)
 
     def start(self) -> None:
-        """Bring the metadata to this version's tables and start the four; they may take some seconds to be healthy.
+        """Migrate the metadata database and start the four; they take some seconds to become healthy.
 
-        Ends what an earlier supervisor that was killed left running.
+        Kills processes that an earlier, killed supervisor left running.
 
         Raises:
-            HighwaterError: the metadata database cannot be migrated; carries the end of the log.
+            HighwaterError: the metadata database cannot be migrated; contains the end of the log.
         """
         for folder in (self.logs, self._folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class LocalAirflow:
             self.launch(component)
 
     def launch(self, component: str) -> None:
-        """Start one of `COMPONENTS`: all of them are started by `start`, this is for after a `kill`."""
+        """Start one of `COMPONENTS` after a `kill`; `start` starts all of them."""
         with self._log(component).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *COMPONENTS[component]],
@@ -119,20 +119,20 @@ class LocalAirflow:
         self._processes[component] = process
 
     def kill(self, component: str) -> None:
-        """`kill -9` to one component alone, as a crash would: what it started runs on."""
+        """`kill -9` one component, as in a crash: its child processes keep running."""
         self._processes[component].kill()
         self._processes[component].wait()
 
     def pid(self, component: str) -> int:
-        """The process of one of `COMPONENTS`, started before."""
+        """The process id of one of `COMPONENTS`, which must have been started."""
         return self._processes[component].pid
 
     def dead(self) -> list[str]:
-        """The components that were started and are gone."""
+        """The components that were started and have exited."""
         return [name for name, process in self._processes.items() if process.poll() is not None]
 
-    def ailing(self) -> list[str]:
-        """The components that are not healthy, by what Airflow's own health report says; none once it is up."""
+    def unhealthy(self) -> list[str]:
+        """The components that are not healthy according to Airflow's health report; empty once it is up."""
         try:
             report = (
                 httpx.get(f"{settings.get().ui_address}/api/v2/monitor/health", timeout=5).raise_for_status().json()
@@ -140,7 +140,7 @@ class LocalAirflow:
         except (httpx.HTTPError, ValueError):
             return list(COMPONENTS)
         if not self._listens("api-server", settings.get().ui_port):
-            return list(COMPONENTS)  # somebody else answered
+            return list(COMPONENTS)  # another program answered
         states = {name: (report.get(HEALTH.get(name, name)) or {}).get("status") for name in COMPONENTS}
         return [name for name, state in states.items() if state != "healthy"]
 
@@ -148,24 +148,24 @@ class LocalAirflow:
         """Return once all four are healthy.
 
         Raises:
-            HighwaterError: one died, or the time is up; carries the end of its log.
+            HighwaterError: a component died or the timeout has passed; contains the end of its log.
         """
         deadline = time.monotonic() + seconds
-        while ailing := self.dead() or self.ailing():
+        while unhealthy := self.dead() or self.unhealthy():
             if self.dead() or time.monotonic() > deadline:
                 what = "died" if self.dead() else f"is not healthy after {seconds:.0f} s"
-                raise HighwaterError(f"Airflow's {ailing[0]} {what}; its log ends:\n{self.tail(ailing[0])}")
+                raise HighwaterError(f"Airflow's {unhealthy[0]} {what}; end of its log:\n{self.tail(unhealthy[0])}")
             time.sleep(0.25)
 
     def tail(self, component: str, lines: int = 20) -> str:
-        """The last lines a component wrote."""
+        """The last lines of a component's log."""
         return "\n".join(self._log(component).read_text(errors="replace").splitlines()[-lines:])
 
     def stop(self, patience: float = 60) -> None:
-        """End the four and all they started: tasks get ``patience`` seconds to finish, then they are killed.
+        """Stop the four and their child processes: tasks get ``patience`` seconds to finish, then they are killed.
 
-        The scheduler goes first, because tasks report to the API server until their end. Killed tasks are tried again
-        after the next start. Does nothing when nothing runs.
+        The scheduler is stopped first, because tasks report to the API server until they end. Killed tasks are retried
+        after the next start. Does nothing if nothing runs.
         """
         self._terminate(["scheduler"])
         if scheduler := self._processes.get("scheduler"):
@@ -183,10 +183,9 @@ class LocalAirflow:
                 self._processes[name].terminate()
 
     def _members(self) -> list[psutil.Process]:
-        """Every process of the sessions we started, also what a killed leader left behind.
+        """Every process of the sessions we started, including those that a killed leader left behind.
 
-        A session's number may be somebody else's by now; so where its leader is not ours any more, only what works in
-        our folder counts.
+        A session id may have been reused: if its leader is no longer ours, only processes working in our folder count.
         """
         alive = {process.pid for process in self._processes.values() if process.poll() is None}
         known = {int(line) for line in lines_of(self._register)}
@@ -209,14 +208,14 @@ class LocalAirflow:
 
 
 def session_of(process: psutil.Process) -> int | None:
-    """The session of a process; None where it has ended meanwhile."""
+    """The session id of a process; None if it has ended."""
     with suppress(ProcessLookupError):
         return os.getsid(process.pid)
     return None
 
 
 def _tasks_below(scheduler: int) -> list[psutil.Process]:
-    """The processes in which tasks run: the children of LocalExecutor's workers, which are the scheduler's children."""
+    """The processes of tasks: children of LocalExecutor's workers, which are children of the scheduler."""
     try:
         process = psutil.Process(scheduler)
         return [task for worker in process.children() for task in worker.children(recursive=True)]
@@ -225,7 +224,7 @@ def _tasks_below(scheduler: int) -> list[psutil.Process]:
 
 
 def _end(processes: list[psutil.Process], patience: float) -> None:
-    """Wait so many seconds for processes to end by themselves, then kill those that did not."""
+    """Wait ``patience`` seconds for processes to end, then kill those that did not."""
     _gone, left = psutil.wait_procs(processes, timeout=patience)
     for process in left:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""How far the catch-up of a dataset is: the ledger's counts, and which runs Airflow has given up."""
+"""Progress of a dataset's catch-up: the counts of the ledger, and the runs that failed in Airflow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from highwater.store import driver_errors, warehouse
 T = TypeVar("T")
 
 PATIENCE = 120.0
-"""Seconds that a warehouse which does not answer is asked again; then it is said to be away."""
+"""Seconds for which a query is retried while the warehouse does not answer."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The windows of one dataset that are due, their rows, and the runs that work on them."""
+    """The due windows of one dataset, their rows, and the active runs that load them."""
 
     runs_active: int
     due: int
@@ -43,70 +43,69 @@ class Progress:
     at_most: timedelta | None
 
     @property
-    def is_whole(self) -> bool:
-        """Whether every due window is accounted for and the ledger has no gap."""
+    def is_complete(self) -> bool:
+        """Whether every due window has landed, is skipped or is held, and the ledger has no gaps."""
         return self.due == self.landed + self.skipped + self.held and self.gaps == 0
 
     @property
     def is_over(self) -> bool:
-        """Whether waiting on brings nothing: no run is under way, and what is not there is of a run that failed."""
+        """Whether nothing will change any more: no run is active, and every other window belongs to a failed run."""
         return (
             self.runs_active == 0 and self.due > 0 and self.due == self.landed + self.skipped + self.held + self.failed
         )
 
 
 def read(dataset: str, dag_id: str) -> Progress:
-    """The progress of a dataset now.
+    """The current progress of a dataset.
 
     Raises:
-        psycopg2.OperationalError: the server is away.
+        psycopg2.OperationalError: the server is unavailable.
     """
     with _metadata() as cursor:
         cursor.execute("SELECT state, logical_date FROM dag_run WHERE dag_id = %s AND state <> 'success'", (dag_id,))
-        runs = cursor.fetchall()
-    failed = [logical_date for state, logical_date in runs if state == "failed" and logical_date is not None]
+        runs = warehouse.fetch_all(cursor)
+    failed = [run.logical_date for run in runs if run.state == "failed" and run.logical_date is not None]
     with warehouse.session("analyst") as cursor:
         warehouse.run_file(cursor, "ops/progress.sql", {"dataset": dataset, "failed_runs": failed})
-        row = cursor.fetchone()
-    assert row is not None
-    return Progress(sum(state != "failed" for state, _ in runs), *row)
+        row = warehouse.fetch(cursor)
+    return Progress(runs_active=sum(run.state != "failed" for run in runs), **row._asdict())
 
 
 def import_error(filename: str) -> str | None:
-    """Why Airflow could not read that DAG file; None when it could, or did not try yet."""
+    """Why Airflow could not import a DAG file; None if it could, or has not tried yet."""
     with _metadata() as cursor:
         cursor.execute("SELECT stacktrace FROM import_error WHERE filename = %s", (filename,))
-        row = cursor.fetchone()
-    return row[0].strip() if row else None
+        row = warehouse.fetch(cursor)
+    return row.stacktrace.strip() if row else None
 
 
-def until_answered(ask: Callable[[], T], say: Callable[[str], None]) -> T:
-    """The answer of ``ask``: where a server is busy or away for a while, that is said once and it is asked again.
+def retry_until_answered(query: Callable[[], T], report: Callable[[str], None]) -> T:
+    """The result of ``query``, retried while a server is busy or unavailable, which is reported once.
 
-    Who looks on must not end what it looks at for that: a start beside a running platform holds tables for seconds,
-    and of two that wait for each other Postgres ends one.
+    An observer must not stop the platform for that: a start beside a running platform locks tables for seconds, and
+    Postgres resolves a deadlock by cancelling one of the sessions.
 
     Raises:
-        psycopg2.OperationalError: it has been so for `PATIENCE` seconds.
+        psycopg2.OperationalError: the server has not answered for `PATIENCE` seconds.
     """
 
-    def told(state: tenacity.RetryCallState) -> None:
+    def report_first(state: tenacity.RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
-            say(f"the warehouse cannot be asked now, it is asked again: {_said(state.outcome.exception())}")
+            report(f"the warehouse does not answer, retrying: {_message(state.outcome.exception())}")
 
     for attempt in tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((psycopg2.OperationalError, psycopg2.InterfaceError)),
         wait=tenacity.wait_random_exponential(multiplier=0.2, max=5),
         stop=tenacity.stop_after_delay(PATIENCE),
-        before_sleep=told,
+        before_sleep=report_first,
         reraise=True,
     ):
         with attempt:
-            return ask()
-    raise AssertionError("tenacity raises what is left")
+            return query()
+    raise AssertionError("tenacity raises the last error")
 
 
-def _said(error: BaseException | None) -> str:
+def _message(error: BaseException | None) -> str:
     return driver_errors.said(error) if isinstance(error, psycopg2.Error) else str(error)
 
 

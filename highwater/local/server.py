@@ -1,4 +1,4 @@
-"""The Postgres of a machine without Docker: the embedded binaries on a data folder of our own, on 127.0.0.1 only."""
+"""Postgres on a machine without Docker: the embedded binaries with their own data folder, on 127.0.0.1 only."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    # A reader of all of a table locks each of its partitions.
+    # A query over a whole partitioned table locks each partition.
     "max_locks_per_transaction": "256",
     "shared_buffers": "256MB",
     "effective_cache_size": "1GB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
-    "wal_level": "minimal",  # a table filled by the transaction that made it goes to disk once, not twice
+    "wal_level": "minimal",  # a table filled in the transaction that created it is written to disk once, not twice
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
@@ -38,22 +38,22 @@ CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-"""For many short queries and a few large loads on one machine; durability (fsync) stays as it comes."""
+"""Tuned for many short queries and a few large loads on one machine; durability (fsync) keeps its default."""
 
 
 def start() -> int:
-    """Start the server, making its data folder first if there is none; returns its port.
+    """Start the server, creating its data folder if necessary; returns its port.
 
-    Does nothing when it runs already. A port that somebody else took meanwhile is replaced by a free one; the port
-    is kept in ``<home>/platform.env``, where the settings find it.
+    Does nothing if it is already running. If its port has been taken by another program, a free one is chosen; the
+    port is stored in ``<home>/platform.env``, where the settings find it.
 
     Raises:
-        HighwaterError: Postgres did not start; carries the end of its log.
+        HighwaterError: Postgres did not start; contains the end of its log.
         ConfigurationError: the data folder belongs to another user.
     """
-    with _alone():
+    with _server_locked():
         credentials.ensure()
-        remember(_this_server())
+        remember(_server_settings())
         data = data_folder()
         if not (home() / "postgres/PG_VERSION").exists():
             _initialise(data)
@@ -74,8 +74,8 @@ def start() -> int:
                 raise HighwaterError(f"Postgres did not start on port {port} with data in {data}:\n{end}")
 
 
-def _this_server() -> dict[str, str]:
-    """The way to the embedded server: a ``.env`` that leads compose to somebody's own warehouse is not for it."""
+def _server_settings() -> dict[str, str]:
+    """Settings that lead to the embedded server, overriding a ``.env`` that names another warehouse for compose."""
     return {
         "HIGHWATER_WAREHOUSE_HOST": "127.0.0.1",
         "HIGHWATER_WAREHOUSE_ADMIN": "postgres",
@@ -85,16 +85,16 @@ def _this_server() -> dict[str, str]:
 
 
 def stop() -> None:
-    """Stop the server: open transactions are rolled back. Does nothing when it isn't running.
+    """Stop the server; open transactions are rolled back. Does nothing if it is not running.
 
     Raises:
-        HighwaterError: it is still there after a minute.
+        HighwaterError: it is still running after a minute.
     """
     _stop("fast")
 
 
 def _stop(mode: str) -> None:
-    with _alone():
+    with _server_locked():
         data = data_folder()
         if _running(data):
             stopped = run(program("pg_ctl"), "stop", "-w", "-t", "60", "-m", mode, "-D", data)
@@ -103,12 +103,12 @@ def _stop(mode: str) -> None:
 
 
 def remove() -> None:
-    """Stop the server and delete its data, wherever it lies.
+    """Stop the server and delete its data, wherever that is.
 
     Raises:
-        HighwaterError: it is still there after a minute.
+        HighwaterError: it is still running after a minute.
     """
-    # At once: what is about to be deleted need not be written to disk first, which takes long on a busy one.
+    # Data that is about to be deleted need not be written to disk first, which is slow on a busy server.
     _stop("immediate")
     data = data_folder()
     shutil.rmtree(data, ignore_errors=True)
@@ -117,25 +117,25 @@ def remove() -> None:
 
 
 def running() -> bool:
-    """Whether the server of this home runs."""
+    """Whether the server of this home folder is running."""
     return _running(data_folder())
 
 
 def program(name: str) -> Path:
-    """The path of one of Postgres' programs, e.g. ``psql``."""
+    """The path of a Postgres program, e.g. ``psql``."""
     return binaries() / name
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One process at a time starts or stops the server of a home."""
+def _server_locked() -> Iterator[None]:
+    """Only one process at a time starts or stops the server of a home folder."""
     with (home() / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _initialise(data: Path) -> None:
-    """Make the cluster aside and rename it: one that was cut short is not taken for whole."""
+    """Create the cluster under another name and rename it, so that an interrupted initdb never looks complete."""
     draft = data.with_name(data.name + ".new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -160,14 +160,14 @@ def _initialise(data: Path) -> None:
 
 
 def _clear_stale_lock(data: Path) -> None:
-    """After a ``kill -9``: wait for orphaned backends, then drop the lock file, whose pid may be anybody's by now."""
+    """After a ``kill -9``: wait for orphaned backends, then delete the lock file, whose pid may have been reused."""
     _gone, left = psutil.wait_procs(_processes_in(data), timeout=20)
     if not left:
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _running(data: Path) -> bool:
-    """Whether the process named in the lock file is there and is the server of this very folder."""
+    """Whether the process named in the lock file exists and is the server of this folder."""
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _running(data: Path) -> bool:
 
 
 def _processes_in(data: Path) -> list[psutil.Process]:
-    """The processes of the server: postmaster and backends all have the data folder as their working directory."""
+    """The processes of the server: postmaster and backends have the data folder as working directory."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""What the local platform settles for itself, kept in ``<home>/platform.env``: free ports, its own server's address."""
+"""Settings that the local platform chooses itself, stored in ``<home>/platform.env``: ports, address of its server."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from highwater.model.errors import ConfigurationError
 
 
 def remember_port(name: str, first: int) -> int:
-    """The port that goes by that name in ``<home>/platform.env``: the one kept there if it is free, else a free one,
-    which is then kept. One given in the process's environment is taken as it is.
+    """The port stored under this name in ``<home>/platform.env`` if it is free, else another free one, which is then
+    stored. A port given in the process's environment is used unchanged.
 
-    The checkout's own home begins to look at ``first``; any other one at a place of its own in the thousand behind it,
-    so that two platforms that start at once do not choose the same port before either listens on it.
+    The search begins at ``first`` for the checkout's own home folder, and at an offset below a thousand for any other,
+    so that two platforms that start at the same time do not choose the same port.
 
     Raises:
-        ConfigurationError: the port given in the environment is taken, or there is no free one.
+        ConfigurationError: the port given in the environment is in use, or no port is free.
     """
     if given := os.environ.get(name):
         if is_free(int(given)):
             return int(given)
-        raise ConfigurationError(f"{name}={given}, but something else listens there: choose a free port or unset it")
+        raise ConfigurationError(f"invalid {name}={given}: the port is in use; choose a free one or unset it")
     kept = remembered()
     candidates = [int(kept[name])] if name in kept else []
     begin = first + _offset()
@@ -37,7 +37,7 @@ def remember_port(name: str, first: int) -> int:
 
 
 def remember(values: Mapping[str, str]) -> None:
-    """Keep these settings beside those kept already; they go before ``.env``, and behind the process's environment."""
+    """Store settings beside those already stored. They override ``.env``; the process's environment overrides them."""
     kept = remembered()
     lines = [f"{name}={value}\n" for name, value in {**kept, **values}.items()]
     files.replace(_platform_env(), "".join(lines))
@@ -45,7 +45,7 @@ def remember(values: Mapping[str, str]) -> None:
 
 
 def remembered() -> dict[str, str]:
-    """What ``<home>/platform.env`` holds: the settings the local platform chose for itself."""
+    """The settings stored in ``<home>/platform.env``."""
     path = _platform_env()
     lines = path.read_text().splitlines() if path.exists() else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
@@ -61,7 +61,7 @@ def _platform_env() -> Path:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on that port of this machine."""
+    """Whether nothing listens on this port of the machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

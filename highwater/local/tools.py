@@ -1,8 +1,9 @@
-"""Runs a program with the tools of Postgres and the warehouse's admin at hand, on a machine without Docker.
+"""Runs a program with Postgres' tools and the warehouse's admin login, on a machine without Docker.
 
-``python -m highwater.local.tools [--alone] PROGRAM …``: the program finds ``pg_dump`` and its like on its path, the
-login in the variables they read (the password in a file), the database's name in ``WAREHOUSE``. The server of this home
-runs meanwhile. With ``--alone`` the platform does not, and cannot be started until the program has ended.
+``python -m highwater.local.tools [--alone] PROGRAM …``: the program finds ``pg_dump`` and the other tools on its path,
+the login in the variables they read (the password in a file), and the database's name in ``WAREHOUSE``. The server of
+this home folder runs until the program ends. With ``--alone`` the platform must be stopped, and cannot be started
+until the program ends.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from highwater.model.errors import HighwaterError
 from highwater.store import sentences
 
 INSIDE = "HIGHWATER_HAS_TOOLS"
-"""Set for the program, so that a script which starts itself by this knows that it did."""
-MISTAKE = 2
+"""Set for the program, so that a script that runs itself through this module can tell."""
+USAGE_ERROR = 2
 
 
 def main(arguments: list[str]) -> int:
@@ -36,18 +37,18 @@ def main(arguments: list[str]) -> int:
             if not server.running():
                 server.start()
                 stack.callback(server.stop)
-            # Ctrl-C goes to the program too, which puts back what it has begun; the server stays until it has.
+            # Ctrl-C reaches the program too; the server keeps running until the program has cleaned up.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             return subprocess.run(
                 program, env=environment(), check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
             ).returncode
     except HighwaterError as error:
         sys.stderr.write(f"{Path(program[0]).name}: {sentences.of(error)}\n")
-        return MISTAKE
+        return USAGE_ERROR
 
 
 def environment() -> dict[str, str]:
-    """What the program is given: ours, the way to the tools, the login, the name of the warehouse's database."""
+    """The program's environment: ours, the path to the tools, the login, the name of the warehouse's database."""
     config = settings.get()
     return {
         **os.environ,

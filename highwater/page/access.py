@@ -1,4 +1,4 @@
-"""Who asks, and what Airflow lets them do: each act asks for the right that the same act needs elsewhere in Airflow."""
+"""The visitor and their rights: each action requires the permission that the same action needs elsewhere in Airflow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from highwater.page.problems import Problem
 Method = Literal["GET", "POST", "PUT"]
 
 FORM_IS_GOOD_FOR = 12 * 3600
-"""Seconds after which a form must be loaded anew before it is sent."""
+"""Seconds for which a form can be submitted after it was loaded."""
 
 
 class Visitor:
-    """The user of Airflow who asks, and their rights."""
+    """The Airflow user who made the request, and their rights."""
 
     def __init__(self, user: Any) -> None:
         self._user = user
@@ -31,7 +31,7 @@ class Visitor:
         self._id = str(user.get_id())
 
     def may(self, method: Method, dags: Collection[str], entity: DagAccessEntity | None = None) -> set[str]:
-        """Those of ``dags`` on which Airflow allows it."""
+        """The subset of ``dags`` for which Airflow allows the method."""
         teams = DagModel.get_dag_id_to_team_name_mapping(list(dags))
         return {
             dag_id
@@ -45,37 +45,37 @@ class Visitor:
         }
 
     def readable(self, dags: Collection[str]) -> set[str]:
-        """The DAGs they may look at, and so the datasets of these."""
+        """The DAGs they may read, and with them their datasets."""
         return self.may("GET", dags)
 
     def runnable(self, dags: Collection[str]) -> set[str]:
-        """The DAGs they may make runs of: the right to ask for a backfill, and to see rows of the data."""
+        """The DAGs they may run: the right to request a backfill, and to see rows of the data."""
         return self.may("POST", dags, DagAccessEntity.RUN)
 
     def changeable(self, dags: Collection[str]) -> set[str]:
-        """The DAGs whose runs they may change: the right to pause and cancel, to leave a note, to acknowledge."""
+        """The DAGs whose runs they may change: the right to pause, cancel and acknowledge."""
         return self.may("PUT", dags, DagAccessEntity.RUN)
 
     def require_run(self, dags: Iterable[str]) -> None:
-        """Refuse who may not make runs of all these DAGs."""
-        self._require("make runs", set(dags), self.runnable(set(dags)))
+        """Raise a Problem unless they may run all these DAGs."""
+        self._require("create runs", set(dags), self.runnable(set(dags)))
 
     def require_change(self, dags: Iterable[str]) -> None:
-        """Refuse who may not change runs of all these DAGs."""
+        """Raise a Problem unless they may change runs of all these DAGs."""
         self._require("change runs", set(dags), self.changeable(set(dags)))
 
     def _require(self, what: str, wanted: set[str], allowed: set[str]) -> None:
         if denied := sorted(wanted - allowed):
-            raise Problem(403, f"{self.name} may not {what} of {', '.join(denied)} in Airflow, and so not do this here")
+            raise Problem(403, f"permission denied: {self.name} may not {what} of {', '.join(denied)} in Airflow")
 
     def form_token(self) -> str:
-        """What proves that a form was served to this user by this page."""
+        """A token that proves that this page served a form to this user."""
         return _serializer().dumps(self._id)
 
     def require_own_form(self, request: Request, token: str) -> None:
-        """Refuse what another site made the browser send.
+        """Raise a Problem for a request that another site made the browser send.
 
-        Who sends a bearer token has it from no browser's cookies, and needs no form.
+        A request with a bearer token does not rely on the browser's cookies, and needs no form.
         """
         if request.headers.get("authorization", "").lower().startswith("bearer "):
             return
@@ -83,13 +83,13 @@ class Visitor:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin" or (
             origin is not None and urlsplit(origin).netloc != request.headers.get("host")
         ):
-            raise Problem(403, "this was sent by a page of another site, so nothing was done")
+            raise Problem(403, "the request came from a page of another site: nothing was done")
         try:
-            whose = _serializer().loads(token, max_age=FORM_IS_GOOD_FOR)
+            owner = _serializer().loads(token, max_age=FORM_IS_GOOD_FOR)
         except BadSignature:
-            whose = None
-        if whose != self._id:
-            raise Problem(403, "this form is not one of yours, or too old, so nothing was done: load the page again")
+            owner = None
+        if owner != self._id:
+            raise Problem(403, "the form has expired or belongs to another user: nothing was done; reload the page")
 
 
 def _visitor(user: GetUserDep) -> Visitor:
@@ -101,4 +101,4 @@ def _serializer() -> URLSafeTimedSerializer:
 
 
 VisitorDep = Annotated[Visitor, Depends(_visitor)]
-"""The user of Airflow who asks; a request without one never gets to a route that has this."""
+"""The Airflow user who made the request; a request without one never reaches a route that has this."""

@@ -1,4 +1,4 @@
-"""Where the page lies: below the address of Airflow's UI. Light, since each process of Airflow loads the plugin."""
+"""The address of the page, below that of Airflow's UI. Light, since every process of Airflow imports the plugin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PREFIX = "/highwater"
 
 
 def address(path: str = "/") -> str:
-    """A path of the page as a browser asks for it: below the path of Airflow's own address, if that has one."""
+    """A path of the page as a browser requests it: below the path of Airflow's base URL, if that has one."""
     base = conf.get("api", "base_url", fallback="").split("://", 1)[-1]
     below = base.partition("/")[2].strip("/")
     return f"{'/' + below if below else ''}{PREFIX}{path}"

@@ -1,4 +1,4 @@
-"""The page as an app that Airflow mounts: every route needs Airflow's login, nothing is loaded from elsewhere."""
+"""The page as an app that Airflow mounts: every route needs Airflow's login, and nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from highwater.page.rendering import problem_response
 log = logging.getLogger(__name__)
 
 LARGEST_FORM = 64 * 1024
-"""Bytes that a request may bring."""
+"""Maximum size of a request body in bytes."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -30,12 +30,12 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Of every answer, also of those that refuse."""
+"""Headers of every response, including errors."""
 
 
 def make_app() -> FastAPI:
     """The app, to be mounted by Airflow's API server."""
-    # The documentation of an app needs no login, so there is none.
+    # The API documentation would need no login, so it is off.
     app = FastAPI(title="Highwater", dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(actions.router)
     app.include_router(views.router)
@@ -61,15 +61,15 @@ def _sentence(problem: Any) -> str:
     name = str(problem["loc"][-1])
     if problem["type"] == "missing":
         return f"{name} is missing"
-    return f"{name}={expected.shown(problem['input'])} is refused: {expected.expected(problem)}"
+    return f"invalid {name} {expected.shown(problem['input'])}: {expected.expected(problem)}"
 
 
 def _nowhere(path: str) -> None:
-    raise Problem(404, "there is no such page")
+    raise Problem(404, "page not found")
 
 
 class Guard:
-    """Puts the headers on every answer, refuses what is too large, and lets no traceback out."""
+    """Adds the headers to every response, refuses large requests, and never exposes a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -94,7 +94,9 @@ class Guard:
             if int(request.headers.get("content-length") or 0) > LARGEST_FORM or (
                 "transfer-encoding" in request.headers
             ):
-                answer = problem_response(request, 413, f"more than {LARGEST_FORM} bytes are not taken")
+                answer = problem_response(
+                    request, 413, f"the request is too large: expected at most {LARGEST_FORM} bytes"
+                )
                 await answer(scope, receive, guarded)
             else:
                 await self.app(scope, receive, guarded)
@@ -102,5 +104,5 @@ class Guard:
             log.exception("the page failed at %s", scope["path"])
             if begun:
                 raise
-            answer = problem_response(request, 500, "this failed; the log of Airflow's API server says why")
+            answer = problem_response(request, 500, "internal error: see the log of Airflow's API server")
             await answer(scope, receive, guarded)

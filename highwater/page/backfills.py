@@ -1,4 +1,4 @@
-"""Backfills as the page shows and asks for them: the form filled in for chosen cells, the plan, how far one is."""
+"""Backfills on the page: the form filled in for chosen cells, the plan, the progress."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from highwater.page.problems import Problem
 from highwater.store import warehouse
 
 MOST_CHOSEN = 1_000
-"""So many cells may be chosen at once."""
+"""Maximum number of cells that can be chosen at once."""
 
 DAY = timedelta(days=1)
 
 
 Word = Annotated[str, Field(max_length=100)]
-"""Which words these may be is for the warehouse to say."""
+"""One of a few words, which the warehouse checks."""
 
 
-class Wish(BaseModel):
-    """What a backfill is to do, as its form says it; moments and dates are as they were typed."""
+class BackfillForm(BaseModel):
+    """The fields of the backfill form; moments and dates are as typed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,43 +43,43 @@ class Wish(BaseModel):
     max_active: int = Field(options.MAX_ACTIVE.default, ge=options.MAX_ACTIVE.least, le=options.MAX_ACTIVE.most)
 
     def parameters(self) -> dict[str, Any]:
-        """As the warehouse takes it.
+        """The parameters for the warehouse.
 
         Raises:
-            Problem: what should be a moment or a date is none.
+            Problem: a moment or a date is invalid.
         """
         return self.model_dump() | {
             "since": params.moment("from", self.since),
             "until": params.moment("to", self.until),
-            "excluded_dates": [params.date_of("leave out", text) for text in self.excluded.replace(",", " ").split()],
+            "excluded_dates": [params.date_of("exclude", text) for text in self.excluded.replace(",", " ").split()],
             "weekdays": sorted(set(self.weekdays)) or None,
         }
 
 
-class Choice(Wish):
-    """The same, begun from cells of the calendar that were chosen."""
+class Choice(BackfillForm):
+    """The form, opened from chosen cells of the calendar."""
 
     chosen: str = Field("", max_length=30_000)
     folded: bool = True
 
 
-class Order(Wish):
-    """The same, to be carried out: ``shown`` is the fingerprint of the plan that the person saw."""
+class Order(BackfillForm):
+    """The form, submitted: ``shown`` is the fingerprint of the plan that the user saw."""
 
     token: str = Field("", max_length=500)
     why: str = ""
     shown: str = Field("", max_length=64)
 
 
-def for_cells(choice: Choice, of: Any) -> tuple[Wish, str | None]:
-    """The wish for the cells that were chosen, and what is to be said about it: days between them are left out.
+def for_cells(choice: Choice, of: Any) -> tuple[BackfillForm, str | None]:
+    """The form for the chosen cells, excluding the days between them, and a notice about it.
 
     Raises:
-        Problem: one is no cell of the dataset, or there are too many.
+        Problem: one is not a cell of the dataset, or there are too many.
     """
     keys = sorted(set(filter(None, choice.chosen.split(","))))
     if len(keys) > MOST_CHOSEN:
-        raise Problem(400, f"{len(keys):,} cells are chosen, more than {MOST_CHOSEN:,}: give the stretch instead")
+        raise Problem(400, f"too many cells, {len(keys):,}: expected at most {MOST_CHOSEN:,}; type the range instead")
     by_days = choice.folded and of.step < DAY
     starts = [params.day(key) if by_days else params.window_start(of, key) for key in keys]
     if not starts:
@@ -87,37 +87,37 @@ def for_cells(choice: Choice, of: Any) -> tuple[Wish, str | None]:
     long = DAY if by_days else of.step
     between = _between(starts, long)
     days = _whole_days(between)
-    said = None
+    notice = None
     if len(days) * DAY < sum((end - start for start, end in between), timedelta()):
-        said = "Windows lie between the chosen ones that are no whole days: they are in the plan too."
-    # Who chooses a cell that has landed wants it again.
+        notice = "The plan also includes windows between the chosen ones that do not fill whole days."
+    # Choosing a landed cell means loading it again.
     filled = {
         "since": f"{max(starts[0], of.first_window):%Y-%m-%dT%H:%M}",
         "until": f"{starts[-1] + long:%Y-%m-%dT%H:%M}",
         "excluded": ", ".join(day.isoformat() for day in days),
         "which": "all",
     }
-    return choice.model_copy(update=filled), said
+    return choice.model_copy(update=filled), notice
 
 
-def plan(cursor: Cursor, wish: Wish) -> list[Any]:
-    """The first windows of what it would do, with the sums of all.
+def plan(cursor: Cursor, form: BackfillForm) -> list[Any]:
+    """The first windows of the plan, each row with the totals of all windows.
 
     Raises:
-        Problem: the warehouse refuses it, in its own words.
+        Problem: the warehouse refuses it; contains its message.
     """
-    warehouse.run_file(cursor, "page/plan.sql", wish.parameters())
+    warehouse.run_file(cursor, "page/plan.sql", form.parameters())
     return warehouse.fetch_all(cursor)
 
 
-def ask(cursor: Cursor, order: Order, by: str) -> int:
-    """Add the row that is a backfill; returns its number.
+def request(cursor: Cursor, order: Order, by: str) -> int:
+    """Request the backfill; returns its number.
 
     Raises:
-        HighwaterError: the warehouse refuses it, in its own words.
+        HighwaterError: the warehouse refuses it; contains its message.
     """
     wanted = order.parameters()
-    asked_for = requests.Request(
+    requested = requests.Request(
         **{field.name: wanted[field.name] for field in fields(requests.Request) if field.name in wanted},
         from_time=wanted["since"],
         to_time=wanted["until"],
@@ -125,21 +125,21 @@ def ask(cursor: Cursor, order: Order, by: str) -> int:
         requested_by=by,
         via="form",
     )
-    return requests.request(cursor, asked_for, shown=requests.Plan([], order.shown) if order.shown else None)
+    return requests.request(cursor, requested, shown=requests.Plan([], order.shown) if order.shown else None)
 
 
 def read(cursor: Cursor, number: int, datasets: Sequence[Any]) -> dict[str, Any]:
     """One backfill and its first windows.
 
     Raises:
-        Problem: there is none, or it is of a dataset that the visitor may not look at.
+        Problem: it does not exist, or the visitor may not read its dataset.
     """
     if not 0 < number < 2**31:
-        raise Problem(404, f"there is no backfill {number}")
+        raise Problem(404, f"unknown backfill {number}")
     warehouse.run_file(cursor, "page/backfill.sql", {"backfill": number})
     found = warehouse.fetch(cursor)
     if found is None or found.dataset not in {row.dataset for row in datasets}:
-        raise Problem(404, f"there is no backfill {number}")
+        raise Problem(404, f"unknown backfill {number}")
     warehouse.run_file(cursor, "page/backfill_windows.sql", {"backfill": number})
     return {"backfill": found, "windows": warehouse.fetch_all(cursor)}
 
@@ -148,9 +148,9 @@ def _between(starts: Sequence[datetime], long: timedelta) -> list[tuple[datetime
     return [(one + long, other) for one, other in pairwise(starts) if one + long < other]
 
 
-def _whole_days(stretches: Sequence[tuple[datetime, datetime]]) -> list[date]:
+def _whole_days(ranges: Sequence[tuple[datetime, datetime]]) -> list[date]:
     days = []
-    for start, end in stretches:
+    for start, end in ranges:
         day = params.midnight(start.date())
         day += DAY if day < start else timedelta()
         while day + DAY <= end:

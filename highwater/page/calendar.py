@@ -1,4 +1,4 @@
-"""The coverage calendar: a row a dataset, a cell a window, laid out so that a year of days is seen at once."""
+"""The coverage calendar: one row per dataset and one cell per window, laid out so that a year fits on the screen."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.page.params import Stretch
+from highwater.page.params import DayRange
 from highwater.store import warehouse
 from highwater.store.status import STATES
 
 MOST_CELLS = 20_000
-"""So many cells are drawn at most."""
+"""Maximum number of cells that are drawn."""
 STRIP = 45
-"""So many cells are laid in one line; more of them by weeks."""
+"""Maximum number of cells in one line; more are laid out by weeks."""
 
 DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A dataset's cells.
+    """The cells of a dataset, laid out.
 
-    ``counts``: its due windows, and how many of them are in each state, in all its time; ``elsewhere``: how many of
-    them are in none of the cells. ``shape``: ``strip``, ``weeks`` (a column a week) or ``hours`` (a column a day).
-    ``heads`` are its columns' labels with the number of columns under each, ``lines`` its lines with their labels; both
-    empty for a strip.
+    ``counts``: the number of all its due windows, in total and by state; ``elsewhere`` is the number of those that are
+    in no cell. ``shape``: ``strip``, ``weeks`` (one column per week) or ``hours`` (one column per day). ``heads`` are
+    the column labels with the number of columns under each, ``lines`` the lines with their labels; both are empty for
+    a strip.
     """
 
     of: Any
@@ -40,16 +40,16 @@ class Row:
     lines: Sequence[tuple[str, Sequence[Any]]]
 
 
-def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str, list[Any]]:
-    """The cells of each dataset in that stretch, in order."""
+def read(cursor: Cursor, datasets: Sequence[Any], day_range: DayRange) -> dict[str, list[Any]]:
+    """The cells of each dataset in the range, in order."""
     warehouse.run_file(
         cursor,
         "page/calendar.sql",
         {
             "datasets": [row.dataset for row in datasets],
-            "since": stretch.since,
-            "until": stretch.until,
-            "folded": stretch.folded,
+            "since": day_range.since,
+            "until": day_range.until,
+            "folded": day_range.folded,
             "most": MOST_CELLS,
         },
     )
@@ -57,7 +57,7 @@ def read(cursor: Cursor, datasets: Sequence[Any], stretch: Stretch) -> dict[str,
 
 
 def totals(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, dict[str, int]]:
-    """The due windows of each dataset by their states, whatever stretch is shown: what `highwater status` says."""
+    """The number of due windows of each dataset by state, in its whole history, as in `highwater status`."""
     warehouse.run_file(cursor, "page/totals.sql", {"datasets": [row.dataset for row in datasets]})
     return {row.dataset: {kind: getattr(row, kind) for kind in ("due", *STATES)} for row in warehouse.fetch_all(cursor)}
 
@@ -66,15 +66,15 @@ def rows(
     datasets: Sequence[Any],
     cells: Mapping[str, Sequence[Any]],
     counts: Mapping[str, Mapping[str, int]],
-    stretch: Stretch,
+    day_range: DayRange,
 ) -> list[Row]:
-    """The cells laid out, with the `totals` of each dataset."""
-    return [_row(of, cells.get(of.dataset, []), counts[of.dataset], stretch) for of in datasets]
+    """The rows of the calendar: the cells laid out, with the `totals` of each dataset."""
+    return [_row(of, cells.get(of.dataset, []), counts[of.dataset], day_range) for of in datasets]
 
 
-def _row(of: Any, cells: Sequence[Any], counts: Mapping[str, int], stretch: Stretch) -> Row:
+def _row(of: Any, cells: Sequence[Any], counts: Mapping[str, int], day_range: DayRange) -> Row:
     counts = {**counts, "elsewhere": counts["due"] - sum(cell.due for cell in cells)}
-    if not stretch.folded and of.step < DAY and not DAY % of.step:
+    if not day_range.folded and of.step < DAY and not DAY % of.step:
         return Row(of, cells, counts, "hours", *_by_days(of, cells))
     if of.step <= DAY and len(cells) > STRIP:
         return Row(of, cells, counts, "weeks", *_by_weeks(cells))
@@ -92,7 +92,7 @@ def _by_weeks(cells: Sequence[Any]) -> Laid:
     for cell in cells:
         place = (cell.cell_start - monday).days
         grid[place % 7][place // 7] = cell
-    # A month is named above the first week that begins in it.
+    # The label of a month is above the first week that begins in it.
     mondays = [monday + timedelta(weeks=week) for week in range(weeks)]
     months = [(f"{month:%b}", len(list(part))) for month, part in groupby(mondays, lambda m: m.replace(day=1))]
     return months, list(zip(("Mon", "", "Wed", "", "Fri", "", "Sun"), grid, strict=True))

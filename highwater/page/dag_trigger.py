@@ -1,5 +1,5 @@
-"""Starts the run of Airflow that carries a backfill out, with the visitor's own credentials: Airflow asks for the right
-and writes down who did it."""
+"""Starts the Airflow run of a backfill with the visitor's own credentials, so that Airflow checks their rights and logs
+who started it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from highwater.store import sentences
 log = logging.getLogger(__name__)
 
 PATIENCE = 5
-"""Seconds that Airflow may take to say yes; else catchup_control starts it within five minutes."""
+"""Timeout in seconds for Airflow's answer; after it, catchup_control starts the run within five minutes."""
 
 
 def start(request: Request, number: int) -> bool:
-    """Ask this very server to run the DAG for a backfill; False where that did not come about."""
+    """Trigger the DAG run of a backfill through this server's own API; returns False if that failed."""
     with db.session() as cursor:
         run_id, conf = requests.conf_of(cursor, number)
     host, port = request.scope["server"]
@@ -34,13 +34,13 @@ def start(request: Request, number: int) -> bool:
             timeout=PATIENCE,
             trust_env=False,
         )
-        # Somebody else may have been faster.
+        # Another caller may have been faster.
         if answer.status_code != httpx.codes.CONFLICT:
             answer.raise_for_status()
     except (httpx.HTTPError, OSError) as error:
-        said = sentences.of(error)
-        log.warning("backfill %s is not started from here: %s", number, said)
+        reason = sentences.of(error)
+        log.warning("backfill %s was not started from the page: %s", number, reason)
         with db.session("operator") as cursor:
-            requests.note_not_started(cursor, number, said)
+            requests.note_not_started(cursor, number, reason)
         return False
     return True

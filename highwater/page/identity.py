@@ -1,4 +1,4 @@
-"""The route on which this platform proves itself to its own command line: the only one that needs no login."""
+"""The route on which this platform proves its identity to its own command line: the only one without a login."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def make_app() -> FastAPI:
 
 
 def _prove(request: Request, nonce: Annotated[str, Query(pattern=identity.NONCE)]) -> JSONResponse:
-    """Who knows the secret can tell from the answer that we do; nobody else can tell anything."""
+    """Prove that this platform knows the secret; the answer reveals nothing to others."""
     port = int(request.scope["server"][1])
     return JSONResponse({"port": port, "proof": identity.proof(nonce, port)})

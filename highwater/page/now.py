@@ -1,4 +1,4 @@
-"""What is so now: freshness, running work, recoveries, backfills, incidents, sources, the policy and its changes."""
+"""The current state: freshness, running windows, recoveries, backfills, incidents, sources, policies, their changes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PARTS = {
     "sources": "sources",
     "policy_changes": "policy_changes",
 }
-"""Each with the file in highwater/sql/page/ that asks for it."""
+"""The parts, each with its query in highwater/sql/page/."""
 
 
 def read(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, list[Any]]:
-    """The rows of each part, of these datasets."""
+    """The rows of each part for these datasets."""
     names = [row.dataset for row in datasets]
     facts = {}
     for part, file in PARTS.items():
@@ -33,7 +33,7 @@ def read(cursor: Cursor, datasets: Sequence[Any]) -> dict[str, list[Any]]:
 
 
 def acknowledgeable(incidents: Sequence[Any], datasets: Sequence[Any], visitor: Visitor) -> set[int]:
-    """The incidents that the visitor may acknowledge: those about DAGs whose runs they may change."""
+    """The incidents that the visitor may acknowledge: those of DAGs whose runs they may change."""
     dag_of = {row.dataset: row.dag_id for row in datasets}
     changeable = visitor.changeable(set(dag_of.values()))
     return {

@@ -1,4 +1,4 @@
-"""What a request asks for, checked: a stretch of time, a dataset, a window of it."""
+"""Validated request parameters: a range of days, a dataset, a window of it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from highwater.page.access import Visitor
 
 MOST_DAYS = 400
-"""The calendar shows so many days at most, folded."""
+"""Maximum number of days in the calendar if windows are folded into days."""
 MOST_HOURS_DAYS = 31
-"""And so many with each hour by itself."""
+"""Maximum number of days if each hour has its own cell."""
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Whole days ``[since, until)`` that are shown, and whether shorter windows are folded into them."""
+class DayRange:
+    """The whole days ``[since, until)`` that are shown, and whether shorter windows are folded into days."""
 
     since: datetime
     until: datetime
@@ -34,37 +34,37 @@ class Stretch:
 
     @property
     def days(self) -> int:
-        """How many."""
+        """The number of days."""
         return (self.until - self.since).days
 
 
-def stretch(
+def day_range(
     days: int | None = None, since: str | None = None, until: str | None = None, hours: bool = False
-) -> Stretch:
-    """The days that are asked for; bounded, and up to today unless said otherwise.
+) -> DayRange:
+    """The requested days, up to today by default, cut to the maximum.
 
     Raises:
-        Problem: a date is none, or they are reversed.
+        Problem: a date is invalid, or ``since`` is not before ``until``.
     """
     most = MOST_HOURS_DAYS if hours else MOST_DAYS
     end = midnight(date_of("until", until) if until else clock.now().date() + timedelta(days=1))
     if since is None:
         wanted = min(max(days or (7 if hours else 365), 1), most)
-        return Stretch(end - timedelta(days=wanted), end, not hours)
+        return DayRange(end - timedelta(days=wanted), end, not hours)
     start = midnight(date_of("since", since))
     if start >= end:
-        raise Problem(400, f"since={since} is not before until={end:%Y-%m-%d}")
-    return Stretch(max(start, end - timedelta(days=most)), end, not hours)
+        raise Problem(400, f"invalid since={since}: expected a day before until={end:%Y-%m-%d}")
+    return DayRange(max(start, end - timedelta(days=most)), end, not hours)
 
 
-StretchDep = Annotated[Stretch, Depends(stretch)]
+DayRangeDep = Annotated[DayRange, Depends(day_range)]
 
 
 def datasets(cursor: Cursor, visitor: Visitor, dag_id: str | None = None) -> list[Any]:
-    """The datasets that the visitor may look at, those of one DAG if it is given.
+    """The datasets that the visitor may read; only those of one DAG if it is given.
 
     Raises:
-        Problem: there is no such DAG, or none that the visitor may look at.
+        Problem: the DAG does not exist, or the visitor may not read it.
     """
     warehouse.run_file(cursor, "page/datasets.sql")
     rows = warehouse.fetch_all(cursor)
@@ -72,12 +72,12 @@ def datasets(cursor: Cursor, visitor: Visitor, dag_id: str | None = None) -> lis
     readable = visitor.readable(loading | ({dag_id} if dag_id else set()))
     if dag_id is not None and (dag_id not in readable or not (dag_id in loading or _is_dag(dag_id))):
         names = ", ".join(sorted(readable & loading)) or "none"
-        raise Problem(404, f"there is no DAG {dag_id[:60]!r} that you may look at; those with datasets are: {names}")
+        raise Problem(404, f"unknown DAG {dag_id[:60]!r}, or not readable by you: expected one of {names}")
     return [row for row in rows if row.dag_id in readable and dag_id in (None, row.dag_id)]
 
 
 def _is_dag(dag_id: str) -> bool:
-    """Whether Airflow knows a DAG of that name: one without datasets shows none, and is no mistake."""
+    """Whether Airflow knows this DAG: a DAG without datasets is valid, and shows none."""
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
 
@@ -86,23 +86,23 @@ def _is_dag(dag_id: str) -> bool:
 
 
 def dataset(known: Sequence[Any], name: str) -> Any:
-    """The one of that name.
+    """The dataset of this name.
 
     Raises:
-        Problem: there is none, or none that the visitor may look at.
+        Problem: it does not exist, or the visitor may not read it.
     """
     for row in known:
         if row.dataset == name:
             return row
     names = ", ".join(sorted(row.dataset for row in known)) or "none"
-    raise Problem(404, f"there is no dataset {name[:60]!r}; there are: {names}")
+    raise Problem(404, f"unknown dataset {name[:60]!r}: expected one of {names}")
 
 
 def window_start(of: Any, key: str) -> datetime:
-    """The start of the window of a dataset that an address names: ``2026-10-24`` or ``2026-10-24T06:00``.
+    """The start of the window in an address, such as ``2026-10-24`` or ``2026-10-24T06:00``.
 
     Raises:
-        Problem: that is no moment, or none at which a window of the dataset begins.
+        Problem: it is not a moment, or no window of the dataset begins then.
     """
     begins = moment("window", key)
     if begins < of.first_window:
@@ -116,15 +116,19 @@ def window_start(of: Any, key: str) -> datetime:
 
 
 def day(text: str) -> datetime:
-    """The midnight with which a day begins."""
+    """The midnight at which a day begins.
+
+    Raises:
+        Problem: it is not a day.
+    """
     return midnight(date_of("day", text))
 
 
 def moment(name: str, text: str) -> datetime:
-    """What a text says, in UTC unless it says otherwise.
+    """A moment from its text, in UTC unless it has an offset.
 
     Raises:
-        Problem: it is no moment.
+        Problem: it is not a moment.
     """
     try:
         return moments.moment(text[:40], name)
@@ -133,10 +137,10 @@ def moment(name: str, text: str) -> datetime:
 
 
 def date_of(name: str, text: str) -> date:
-    """The date a text says.
+    """A date from its text.
 
     Raises:
-        Problem: it is none, or none of our times.
+        Problem: it is not a date, or out of range.
     """
     try:
         found = moments.day(text[:40], name)

@@ -1,4 +1,4 @@
-"""Answers: a view's facts as a page, as a part of one, or as JSON."""
+"""Responses: the facts of a view as a page, as a part of one, or as JSON."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ STATIC = FOLDER / "static"
 
 
 def page(request: Request, template: str, facts: Mapping[str, Any], status: int = 200) -> Response:
-    """The template with these facts; every value in it is escaped."""
+    """The template rendered with these facts; every value is escaped."""
     text = _templates().get_template(template).render(facts, request=request)
     return HTMLResponse(text, status)
 
 
 def as_json(facts: Mapping[str, Any], status: int = 200) -> Response:
-    """The same facts for a program: moments in ISO 8601, spans of time in seconds."""
+    """The facts as JSON: moments in ISO 8601, spans of time in seconds."""
     return JSONResponse(_plain(facts), status)
 
 
 def wants_json(request: Request) -> bool:
-    """Whether the answer is for a program."""
+    """Whether the request expects JSON."""
     return request.url.path.endswith(".json")
 
 
 def problem_response(request: Request, status: int, sentence: str) -> Response:
-    """A sentence instead of an answer; who is not logged in is shown where to."""
+    """An error as a sentence; for a visitor who is not logged in, with a link to the login."""
     if wants_json(request):
         return JSONResponse({"error": sentence}, status)
     facts = {"status": status, "sentence": sentence, "login": None}
@@ -51,20 +51,20 @@ def problem_response(request: Request, status: int, sentence: str) -> Response:
 
 
 def up(*parts: str, **query: str) -> str:
-    """An address of Airflow's own UI, from its path in parts."""
+    """An address in Airflow's UI, from the parts of its path."""
     path = "/".join(quote(part, safe="") for part in parts)
     return f"{API_ROOT_PATH or '/'}{path}{'?' + urlencode(query) if query else ''}"
 
 
 def here(path: str = "", **query: Any) -> str:
-    """An address of the page itself."""
+    """An address in the page."""
     given = {name: value for name, value in query.items() if value is not None}
     return address(f"/{quote(path)}{'?' + urlencode(given, doseq=True) if given else ''}")
 
 
 @cache
 def static(name: str) -> str:
-    """The address of a static file; it changes with its content, so that a browser may keep it."""
+    """The address of a static file; it changes with its content, so that a browser can cache it."""
     return here(f"static/{name}", v=hashlib.blake2b((STATIC / name).read_bytes(), digest_size=6).hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""What is looked at: each view as a page, and at the same path with ``.json`` for a program."""
+"""The views: each as a page, and as JSON at the same path with ``.json``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from highwater.backfill import requests
 from highwater.model import clock
 from highwater.page import backfills, calendar, db, now, params, rendering, window
 from highwater.page.access import Visitor, VisitorDep
-from highwater.page.params import Stretch, StretchDep
+from highwater.page.params import DayRange, DayRangeDep
 from highwater.page.problems import Problem
 from highwater.store import warehouse
 
@@ -21,40 +21,40 @@ router = APIRouter()
 
 
 @router.get("/")
-def home(request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
-    """All at a glance."""
+def home(request: Request, visitor: VisitorDep, day_range: DayRangeDep, dag_id: str | None = None) -> Response:
+    """The calendar and the current state."""
     with db.session() as cursor:
         datasets = params.datasets(cursor, visitor, dag_id)
-        facts = _calendar(cursor, datasets, stretch) | _now(cursor, datasets, visitor)
+        facts = _calendar(cursor, datasets, day_range) | _now(cursor, datasets, visitor)
     return rendering.page(request, "home.html", facts | {"dag_id": dag_id})
 
 
 @router.get("/calendar")
 def calendar_part(
-    request: Request, visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None, seen: str = ""
+    request: Request, visitor: VisitorDep, day_range: DayRangeDep, dag_id: str | None = None, seen: str = ""
 ) -> Response:
-    """The calendar for a page that has it already: nothing where that has ``seen`` all there is."""
+    """An update of the calendar; 204 if nothing has changed since the mark ``seen``."""
     with db.session() as cursor:
         datasets = params.datasets(cursor, visitor, dag_id)
-        facts = _calendar(cursor, datasets, stretch)
+        facts = _calendar(cursor, datasets, day_range)
     if facts["mark"] == seen:
         return Response(status_code=204)
     return rendering.page(request, "calendar.html", facts | {"dag_id": dag_id})
 
 
 @router.get("/calendar.json")
-def calendar_json(visitor: VisitorDep, stretch: StretchDep, dag_id: str | None = None) -> Response:
-    """The cells of the calendar, and the due windows of each dataset by their states."""
+def calendar_json(visitor: VisitorDep, day_range: DayRangeDep, dag_id: str | None = None) -> Response:
+    """The cells of the calendar, and the number of due windows of each dataset by state."""
     with db.session() as cursor:
-        facts = _calendar(cursor, params.datasets(cursor, visitor, dag_id), stretch)
+        facts = _calendar(cursor, params.datasets(cursor, visitor, dag_id), day_range)
     cells = {row.of.dataset: row.cells for row in facts["rows"]}
     counts = {row.of.dataset: row.counts for row in facts["rows"]}
-    return rendering.as_json({"since": stretch.since, "until": stretch.until, "datasets": cells, "counts": counts})
+    return rendering.as_json({"since": day_range.since, "until": day_range.until, "datasets": cells, "counts": counts})
 
 
 @router.get("/now")
 def now_part(request: Request, visitor: VisitorDep, dag_id: str | None = None) -> Response:
-    """What is so now, for a page that shows it."""
+    """An update of the current state."""
     with db.session() as cursor:
         facts = _now(cursor, params.datasets(cursor, visitor, dag_id), visitor)
     return rendering.page(request, "now.html", facts | {"dag_id": dag_id})
@@ -62,7 +62,7 @@ def now_part(request: Request, visitor: VisitorDep, dag_id: str | None = None) -
 
 @router.get("/now.json")
 def now_json(visitor: VisitorDep, dag_id: str | None = None) -> Response:
-    """What is so now."""
+    """The current state."""
     with db.session() as cursor:
         facts = now.read(cursor, params.datasets(cursor, visitor, dag_id))
     return rendering.as_json({"at": clock.now(), **facts})
@@ -83,7 +83,7 @@ def day(request: Request, visitor: VisitorDep, name: str, day: str) -> Response:
 
 @router.get("/windows/{name}/{start}.json")
 def window_json(visitor: VisitorDep, name: str, start: str) -> Response:
-    """All of one window."""
+    """All facts of one window."""
     facts = _window(visitor, name, start)
     parts = ("window", "versions", "validations", "quarantine", "attempts", "links")
     return rendering.as_json({part: facts[part] for part in parts})
@@ -91,13 +91,13 @@ def window_json(visitor: VisitorDep, name: str, start: str) -> Response:
 
 @router.get("/windows/{name}/{start}")
 def window_page(request: Request, visitor: VisitorDep, name: str, start: str) -> Response:
-    """All of one window."""
+    """All facts of one window."""
     return rendering.page(request, _partly(request, "window"), _window(visitor, name, start))
 
 
 @router.get("/backfills/{number}.json")
 def backfill_json(visitor: VisitorDep, number: int) -> Response:
-    """How far a backfill is, and its first windows."""
+    """The progress of a backfill, and its first windows."""
     with db.session() as cursor:
         facts = backfills.read(cursor, number, params.datasets(cursor, visitor))
     return rendering.as_json(facts)
@@ -105,7 +105,7 @@ def backfill_json(visitor: VisitorDep, number: int) -> Response:
 
 @router.get("/backfills/{number}")
 def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Response:
-    """How far a backfill is, what became of each window, and what may be done about it."""
+    """The progress of a backfill, the result of each window, and the actions on it."""
     with db.session() as cursor:
         facts = backfills.read(cursor, number, params.datasets(cursor, visitor))
     dags = {facts["backfill"].dag_id, requests.DAG}
@@ -115,9 +115,9 @@ def backfill_page(request: Request, visitor: VisitorDep, number: int) -> Respons
 
 @router.get("/static/{name}")
 def static(name: str) -> Response:
-    """A file of the page itself."""
+    """A static file of the page."""
     if name not in _STATIC:
-        raise Problem(404, "there is no such file")
+        raise Problem(404, "file not found")
     return FileResponse(rendering.STATIC / name, headers={"Cache-Control": "private, max-age=604800"})
 
 
@@ -125,12 +125,12 @@ _STATIC = {path.name for path in rendering.STATIC.iterdir()}
 
 
 def _partly(request: Request, name: str) -> str:
-    """The whole page, or the part of it that a page has asked for to show within itself."""
+    """The template of the whole page, or of the part that htmx requests."""
     return f"{name}_part.html" if request.headers.get("hx-request") == "true" else f"{name}.html"
 
 
-def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str, Any]:
-    cells, totals = calendar.read(cursor, datasets, stretch), calendar.totals(cursor, datasets)
+def _calendar(cursor: Cursor, datasets: list[Any], day_range: DayRange) -> dict[str, Any]:
+    cells, totals = calendar.read(cursor, datasets, day_range), calendar.totals(cursor, datasets)
     cursor.execute(
         "SELECT count(*) FROM ops.incidents INNER JOIN control.incident_kinds USING (kind)"
         " WHERE closed_at IS NULL AND is_trouble AND datasets && %s::text[]",
@@ -138,8 +138,8 @@ def _calendar(cursor: Cursor, datasets: list[Any], stretch: Stretch) -> dict[str
     )
     incidents = warehouse.fetch_value(cursor)
     return {
-        "stretch": stretch,
-        "rows": calendar.rows(datasets, cells, totals, stretch),
+        "day_range": day_range,
+        "rows": calendar.rows(datasets, cells, totals, day_range),
         "incidents_open": incidents,
         "mark": hashlib.blake2b(repr((cells, totals, incidents)).encode(), digest_size=8).hexdigest(),
     }
@@ -159,8 +159,8 @@ def _day(visitor: Visitor, name: str, text: str) -> dict[str, Any]:
     begins = params.day(text)
     with db.session() as cursor:
         of = params.dataset(params.datasets(cursor, visitor), name)
-        stretch = Stretch(begins, begins + calendar.DAY, folded=False)
-        cells = calendar.read(cursor, [of], stretch).get(name, [])
+        whole_day = DayRange(begins, begins + calendar.DAY, folded=False)
+        cells = calendar.read(cursor, [of], whole_day).get(name, [])
     return {"of": of, "day": begins, "cells": cells}
 
 

@@ -1,4 +1,4 @@
-"""One window: its ledger row and versions, its audits, its refused rows, its stages, what the policy says of it."""
+"""One window: its ledger row, versions, audits, quarantined rows, attempts, and what the policy decides."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PARTS = ("versions", "attempts", "validations", "quarantine")
 
 
 def read(cursor: Cursor, of: Any, start: datetime, *, may_see_rows: bool) -> dict[str, Any]:
-    """All that the warehouse knows of the window of a dataset that begins then.
+    """All facts about the window of a dataset that begins at ``start``.
 
     Raises:
-        Problem: it has not begun.
+        Problem: the window has not begun.
     """
     warehouse.run_file(cursor, "page/window.sql", {"dataset": of.dataset, "since": start})
     found = warehouse.fetch(cursor)
@@ -49,7 +49,7 @@ def read(cursor: Cursor, of: Any, start: datetime, *, may_see_rows: bool) -> dic
 
 
 def audits(validations: Sequence[Any]) -> list[dict[str, Any]]:
-    """The results by audit, newest first: what broke and what passed."""
+    """The validation results by audit, newest first: what passed and what did not."""
     found: dict[tuple[str, str, int], dict[str, Any]] = {}
     for one in validations:
         audit = found.setdefault(
@@ -68,19 +68,19 @@ def audits(validations: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def timings(attempts: Sequence[Any]) -> list[Any]:
-    """The tries of the latest run, oldest first: how long each stage took."""
+    """The attempts of the latest run, oldest first."""
     latest = attempts[0].run_id if attempts else None
     return [attempt for attempt in reversed(attempts) if attempt.run_id == latest]
 
 
 def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> dict[str, str | None]:
-    """Where Airflow shows the run of a window in its grid, and the log of the task that failed in it last."""
+    """Links to Airflow: the run of a window in the grid, and the log of the latest failed task."""
     found: dict[str, str | None] = {"run": None, "log": None}
     if attempts:
         dag_id, run_id = attempts[0].dag_id, attempts[0].run_id
     if dag_id and run_id:
         found["run"] = rendering.up("dags", dag_id, "runs", run_id)
-    # What has gone well since is not what somebody looks for.
+    # A failure of an earlier run is of no interest.
     latest = attempts[0].run_id if attempts else None
     failed = next((each for each in attempts if each.state in ("failed", "lost", "retrying")), None)
     if failed is not None and failed.run_id == latest:
@@ -89,7 +89,7 @@ def links(dag_id: str | None, run_id: str | None, attempts: Sequence[Any]) -> di
 
 
 def _log(attempt: Any) -> str:
-    """The log of an attempt's task: Airflow knows in which process it ran. Without one, the run."""
+    """The log of an attempt's task, found by its process id; the run if there is no such task."""
     run = ("dags", attempt.dag_id, "runs", attempt.run_id)
     with create_session() as session:
         for table in (TaskInstance, TaskInstanceHistory):

@@ -1,1 +1,1 @@
-"""Bringing the databases and Airflow's files to what this version needs."""
+"""Creates and upgrades the databases and Airflow's files for the installed version."""

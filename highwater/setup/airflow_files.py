@@ -1,4 +1,4 @@
-"""What Airflow reads from files that hold a secret: its connections, the way to its metadata, the UI's login."""
+"""Files with secrets that Airflow reads: its connections, the URL of its metadata database, the UI's login."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from highwater.model.errors import ConfigurationError
 
 
 def write() -> None:
-    """Make the files anew from the secrets and the settings; one that says so already is left alone.
+    """Write the files from the secrets and the settings; a file with the same content is left alone.
 
     Raises:
-        ConfigurationError: a secret was never made.
+        ConfigurationError: a secret does not exist.
     """
     config = settings.get()
     connections = json.dumps(project.extension().connections(), indent=2) + "\n"
     files.replace(config.secrets / "connections.json", connections, mode=0o440)
-    # no line break at its end: Airflow would take it for a part of the database's name
+    # No line break at its end: Airflow would take it for a part of the database's name.
     files.replace(config.secrets / "metadata_url", _metadata_url(), mode=0o640)
-    # Airflow opens this one for writing
+    # Airflow opens this file for writing.
     files.replace(
         config.ui_passwords_file, json.dumps({"admin": credentials.secret("admin_password")}) + "\n", mode=0o600
     )
 
 
 def connections() -> dict[str, dict[str, Any]]:
-    """The connections of the file, by name, each with conn_type, host, port, schema, login, password, extra.
+    """The connections in the file, by name, each with conn_type, host, port, schema, login, password, extra.
 
     Raises:
-        ConfigurationError: the file is not there.
+        ConfigurationError: the file does not exist.
     """
     file = settings.get().secrets / "connections.json"
     try:
         known: dict[str, dict[str, Any]] = json.loads(file.read_text())
     except OSError:
-        raise ConfigurationError(f"{file} is missing: {commands.typed('bootstrap')} makes it") from None
+        raise ConfigurationError(f"{file} is missing: {commands.typed('bootstrap')} creates it") from None
     return known
 
 

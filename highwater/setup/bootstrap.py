@@ -1,4 +1,4 @@
-"""Brings any state of the databases to the current one: roles, databases, schemas, anchor, connections, history."""
+"""Creates or updates the databases: roles, databases, schemas, anchor, connections, history."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 
 def run() -> None:
-    """Make what is missing and change what is old; run twice it changes nothing. It never drops data.
+    """Create or update everything the platform needs. Idempotent; never drops data.
 
     Raises:
-        ConfigurationError: a setting, a secret or a SQL file is wrong; a server is away, or refuses the admin login.
+        ConfigurationError: a setting, a secret or a SQL file is invalid; a server is unavailable or refuses the admin.
     """
     config = settings.get()
     alerts.check_addresses()
@@ -62,10 +62,10 @@ def run() -> None:
 
 
 def plan() -> Plan:
-    """What `migrate` would do; nothing is changed.
+    """What `migrate` would do; changes nothing.
 
     Raises:
-        ConfigurationError: the warehouse is newer than this code, or not Highwater's; it is away, or refuses the login.
+        ConfigurationError: the warehouse is newer than this version, not Highwater's, unavailable or refuses the login.
     """
     database = settings.get().warehouse_database
     with closing(_admin("postgres")) as link, link, link.cursor() as cursor:
@@ -77,7 +77,7 @@ def plan() -> Plan:
 
 
 def migrate() -> Plan:
-    """Bring the warehouse alone, and its server's roles, to this code's version; returns what there was to do.
+    """Migrate the warehouse and its server's roles to the installed version; returns what was done.
 
     Raises:
         ConfigurationError: as `run`.
@@ -90,9 +90,9 @@ def migrate() -> Plan:
 
 
 def prepare_empty() -> None:
-    """The roles of the warehouse's server, and the warehouse's database, empty where there was none.
+    """Create the roles of the warehouse's server, and an empty database for the warehouse if it does not exist.
 
-    What a backup needs that is restored into it.
+    A backup needs both before it can be restored.
 
     Raises:
         ConfigurationError: as `run`.
@@ -100,7 +100,7 @@ def prepare_empty() -> None:
     with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
-            with _turn_comes(cursor):
+            with _bounded_wait(cursor):
                 cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
             roles.prepare_database(cursor, settings.get().warehouse_database)
             _roles(cursor)
@@ -108,13 +108,13 @@ def prepare_empty() -> None:
 
 @contextmanager
 def _warehouse_up_to_date() -> Iterator[None]:
-    """Make roles and warehouse current, and keep the turn for the block: two starts at once never are in it."""
+    """Update roles and warehouse, and hold the start lock for the block, so that concurrent starts take turns."""
     config = settings.get()
     with closing(_admin("postgres")) as link:
         link.autocommit = True
         with link.cursor() as cursor:
-            # In the admin's own database, until there is a warehouse to take turns in.
-            with _turn_comes(cursor):
+            # A lock in the admin's own database, until the warehouse exists.
+            with _bounded_wait(cursor):
                 cursor.execute("SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtext('highwater bootstrap'))")
             roles.prepare_database(cursor, config.warehouse_database)
             with _one_at_a_time():
@@ -127,17 +127,17 @@ def _warehouse_up_to_date() -> Iterator[None]:
 
 
 def _admin(database: str) -> Connection:
-    """The admin's connection to the warehouse server; a failure names the settings that lead there."""
+    """The admin's connection to the warehouse server; an error names the settings to check."""
     config = settings.get()
     try:
         return warehouse.connect("postgres", database)
     except psycopg2.OperationalError as error:
-        said = driver_errors.said(error, of_named_server=True)
+        reason = driver_errors.said(error, of_named_server=True)
         admin = f"HIGHWATER_WAREHOUSE_ADMIN={config.warehouse_admin}"
-        if "authentication failed" in said or "no password supplied" in said:
+        if "authentication failed" in reason or "no password supplied" in reason:
             way_out = f"put the password of {admin} into the file HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE names"
             if config.warehouse_admin_password_file is None:
-                way_out += "; if the warehouse is Highwater's own, bring back the secrets it was made with"
+                way_out += "; if the warehouse is Highwater's own, restore the secrets it was created with"
         elif commands.place() in (Place.DEMO, Place.NOWHERE):
             way_out = commands.how_to_start()
         else:
@@ -145,8 +145,8 @@ def _admin(database: str) -> Connection:
                 f"check HIGHWATER_WAREHOUSE_HOST, HIGHWATER_WAREHOUSE_PORT, HIGHWATER_WAREHOUSE_SSLMODE and {admin}"
             )
         where = f"{config.warehouse_host}:{config.warehouse_port}"
-        does = "does not answer" if said.startswith("nothing listens") else "refuses"
-        raise ConfigurationError(f"the warehouse at {where} {does}: {said}; {way_out}") from None
+        does = "does not answer" if reason.startswith("nothing listens") else "refuses"
+        raise ConfigurationError(f"the warehouse at {where} {does}: {reason}; {way_out}") from None
 
 
 def _admin_of_metadata() -> Connection:
@@ -157,21 +157,21 @@ def _admin_of_metadata() -> Connection:
     try:
         return warehouse.connect_metadata("postgres", "postgres")
     except psycopg2.OperationalError as error:
-        said = driver_errors.said(error)
+        reason = driver_errors.said(error)
         raise ConfigurationError(
-            f"HIGHWATER_METADATA_HOST={config.metadata_host} refuses: {said}: bring back the secrets it was made with"
+            f"HIGHWATER_METADATA_HOST={config.metadata_host} refuses: {reason}; restore the secrets it was created with"
         ) from None
 
 
 def _roles(cursor: Cursor) -> None:
-    """The roles of the warehouse's server, and who may get into which of its databases."""
+    """Create or correct the roles of the warehouse's server and their rights to connect to its databases."""
     config = settings.get()
     for role in roles.logins():
         roles.prepare_login(cursor, role, idle_in_transaction_session_timeout=roles.MAY_IDLE)
     roles.prepare_publisher(cursor)
     roles.grant_memberships(cursor)
     roles.limit_connections(cursor)
-    # A server of our own: the admin's password is one that was generated here.
+    # On our own server, the admin's password is a generated one.
     if config.warehouse_admin_password_file in (None, config.secrets / "postgres_password"):
         roles.close_other_databases(cursor)
     _let_in(cursor, config.warehouse_database, owner=roles.PUBLISHER)
@@ -188,7 +188,7 @@ def _roles(cursor: Cursor) -> None:
 
 
 def _let_in(cursor: Cursor, database: str, owner: str) -> None:
-    """Let the role that owns the schemas of a database make them."""
+    """Let the role that owns the schemas of a database create them."""
     cursor.execute(
         sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
             sql.Identifier(database), sql.Identifier(owner)
@@ -197,7 +197,7 @@ def _let_in(cursor: Cursor, database: str, owner: str) -> None:
 
 
 def _warehouse(admin: Connection) -> date:
-    """What the admin gives the warehouse, then its schema, as publisher, in one transaction.
+    """Set up the warehouse: first as the admin, then its schema as the publisher, in one transaction.
 
     Returns:
         The anchor, stored at the first start.
@@ -217,17 +217,17 @@ def _warehouse(admin: Connection) -> date:
 
 
 class _Notices(deque[str]):
-    """What the server has said, all of it: of a list psycopg2 keeps the last fifty, and SQLAlchemy empties it."""
+    """All notices of the server: psycopg2 truncates a list to the last fifty, and SQLAlchemy empties it."""
 
     def __setitem__(self, place: Any, notice: Any) -> None:
         if not isinstance(place, slice):
             super().__setitem__(place, notice)
 
 
-def _patient(function: Callable[..., T]) -> Callable[..., T]:
-    """Do it again from its beginning where Postgres ended it for a deadlock: it is one transaction of its own.
+def _retry_after_deadlock(function: Callable[..., T]) -> Callable[..., T]:
+    """Retry a function that is one transaction if Postgres cancels it because of a deadlock.
 
-    Beside a running platform that is usual: its sessions read tables in another order than they are changed in here.
+    This is common beside a running platform, whose sessions read tables in another order than a start changes them.
     """
 
     @wraps(function)
@@ -236,33 +236,33 @@ def _patient(function: Callable[..., T]) -> Callable[..., T]:
             retry=tenacity.retry_if_exception_type(DeadlockDetected),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
             stop=tenacity.stop_after_attempt(DEADLOCKS),
-            before_sleep=lambda _state: log.info("the running platform was in the way of the start, which tries again"),
+            before_sleep=lambda _state: log.info("deadlock with the running platform: the start is retried"),
             reraise=True,
         ):
             with attempt:
                 return function(*arguments)
-        raise AssertionError("tenacity raises what is left")
+        raise AssertionError("tenacity raises the last error")
 
     return again
 
 
-@_patient
+@_retry_after_deadlock
 def _apply(link: Connection) -> date:
-    """The warehouse's schema, and what a start says, in one transaction; returns the anchor it was done for."""
+    """Apply the warehouse's schema and the settings of this start in one transaction; returns the anchor."""
     with link, link.cursor() as cursor:
         stored = _stored_anchor(cursor)
     anchor = settings.get().anchor or stored or settings.get().anchor_date()
     with _refusals_of_the_start(settings.get(), stored):
-        done = migrations.carry_out(link, lambda cursor: _say_settings(cursor, anchor))
+        done = migrations.carry_out(link, lambda cursor: _set_parameters(cursor, anchor))
     for line in done.in_words():
         log.info("warehouse: %s", line)
     return anchor
 
 
 def _take_from_loader(cursor: Cursor) -> None:
-    """Drop schema staging where it is the loader's, as it was once: the publisher makes it again.
+    """Drop schema staging if it belongs to the loader, as in old versions; the publisher creates it again.
 
-    Sets that are on their way are lost with it: their windows are extracted again.
+    Staging sets are lost with it; their windows are extracted again.
     """
     cursor.execute(
         "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'staging' AND nspowner = 'loader'::pg_catalog.regrole"
@@ -271,11 +271,11 @@ def _take_from_loader(cursor: Cursor) -> None:
         cursor.execute("GRANT loader TO CURRENT_USER")
         cursor.execute("DROP SCHEMA staging CASCADE")
         cursor.execute("REVOKE loader FROM CURRENT_USER")
-        log.info("schema staging belonged to the loader: it is made again")
+        log.info("schema staging belonged to the loader and is created again")
 
 
 def _stored_anchor(cursor: Cursor) -> date | None:
-    """The day that fixed start dates have counted from so far; None at the first start."""
+    """The stored anchor, from which fixed start dates count; None at the first start."""
     cursor.execute("SELECT to_regclass('control.platform') IS NOT NULL")
     if not warehouse.fetch_value(cursor):
         return None
@@ -284,65 +284,67 @@ def _stored_anchor(cursor: Cursor) -> date | None:
     return stored
 
 
-def _say_settings(cursor: Cursor, anchor: date) -> None:
-    """What the files of highwater/sql/start/ and sql/datasets/ ask for, until the transaction ends."""
+def _set_parameters(cursor: Cursor, anchor: date) -> None:
+    """Set the parameters that the files of highwater/sql/start/ and sql/datasets/ read, until the transaction ends."""
     config = settings.get()
-    said = {
+    parameters = {
         "anchor": anchor.isoformat(),
-        # Without it a start is taken for one of older code.
+        # Without it, the start is refused as one of an older version.
         "schema_version": schema_version.head(),
         "keep_versions_days": config.keep_versions_days,
-        # Only a test, or whoever starts the platform, moves its clock.
+        # Only a test, or the user who starts the platform, may set its clock.
         "clock_may_be_set": clock.frozen() is not None,
     }
-    said |= {name.removeprefix("HIGHWATER_").lower(): value for name, value in project.extension().settings().items()}
-    for name, value in said.items():
+    extra = project.extension().settings()
+    parameters |= {name.removeprefix("HIGHWATER_").lower(): value for name, value in extra.items()}
+    for name, value in parameters.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (f"highwater.{name}", str(value)))
 
 
 @contextmanager
 def _refusals_of_the_start(config: settings.Settings, stored: date | None) -> Iterator[None]:
-    """What the warehouse refuses of a start, as a mistake of configuration: which setting leads there.
+    """Turn what the warehouse refuses at a start into a configuration error that names the setting.
 
     Raises:
-        ConfigurationError: a grid would move below landed windows, or a row of control.datasets cannot be.
+        ConfigurationError: a grid would move below landed windows, or a row of control.datasets is invalid.
     """
     try:
         yield
     except psycopg2.Error as error:
-        # Its hint is for somebody who wants another grid; this is about a setting that was changed.
-        said = error.diag.message_primary
+        # The hint of the warehouse is for a changed grid; here a setting was changed.
+        reason = error.diag.message_primary
         if error.pgcode == "HW011":
             given = f"HIGHWATER_ANCHOR={config.anchor or stored}" + (f" (it was {stored})" if stored else "")
             causes = [given, *(f"{name}={value}" for name, value in project.extension().settings().items())]
             raise ConfigurationError(
-                f"{said}; that follows from {', '.join(causes)}: put back the one that was changed; nothing was changed"
+                f"{reason}; this follows from {', '.join(causes)}: restore the one that was changed;"
+                " nothing was changed"
             ) from None
         if isinstance(error, LockNotAvailable):
-            raise _held_up(config.warehouse_database) from None
+            raise _blocked(config.warehouse_database) from None
         if error.pgcode == "HW012":
-            raise ConfigurationError(f"{said}; nothing was changed") from None
+            raise ConfigurationError(f"{reason}; nothing was changed") from None
         raise
 
 
-def _held_up(database: str) -> ConfigurationError:
-    """What to say of a start that has waited in vain for a table of the database: who holds which, and the way out."""
+def _blocked(database: str) -> ConfigurationError:
+    """The error for a start that has timed out waiting for locked tables: names the sessions and the way out."""
     with warehouse.session("postgres", database) as cursor:
         warehouse.run_file(cursor, "setup/holders.sql")
         holders = [
-            f"{who.usename} (pid {who.pid}, since {who.since}) holds {who.tables}"
-            for who in warehouse.fetch_all(cursor)
+            f"{holder.usename} (pid {holder.pid}, since {holder.since}) holds {holder.tables}"
+            for holder in warehouse.fetch_all(cursor)
         ]
     return ConfigurationError(
-        f"the start waits in vain for tables of the database {database}:"
-        f" {'; '.join(holders) or 'a transaction that has ended meanwhile held one'};"
-        f"{' end it by SELECT pg_terminate_backend(pid), then' if holders else ''} start again; nothing was changed"
+        f"the start timed out waiting for locked tables of the database {database}:"
+        f" {'; '.join(holders) or 'held by a transaction that has ended since'};"
+        f"{' end it with SELECT pg_terminate_backend(pid), then' if holders else ''} start again; nothing was changed"
     )
 
 
-@_patient
+@_retry_after_deadlock
 def _policies(link: Connection) -> None:
-    """Which conditions there are; and, at the first start, what config/catchup.yaml wants."""
+    """Register the conditions and, at the first start, apply config/catchup.yaml."""
     with link, link.cursor() as cursor:
         conditions.register(cursor)
         cursor.execute(
@@ -355,23 +357,23 @@ def _policies(link: Connection) -> None:
                 log.info("policy %s", line)
 
 
-@_patient
+@_retry_after_deadlock
 def _sources(admin: Connection, added: Extension) -> None:
-    """Bring the project's own database to its current state."""
+    """Create or update the project's own database."""
     with admin, admin.cursor() as cursor:
         roles.close_public(cursor)
     try:
         added.prepare(admin)
     except LockNotAvailable:
-        raise _held_up(settings.get().sources_database) from None
+        raise _blocked(settings.get().sources_database) from None
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Two starts at once take turns, by a row that only the admin may lock: nobody else can hold one up.
+    """Concurrent starts take turns, by a row that only the admin can lock, so that no other role can block a start.
 
     Raises:
-        ConfigurationError: another one has been at work for too long.
+        ConfigurationError: another start has been running for too long.
     """
     with closing(_admin(settings.get().warehouse_database)) as link:
         for is_last in (False, True):
@@ -381,34 +383,34 @@ def _one_at_a_time() -> Iterator[None]:
                     warehouse.run_file(cursor, "setup/turn.sql")
                 break
             except (UniqueViolation, DuplicateSchema, DuplicateTable):
-                # Another first start has made it meanwhile.
+                # Another first start has created it concurrently.
                 if is_last:
                     raise
         with link, link.cursor() as cursor:
-            with _turn_comes(cursor):
+            with _bounded_wait(cursor):
                 cursor.execute("SELECT FROM setup.turn FOR UPDATE")
             yield
 
 
 @contextmanager
-def _turn_comes(cursor: Cursor) -> Iterator[None]:
-    """Wait for another start in the block, within bounds.
+def _bounded_wait(cursor: Cursor) -> Iterator[None]:
+    """Limit how long the block waits for a lock that another start holds.
 
     Raises:
-        ConfigurationError: it has been at work for too long.
+        ConfigurationError: the other start has been running for too long.
     """
     cursor.execute("SELECT pg_catalog.current_setting('lock_timeout')")
     before = warehouse.fetch_value(cursor)
-    cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (TURN_COMES_WITHIN,))
+    cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (START_TIMEOUT,))
     try:
         yield
         cursor.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (before,))
     except LockNotAvailable:
         raise ConfigurationError(
-            f"another start has been at work for {TURN_COMES_WITHIN}: try again when it is done"
+            f"another start has been running for {START_TIMEOUT}: try again when it has finished"
         ) from None
 
 
-TURN_COMES_WITHIN = "5min"
+START_TIMEOUT = "5min"
 DEADLOCKS = 5
-"""So often a start that Postgres ended for a deadlock is tried from its beginning; it has changed nothing."""
+"""Number of attempts at a start that Postgres cancels because of a deadlock; a cancelled one has changed nothing."""

@@ -1,4 +1,4 @@
-"""The folder of Airflow's logs: whether whoever runs the platform now can write where another user has written."""
+"""The folder of Airflow's logs: checks that the current user can write to folders that another user created."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from highwater.model.errors import ConfigurationError
 
 
 def refuse_closed(folder: Path) -> None:
-    """Refuse folders of logs, one a DAG, that a former HIGHWATER_UID has made and closed to others.
+    """Refuse log folders (one per DAG) that a former HIGHWATER_UID created and closed to others.
 
     Raises:
-        ConfigurationError: there is one; names its owner, and the command that hands all of them over.
+        ConfigurationError: there is one; names its owner and the command that opens all of them.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
             owner = path.stat().st_uid
             hand_over = f"docker compose run --rm --no-deps --user {owner}:0 init chmod -R g+rwX {folder}"
             raise ConfigurationError(
-                f"{path} belongs to user {owner} and is closed to user {os.getuid()}: HIGHWATER_UID was changed;"
-                f" `{hand_over}` hands the logs over, HIGHWATER_UID={owner} in .env goes on as before;"
+                f"{path} belongs to user {owner} and is closed to user {os.getuid()}, since HIGHWATER_UID was changed:"
+                f" run `{hand_over}` to open the logs, or set HIGHWATER_UID={owner} in .env again;"
                 " nothing was changed"
             )

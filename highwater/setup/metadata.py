@@ -1,4 +1,4 @@
-"""Airflow's metadata database: brought to the tables of the Airflow installed here, or refused with the reason."""
+"""Airflow's metadata database: migrates it to the installed Airflow, or refuses with the reason."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BACKFILL = "backfill"
 POOLS = {
     BACKFILL: (
         4,
-        "Windows of all backfills that are in work at once: half of the slots, the rest is for scheduled runs",
+        "Windows of all backfills loaded at once: half of the slots, the rest is for scheduled runs",
     )
 }
 
 
 def pools() -> dict[str, tuple[int, str]]:
-    """The pools, each with its slots and a description: so much is in work at once, whoever made the runs.
+    """The pools, each with its slots and a description. They limit concurrency across all runs.
 
-    A native backfill does not keep to max_active_runs of a DAG. Sizes are changed in Airflow's UI.
+    A native backfill ignores max_active_runs of a DAG. Sizes can be changed in Airflow's UI.
     """
     return POOLS | dict(project.extension().pools)
 
@@ -36,11 +36,11 @@ _REVISION = re.compile(r'^revision(?:: str)? = "(\w+)"', re.MULTILINE)
 
 
 def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
-    """`airflow db migrate` with its output in ``log``, and the pool: does nothing to a database that is up to date.
+    """Run `airflow db migrate` with its output in ``log``, and create the pools. Idempotent.
 
     Raises:
         ConfigurationError: a newer Airflow has migrated this database.
-        HighwaterError: it failed; carries the end of its log.
+        HighwaterError: the migration failed; contains the end of its log.
     """
     _refuse_newer()
     with log.open("wb") as sink:
@@ -54,14 +54,14 @@ def migrate(log: Path, environment: Mapping[str, str] | None = None) -> None:
         )
     if done.returncode != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise HighwaterError(f"airflow db migrate failed with exit code {done.returncode}; its log ends:\n{tail}")
-    make_pools()
+        raise HighwaterError(f"airflow db migrate failed with exit code {done.returncode}; end of its log:\n{tail}")
+    create_pools()
 
 
-def make_pools() -> None:
-    """Make the pools that are missing; one that is there keeps the size somebody gave it.
+def create_pools() -> None:
+    """Create missing pools; an existing pool keeps its size.
 
-    By a statement and not by ``airflow pools``, which takes two seconds to start.
+    In SQL and not with ``airflow pools``, which takes two seconds to start.
     """
     link = warehouse.connect_metadata("airflow", settings.get().metadata_database)
     with closing(link), link, link.cursor() as cursor:
@@ -74,24 +74,24 @@ def make_pools() -> None:
 
 
 def _refuse_newer() -> None:
-    """Airflow would fail half-way through a stack trace: it knows no way back from tables it has never seen."""
+    """Refuse a database that a newer Airflow has migrated: `airflow db migrate` would fail with a stack trace."""
     database = settings.get().metadata_database
     with closing(warehouse.connect_metadata("airflow", database)) as link, link.cursor() as cursor:
         cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
         if not warehouse.fetch_value(cursor):
             return
         cursor.execute("SELECT version_num FROM public.alembic_version")
-        strange = [row[0] for row in cursor.fetchall() if row[0] not in known_revisions()]
-    if strange:
+        found = [row.version_num for row in warehouse.fetch_all(cursor)]
+    if unknown := sorted(set(found) - known_revisions()):
         raise ConfigurationError(
-            f"HIGHWATER_METADATA_DATABASE={database} was migrated by a newer Airflow (revision {strange[0]}) than the "
+            f"HIGHWATER_METADATA_DATABASE={database} was migrated by a newer Airflow (revision {unknown[0]}) than the "
             f"{version('apache-airflow')} installed here: go back to the checkout that had it and rebuild, "
-            "or restore the metadata of before"
+            "or restore the former metadata"
         )
 
 
 def known_revisions() -> set[str]:
-    """The revisions of the metadata that the installed Airflow can come from."""
+    """The revisions of the metadata database that the installed Airflow can migrate from."""
     package = importlib.util.find_spec("airflow")
     assert package is not None and package.submodule_search_locations
     return {

@@ -1,7 +1,7 @@
-"""The roles of both servers and the databases they work in: made where missing, and put right at each start.
+"""The roles of both servers and the databases they work in: created if missing, and corrected at each start.
 
-Nothing here runs what another role has written: that is left to a session of that very role, since whoever can run a
-line in an admin's session can end a SET ROLE there.
+Nothing here executes code written by another role: that is left to a session of that role, since code that runs in an
+admin's session can undo a SET ROLE.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from highwater.store.warehouse import Login
 log = logging.getLogger(__name__)
 
 AIRFLOW_MAY_IDLE = "30s"
-"""A transaction of Airflow's that has fallen silent for so long is ended. The workers of a scheduler that was killed
-hold its connections open, and so its locks on the runs it was about to schedule: no other would ever touch those."""
+"""Idle timeout of Airflow's transactions. The workers of a killed scheduler keep its connections open, and with them
+its locks on the runs it was about to schedule, which no other scheduler could touch."""
 
 MAY_IDLE = "15min"
-"""A transaction that has fallen silent for so long is ended, and with it the locks that reloads and starts wait for. A
-default of every role of the warehouse's server: the engine's own sessions say otherwise, as anybody's may."""
+"""Idle timeout of transactions, whose locks reloads and starts wait for. It is a default of every role of the
+warehouse's server: any session may change it, and the engine's own sessions do."""
 
 PUBLISHER = "publisher"
-"""The owner of all that is published. It logs in only while a start brings its schemas to the current state."""
+"""The owner of all published data. It logs in only while a start upgrades its schemas."""
 READS_SESSIONS = "pg_read_all_stats"
-"""A role of Postgres: who is in it sees since when sessions of others have a transaction open."""
+"""A predefined role of Postgres: its members see when the transactions of other sessions began."""
 MEMBERSHIPS = {("analyst", "operator"), (READS_SESSIONS, PUBLISHER)}
-"""Role and member: the operator sees what the analyst sees, and the publisher's functions name who holds a table."""
+"""Role and member: the operator sees what the analyst sees; the publisher's functions name sessions with locks."""
 PERCENT_OF_CONNECTIONS = {"analyst": 16, "operator": 8}
 PERCENT_OF_OWNER, PERCENT_OF_READER = 8, 5
-"""Of the connections the server has, the last two for each role of the project: together two thirds, so that the loader
-and Airflow always get theirs."""
+"""Shares of the server's connections; the last two for each role of the project. Together they are two thirds, so that
+the loader and Airflow always get a connection."""
 FEWEST_CONNECTIONS = 4
-"""However small the server is."""
+"""Minimum for each role, however small the server is."""
 PUBLISHER_STAYS = timedelta(minutes=15)
-"""So long the password of a publisher holds whose start was killed."""
+"""Validity of the publisher's temporary password, which remains if a start is killed."""
 
 
 def logins() -> tuple[str, ...]:
-    """Roles of the warehouse's server that log in."""
+    """The roles of the warehouse's server that log in."""
     return ("loader", "analyst", "operator", *project.extension().logins)
 
 
 def prepare_login(cursor: Cursor, role: str, **wanted: str) -> None:
-    """A role that logs in with its generated password, as it was made, with our settings and no others.
+    """Create or correct a role that logs in with its generated password and has our settings and no others.
 
-    The server sees only the SCRAM verifier. ``wanted`` are settings beside the time zone.
+    The server receives only the SCRAM verifier. ``wanted`` are settings beside the time zone.
     """
     cursor.execute("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = %s", (role,))
     is_new = cursor.fetchone() is None
@@ -67,11 +67,11 @@ def prepare_login(cursor: Cursor, role: str, **wanted: str) -> None:
     _reset_role(cursor, role, {"TimeZone": "UTC"} | wanted)
     if is_new or not _password_fits(cursor.connection, role):
         _set_password(cursor, role, credentials.password(role))
-        log.info("role %s has its password", role)
+        log.info("set the password of role %s", role)
 
 
 def prepare_publisher(cursor: Cursor) -> None:
-    """The owner of all that is published: nobody logs in as it."""
+    """Create or correct the owner of all published data, which cannot log in."""
     cursor.execute("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = %s", (PUBLISHER,))
     known = warehouse.fetch(cursor)
     if known is None:
@@ -83,10 +83,10 @@ def prepare_publisher(cursor: Cursor) -> None:
 
 
 def grant_memberships(cursor: Cursor) -> None:
-    """Who is a member of whom among our roles: that, and nothing else.
+    """Grant the memberships among our roles and revoke all others.
 
-    An admin that is no superuser is a member of the roles that own schemas, to hand a database over, and of the
-    sources' readers, to end their sessions.
+    An admin that is not a superuser becomes a member of the roles that own schemas, to transfer a database, and of
+    the sources' readers, to end their sessions.
     """
     ours = [PUBLISHER, "airflow", READS_SESSIONS, *logins()]
     cursor.execute(
@@ -96,51 +96,54 @@ def grant_memberships(cursor: Cursor) -> None:
         " WHERE r.rolname = ANY(%(ours)s::name[]) AND m.rolname = ANY(%(ours)s::name[])",
         {"ours": ours},
     )
-    there = warehouse.fetch_all(cursor)
-    for found in there:
+    existing = warehouse.fetch_all(cursor)
+    for found in existing:
         if (found.role, found.member) not in MEMBERSHIPS:
             cursor.execute(
                 sql.SQL("REVOKE {} FROM {} GRANTED BY {} CASCADE").format(
                     *(sql.Identifier(name) for name in (found.role, found.member, found.grantor))
                 )
             )
-            log.warning("role %s is no member of %s any more; %s made it one", found.member, found.role, found.grantor)
-    for role, member in sorted(MEMBERSHIPS - {(found.role, found.member) for found in there}):
+            log.warning("revoked membership of role %s in %s, granted by %s", found.member, found.role, found.grantor)
+    for role, member in sorted(MEMBERSHIPS - {(found.role, found.member) for found in existing}):
         try:
             cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
         except errors.InsufficientPrivilege:
             if role != READS_SESSIONS:
                 raise
-            # Then it is told who holds a table, and not since when.
+            # Messages then name the session that locks a table, but not since when.
             log.info("the admin may not grant %s to %s", role, member)
     for role in (PUBLISHER, *project.extension().logins):
         cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
 
 
 def limit_connections(cursor: Cursor) -> None:
-    """Bound how many connections each role may have that is none of the loader's or Airflow's."""
+    """Limit the number of connections of each role except the loader and Airflow."""
     cursor.execute(
         "SELECT pg_catalog.current_setting('max_connections')::integer"
         " - pg_catalog.current_setting('superuser_reserved_connections')::integer"
     )
-    there = warehouse.fetch_value(cursor)
+    available = warehouse.fetch_value(cursor)
     added = project.extension()
     shares = PERCENT_OF_CONNECTIONS | dict.fromkeys(added.readers, PERCENT_OF_READER)
     if added.owner is not None:
         shares[added.owner] = PERCENT_OF_OWNER
-    limits = {role: max(FEWEST_CONNECTIONS, there * share // 100) for role, share in shares.items()}
+    limits = {role: max(FEWEST_CONNECTIONS, available * share // 100) for role, share in shares.items()}
     cursor.execute(
         "SELECT rolname, rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = ANY(%s::name[])", (list(limits),)
     )
-    for role, limit in warehouse.fetch_all(cursor):
-        if limit != limits[role]:
-            cursor.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT %s").format(sql.Identifier(role)), (limits[role],))
+    for found in warehouse.fetch_all(cursor):
+        if found.rolconnlimit != limits[found.rolname]:
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} CONNECTION LIMIT %s").format(sql.Identifier(found.rolname)),
+                (limits[found.rolname],),
+            )
 
 
 def prepare_database(cursor: Cursor, name: str, owner: str | None = None) -> None:
-    """A database of ours: the admin's unless an owner is named, closed to all who are not let in, without settings.
+    """Create or correct a database: owned by the admin or ``owner``, without settings, closed to PUBLIC.
 
-    No role that runs tasks owns one: an owner may set what every session in it starts with, the admin's too.
+    No role that runs tasks owns one: an owner can set defaults for every session in it, including the admin's.
     """
     cursor.execute(
         "SELECT r.rolname, r.rolname = coalesce(%s::name, current_user) AS fits"
@@ -155,32 +158,32 @@ def prepare_database(cursor: Cursor, name: str, owner: str | None = None) -> Non
                 database, sql.SQL("OWNER {}").format(owned_by) if owner else sql.SQL("")
             )
         )
-        log.info("database %s is made", name)
+        log.info("created database %s", name)
     elif not found.fits:
         cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, owned_by))
-        log.info("database %s belonged to %s", name, found.rolname)
+        log.info("changed the owner of database %s, which was %s", name, found.rolname)
     cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     cursor.execute(
         "SELECT s.setconfig FROM pg_catalog.pg_db_role_setting AS s JOIN pg_catalog.pg_database AS d"
         " ON d.oid = s.setdatabase WHERE s.setrole = 0 AND d.datname = %s",
         (name,),
     )
-    for (config,) in warehouse.fetch_all(cursor):
+    for row in warehouse.fetch_all(cursor):
         cursor.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
-        log.warning("database %s had settings, which are gone: %s", name, ", ".join(config))
+        log.warning("reset the settings of database %s: %s", name, ", ".join(row.setconfig))
 
 
 def close_other_databases(cursor: Cursor) -> None:
-    """On a server of our own nobody gets into the databases that come with Postgres, which hold nothing of ours."""
+    """On our own server, revoke access to the databases that come with Postgres; they hold nothing of ours."""
     for database in ("postgres", "template1"):
         cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
 
 
 def close_public(cursor: Cursor) -> None:
-    """In the database of the cursor nobody but the admin makes anything in ``public``, or large objects.
+    """In the cursor's database, allow only the admin to create objects in ``public``, or large objects.
 
-    Postgres 14 lets everybody; a database whose owner has changed may have given the right away. Advisory locks are the
-    publisher's alone, which claims attempts by them: one statement could take all the locks that the server has.
+    Postgres 14 allows everyone; the owner of a database may have granted the right. Advisory locks are reserved for the
+    publisher, which claims attempts with them: a single statement could exhaust the server's lock table.
     """
     cursor.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     for role in (PUBLISHER, *logins()):
@@ -191,19 +194,19 @@ def close_public(cursor: Cursor) -> None:
             " pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC"
         )
         cursor.execute(
-            "SELECT oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc"
+            "SELECT oid::pg_catalog.regprocedure::text AS name FROM pg_catalog.pg_proc"
             " WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND proname ~ '^pg_(try_)?advisory_.*lock'"
         )
-        taking = ", ".join(row[0] for row in warehouse.fetch_all(cursor))
-        cursor.execute(f"REVOKE EXECUTE ON FUNCTION {taking} FROM PUBLIC")
-        cursor.execute(f"GRANT EXECUTE ON FUNCTION {taking} TO {PUBLISHER}")
+        locking = ", ".join(row.name for row in warehouse.fetch_all(cursor))
+        cursor.execute(f"REVOKE EXECUTE ON FUNCTION {locking} FROM PUBLIC")
+        cursor.execute(f"GRANT EXECUTE ON FUNCTION {locking} TO {PUBLISHER}")
 
 
 def own_schema(cursor: Cursor, name: str) -> None:
-    """A schema of the admin's, in which nobody else can make anything.
+    """Create a schema owned by the admin, in which no other role can create objects.
 
     Raises:
-        ConfigurationError: it belongs to somebody else, whose objects the admin must not touch.
+        ConfigurationError: it belongs to another role, whose objects the admin must not touch.
     """
     cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name)))
     cursor.execute(
@@ -214,19 +217,19 @@ def own_schema(cursor: Cursor, name: str) -> None:
     owner = warehouse.fetch(cursor)
     if not owner.fits:
         raise ConfigurationError(
-            f"schema {name!r} in database {cursor.connection.info.dbname!r} belongs to {owner.rolname!r}, expected the "
-            "admin: rename it, Highwater makes its own"
+            f"schema {name!r} in database {cursor.connection.info.dbname!r} belongs to {owner.rolname!r}: expected the "
+            "admin; rename it, and Highwater creates its own"
         )
 
 
 @contextmanager
 def session_of_publisher(admin: Connection) -> Iterator[Connection]:
-    """A session in the admin's database that is the publisher's from its login on, and so can become nobody else.
+    """A session in the admin's database that is logged in as the publisher, and so cannot become another role.
 
-    The publisher may log in, by a password that is made here, for as long as the block runs.
+    The publisher can log in with a temporary password until the block ends.
 
     Raises:
-        ConfigurationError: the server does not let it in.
+        ConfigurationError: the server refuses the login.
     """
     password = secrets.token_urlsafe(32)
     config = settings.get()
@@ -244,9 +247,9 @@ def session_of_publisher(admin: Connection) -> Iterator[Connection]:
                 sslmode=config.warehouse_sslmode,
             )
         except psycopg2.OperationalError as error:
-            said = driver_errors.said(error)
+            reason = driver_errors.said(error)
             raise ConfigurationError(
-                f"the warehouse does not let {PUBLISHER} log in while Highwater starts: {said}: "
+                f"the warehouse refuses the login of {PUBLISHER}, which a start needs: {reason}; "
                 "allow it in pg_hba.conf as you allow loader"
             ) from None
         with closing(link):
@@ -278,7 +281,7 @@ def _set_password(cursor: Cursor, role: str, password: str) -> None:
 
 
 def _take_powers(cursor: Cursor, role: str) -> None:
-    """No role of ours is a superuser or may make roles or databases, replicate or bypass row security."""
+    """Revoke superuser, role and database creation, replication and bypass of row security from a role of ours."""
     cursor.execute(
         "SELECT FROM pg_catalog.pg_roles WHERE rolname = %s"
         " AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)",
@@ -290,23 +293,23 @@ def _take_powers(cursor: Cursor, role: str) -> None:
                 sql.Identifier(role)
             )
         )
-        log.warning("role %s had powers of an admin, which are gone", role)
+        log.warning("revoked admin privileges of role %s", role)
 
 
 def _reset_role(cursor: Cursor, role: str, wanted: Mapping[str, str]) -> None:
-    """Leave a role the wanted settings, in every database, and none that it or anybody else has set."""
+    """Give a role exactly the wanted settings in every database, resetting all that it or another role has set."""
     cursor.execute(
         "SELECT d.datname, s.setconfig FROM pg_catalog.pg_db_role_setting AS s"
         " JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole"
         " LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase WHERE r.rolname = %s",
         (role,),
     )
-    found: dict[str | None, Sequence[str]] = dict(warehouse.fetch_all(cursor))
+    found: dict[str | None, Sequence[str]] = {row.datname: row.setconfig for row in warehouse.fetch_all(cursor)}
     name = sql.Identifier(role)
     for database, config in found.items():
         if database is not None:
             cursor.execute(sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(name, sql.Identifier(database)))
-            log.warning("role %s had settings in database %s, which are gone: %s", role, database, ", ".join(config))
+            log.warning("reset the settings of role %s in database %s: %s", role, database, ", ".join(config))
     own = found.get(None, ())
     if sorted(own) == sorted(f"{setting}={value}" for setting, value in wanted.items()):
         return
@@ -314,11 +317,11 @@ def _reset_role(cursor: Cursor, role: str, wanted: Mapping[str, str]) -> None:
     for setting, value in wanted.items():
         cursor.execute(sql.SQL("ALTER ROLE {} SET {} = %s").format(name, sql.Identifier(setting)), (value,))
     if own:
-        log.warning("role %s has its own settings again; it had: %s", role, ", ".join(own))
+        log.warning("reset the settings of role %s: %s", role, ", ".join(own))
 
 
 def _password_fits(admin: Connection, role: str) -> bool:
-    """Whether the server takes the secret of ``role``; a role that may not log in just now keeps what it has."""
+    """Whether the server accepts the stored password of ``role``; true if it cannot log in for another reason."""
     where = admin.info
     try:
         warehouse.open_session(

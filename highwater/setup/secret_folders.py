@@ -1,4 +1,4 @@
-"""Who may know what: the secrets that each service of compose finds in a folder of its own, and no others."""
+"""Secrets by compose service: each service gets a folder with exactly the secrets it needs."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from highwater.environment import credentials, files, project, settings
 from highwater.model.errors import ConfigurationError
 
 BROKER = "redis:6379/0"
-"""Where compose has the queue: host, port and database."""
+"""Address of the queue in compose: host, port and database."""
 
 BROKER_URL = "broker_url"
-"""Made of the secret ``broker_password``; no file of the folder of all secrets."""
+"""Derived from the secret ``broker_password``; not stored in the folder of all secrets."""
 
 PG_HBA = """\
-# The superuser comes over the socket alone: that is in the server's own container, and in init's.
+# The superuser may connect over the socket only: from the server's own container, and from init's.
 local all postgres trust
 local all all scram-sha-256
 host all postgres all reject
 host all all all scram-sha-256
 """
-"""Who may log in to the databases of compose."""
+"""Login rules of the databases of compose."""
 
 
 def files_of_services() -> dict[str, tuple[str, ...]]:
-    """The secrets of each service of compose. A test of compose reads what is really there."""
-    # The owner of the project's database moves the simulated sources on, and takes them away for an outage.
+    """The secrets of each service of compose. A compose test checks the files that exist in the containers."""
+    # The owner of the project's database advances the simulated sources, and makes them unavailable for an outage.
     owner = tuple(f"{role}_password" for role in filter(None, [project.extension().owner]))
     return {
-        # whether it is our warehouse that listens on its port
+        # It checks whether our own warehouse listens on the port.
         "preflight": ("analyst_password",),
         "metadata": ("metadata_admin_password", "pg_hba.conf"),
         "warehouse": ("pg_hba.conf", "postgres_password"),
         "redis": ("broker_password",),
-        # it makes the roles, so it knows what they log in with
+        # It creates the roles with their passwords.
         "init": (*(f"{role}_password" for role in credentials.logins()), "metadata_admin_password", "metadata_url"),
-        # the command line is here too: it starts backfills as the admin of the UI, and acts in the warehouse
+        # The command line runs here too: it starts backfills as the admin of the UI, and works in the warehouse.
         "apiserver": (
             "admin_password",
             "analyst_password",
@@ -50,25 +50,25 @@ def files_of_services() -> dict[str, tuple[str, ...]]:
             *owner,
         ),
         "scheduler": ("analyst_password", BROKER_URL, "fernet_key", "jwt_secret", "metadata_url"),
-        # the policies, and the incident that a failed run is
+        # It reads policies, and opens an incident for a failed run.
         "dag-processor": ("analyst_password", "loader_password", "metadata_url"),
         "triggerer": ("fernet_key", "metadata_url"),
-        # tasks: what they log in as, their sources and the queue
+        # Tasks need their roles, their sources and the queue.
         "worker": ("analyst_password", BROKER_URL, "connections.json", "loader_password", *owner),
     }
 
 
 def write(root: Path, broker: str = BROKER) -> None:
-    """Bring every folder of ``root`` that has a service's name to exactly that service's files.
+    """Write exactly the files of a service into each folder of ``root`` that has a service's name.
 
     Raises:
-        ConfigurationError: there is no such folder, or a secret was never made.
+        ConfigurationError: there is no such folder, or a secret does not exist.
     """
     allowed = files_of_services()
     found = [service for service in allowed if (root / service).is_dir()]
     if not found:
         names = ", ".join(allowed)
-        raise ConfigurationError(f"--folders={root} holds no folder of a service: make one of {names} in it")
+        raise ConfigurationError(f"--folders={root} contains no folder of a service: create one of {names} in it")
     for service in found:
         folder = root / service
         for name in allowed[service]:
@@ -82,7 +82,7 @@ def _text(name: str, broker: str) -> str:
     if name == "pg_hba.conf":
         return PG_HBA
     if name == BROKER_URL:
-        # no line break at its end: it would become a part of the database's number
+        # No line break at its end: it would become a part of the database's number.
         return f"redis://:{credentials.secret('broker_password')}@{broker}"
     credentials.secret(name)
     return (settings.get().secrets / name).read_text()

@@ -86,7 +86,7 @@ def test_another_user_takes_the_installation_over_once_its_logs_are_handed_over(
     assert refused.returncode != 0
     said = stack.compose("logs", "--no-color", "init", **another).stdout
     assert "Traceback" not in said
-    hand_over = re.search("`docker compose (run .*)` hands the logs over", said)
+    hand_over = re.search("`docker compose (run .*)` to open the logs", said)
     assert hand_over, said
     stack.compose(*hand_over[1].split())
     stack.compose("up", "--detach", "--wait", **another)

@@ -57,7 +57,7 @@ class Backfills:
 
     def __init__(self, platform: Live) -> None:
         self.live = platform
-        platform.wait("Airflow to be healthy", lambda: not platform.airflow.ailing())
+        platform.wait("Airflow to be healthy", lambda: not platform.airflow.unhealthy())
         self.api = api.log_in()
         self.first: datetime = platform.value(
             "SELECT first_window FROM control.datasets WHERE dataset = %s", (DATASET,)

@@ -149,7 +149,7 @@ class TestMonth:
         page.keyboard.press("Shift+ArrowRight")
         assert page.inner_text("#chosen output") == "2 chosen of daily_sales"
         page.click("#chosen button:has-text('Backfill')")
-        page.wait_for_selector("text=Plan: 2 of 2 windows are loaded")
+        page.wait_for_selector("text=Plan: 2 of 2 windows will be loaded")
         page.fill("input[name=why]", "the till is mended")
         page.click("button:has-text('Start the backfill')")
         page.wait_for_url(re.compile(r"/backfills/\d+$"))
@@ -185,7 +185,7 @@ class TestMonth:
         assert page.query_selector("form") is None
         day = simulation_day(month, 12)
         page.goto(f"{settings.get().ui_address}/highwater/backfills/new?dataset=daily_sales&chosen={day}")
-        assert "vera may not make runs of" in page.inner_text("[role=alert]")
+        assert "vera may not create runs of" in page.inner_text("[role=alert]")
 
     def test_who_is_not_logged_in_sees_where_to_log_in(self, month: Live, page: Page) -> None:
         answer = page.goto(f"{settings.get().ui_address}/highwater/")

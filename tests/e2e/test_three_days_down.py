@@ -24,7 +24,7 @@ from highwater.airflow import api as airflow_api
 from highwater.environment import settings
 from highwater.model.windows import Window
 from highwater.store import warehouse
-from simulation import drill
+from simulation import drills
 
 DAG = "system_recovery_processing"
 LEFT = "SELECT coalesce(sum(windows), 0) FROM ops.gaps WHERE dataset IN ('payments', 'page_views')"
@@ -128,7 +128,7 @@ class TestDisturbed:
         whole = recovered.rows(content)
         before = recovered.value("SELECT max(attempt_id) FROM ops.attempts")
         with warehouse.session("postgres") as cursor:
-            known = {each: drill.landed(cursor, each, LONG_AGO) for each in batches.DATASETS}
+            known = {each: drills.landed(cursor, each, LONG_AGO) for each in batches.DATASETS}
         with closing(airflow_api.log_in()) as api:
             _forget({each: windows[::2] for each, windows in known.items()})
             _trigger(api, "holes")
@@ -155,7 +155,7 @@ def _forget(windows: dict[str, list[Any]]) -> None:
     with warehouse.session("postgres") as cursor:
         for dataset, chosen in windows.items():
             for window in chosen:
-                drill.forget(cursor, dataset, window)
+                drills.forget_window(cursor, dataset, window)
 
 
 def _trigger(api: httpx.Client, run_id: str) -> None:

@@ -50,7 +50,7 @@ def test_a_dry_run_says_what_it_is_about_and_accepts_nothing() -> None:
     said = command("daily_sales", DAY, "--dry-run")
     assert said.exit_code == 0, said.exception
     assert (
-        "version 1 with 391 rows is published; a load that would lose more than 50.0% of the rows stops" in said.output
+        "version 1 with 391 rows is published; a load that loses more than 50.0% of the rows is stopped" in said.output
     )
     assert rows(ACCEPTED) == []
 
@@ -62,7 +62,7 @@ def test_it_is_kept_with_who_and_why_until_a_load_uses_it() -> None:
     assert (told["version"], told["window"], told["done"]["accepted_by"]) == (None, DAY, "ada")
     assert rows(ACCEPTED) == [("daily_sales", DAY, "ada", "operator", "the source has purged it", None)]
     again = command("daily_sales", DAY, "--reason", "me too", "--by", "kim", "--yes")
-    assert "ada accepted it at 2026-10-31 12:00 UTC (the source has purged it)" in again.output
+    assert "accepted by ada at 2026-10-31 12:00 UTC (the source has purged it)" in again.output
     assert len(rows(ACCEPTED)) == 1
     with warehouse.session("postgres") as cursor:
         cursor.execute("UPDATE control.accepted_reloads SET used_at = ops.clock(), used_by_run = 'run'")

@@ -42,4 +42,4 @@ def test_a_platform_that_is_stopped_is_one_sentence(platform: Path) -> None:
 def test_where_nothing_was_started_there_is_no_airflow_either(platform: Path, tmp_path: Path) -> None:
     done = typed("dags", "list", HIGHWATER_HOME=str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr.startswith("airflow: no Airflow runs here: nothing was started from this checkout yet: ")
+    assert done.stderr.startswith("airflow: Airflow is not running here: nothing was started from this checkout yet: ")

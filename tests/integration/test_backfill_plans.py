@@ -446,7 +446,7 @@ class TestTheCommandLine:
 
     def test_a_run_that_names_neither_what_to_load_nor_a_plan_is_refused(self) -> None:
         done = CliRunner().invoke(app, ["backfill", "run", DATASET, "--from", "3d", "--reason", "a test", "--yes"])
-        assert str(done.exception) == "--to missing: say what to load, or name a plan by --plan"
+        assert str(done.exception) == "--to missing: say what to load, or give a plan with --plan"
 
     def test_a_list_says_what_landed_and_the_last_day_as_it_was_asked_for(self) -> None:
         ask(october(1, 2, reason="a test"))
@@ -465,16 +465,16 @@ class TestTheCommandLine:
         asked = ["backfill", "run", "--reason", "a test", "--plan", str(file)]
         other = CliRunner().invoke(app, [*asked, DATASET, "--which", "all", "--yes"])
         assert str(other.exception) == (
-            "which all is another question than that of the plan, missing: leave it out, or make a plan of it"
+            "invalid which 'all': expected 'missing', as in the plan; leave it out, or make a new plan"
         )
         refused = CliRunner().invoke(app, [*asked, "--yes"])
-        assert "the plan changed since it was shown" in str(refused.exception)
+        assert "the plan has changed since it was shown" in str(refused.exception)
         assert "2026-10-04 load → skip (landed: version 1 by run a)" in " ".join(refused.stderr.split())
         assert CliRunner().invoke(app, asked, input="n\n").exit_code == 1
         assert rows("SELECT count(*) FROM control.backfills") == [(0,)]
         agreed = CliRunner().invoke(app, asked, input="y\n")
         assert agreed.exit_code == 0, agreed.output
-        assert "it waits for catchup_control, which starts it within five minutes" in " ".join(agreed.output.split())
+        assert "catchup_control will start it within five minutes" in " ".join(agreed.output.split())
         assert rows("SELECT state, count(*) FROM control.backfill_windows GROUP BY 1 ORDER BY 1") == [
             ("planned", 8), ("skipped", 1)
         ]  # fmt: skip
@@ -523,7 +523,7 @@ class TestTheCommandLine:
         assert "Cancel it for good?" in said
         assert (asked.exit_code, rows("SELECT state FROM control.backfills")) == (1, [("requested",)])
         agreed = CliRunner().invoke(app, ["backfill", "cancel", str(number), "--by", "ada"], input="y\n")
-        assert f"backfill {number} is cancelled: 2 windows are not begun, 0 finish" in agreed.output
+        assert f"backfill {number} is cancelled: 2 windows not started, 0 still running" in agreed.output
         assert rows("SELECT state, note FROM control.backfills") == [("cancelled", "cancelled by ada")]
 
     @pytest.mark.parametrize(

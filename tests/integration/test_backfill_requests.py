@@ -144,7 +144,7 @@ class TestWhatAirflowDoesNotStart:
         settings.get.cache_clear()
         words = ["--from", "2026-10-01", "--to", "2026-10-02", "--reason", "t", "--yes"]
         done = CliRunner().invoke(app, ["backfill", "run", "daily_sales", *words], catch_exceptions=False)
-        assert "it waits for catchup_control, which starts it within five minutes (Airflow at" in done.output
+        assert "catchup_control will start it within five minutes (Airflow at" in done.output
         with warehouse.session("analyst") as cursor:
             (latest,) = requests.latest(cursor, 1)
         assert latest["note"].startswith("not started: Airflow at http://127.0.0.1:1 does not answer: nothing listens")

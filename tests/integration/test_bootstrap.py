@@ -136,7 +136,7 @@ def test_a_start_that_meets_a_session_the_other_way_round_tries_again(caplog: py
             link.rollback()
             starting.join()
     assert failed == []
-    assert "was in the way of the start, which tries again" in caplog.text
+    assert "deadlock with the running platform: the start is retried" in caplog.text
 
 
 def test_nobody_but_the_admin_is_a_superuser_and_the_publisher_does_not_log_in(admin: Cursor) -> None:

@@ -67,7 +67,7 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
     assert settings.get().ui_address in shown
     assert credentials.secret("admin_password") in shown
     # No platform runs here, only its warehouse.
-    assert "stopped: nothing answers there until scripts/demo starts it" in shown
+    assert "the platform is stopped: scripts/demo starts it" in shown
     assert highwater("login", "--role", "analyst").stdout == credentials.password("analyst") + "\n"
 
 
@@ -78,8 +78,8 @@ def test_login_shows_the_address_and_the_generated_password() -> None:
         (("bootstrap",), {"HIGHWATER_WAREHOUSE_PORT": "1"}, "the warehouse at 127.0.0.1:1 does not answer: nothing"),
         (("status",), {"HIGHWATER_KEEP_VERSIONS_DAYS": "-3"}, "HIGHWATER_KEEP_VERSIONS_DAYS='-3' is refused"),
         (("status",), {"HIGHWATER_SECRETS_DIR": "/nowhere"}, "/nowhere/analyst_password is missing"),
-        (("login", "--role", "publisher"), {}, "unknown role 'publisher'; these log in: postgres, airflow, loader"),
-        (("statsu",), {}, "command 'statsu' is not known"),
+        (("login", "--role", "publisher"), {}, "unknown role 'publisher': expected one of postgres, airflow, loader"),
+        (("statsu",), {}, "unknown command 'statsu'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_two(

@@ -53,7 +53,7 @@ def test_show_for_a_program_is_json(orders: Change) -> None:
 def test_reset_asks_first_and_a_no_changes_nothing(orders: Change) -> None:
     asked = highwater("checkpoint", "reset", "orders", "--reason", "to see", answer="n\n")
     assert asked.returncode == 1
-    assert "Forget that, and read everything at the next run?" in asked.stdout
+    assert "Reset it, so that the next run reads everything?" in asked.stdout
     assert value("SELECT revision FROM ops.checkpoints") == 1
 
 
@@ -115,4 +115,4 @@ def test_what_cannot_be_reset_is_refused_before_anybody_is_asked(small_shop: Cha
     refused = highwater("checkpoint", "reset", "orders", "--reason", "why", *options)
     assert refused.returncode == 2
     assert 'dataset "orders" has no checkpoint to reset: its next run reads everything anyway' in refused.stderr
-    assert "Forget that" not in refused.stdout
+    assert "Reset it" not in refused.stdout

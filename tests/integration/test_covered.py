@@ -13,7 +13,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.loading import derived_table
 from highwater.store import ledger, publish, warehouse
-from simulation import drill
+from simulation import drills
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 RunDag = Callable[..., Any]
@@ -121,7 +121,7 @@ def test_a_scheduled_run_of_a_day_that_was_brought_together_ends_in_one_task_unl
     assert (str(done.state), shown(done, "ask_ledger")) == ("success", said)
     assert channels.rows("SELECT * FROM ops.window_ledger ORDER BY dataset, window_range") == made
     with warehouse.session("postgres") as cursor:
-        drill.forget(cursor, "store_sales", drill.landed(cursor, "store_sales", today.start)[0])
+        drills.forget_window(cursor, "store_sales", drills.landed(cursor, "store_sales", today.start)[0])
     done = scheduled("multi_source_sync", today.start)
     assert set(states(done).values()) == {"success"}, "a window of the store was missing"
     assert today in channels.landed(channels.STORE)

@@ -69,7 +69,7 @@ class TestAStart:
                 {"HIGHWATER_ANCHOR": "2026-11-15"},
                 "the grid of daily_sales cannot change from fixed windows of 24:00:00 from 2026-10-01 00:00 on to fixed"
                 " windows of 24:00:00 from 2026-10-16 00:00 on: 2 landed windows would be off the grid, the first"
-                " one from 2026-10-05 00:00; that follows from HIGHWATER_ANCHOR=2026-11-15 (it was 2026-10-31),"
+                " one from 2026-10-05 00:00; this follows from HIGHWATER_ANCHOR=2026-11-15 (it was 2026-10-31),"
                 " HIGHWATER_HISTORY_DAYS=30",
             ),
             ({"HIGHWATER_HISTORY_DAYS": "10"}, "from 2026-10-21 00:00 on: 2 landed windows"),
@@ -84,7 +84,7 @@ class TestAStart:
         with pytest.raises(ConfigurationError) as refused:
             start(**given)
         assert said in str(refused.value)
-        assert "put back the one that was changed; nothing was changed" in str(refused.value)
+        assert "restore the one that was changed; nothing was changed" in str(refused.value)
         assert state() == before
 
     def test_the_channels_do_not_move_either(self, start: Start, admin: Cursor) -> None:

@@ -178,7 +178,7 @@ def test_a_stretch_that_holds_a_part_of_it_says_so_and_releases_nothing(held: No
         done = command(*ends, "--reason", "mended", "--yes")
         assert done.exit_code == 0 and "has no held window" not in done.output
         assert "is held at version 3 by ada" in done.output
-        assert "so it stays: --from 2026-10-05T00:00 --to 2026-10-06T00:00 is all of it" in done.output
+        assert "use --from 2026-10-05T00:00 --to 2026-10-06T00:00" in done.output
     assert rows("SELECT held_by FROM ops.held_windows") == [("ada",)]
     assert (
         "1 released" in command("--from", f"{NAME}T00:00", "--to", "2026-10-06T00:00", "--reason", "x", "--yes").output
@@ -193,9 +193,11 @@ def test_a_drill_leaves_it_in_the_record_and_says_so(platform: Any) -> None:
         publish.publish_window("payments", window, staged, run(str(amount)))
     batches.land("payments", batches.window(10))
     rollback.carry_out(rollback.plan("payments", "2026-10-30T06:00"), "ada", "billing counted [twice]")
-    done = CliRunner().invoke(app, ["outage", "simulate", "--hours", "72", "--yes"])
-    assert "payments 2026-10-30T06:00/2026-10-30T12:00 stays: it is held by ada: billing counted [twice]" in done.output
-    assert "outage: 1 windows are missing" in done.output
+    done = CliRunner().invoke(app, ["drill", "forget", "--hours", "72", "--yes"])
+    assert (
+        "payments 2026-10-30T06:00/2026-10-30T12:00 is kept: it is held by ada: billing counted [twice]" in done.output
+    )
+    assert "drill: 1 windows are missing" in done.output
     assert rows("SELECT version FROM ops.window_ledger WHERE dataset = 'payments'") == [(3,)]
 
 

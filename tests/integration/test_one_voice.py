@@ -139,7 +139,7 @@ def test_the_page_says_what_the_command_line_says(monkeypatch: pytest.MonkeyPatc
         monkeypatch.undo()
         settings.get.cache_clear()
     assert said.startswith("the warehouse at 127.0.0.1:1 does not answer: nothing listens there; ")
-    assert problem.value.sentence == f"{said}; there is nothing to show until it answers"
+    assert problem.value.sentence == f"{said}; the page has nothing to show until it answers"
 
 
 def test_a_rule_of_a_source_that_is_broken_is_named_without_the_row() -> None:

@@ -289,13 +289,13 @@ class TestTold:
             return told, "partner: source unavailable since" in highwater("status").stdout
 
         assert [shown(good), shown(None)] == [("reachable", False), ("was reachable", False)]
-        assert [shown(away), shown(None)] == [("away", True), ("away", True)]
+        assert [shown(away), shown(None)] == [("unavailable", True), ("unavailable", True)]
         assert shown(good) == ("reachable", False)
 
     def test_a_dag_that_is_not_there_is_refused_as_every_other_name_is(self, admin_client: httpx.Client) -> None:
         for path in ("/calendar.json", "/now.json", "/"):
             said = admin_client.get(path, params={"dag_id": "nope"})
-            assert (said.status_code, "there is no DAG" in said.text) == (404, True)
+            assert (said.status_code, "unknown DAG" in said.text) == (404, True)
         assert "error" in admin_client.get("/now.json", params={"dag_id": "nope"}).json()
         assert admin_client.get("/now.json", params={"dag_id": "multi_source_sync"}).status_code == 200
 
@@ -411,14 +411,14 @@ class TestTold:
             cursor.execute("LOCK TABLE ops.window_ledger IN ACCESS EXCLUSIVE MODE")
             answer = admin_client.get("/calendar")
         assert answer.status_code == 503
-        assert "ask for less" in answer.text
+        assert "request a smaller range" in answer.text
 
 
 class TestBadInput:
     @pytest.mark.parametrize(
         ("path", "status", "said"),
         [
-            ("/windows/nix/2026-10-05", 404, "there is no dataset"),
+            ("/windows/nix/2026-10-05", 404, "unknown dataset"),
             (f"/windows/{SCRIPT.replace('/', '%2F')}/2026-10-05", 404, ""),
             ("/windows/daily_sales/2026-13-45", 400, "expected a day (2026-10-24, today"),
             ("/windows/daily_sales/2026-10-05T01:30", 404, "no window of daily_sales begins"),
@@ -426,20 +426,20 @@ class TestBadInput:
             ("/windows/daily_sales/9000-01-01", 404, "has not begun"),
             ("/windows/daily_sales/0001-01-01T00:00+23:59", 400, "expected a day (2026-10-24, today"),
             ("/days/daily_sales/tomorrow", 400, "expected a day: 2026-10-24"),
-            ("/?since=2026-10-10&until=2026-10-01", 400, "is not before"),
+            ("/?since=2026-10-10&until=2026-10-01", 400, "expected a day before"),
             ("/?days=many", 400, "expected a whole number"),
             ("/?since=%00", 400, "expected a day: 2026-10-24"),
-            ("/backfills/999999", 404, "there is no backfill"),
-            ("/backfills/99999999999999999999", 404, "there is no backfill"),
+            ("/backfills/999999", 404, "unknown backfill"),
+            ("/backfills/99999999999999999999", 404, "unknown backfill"),
             ("/backfills/one", 400, "expected a whole number"),
-            ("/backfills/new?dataset=nix&since=2026-10-01&until=2026-10-02", 404, "there is no dataset"),
+            ("/backfills/new?dataset=nix&since=2026-10-01&until=2026-10-02", 404, "unknown dataset"),
             ("/backfills/new?dataset=daily_sales&since=2026-10-09&until=2026-10-02", 409, "is not before"),
             ("/backfills/new?dataset=daily_sales&since=x&until=2026-10-02", 400, "expected a day (2026-10-24, today"),
             ("/backfills/new?dataset=orders&since=2026-10-30&until=2026-10-31", 409, "highwater checkpoint reset"),
             ("/backfills/new?dataset=daily_sales&chosen=2026-10-05,nix", 400, "expected a day (2026-10-24, today"),
             ("/backfills/new?dataset=daily_sales&since=1990-01-01&until=2026-10-02", 409, "at most 10 years"),
             ("/static/..%2Fapp.py", 404, ""),
-            ("/static/app.py", 404, "no such file"),
+            ("/static/app.py", 404, "file not found"),
         ],
     )  # fmt: skip
     def test_a_plain_message(self, admin_client: httpx.Client, path: str, status: int, said: str) -> None:
@@ -469,7 +469,7 @@ class TestBadInput:
                 cursor.execute(
                     "UPDATE control.datasets SET first_window = '2026-10-28', step = '6 h' WHERE dataset = 'page_views'"
                 )
-        assert "8,640 of 8,640 windows are loaded" in text
+        assert "8,640 of 8,640 windows will be loaded" in text
         assert "the first 200 of 8,640 windows" in text
 
     def test_a_request_that_brings_too_much_is_refused(self, admin_client: httpx.Client) -> None:
@@ -527,13 +527,13 @@ class TestDone:
 
     def test_a_reason_that_is_no_text_is_refused(self, admin_client: httpx.Client, two_days: dict[str, str]) -> None:
         answer = admin_client.post("/backfills", data=two_days | {"why": "why \x00 not"})
-        assert (answer.status_code, "is no text: it has a NUL in it" in answer.text) == (400, True)
+        assert (answer.status_code, "invalid text in the request" in answer.text) == (400, True)
 
     def test_a_plan_that_changed_since_it_was_shown_is_shown_again(
         self, admin_client: httpx.Client, two_days: dict[str, str], analyst: Cursor
     ) -> None:
-        wish = "dataset=daily_sales&since=2026-10-06&until=2026-10-09"
-        order = form_of(admin_client, f"/backfills/new?{wish}") | {"why": "to see"}
+        query = "dataset=daily_sales&since=2026-10-06&until=2026-10-09"
+        order = form_of(admin_client, f"/backfills/new?{query}") | {"why": "to see"}
         loading.land(loading.day("2026-10-07"))
         answer = admin_client.post("/backfills", data=order)
         assert answer.status_code == 409
@@ -563,7 +563,7 @@ class TestDone:
     ) -> None:
         answer = vera.post("/backfills", data=two_days)
         assert answer.status_code == 403
-        assert "not one of yours" in answer.text
+        assert "belongs to another user" in answer.text
 
     def test_who_may_not_run_the_dag_is_refused_by_name(
         self, vera: httpx.Client, server: PageServer, two_days: dict[str, str], analyst: Cursor
@@ -571,7 +571,7 @@ class TestDone:
         bearer = {"Authorization": f"Bearer {server.token('vera')}"}
         answer = vera.post("/backfills", data=two_days, headers=bearer)
         assert answer.status_code == 403
-        assert "vera may not make runs of historical_sales_migration" in answer.text
+        assert "vera may not create runs of historical_sales_migration" in answer.text
         assert vera.get("/backfills/new", params={"dataset": "daily_sales", "chosen": "2026-10-06"}).status_code == 403
         assert 'id="chosen"' not in vera.get("/").text
         analyst.execute("SELECT count(*) FROM control.backfills")

@@ -500,7 +500,7 @@ class TestTheCommands:
                 ("set", "daily_sales", "--conditions", "at_night", "--reason", "x"),
                 "unknown condition 'at_night': expected one of",
             ),
-            (("set", "daily_sales", "--reason", "x"), "nothing to set: name one of --enabled"),
+            (("set", "daily_sales", "--reason", "x"), "nothing to set: give one of --enabled"),
             (("set", "daily_sales", "--enabled", "--reason", " "), 'reason " " is blank'),
             (("explain", "nothing"), "unknown dataset 'nothing': expected one of channel_sales, daily_sales"),
             (("apply", "nowhere.yaml"), "nowhere.yaml cannot be read"),

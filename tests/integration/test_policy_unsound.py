@@ -159,7 +159,7 @@ class TestWhatIsThereAlready:
             "SELECT window_start, state, reason FROM ops.window_status WHERE dataset = 'daily_sales' ORDER BY 1"
         )
         subject = f"closed day {bad} of every dataset"
-        assert f"{subject} cannot be read and is left out: expected a day between 1900 and 2999" in shell("show")
+        assert f"{subject} is invalid and ignored: expected a day between 1900 and 2999" in shell("show")
         assert json.loads(shell("show", "--json"))["problems"][0]["subject"] == subject
         shell("explain", "daily_sales")
         shell("history")
@@ -184,7 +184,7 @@ class TestWhatIsThereAlready:
         assert reader._known["payments"].max_windows == 5
         assert reader._known["daily_sales"].max_age is None
         assert rows("SELECT windows_missing FROM ops.window_totals WHERE dataset = 'daily_sales'") == [(30,)]
-        assert "policy of daily_sales cannot be read" in shell("show")
+        assert "policy of daily_sales is invalid and ignored" in shell("show")
         with warehouse.session("loader") as cursor:
             warehouse.run_file(cursor, "policy/in_use.sql")
             assert cursor.fetchall() == []

@@ -28,7 +28,7 @@ from highwater.sources import health
 from highwater.store import ledger, publish, rollback, warehouse
 from highwater.store import links as sources_links
 from highwater.store.ledger import Run
-from simulation import batches, drill
+from simulation import batches, drills
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "batches_restored")
 RUN = Run("system_recovery_processing", "run r")
@@ -209,7 +209,7 @@ class TestOutages:
         (told,) = json.loads(shell.invoke(app, ["status", "--json"]).output)["recoveries"]
         assert (told["critical_done"], told["non_critical_total"], told["recovered_at"] is None) == (3, 3, False)
         later(timedelta(minutes=30))
-        drill.simulate(window(11).start)
+        drills.forget_since(window(11).start)
         change("DELETE FROM ops.attempts")
         # The second outage is another row; the first is as it was.
         assert rows("SELECT * FROM ops.recovery_progress ORDER BY incident_id")[:1] == before
@@ -239,7 +239,7 @@ class TestOutages:
         assert "first load of history" in said and "loaded at 2026-10-31 12:00:00, counted then" in said
         assert (hook.titles, rows("SELECT kind FROM ops.incidents")) == ([], [("first load of history",)])
         later(timedelta(minutes=30))
-        drill.simulate(window(10).start)
+        drills.forget_since(window(10).start)
         assert outages(hook) == [FOUND]
         assert rows("SELECT count(*) FROM ops.first_loads WHERE loaded_at IS NULL") == [(0,)]
 
@@ -400,7 +400,7 @@ class TestTheCommands:
         land_all(10, 11, 12)
         hook.taken.clear()
         shell = CliRunner()
-        done = shell.invoke(app, ["outage", "simulate", "--hours", "24", "--yes"])
+        done = shell.invoke(app, ["drill", "forget", "--hours", "24", "--yes"])
         assert "6 windows are missing" in done.output, done.output
         assert hook.titles == ["system_recovery_processing: outage found since 2026-10-30 12:00 UTC"]
         found = json.loads(shell.invoke(app, ["recovery", "--json"]).output)
@@ -449,8 +449,8 @@ class TestTheDag:
         for missing in ([], [12]):
             with warehouse.session("postgres") as cursor:
                 for number in missing:
-                    (gone,) = drill.landed(cursor, "page_views", window(number).start)
-                    drill.forget(cursor, "page_views", gone)
+                    (gone,) = drills.landed(cursor, "page_views", window(number).start)
+                    drills.forget_window(cursor, "page_views", gone)
             run = airflow(DAG, window(11).start + timedelta(minutes=15))
             states = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
             assert str(run.state) == "failed", states

@@ -16,7 +16,7 @@ import pytest
 from highwater.environment import settings
 from highwater.local import server
 from highwater.local.platform import claim
-from highwater.setup import bootstrap, restoring
+from highwater.setup import bootstrap, restoration
 from highwater.store import schema_version, warehouse
 
 SCRATCH = "to_be_dumped"
@@ -60,7 +60,7 @@ def nothing_left(home: Path) -> Iterator[None]:
     """Every test leaves the installation's two days, and no database of its own."""
     yield
     kept_states.drop(SCRATCH)
-    for database in set(restoring.names().__dict__.values()) - {restoring.names().warehouse}:
+    for database in set(restoration.names().__dict__.values()) - {restoration.names().warehouse}:
         kept_states.drop(database)
 
 
@@ -188,7 +188,7 @@ def test_while_the_demo_runs_it_is_refused(kept: Path) -> None:
     with claim():
         refused = typed("scripts/restore", str(kept))
     assert refused.returncode == 2
-    assert "runs already: stop that first" in refused.stderr
+    assert "is already running: stop it first" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert databases() == before
 
@@ -206,7 +206,7 @@ def test_a_backup_takes_the_place_of_what_came_after_it(kept: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ledger() == landed
     assert "anew" not in done.stderr, "a restored schema is as this code made it"
-    assert "what was there is the database warehouse_replaced until the next restore" in done.stdout
+    assert "the former warehouse is kept as database warehouse_replaced until the next restore" in done.stdout
     assert databases()["warehouse_replaced"] == before["warehouse"]
     assert len(ledger("warehouse_replaced")) == len(landed) + 1
     loading.land(loading.day("2026-10-08"))
@@ -240,10 +240,10 @@ def test_one_that_cannot_be_migrated_leaves_the_warehouse_where_it_is(kept: Path
     before = databases(), ledger()
     failed = typed("scripts/restore", str(file))
     assert failed.returncode == 1
-    assert "view mine needs table ops.window_ledger" in failed.stderr, failed.stderr
+    assert "view mine depends on table ops.window_ledger" in failed.stderr, failed.stderr
     assert "Traceback" not in failed.stderr
     assert "restore: not restored: migrating and comparing what was read failed" in failed.stderr
-    assert "restore: the warehouse is the database warehouse, as it was; what was read is" in failed.stderr
+    assert "restore: the warehouse, database warehouse, is unchanged; the restored data is kept" in failed.stderr
     assert (databases()["warehouse"], ledger()) == (before[0]["warehouse"], before[1])
 
 
@@ -257,8 +257,8 @@ def test_one_whose_rows_are_not_what_its_ledger_says_leaves_the_warehouse_where_
     before = databases(), ledger()
     failed = typed("scripts/restore", str(file))
     assert failed.returncode == 1
-    assert "what the backup holds is not what its ledger says, 1 times; daily_sales 2026-10-27" in failed.stderr
-    assert "restore: the warehouse is the database warehouse, as it was; what was read is" in failed.stderr
+    assert "the backup differs from its ledger in 1 places: daily_sales 2026-10-27" in failed.stderr
+    assert "restore: the warehouse, database warehouse, is unchanged; the restored data is kept" in failed.stderr
     assert (databases()["warehouse"], ledger()) == (before[0]["warehouse"], before[1])
 
 
@@ -280,15 +280,15 @@ def test_where_the_platform_does_not_start_on_it_the_former_warehouse_is_put_bac
     assert failed.returncode == 1
     assert "schema 'gate' in database 'sources' belongs to 'simulator'" in failed.stderr
     assert "restore: not restored: starting the platform on it failed" in failed.stderr
-    assert "restore: the former warehouse is back, as the database warehouse; what was read is" in failed.stderr
+    assert "restore: the former warehouse is database warehouse again; the restored data is kept" in failed.stderr
     assert (databases()["warehouse"], ledger()) == (before[0]["warehouse"], before[1])
     assert "warehouse_former" not in databases()
 
 
 def test_one_that_was_killed_behind_the_swap_is_put_in_order_by_the_next(kept: Path) -> None:
     former = databases()["warehouse"]
-    restoring.prepare()
-    restoring.swap()
+    restoration.prepare()
+    restoration.swap()
     assert databases()["warehouse_former"] == former
     done = typed("scripts/restore", str(kept))
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from highwater.model.errors import DataRejected, Held, HighwaterError
 from highwater.setup import bootstrap
 from highwater.store import holds, publish, rollback, warehouse
 from highwater.store.rollback import Done
-from simulation import drill
+from simulation import drills
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 NAME = "2026-10-05"
@@ -500,7 +500,7 @@ class TestOtherThingsGoOn:
             staged = batches.stage("payments", window)
             change_set(staged, f"SET amount = amount + {amount}")
             publish.publish_window("payments", window, staged, run(str(amount)))
-        assert drill.simulate(window.start) == 1
+        assert drills.forget_since(window.start) == 1
         with pytest.raises(DataRejected, match="has not landed"):
             rollback.plan("payments", "2026-10-28T18:00")
         for amount in (2, 3):
@@ -567,7 +567,7 @@ class TestTheCommand:
     def test_a_dry_run_shows_what_would_change_and_changes_nothing(self, twice_landed: Change) -> None:
         before = content()
         shown = CliRunner().invoke(app, ["rollback", DATASET, NAME, "--dry-run"], env={"COLUMNS": "120"}).output
-        for words in ("run bad", "run good", "1, as version 3", "2026-10-31 12:00", "rows go"):
+        for words in ("run bad", "run good", "1, as version 3", "2026-10-31 12:00", "rows removed"):
             assert words in shown, words
         answer = json.loads(CliRunner().invoke(app, ["rollback", DATASET, NAME, "--dry-run", "--json"]).output)
         assert (answer["present"]["version"], answer["former"]["version"], answer["done"]) == (2, 1, None)
@@ -582,12 +582,12 @@ class TestTheCommand:
 
     def test_it_asks_and_a_no_changes_nothing(self, twice_landed: Change) -> None:
         asked = CliRunner().invoke(app, ["rollback", DATASET, NAME, "--reason", "why"], input="n\n")
-        assert "Put version 1 of daily_sales 2026-10-05 back?" in asked.output
+        assert "Restore version 1 of daily_sales 2026-10-05?" in asked.output
         assert (asked.exit_code, versions()) == (1, [(1, "kept"), (2, "published")])
 
     def test_it_says_what_it_did_and_tells_people(self, twice_landed: Change, hook: Receiver) -> None:
         done = CliRunner().invoke(app, ["rollback", DATASET, NAME, "--reason", "why", "--by", "ada"], input="y\n")
-        assert "version 1 of daily_sales 2026-10-05 is back as version 3, by ada" in done.output
+        assert "version 1 of daily_sales 2026-10-05 was restored as version 3 by ada" in done.output
         assert len(told(hook)) == 1
 
     def test_for_a_program(self, twice_landed: Change) -> None:

@@ -107,7 +107,7 @@ def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     unknown = highwater("sources", "trust", "helpdesk", "--dataset", "page_views")
     assert unknown.returncode == 2
     assert "unknown source 'helpdesk': expected one of partner, shop, store, supplier; add a new" in unknown.stderr
-    for said in ("helpdesk is known", "helpdesk is known already"):
+    for said in ("helpdesk is registered", "helpdesk is already registered"):
         assert said in highwater("sources", "add", "helpdesk", "--holds", "tickets").stdout
     homeless = highwater("sources", "trust", "helpdesk", "--catch-up", "none")
     assert "source 'helpdesk' has no rule yet: give the dataset that it feeds by --dataset" in homeless.stderr
@@ -127,7 +127,7 @@ def test_a_source_is_added_and_trusted_from_the_shell() -> None:
     assert (row["dataset"], row["catch_up"], row["reliability_threshold"]) == ("page_views", "reliable", 0.9)
     # Airflow alone has a connection that was made in its UI.
     assert (row["reachable"], row["away_because"]) == (None, None)
-    assert "not asked: its connection is kept by Airflow" in highwater("sources").stdout
+    assert "unknown: its connection is stored in Airflow" in highwater("sources").stdout
 
 
 @pytest.mark.usefixtures("three_sources")
@@ -243,12 +243,12 @@ def test_the_command_shows_each_source_with_what_it_is_trusted_with_and_why(thre
 
 
 def test_the_pool_of_loading_slots_is_made_once_and_keeps_the_size_somebody_gave_it(airflow: object) -> None:
-    metadata.make_pools()
+    metadata.create_pools()
     with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
         cursor = link.cursor()
         cursor.execute("UPDATE slot_pool SET slots = 7 WHERE pool = 'loading'")
         assert cursor.rowcount == 1
-    metadata.make_pools()
+    metadata.create_pools()
     with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link:
         cursor = link.cursor()
         cursor.execute("SELECT slots FROM slot_pool WHERE pool = 'loading'")

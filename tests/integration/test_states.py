@@ -20,7 +20,7 @@ from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
 from highwater.store import status as statuses
 from highwater.store.ledger import as_range
-from simulation import drill
+from simulation import drills
 
 MINUTE = timedelta(minutes=1)
 
@@ -199,7 +199,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
     (mine,) = [row for row in asked_datasets(tables) if row.dataset == DATASET]
     since = BEGIN + timedelta(days=ahead)
-    shown = params.Stretch(since, since + timedelta(days=days), folded)
+    shown = params.DayRange(since, since + timedelta(days=days), folded)
     cells = calendar.read(tables, [mine], shown)
     (row,) = calendar.rows([mine], cells, calendar.totals(tables, [mine]), shown)
     assert {state: row.counts[state] for state in statuses.STATES} == told
@@ -298,8 +298,8 @@ class TestWhatIsGone:
         with ledger.attempt("daily_sales", window, "summarise", loading.run()):
             pass
         with warehouse.session("postgres") as cursor:
-            for row in drill.landed(cursor, "daily_sales", window.start):
-                drill.forget(cursor, "daily_sales", row)
+            for row in drills.landed(cursor, "daily_sales", window.start):
+                drills.forget_window(cursor, "daily_sales", row)
         assert told("daily_sales", window.start) == (
             "missing",
             "it had landed, and is no longer in the ledger: it is loaded again",

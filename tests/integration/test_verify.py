@@ -116,7 +116,7 @@ def test_refused_rows_that_an_operator_deleted_are_not_missed(table: str) -> Non
 
 def test_a_stretch_in_which_nothing_landed_is_said_to_be(table: str) -> None:
     answer = shell("checked", "--from", "2026-09-01", "--to", "2026-09-02")
-    assert (answer.exit_code, "nothing of checked has landed in that stretch" in answer.output) == (0, True)
+    assert (answer.exit_code, "no window of checked has landed in this range" in answer.output) == (0, True)
 
 
 def test_a_reload_puts_it_right(table: str) -> None:
@@ -177,7 +177,7 @@ def test_a_partition_of_no_landed_window_is_named(table: str) -> None:
     admin(f"CREATE TABLE sales.by_hand PARTITION OF {table} FOR VALUES FROM ('2026-11-05') TO ('2026-11-06')")
     answer = shell("checked")
     assert answer.exit_code == 1
-    assert "partition sales.by_hand is of no landed window" in answer.stdout
+    assert "partition sales.by_hand belongs to no landed window" in answer.stdout
 
 
 def test_what_is_asked_wrongly() -> None:

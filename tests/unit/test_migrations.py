@@ -9,7 +9,7 @@ import pytest
 
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
-from highwater.setup.migrations import running, tables
+from highwater.setup.migrations import statements, tables
 from highwater.store import schema_version
 
 MIGRATIONS = settings.ROOT / "highwater/sql/migrations"
@@ -41,7 +41,7 @@ def test_each_version_is_a_revision_after_the_one_before() -> None:
 
 @pytest.mark.parametrize("path", REPEATABLE, ids=lambda path: path.name)
 def test_a_file_that_runs_again_makes_nothing_that_stays(path: settings.Path) -> None:
-    running.refuse_lasting(path.name, path.read_text())
+    statements.refuse_lasting(path.name, path.read_text())
 
 
 def test_a_file_that_runs_again_makes_no_function_that_rules_of_tables_call() -> None:
@@ -72,6 +72,6 @@ def test_a_file_that_runs_again_makes_no_function_that_rules_of_tables_call() ->
 def test_one_that_does_is_named_with_its_line_and_where_it_belongs(statement: str) -> None:
     text = f"-- What it does.\nGRANT SELECT ON ops.x TO analyst;\n\n{statement}\n"
     with pytest.raises(ConfigurationError) as refused:
-        running.refuse_lasting("99_more.sql", text)
+        statements.refuse_lasting("99_more.sql", text)
     assert "highwater/sql/warehouse/99_more.sql, line 4" in str(refused.value)
     assert "sql/datasets/" in str(refused.value) and "highwater/sql/migrations/" in str(refused.value)

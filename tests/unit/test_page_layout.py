@@ -9,7 +9,7 @@ import pytest
 
 from highwater.page import backfills, calendar, formatting, params
 from highwater.page.backfills import Choice
-from highwater.page.params import Stretch
+from highwater.page.params import DayRange
 from highwater.page.problems import Problem
 from highwater.store.status import STATES
 
@@ -43,7 +43,7 @@ def totals(many: int) -> dict[str, dict[str, int]]:
 )
 def test_the_shape_of_a_row(step: timedelta, many: int, folded: bool, shape: str) -> None:
     (row,) = calendar.rows(
-        [dataset(step)], {"sales": cells(step, many)}, totals(many), Stretch(FIRST, FIRST + 400 * DAY, folded)
+        [dataset(step)], {"sales": cells(step, many)}, totals(many), DayRange(FIRST, FIRST + 400 * DAY, folded)
     )
     assert row.shape == shape
 
@@ -51,7 +51,7 @@ def test_the_shape_of_a_row(step: timedelta, many: int, folded: bool, shape: str
 @pytest.mark.parametrize(("step", "many", "folded"), [(DAY, 365, True), (HOUR, 24 * 30 + 5, False)])
 def test_every_cell_is_laid_out_once_and_in_its_place(step: timedelta, many: int, folded: bool) -> None:
     given = cells(step, many)
-    (row,) = calendar.rows([dataset(step)], {"sales": given}, totals(many), Stretch(FIRST, FIRST + 400 * DAY, folded))
+    (row,) = calendar.rows([dataset(step)], {"sales": given}, totals(many), DayRange(FIRST, FIRST + 400 * DAY, folded))
     laid = [cell for _, line in row.lines for cell in line if cell]
     assert sorted(laid, key=lambda cell: cell.cell_start) == given
     assert {len(line) for _, line in row.lines} == {sum(columns for _, columns in row.heads)}
@@ -74,14 +74,14 @@ def test_every_cell_is_laid_out_once_and_in_its_place(step: timedelta, many: int
 def test_what_was_chosen_fills_the_form(
     step: timedelta, chosen: str, folded: bool, since: str, until: str, excluded: str, warned: bool
 ) -> None:
-    wish, said = backfills.for_cells(Choice(dataset="sales", chosen=chosen, folded=folded), dataset(step))
-    assert (wish.since, wish.until, wish.excluded, wish.which) == (since, until, excluded, "all")
-    assert (said is not None) == warned
+    form, notice = backfills.for_cells(Choice(dataset="sales", chosen=chosen, folded=folded), dataset(step))
+    assert (form.since, form.until, form.excluded, form.which) == (since, until, excluded, "all")
+    assert (notice is not None) == warned
 
 
 def test_too_many_cells_are_refused() -> None:
     many = ",".join(f"{FIRST + n * DAY:%Y-%m-%d}" for n in range(backfills.MOST_CHOSEN + 1))
-    with pytest.raises(Problem, match="more than 1,000"):
+    with pytest.raises(Problem, match="expected at most 1,000"):
         backfills.for_cells(Choice(dataset="sales", chosen=many), dataset(DAY))
 
 
@@ -102,7 +102,7 @@ def test_a_span_of_time_by_its_largest_units(span: timedelta | None, said: str) 
 
 def test_a_stretch_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_NOW", "2026-10-31T12:00:00+00:00")
-    assert params.stretch(days=10**9).days == params.MOST_DAYS
-    assert params.stretch(days=-5).days == 1
-    assert params.stretch(days=365, hours=True).days == params.MOST_HOURS_DAYS
-    assert params.stretch(since="1990-01-01").days == params.MOST_DAYS
+    assert params.day_range(days=10**9).days == params.MOST_DAYS
+    assert params.day_range(days=-5).days == 1
+    assert params.day_range(days=365, hours=True).days == params.MOST_HOURS_DAYS
+    assert params.day_range(since="1990-01-01").days == params.MOST_DAYS

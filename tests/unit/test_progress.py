@@ -45,7 +45,7 @@ ALL_LANDED = Progress(
 )
 def test_over_and_whole(change: dict[str, int], over: bool, whole: bool) -> None:
     changed = replace(ALL_LANDED, **change)  # type: ignore[arg-type]
-    assert (changed.is_over, changed.is_whole) == (over, whole)
+    assert (changed.is_over, changed.is_complete) == (over, whole)
 
 
 def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once() -> None:
@@ -61,10 +61,8 @@ def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once()
             raise answers.pop(0)
         return 7
 
-    assert progress.until_answered(ask, said.append) == 7
-    assert said == [
-        "the warehouse cannot be asked now, it is asked again: two sessions waited for each other (deadlock)"
-    ]
+    assert progress.retry_until_answered(ask, said.append) == 7
+    assert said == ["the warehouse does not answer, retrying: two sessions waited for each other (deadlock)"]
 
 
 def test_one_that_stays_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +75,10 @@ def test_one_that_stays_away_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> N
         raise psycopg2.OperationalError("away")
 
     with pytest.raises(psycopg2.OperationalError, match="away"):
-        progress.until_answered(ask, lambda _said: None)
+        progress.retry_until_answered(ask, lambda _said: None)
     assert tries == 1
 
 
 def test_what_is_no_trouble_of_the_server_is_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        progress.until_answered(lambda: 1 // 0, lambda _said: None)
+        progress.retry_until_answered(lambda: 1 // 0, lambda _said: None)

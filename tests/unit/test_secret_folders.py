@@ -80,5 +80,5 @@ def test_only_the_folders_that_are_there_are_filled_and_the_broker_may_be_elsewh
 
 
 def test_a_root_without_a_folder_of_a_service_is_named(secrets: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"--folders={tmp_path / 'none'} holds no folder of a service"):
+    with pytest.raises(ConfigurationError, match=f"--folders={tmp_path / 'none'} contains no folder of a service"):
         secret_folders.write(tmp_path / "none")

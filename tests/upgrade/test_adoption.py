@@ -56,8 +56,8 @@ def test_records_that_are_none_stay_behind_and_the_start_says_so(
     whole = admin("SELECT count(*) FROM ops.attempts WHERE run_id <> 'odd' AND length(run_id) < 500")
     with caplog.at_level(logging.WARNING):
         bootstrap.run()
-    assert "1 rows of ops.attempts were no records of anything (window_is_usual): they are deleted" in caplog.text
-    assert "1 rows of ops.attempts were no records of anything (names_are_short): they are deleted" in caplog.text
+    assert "deleted 1 rows of ops.attempts that violate the constraint window_is_usual" in caplog.text
+    assert "deleted 1 rows of ops.attempts that violate the constraint names_are_short" in caplog.text
     assert admin("SELECT count(*) FROM ops.attempts") == whole
     assert schema() == fresh
 
@@ -85,26 +85,26 @@ def test_numbers_go_on_where_they_were(older: None) -> None:
     [
         (
             "CREATE TABLE ops.my_notes (note text)",
-            "table ops.my_notes is not Highwater's: move it into a schema of yours",
+            "table ops.my_notes is not Highwater's: move it into a schema of your own",
         ),
         (
             "CREATE SCHEMA bi; CREATE VIEW bi.landed AS SELECT dataset FROM ops.window_ledger",
-            "view bi.landed needs table ops.window_ledger, which is made anew",
+            "view bi.landed depends on table ops.window_ledger, which is created again",
         ),
         (
             "CREATE TABLE sales.notes (n integer, at timestamptz DEFAULT ops.clock())",
-            "table sales.notes needs function ops.clock(), which is made anew",
+            "table sales.notes depends on function ops.clock(), which is created again",
         ),
         (
             "ALTER TABLE control.closed_days DROP CONSTRAINT day_is_between_1900_and_2999;"
             " INSERT INTO control.closed_days VALUES ('0044-03-15 BC', 'daily_sales', 'murder')",
-            "a row of control.closed_days cannot be taken over: a row of closed_days breaks the rule"
+            "a row of control.closed_days cannot be copied: a row of closed_days breaks the rule"
             ' "day_is_between_1900_and_2999"',
         ),
         (
             "ALTER TABLE control.datasets DROP CONSTRAINT one_published_table_one_dataset;"
             " UPDATE control.datasets SET published_table = 'sales.payments' WHERE dataset = 'page_views'",
-            "a row of control.datasets cannot be taken over",
+            "a row of control.datasets cannot be copied",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from waiting import wait_until
 
 from highwater.environment import settings
 from highwater.setup import bootstrap
-from highwater.setup.migrations import running
+from highwater.setup.migrations import statements
 from highwater.store import schema_version, warehouse
 
 TIMES = 10
@@ -109,7 +109,7 @@ def test_its_session_is_ended_at_a_random_statement(before: str, fresh: str, mon
 def ending_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[None]:
     """The publisher's session is ended as it is about to run the statement of that number."""
     left = number
-    located = running._located
+    located = statements._located
 
     @contextmanager
     def counted(*arguments: object) -> Iterator[None]:
@@ -122,5 +122,5 @@ def ending_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[None]:
             yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "_located", counted)
+        patch.setattr(statements, "_located", counted)
         yield

@@ -78,7 +78,7 @@ def test_it_comes_whole_and_is_what_a_new_warehouse_has(checkout: Checkout, mine
     admin("UPDATE control.datasets SET max_lag = '7 days' WHERE dataset = 'daily_sales'")
     planned = checkout.run("migrate", "--plan")
     assert planned.returncode == 0, planned.stderr
-    assert f"tables of version {NEXT}" in planned.stdout
+    assert f"migrate tables to version {NEXT}" in planned.stdout
     files = "warehouse/24_claims.sql, warehouse/38_content.sql, warehouse/44_skips.sql, warehouse/99_colour.sql"
     assert files in planned.stdout
     assert bootstrap.plan().in_words() == [], "a plan changes nothing"
@@ -120,7 +120,7 @@ BROKEN = {
     "a dataset where release 0.1 had it": (
         "sql/warehouse/90_tickets.sql",
         "CREATE TABLE IF NOT EXISTS sales.tickets (n integer);\n",
-        "sql/warehouse/90_tickets.sql is not run any more: move it into sql/datasets/",
+        "sql/warehouse/90_tickets.sql is no longer run: move it into sql/datasets/",
     ),
     "a user's dataset": (
         "sql/datasets/90_tickets.sql",
@@ -164,8 +164,8 @@ class TestWhatOthersHaveMade:
         before = schema()
         done = checkout.run("migrate")
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-        assert "view bi.late needs view ops.freshness" in done.stderr
-        assert "drop what needs it, start again, then create it again; nothing was changed" in done.stderr
+        assert "view bi.late depends on view ops.freshness" in done.stderr
+        assert "drop the dependent object, start, then create it again; nothing was changed" in done.stderr
         assert schema() == before
         admin("DROP VIEW bi.late")
         assert checkout.run("migrate").returncode == 0

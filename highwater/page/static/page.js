@@ -1,9 +1,9 @@
-// What plain HTML cannot do here: a tip on hover and focus, arrow keys among the cells, choosing cells, and leaving the
-// frame in which Airflow shows this page. Without it every cell is still a link, and every form a form.
+// What plain HTML cannot do here: tooltips on hover and focus, arrow keys between cells, choosing cells, and leaving the
+// frame in which Airflow shows this page. Without JavaScript every cell is still a link, and every form a form.
 (() => {
   const within = (node, selector) => (node instanceof Element ? node.closest(selector) : null);
 
-  // Airflow's frame lets nobody leave it by a link; its own window may, and it is of the same origin.
+  // Airflow's sandboxed frame blocks top-level links; the parent window has the same origin and can follow them.
   document.addEventListener("click", (event) => {
     const link = within(event.target, 'a[target="_top"]');
     if (!link || window.parent === window || event.ctrlKey || event.metaKey) return;
@@ -15,7 +15,7 @@
     outside.remove();
   });
 
-  // The tip: a cell's title, shown at once and on focus too.
+  // The tooltip: a cell's title, shown without delay and also on focus.
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.role = "tooltip";
@@ -41,7 +41,7 @@
     document.addEventListener(end, (event) => { if (within(event.target, "a.c")) hide(); });
   }
 
-  // Choosing: shift-click, or the space bar; shift and an arrow chooses on the way. A choice is of one dataset.
+  // Choosing cells: shift-click or the space bar; shift and an arrow key extends the choice. All are of one dataset.
   const chosen = { dataset: null, windows: new Set() };
   const bar = () => document.getElementById("chosen");
   const dataset_of = (cell) => cell.closest("[data-dataset]")?.dataset.dataset;
@@ -98,7 +98,7 @@
     }
   });
 
-  // Arrow keys: left and right by a window, up and down by the line of the table that is drawn.
+  // Arrow keys: left and right to the next window, up and down to the next line of the table.
   document.addEventListener("keydown", (event) => {
     const cell = within(event.target, "a.c");
     if (!cell) return;
@@ -122,7 +122,7 @@
     next.focus();
   });
 
-  // One stop of the tab key a row of cells: the newest, which is also what a narrow window shows first.
+  // One tab stop per row of cells: the newest, which a narrow window also shows first.
   const settle = () => {
     for (const row of document.querySelectorAll(".strip, table.cells")) {
       const cells = row.querySelectorAll("a.c");
@@ -135,7 +135,7 @@
   };
   settle();
 
-  // What is polled: not while nobody looks, nor where it would take away what a person is typing.
+  // Polling pauses while the page is hidden, or while an update would discard what the user is typing.
   let kept = null;
   document.addEventListener("htmx:beforeRequest", (event) => {
     const part = event.detail.elt;
@@ -144,15 +144,15 @@
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const part = event.detail.target;
-    // The warehouse is away, or the login is over: what was shown stays, and a line says so.
+    // The warehouse is unavailable, or the session has expired: keep what is shown, and show the error.
     if (event.detail.xhr.status >= 400 && (part.id === "now" || part.id === "calendar" || part.id === "backfill")) {
       event.detail.shouldSwap = false;
-      const said = document.getElementById("said");
-      said.textContent = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").body.textContent.trim();
-      said.hidden = false;
+      const problem = document.getElementById("poll-problem");
+      problem.textContent = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html").body.textContent.trim();
+      problem.hidden = false;
       return;
     }
-    if (part.id === "now" || part.id === "calendar") document.getElementById("said").hidden = true;
+    if (part.id === "now" || part.id === "calendar") document.getElementById("poll-problem").hidden = true;
     const cell = within(document.activeElement, "a.c");
     kept = cell && part.contains(cell) ? [dataset_of(cell), cell.dataset.w] : null;
   });

@@ -1,4 +1,4 @@
-// Airflow keeps its theme in the local storage of its address, which is ours too; "system" means what the system says.
+// Airflow stores its theme in the local storage of its origin, which is also ours; "system" means the system's theme.
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {

@@ -1,7 +1,7 @@
-"""Adopts a warehouse of a time without versions: its tables are made anew as the first version has them, with its rows.
+"""Adopts a warehouse from before versions existed: creates the tables of the first version and copies its rows.
 
-Whatever code made it, and in however many steps, the schema is that of a new warehouse by construction. Published
-tables, staging sets and former versions of windows stay as they are.
+Whatever code created the warehouse, the resulting schema is that of a new one by construction. Published tables,
+staging sets and former versions of windows are unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from highwater.model.errors import ConfigurationError
-from highwater.setup.migrations import dependents, planning, running
+from highwater.setup.migrations import dependents, plans, statements
 from highwater.store import driver_errors, warehouse
 from highwater.store.driver_errors import Kind
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 SCHEMAS = ("control", "ops", "quarantine")
 ASIDE = "aside_"
-"""What the schemas of the former tables are called until their rows are taken over, before their own names."""
+"""Prefix of the schemas of the former tables until their rows are copied."""
 NEW = ("alembic_version", "repeatable")
-"""Tables that no former warehouse has."""
+"""Tables that no warehouse without versions has."""
 RULES_OF_RECORDS = (
     "window_is_usual",
     "windows_are_usual",
@@ -36,7 +36,7 @@ RULES_OF_RECORDS = (
     "keys_are_keys",
     "source_is_the_id_of_a_connection",
 )
-"""A row that breaks one of these was written by nobody who meant it, and whoever reads it may fail: it stays behind."""
+"""Constraints on records. A row that violates one was not written by the engine, may break readers, and is deleted."""
 RECORDS = (
     "attempts",
     "consistency_checks",
@@ -47,14 +47,14 @@ RECORDS = (
     "unread_policies",
     "validation_results",
 )
-"""Tables of schema ops, of which that is true."""
+"""Tables of schema ops to which these constraints apply."""
 
 
 def set_aside(cursor: Cursor) -> None:
-    """Rename the schemas of the engine's tables, so that there is room for new ones.
+    """Rename the schemas of the engine's tables to make room for new ones.
 
     Raises:
-        ConfigurationError: something of somebody else's needs one of the tables, views or functions in them.
+        ConfigurationError: an object that is not Highwater's depends on a table, view or function in them.
     """
     cursor.execute(
         "SELECT k.classid, k.oid FROM (SELECT 'pg_class'::regclass::oid::bigint AS classid, oid::bigint AS oid,"
@@ -65,30 +65,32 @@ def set_aside(cursor: Cursor) -> None:
         (list(SCHEMAS),),
     )
     dependents.refuse(cursor, [(row.classid, row.oid) for row in warehouse.fetch_all(cursor)])
-    # They would see to what is changed from here on.
-    for one in planning.objects(cursor):
+    # Triggers would fire on the changes below.
+    for one in plans.objects(cursor):
         if one.kind == "trigger":
             cursor.execute(one.drop)
     cursor.execute("SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname = ANY(%s::name[])", (list(SCHEMAS),))
-    for (schema,) in warehouse.fetch_all(cursor):
+    for schema in warehouse.fetch_all(cursor):
         cursor.execute(
-            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(schema), sql.Identifier(ASIDE + schema))
+            sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(
+                sql.Identifier(schema.nspname), sql.Identifier(ASIDE + schema.nspname)
+            )
         )
 
 
 def take_over(cursor: Cursor) -> None:
-    """Fill the new tables with the rows of the former ones, and drop these.
+    """Copy the rows of the former tables into the new ones, and drop the former tables.
 
     Raises:
-        ConfigurationError: there is a table that is not the engine's; or a row breaks a rule of its new table.
+        ConfigurationError: a table is not the engine's, or a row violates a constraint of its new table.
     """
-    running.run_folder(cursor, "adoption/aside")
+    statements.run_folder(cursor, "adoption/aside")
     former, new = _columns(cursor, ASIDE), _columns(cursor, "")
-    strange = sorted(former.keys() - new.keys())
-    if strange:
+    unknown = sorted(former.keys() - new.keys())
+    if unknown:
         raise ConfigurationError(
-            f"table {strange[0]} is not Highwater's: move it into a schema of yours"
-            f" (ALTER TABLE {strange[0]} SET SCHEMA …) and start again; nothing was changed"
+            f"table {unknown[0]} is not Highwater's: move it into a schema of your own"
+            f" (ALTER TABLE {unknown[0]} SET SCHEMA …) and start again; nothing was changed"
         )
     for table in _order(cursor):
         if table in former:
@@ -99,7 +101,7 @@ def take_over(cursor: Cursor) -> None:
 
 
 def _columns(cursor: Cursor, prefix: str) -> dict[str, dict[str, Any]]:
-    """By table, then by column: whether it must have a value, and the expression that it has where none is given."""
+    """By table and column: whether it is not null, and its default expression."""
     cursor.execute(
         "SELECT substr(n.nspname, length(%(prefix)s) + 1) || '.' || c.relname AS table, a.attname AS name,"
         " a.attnotnull AS is_filled, a.attgenerated <> '' AS is_generated,"
@@ -118,7 +120,7 @@ def _columns(cursor: Cursor, prefix: str) -> dict[str, dict[str, Any]]:
 
 
 def _order(cursor: Cursor) -> list[str]:
-    """The new tables, each after those that it refers to."""
+    """The new tables, each after the tables that it references."""
     cursor.execute(
         "SELECT n.nspname || '.' || c.relname AS table, array_agg(fn.nspname || '.' || fc.relname) FILTER"
         " (WHERE fc.oid <> c.oid) AS wanted"
@@ -133,7 +135,7 @@ def _order(cursor: Cursor) -> list[str]:
 
 
 def _copy(cursor: Cursor, table: str, former: dict[str, Any], new: dict[str, Any]) -> None:
-    """The rows of one table, by the columns that both have; what must have a value and had none gets its default."""
+    """Copy the rows of one table by the columns that both have; a null in a not null column becomes its default."""
     schema, name = table.split(".")
     columns = [column for column in new if column in former and not new[column].is_generated]
     values = [
@@ -155,15 +157,15 @@ def _copy(cursor: Cursor, table: str, former: dict[str, Any], new: dict[str, Any
         if driver_errors.kind_of(error) is not Kind.DATA:
             raise
         raise ConfigurationError(
-            f"a row of {table} cannot be taken over: {driver_errors.said(error)}:"
-            " correct it by the code that made it, then start again; nothing was changed"
+            f"a row of {table} cannot be copied: {driver_errors.said(error)}:"
+            " correct it with the version that wrote it, then start again; nothing was changed"
         ) from error
 
 
 def _leave_behind(
     cursor: Cursor, table: str, here: sql.Identifier, there: sql.Identifier, former: dict[str, Any]
 ) -> None:
-    """Delete the rows of former records that are no records of anything, and say so."""
+    """Delete and log the rows of a former table of records that violate `RULES_OF_RECORDS`."""
     cursor.execute(
         "SELECT k.conname AS rule, pg_catalog.pg_get_expr(k.conbin, k.conrelid) AS condition,"
         " (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute AS a"
@@ -177,7 +179,7 @@ def _leave_behind(
             cursor.execute(sql.SQL("DELETE FROM {} WHERE NOT ({})").format(there, sql.SQL(rule.condition)))
             if cursor.rowcount:
                 log.warning(
-                    "%s rows of %s were no records of anything (%s): they are deleted",
+                    "deleted %s rows of %s that violate the constraint %s",
                     cursor.rowcount,
                     table,
                     rule.rule,
@@ -185,7 +187,7 @@ def _leave_behind(
 
 
 def _continue_numbers(cursor: Cursor) -> None:
-    """Let each sequence go on where the former one of its name was."""
+    """Continue each sequence at the value of the former one."""
     cursor.execute(
         "SELECT n.nspname AS schema, s.relname AS name FROM pg_catalog.pg_class AS s"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = s.relnamespace"
@@ -194,9 +196,10 @@ def _continue_numbers(cursor: Cursor) -> None:
         " WHERE n.nspname = ANY(%s::name[]) AND s.relkind = 'S'",
         (ASIDE, list(SCHEMAS)),
     )
-    for schema, name in warehouse.fetch_all(cursor):
+    for sequence in warehouse.fetch_all(cursor):
         cursor.execute(
             sql.SQL("SELECT pg_catalog.setval({}::regclass, f.last_value, f.is_called) FROM {} AS f").format(
-                sql.Literal(f"{schema}.{name}"), sql.Identifier(ASIDE + schema, name)
+                sql.Literal(f"{sequence.schema}.{sequence.name}"),
+                sql.Identifier(ASIDE + sequence.schema, sequence.name),
             )
         )

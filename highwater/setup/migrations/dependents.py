@@ -1,4 +1,4 @@
-"""What is not Highwater's and needs something that is to be made anew."""
+"""Objects that are not Highwater's and depend on objects that a migration drops and creates again."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from highwater.store import warehouse
 
 
 def refuse(cursor: Cursor, ours: list[tuple[int, int]]) -> None:
-    """Refuse to go on where something that is not among these objects needs one of them.
+    """Raise if an object outside this list depends on one in it.
 
     Args:
         cursor: in the warehouse.
-        ours: class and object of each, as pg_depend names them.
+        ours: class and object ids, as in pg_depend.
 
     Raises:
-        ConfigurationError: says what needs what, and the way out.
+        ConfigurationError: names the dependent objects and the way out.
     """
     warehouse.run_file(
         cursor,
         "schema/dependents.sql",
         {"classes": [classid for classid, _ in ours], "objects": [oid for _, oid in ours]},
     )
-    found = [f"{row.dependent} needs {row.needed}" for row in warehouse.fetch_all(cursor)]
+    found = [f"{row.dependent} depends on {row.needed}" for row in warehouse.fetch_all(cursor)]
     if found:
         raise ConfigurationError(
-            f"{'; '.join(found)}, which is made anew: drop what needs it, start again, then create it again;"
+            f"{'; '.join(found)}, which is created again: drop the dependent object, start, then create it again;"
             " nothing was changed"
         )

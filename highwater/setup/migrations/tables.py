@@ -1,4 +1,4 @@
-"""The numbered migrations of tables: Alembic's, on a connection and in a transaction of ours."""
+"""The numbered migrations of tables: run by Alembic, on our connection and in our transaction."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 from psycopg2.extensions import connection as Connection
 
-from highwater.setup.migrations import running
+from highwater.setup.migrations import statements
 
 VERSION_TABLE = "alembic_version"
 SCRIPTS = ScriptDirectory(str(Path(__file__).parent))
-"""The revisions: a thin file of ``versions/`` each, whose statements are in ``highwater/sql/migrations/<version>/``."""
+"""The revisions: a small file in ``versions/`` each, with its statements in ``highwater/sql/migrations/<version>/``."""
 
 
 @contextmanager
 def upgrading(link: Connection) -> Iterator[Callable[[str], None]]:
-    """Call what it gives with a version to apply, in the transaction that is under way, what leads to that version.
+    """A function that applies the migrations up to a version, in the open transaction.
 
-    To be entered outside a transaction, since SQLAlchemy rolls back as it gets to know a connection. It ends none: the
-    caller commits.
+    Enter it outside a transaction, since SQLAlchemy rolls back when it first uses a connection. It ends no
+    transaction: the caller commits.
     """
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg2://",
@@ -35,13 +35,13 @@ def upgrading(link: Connection) -> Iterator[Callable[[str], None]]:
         pool_reset_on_return=None,
         use_native_hstore=False,
     )
-    with _errors_of_the_driver(), engine.connect() as known, _given_up_if_closed(known, link):
+    with _driver_errors(), engine.connect() as known, _invalidated_if_closed(known, link):
         known.begin()
 
         def upgrade(version: str) -> None:
             def steps(heads: tuple[str, ...], _context: MigrationContext) -> list[RevisionStep]:
-                there = heads[0] if heads else "base"
-                revisions = reversed(list(SCRIPTS.iterate_revisions(version, there)))
+                current = heads[0] if heads else "base"
+                revisions = reversed(list(SCRIPTS.iterate_revisions(version, current)))
                 return [RevisionStep(SCRIPTS.revision_map, revision, True) for revision in revisions]
 
             context = MigrationContext.configure(
@@ -54,8 +54,8 @@ def upgrading(link: Connection) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def _errors_of_the_driver() -> Iterator[None]:
-    """What SQLAlchemy makes of an error of the driver is that error again."""
+def _driver_errors() -> Iterator[None]:
+    """Unwrap the driver's error from SQLAlchemy's."""
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
@@ -65,8 +65,8 @@ def _errors_of_the_driver() -> Iterator[None]:
 
 
 @contextmanager
-def _given_up_if_closed(known: sqlalchemy.Connection, link: Connection) -> Iterator[None]:
-    """On a link that has broken there is nothing to roll back, and the attempt would hide what broke it."""
+def _invalidated_if_closed(known: sqlalchemy.Connection, link: Connection) -> Iterator[None]:
+    """Skip the rollback on a broken link, since it would hide the error that broke it."""
     try:
         yield
     finally:
@@ -75,12 +75,12 @@ def _given_up_if_closed(known: sqlalchemy.Connection, link: Connection) -> Itera
 
 
 def run_files_of(version: str) -> None:
-    """What a revision does: the files of its folder.
+    """Run the files of a revision's folder.
 
     Raises:
-        ConfigurationError: a statement is refused.
+        ConfigurationError: a statement fails.
     """
     link = op.get_bind().connection.driver_connection
     assert isinstance(link, Connection)
     with link.cursor() as cursor:
-        running.run_folder(cursor, f"migrations/{version}")
+        statements.run_folder(cursor, f"migrations/{version}")

@@ -1,4 +1,4 @@
-"""The schema of the first version: what warehouses of a time without versions are brought to as well."""
+"""The schema of the first version; a warehouse from before versions existed is adopted as this one."""
 
 from highwater.setup.migrations import tables
 
@@ -7,5 +7,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables of highwater/sql/migrations/0.2.0/."""
+    """Create the tables of highwater/sql/migrations/0.2.0/."""
     tables.run_files_of(revision)

@@ -1,4 +1,4 @@
-"""Failures by kinds of their own, and former versions in schema archive."""
+"""Kinds of failures, and former versions of windows in schema archive."""
 
 from highwater.setup.migrations import tables
 
@@ -7,5 +7,5 @@ down_revision = "0.2.0"
 
 
 def upgrade() -> None:
-    """Carry out the statements of highwater/sql/migrations/0.2.1/."""
+    """Run the statements of highwater/sql/migrations/0.2.1/."""
     tables.run_files_of(revision)

@@ -1,4 +1,4 @@
-"""What there is to do to bring the warehouse's schema to the version of this code; reads only."""
+"""The plan of a migration to the installed version; only reads."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from highwater.model.errors import ConfigurationError
 from highwater.store import schema_version, warehouse
 
 OBJECTS = "(objects)"
-"""The name in control.repeatable of what the files have made, beside the files themselves."""
+"""The row of control.repeatable for the created objects, beside the rows for the files."""
 
 
 def our_roles() -> list[str]:
-    """Those whose rights are ours to give; what others have been given is the admin's."""
+    """The roles whose privileges Highwater manages; those of other roles are the admin's."""
     return ["publisher", *credentials.logins()]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What bringing the schema to the version of this code comes to."""
+    """What a migration to the installed version has to do."""
 
     before: str | None
-    """The version that the warehouse has; None: none yet."""
+    """The version of the warehouse; None if it has no version."""
     is_adopted: bool
-    """Whether it is of a time without versions."""
+    """Whether the warehouse is from before versions existed."""
     after: str
     versions: tuple[str, ...]
-    """Those that are to be applied, in order."""
+    """The versions to apply, in order."""
     files: tuple[str, ...]
-    """Files of highwater/sql/warehouse/ that are new, changed or gone."""
+    """Files of highwater/sql/warehouse/ that are new, changed or deleted."""
     objects_differ: bool
-    """Whether triggers, views, functions or rights are not as the files made them, though these are the same."""
+    """Whether triggers, views, functions or grants differ from what the unchanged files created."""
 
     @property
     def makes_objects(self) -> bool:
-        """Whether triggers, views and functions are made anew."""
+        """Whether triggers, views and functions are created again."""
         return bool(self.versions or self.files or self.objects_differ)
 
     def as_json(self) -> dict[str, Any]:
@@ -49,17 +49,21 @@ class Plan:
         return asdict(self) | {"makes_objects": self.makes_objects}
 
     def in_words(self) -> list[str]:
-        """What there is to do, a line each; none where there is nothing."""
+        """What there is to do, one line each; empty if there is nothing."""
         lines = []
         if self.is_adopted:
-            lines.append(f"a warehouse of a time without versions becomes {schema_version.BASELINE}, its rows stay")
+            lines.append(f"adopt a warehouse without a version as {schema_version.BASELINE}; its rows are kept")
         for version in self.versions:
             if not self.is_adopted or version != schema_version.BASELINE:
-                lines.append(f"tables of version {version}")
+                lines.append(f"migrate tables to version {version}")
         if self.files:
-            lines.append(f"functions and views anew: {', '.join(self.files)}" if self.before else "functions and views")
+            lines.append(
+                f"recreate functions and views: {', '.join(self.files)}"
+                if self.before
+                else "create functions and views"
+            )
         if self.objects_differ:
-            lines.append("functions and views anew: they are not as highwater/sql/warehouse/ made them")
+            lines.append("recreate functions and views: they differ from highwater/sql/warehouse/")
         return lines
 
 
@@ -70,10 +74,11 @@ def of_nothing() -> Plan:
 
 
 def plan(cursor: Cursor) -> Plan:
-    """What there is to do to the warehouse of the cursor, whose role sees all of it: the admin, or the publisher.
+    """The plan for the warehouse of the cursor, whose role is the admin or the publisher.
 
     Raises:
-        ConfigurationError: it is newer than this code, or not Highwater's; or a file lies where none is run any more.
+        ConfigurationError: it is newer than this version, or not Highwater's; or a file is in a folder that is no
+            longer run.
     """
     _refuse_former_place()
     before, is_adopted = found(cursor)
@@ -89,24 +94,24 @@ def plan(cursor: Cursor) -> Plan:
 
 
 def _refuse_former_place() -> None:
-    """Refuse a user's file where release 0.1 ran it: its dataset would be missed in silence."""
+    """Refuse a user's file in the folder of release 0.1: its dataset would silently be missing."""
     for path in sorted((warehouse.SQL / "warehouse").glob("*.sql")):
         raise ConfigurationError(
-            f"sql/warehouse/{path.name} is not run any more: move it into sql/datasets/, where published tables and"
-            " their rows of control.datasets are made; nothing was changed"
+            f"sql/warehouse/{path.name} is no longer run: move it into sql/datasets/, where published tables and"
+            " their rows of control.datasets are created; nothing was changed"
         )
 
 
 def found(cursor: Cursor) -> tuple[str | None, bool]:
-    """The version that the warehouse has, and whether it is one of a time without versions.
+    """The version of the warehouse, and whether it is one from before versions existed.
 
     Raises:
-        ConfigurationError: it is newer than this code, or not Highwater's.
+        ConfigurationError: it is newer than this version, or not Highwater's.
     """
     warehouse.run_file(cursor, "schema/found.sql")
     there = warehouse.fetch(cursor)
     database = cursor.connection.info.dbname
-    way_out = "let HIGHWATER_WAREHOUSE_DATABASE name another database; nothing was changed"
+    way_out = "set HIGHWATER_WAREHOUSE_DATABASE to another database; nothing was changed"
     if there.of_others is not None:
         raise ConfigurationError(
             f"the database {database!r} holds schemas that are not Highwater's ({there.of_others}):"
@@ -121,30 +126,30 @@ def found(cursor: Cursor) -> tuple[str | None, bool]:
         return version, False
     if not there.has_ledger and there.some_tables is not None:
         raise ConfigurationError(
-            f"the database {database!r} holds tables of another platform, or of one that had no ledger yet"
+            f"the database {database!r} holds tables of another platform, or of a version without a ledger"
             f" ({there.some_tables}): {way_out}"
         )
     return None, bool(there.has_ledger)
 
 
 def objects(cursor: Cursor) -> list[Any]:
-    """What the files of highwater/sql/warehouse/ have made, each with a fingerprint as schema/objects.sql gives it."""
+    """The objects that the files of highwater/sql/warehouse/ created, each with a fingerprint by schema/objects.sql."""
     warehouse.run_file(cursor, "schema/objects.sql", {"roles": our_roles()})
     return warehouse.fetch_all(cursor)
 
 
 def fingerprint_of(made: Iterable[Any]) -> str:
-    """One fingerprint of what the files have made."""
+    """One fingerprint of all objects."""
     return _fingerprint("\n".join(sorted(f"{one.kind} {one.name} {one.fingerprint}" for one in made)))
 
 
 def files(folder: str) -> list[Path]:
-    """The files of a folder of statements, in the order they are run in."""
+    """The files of a folder of statements, in the order in which they are run."""
     return warehouse.sql_files(folder)
 
 
 def file_fingerprints() -> dict[str, str]:
-    """The files of highwater/sql/warehouse/, with a fingerprint each."""
+    """The files of highwater/sql/warehouse/, each with its fingerprint."""
     return {f"warehouse/{path.name}": _fingerprint(path.read_text()) for path in files("warehouse")}
 
 

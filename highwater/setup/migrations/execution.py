@@ -1,4 +1,4 @@
-"""Carries out a plan: one transaction, from whatever state to the schema of this code."""
+"""Executes a migration plan: one transaction, from any known state to the schema of the installed version."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from highwater.setup.migrations import adoption, dependents, planning, running
-from highwater.setup.migrations.planning import Plan
+from highwater.setup.migrations import adoption, dependents, plans, statements
+from highwater.setup.migrations.plans import Plan
 from highwater.store import schema_version, warehouse
 
 log = logging.getLogger(__name__)
 
 
 def carry_out(link: Connection, prepare: Callable[[Cursor], None]) -> Plan:
-    """Bring the warehouse to the version of this code; returns what there was to do.
+    """Migrate the warehouse to the installed version; returns what was done.
 
     Args:
-        link: the publisher's, with no transaction under way.
-        prepare: what the transaction begins with: the settings that files of start/ and datasets/ ask for.
+        link: a session of the publisher, with no open transaction.
+        prepare: called first in the transaction; sets the parameters that files of start/ and datasets/ read.
 
     Raises:
-        ConfigurationError: the warehouse is newer than this code, or not Highwater's; a file is refused; something of
-            somebody else's needs what is made anew. Nothing has changed then.
+        ConfigurationError: the warehouse is newer than this version, or not Highwater's; a file is invalid; an object
+            that is not Highwater's depends on what is created again. Nothing has changed then.
     """
     with link, link.cursor() as cursor:
-        plan = planning.plan(cursor)
+        plan = plans.plan(cursor)
     with _upgrading(link, plan) as upgrade, link, link.cursor() as cursor:
         prepare(cursor)
         if plan.makes_objects:
             with _keeping_grants_of_others(cursor):
                 _change_tables(cursor, plan, upgrade)
-                running.run_repeatable(cursor)
+                statements.run_repeatable(cursor)
             if plan.is_adopted:
-                running.run_folder(cursor, "adoption")
-        running.run_folder(cursor, "start")
-        running.run_folder(cursor, "datasets")
+                statements.run_folder(cursor, "adoption")
+        statements.run_folder(cursor, "start")
+        statements.run_folder(cursor, "datasets")
         if plan.makes_objects:
             _remember(cursor)
     return plan
@@ -48,11 +48,11 @@ def carry_out(link: Connection, prepare: Callable[[Cursor], None]) -> Plan:
 
 @contextmanager
 def _upgrading(link: Connection, plan: Plan) -> Iterator[Callable[[str], None]]:
-    """What applies migrations; Alembic is loaded only where there are some."""
+    """A function that applies a migration; Alembic is imported only if there are any."""
     if not plan.versions:
         yield lambda version: None
         return
-    # What it says of itself is for its developers.
+    # Its own log lines are of no use to a user.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from highwater.setup.migrations import tables
 
@@ -61,7 +61,7 @@ def _upgrading(link: Connection, plan: Plan) -> Iterator[Callable[[str], None]]:
 
 
 def _change_tables(cursor: Cursor, plan: Plan, upgrade: Callable[[str], None]) -> None:
-    """Everything up to the tables of the present version; triggers, views and functions are gone then."""
+    """Migrate the tables to the current version; triggers, views and functions have been dropped afterwards."""
     if plan.is_adopted:
         _lock_tables(cursor)
         adoption.set_aside(cursor)
@@ -69,7 +69,7 @@ def _change_tables(cursor: Cursor, plan: Plan, upgrade: Callable[[str], None]) -
         _lock_tables(cursor)
         _drop_objects(cursor)
     if plan.versions:
-        # Alembic keeps its version there, and makes that before it runs anything.
+        # Alembic creates its version table there before it runs anything.
         cursor.execute("CREATE SCHEMA IF NOT EXISTS control")
         if plan.is_adopted:
             upgrade(schema_version.BASELINE)
@@ -78,9 +78,9 @@ def _change_tables(cursor: Cursor, plan: Plan, upgrade: Callable[[str], None]) -
 
 
 def _lock_tables(cursor: Cursor) -> None:
-    """Take the engine's tables for this transaction alone, in the order they were made in: nobody is at work meanwhile.
+    """Lock the engine's tables exclusively, in the order of their creation, so that no other session works meanwhile.
 
-    Not the one with the version, which every session asks for at its beginning.
+    The version table is not locked, since every session reads it first.
     """
     cursor.execute(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c"
@@ -88,17 +88,19 @@ def _lock_tables(cursor: Cursor) -> None:
         " WHERE n.nspname IN ('control', 'ops', 'quarantine') AND c.relkind IN ('r', 'p')"
         " AND c.relname <> 'alembic_version' AND c.relowner = 'publisher'::pg_catalog.regrole ORDER BY c.oid"
     )
-    for schema, table in warehouse.fetch_all(cursor):
-        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
+    for table in warehouse.fetch_all(cursor):
+        cursor.execute(
+            sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table.nspname, table.relname))
+        )
 
 
 def _drop_objects(cursor: Cursor) -> None:
-    """Drop what the files of highwater/sql/warehouse/ have made; tables, and the functions that their rules call, stay.
+    """Drop the objects of highwater/sql/warehouse/; tables, and functions that their constraints call, stay.
 
     Raises:
-        ConfigurationError: something of somebody else's needs one of them.
+        ConfigurationError: an object that is not Highwater's depends on one of them.
     """
-    made = planning.objects(cursor)
+    made = plans.objects(cursor)
     for one in made:
         if one.kind == "trigger":
             cursor.execute(one.drop)
@@ -110,41 +112,41 @@ def _drop_objects(cursor: Cursor) -> None:
 
 @contextmanager
 def _keeping_grants_of_others(cursor: Cursor) -> Iterator[None]:
-    """Rights that the admin has given to roles that are not ours are given again to what is made anew in the block."""
+    """Grant privileges of roles that are not ours again on the objects that the block drops and creates again."""
     before = _grants_of_others(cursor)
     yield
     lost = sorted(before - _grants_of_others(cursor))
-    for kind, name, privilege, is_grantable, grantee in lost:
-        if kind == "FUNCTION":
-            cursor.execute("SELECT to_regprocedure(%s) IS NOT NULL", (name,))
-        elif kind == "TABLE":
-            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (name,))
+    for grant in lost:
+        if grant.kind == "FUNCTION":
+            cursor.execute("SELECT to_regprocedure(%s) IS NOT NULL", (grant.name,))
+        elif grant.kind == "TABLE":
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (grant.name,))
         else:
-            cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", (name,))
+            cursor.execute("SELECT to_regnamespace(%s) IS NOT NULL", (grant.name,))
         if not warehouse.fetch_value(cursor):
-            log.warning("%s had %s on %s, which is no more", grantee, privilege, name)
+            log.warning("%s had %s on %s, which no longer exists", grant.grantee, grant.privilege, grant.name)
             continue
-        # The server has quoted the name, and knows the privilege and the kind.
+        # Name, privilege and kind come from the server, the name quoted.
         cursor.execute(
             sql.SQL("GRANT {} ON {} {} TO {} {}").format(
-                sql.SQL(privilege),
-                sql.SQL(kind),
-                sql.SQL(name),
-                sql.Identifier(grantee),
-                sql.SQL("WITH GRANT OPTION" if is_grantable else ""),
+                sql.SQL(grant.privilege),
+                sql.SQL(grant.kind),
+                sql.SQL(grant.name),
+                sql.Identifier(grant.grantee),
+                sql.SQL("WITH GRANT OPTION" if grant.is_grantable else ""),
             )
         )
 
 
 def _grants_of_others(cursor: Cursor) -> set[Any]:
-    warehouse.run_file(cursor, "schema/grants.sql", {"roles": planning.our_roles()})
-    return {(row.kind, row.name, row.privilege, row.is_grantable, row.grantee) for row in warehouse.fetch_all(cursor)}
+    warehouse.run_file(cursor, "schema/grants.sql", {"roles": plans.our_roles()})
+    return set(warehouse.fetch_all(cursor))
 
 
 def _remember(cursor: Cursor) -> None:
-    """Write down which files were applied, and what they have made."""
-    fingerprints = planning.file_fingerprints()
-    fingerprints[planning.OBJECTS] = planning.fingerprint_of(planning.objects(cursor))
+    """Store the fingerprints of the applied files and of the objects they created."""
+    fingerprints = plans.file_fingerprints()
+    fingerprints[plans.OBJECTS] = plans.fingerprint_of(plans.objects(cursor))
     cursor.execute("DELETE FROM control.repeatable")
     cursor.execute(
         "INSERT INTO control.repeatable (name, fingerprint, applied_at)"

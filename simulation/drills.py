@@ -1,4 +1,4 @@
-"""A drill of the recovery: what was recorded since a moment was never recorded, while the sources went on."""
+"""Losses brought about on purpose: landed windows are deleted while the sources continue."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ DATASETS = ("payments", "page_views")
 """The datasets that system_recovery_processing recovers."""
 
 
-def simulate(since: datetime) -> int:
-    """Take every window of payments and page views that ends after ``since`` out of the record; returns their number.
+def forget_since(since: datetime) -> int:
+    """Delete every landed window of payments and page_views that ends after ``since``; returns their number.
 
-    As the admin: nobody else may undo what landed. Windows that a person holds stay as they are: loaded again they
-    would be what that person took back. The sources make what they would have made meanwhile, and incidents are looked
-    for at once, so that the outage is found and told.
+    It runs as the admin, the only role that may do this. Held windows are kept: loading them again would undo a
+    rollback. The sources are advanced to now, and incidents are reconciled at once, so that the outage is found.
     """
     batches.advance(clock.now())
-    # What has landed for the first time is no history to load any more.
+    # Record first that the history has been loaded, so that the loss counts as an outage.
     alerts.look()
     forgotten = 0
     with warehouse.session("postgres") as cursor:
@@ -34,14 +33,14 @@ def simulate(since: datetime) -> int:
             held_here = {ledger.as_range(hold.window) for hold in holds.held(cursor, dataset)}
             for window in landed(cursor, dataset, since):
                 if window.window_range not in held_here:
-                    forget(cursor, dataset, window)
+                    forget_window(cursor, dataset, window)
                     forgotten += 1
     alerts.look()
     return forgotten
 
 
 def held(since: datetime) -> list[Hold]:
-    """The windows that end after ``since`` and that `simulate` leaves as they are, since a person holds them."""
+    """The held windows that end after ``since``, which `forget_since` keeps."""
     with warehouse.session("analyst") as cursor:
         return [hold for dataset in DATASETS for hold in holds.held(cursor, dataset) if hold.window.end > since]
 
@@ -52,8 +51,8 @@ def landed(cursor: Cursor, dataset: str, since: datetime) -> list[Any]:
     return warehouse.fetch_all(cursor)
 
 
-def forget(cursor: Cursor, dataset: str, window: Any) -> None:
-    """Take one of the `landed` windows out of the record and the published table."""
+def forget_window(cursor: Cursor, dataset: str, window: Any) -> None:
+    """Delete one of the `landed` windows from the published table, the quarantine and the ledger."""
     cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(*window.partition_name.split("."))))
     for table in ("quarantine.rejected_rows", "ops.window_ledger"):
         cursor.execute(

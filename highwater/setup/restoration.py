@@ -1,8 +1,9 @@
-"""What scripts/restore does in the warehouse's server: a backup comes to life beside the warehouse and then takes its
-place, or nothing changes.
+"""The steps of scripts/restore in the warehouse's server: a backup is restored beside the warehouse and then swapped
+in, or nothing changes.
 
-Four databases may be there, by the warehouse's name: ``<name>`` itself, ``<name>_restoring`` (what is being restored),
-``<name>_former`` (what was there, until all is well) and ``<name>_replaced`` (that of the last restore that went well).
+Up to four databases exist, named after the warehouse: ``<name>`` itself, ``<name>_restoring`` (the backup being
+restored), ``<name>_former`` (the former warehouse, until the restore has succeeded) and ``<name>_replaced`` (the
+former warehouse of the last successful restore).
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from highwater.store import verify, warehouse
 log = logging.getLogger(__name__)
 
 RENAMES = 5
-"""So often databases are renamed into which somebody has come meanwhile."""
+"""Number of attempts to rename databases that another session may connect to meanwhile."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the databases are called."""
+    """The names of the databases."""
 
     warehouse: str
     restoring: str
@@ -46,74 +47,74 @@ def names() -> Names:
 
 
 def prepare() -> None:
-    """The roles that own what is in a backup, and an empty database for it beside the warehouse.
+    """Create the roles that own the objects of a backup, and an empty database for it beside the warehouse.
 
-    What a restore that was killed has left is put in order first.
+    Leftovers of a killed restore are cleaned up first.
     """
     finish()
     with _outside_transactions() as cursor:
         _drop(cursor, names().restoring)
-    with _as_if_it_were_the_warehouse(names().restoring):
+    with _as_warehouse(names().restoring):
         bootstrap.prepare_empty()
 
 
 def settle() -> None:
-    """Bring what was restored to the schema of this code, and compare what is published in it with its ledger.
+    """Migrate the restored database to the installed version, and compare its published data with its ledger.
 
     Raises:
         ConfigurationError: it cannot be migrated.
-        DataRejected: something that is published is not what the ledger says.
+        DataRejected: published data differs from the ledger.
     """
-    with _as_if_it_were_the_warehouse(names().restoring):
+    with _as_warehouse(names().restoring):
         for line in bootstrap.migrate().in_words():
             log.info("restore: %s", line)
-        looked = list(verify.compare("analyst", verify.landed()))
+        checks = list(verify.compare("analyst", verify.landed()))
         different = [
-            f"{each.dataset} {each.window}: {each.problem or each.held}" for each in looked if not each.is_whole
+            f"{each.dataset} {each.window}: {each.problem or each.held}" for each in checks if not each.is_whole
         ]
         different += [f"{dataset}: {problem}" for dataset, problem in verify.sums("analyst")]
     if different:
-        raise DataRejected(f"what the backup holds is not what its ledger says, {len(different)} times; {different[0]}")
-    log.info("restore: %s windows compared with the ledger, none differs", len(looked))
+        raise DataRejected(f"the backup differs from its ledger in {len(different)} places: {different[0]}")
+    log.info("restore: %s windows compared with the ledger, none differs", len(checks))
 
 
 def swap() -> None:
-    """Let what was restored take the warehouse's place, at once; what was there is kept."""
+    """Swap the restored database in as the warehouse in one transaction; the former warehouse is kept."""
     databases = names()
     _rename((databases.warehouse, databases.former), (databases.restoring, databases.warehouse))
 
 
 def put_back() -> str:
-    """Undo a swap, if there was one; says in a sentence where the former warehouse is, and what was restored."""
+    """Undo the swap, if it was done; returns a sentence on where the former warehouse and the restored database are."""
     databases = names()
-    there = _there()
-    if databases.former in there:
+    existing = _existing()
+    if databases.former in existing:
         _rename((databases.warehouse, databases.restoring), (databases.former, databases.warehouse))
-        former = f"the former warehouse is back, as the database {databases.warehouse}"
-    elif databases.warehouse in there:
-        former = f"the warehouse is the database {databases.warehouse}, as it was"
+        sentence = f"the former warehouse is database {databases.warehouse} again"
+    elif databases.warehouse in existing:
+        sentence = f"the warehouse, database {databases.warehouse}, is unchanged"
     else:
-        former = f"there was no database {databases.warehouse}, and there is none"
-    if databases.restoring in _there():
-        former += f"; what was read is the database {databases.restoring} until the next restore"
-    return former
+        sentence = f"there was no database {databases.warehouse}, and none was created"
+    if databases.restoring in _existing():
+        sentence += f"; the restored data is kept as database {databases.restoring} until the next restore"
+    return sentence
 
 
 def finish() -> str:
-    """Keep what was there until the next restore, and nothing else; says in a sentence where it is."""
+    """Keep the former warehouse until the next restore, and no older one; returns a sentence on where it is."""
     databases = names()
-    there = _there()
-    if databases.former not in there:
+    existing = _existing()
+    if databases.former not in existing:
         return f"there was no database {databases.warehouse} before"
     with _outside_transactions() as cursor:
         _drop(cursor, databases.replaced)
     _rename((databases.former, databases.replaced))
-    return f"what was there is the database {databases.replaced} until the next restore"
+    return f"the former warehouse is kept as database {databases.replaced} until the next restore"
 
 
 @contextmanager
-def _as_if_it_were_the_warehouse(database: str) -> Iterator[None]:
-    """Everything that asks the settings for the warehouse gets this database, in the block."""
+def _as_warehouse(database: str) -> Iterator[None]:
+    """In the block, the settings name this database as the warehouse."""
     variable = "HIGHWATER_WAREHOUSE_DATABASE"
     before = os.environ.get(variable)
     os.environ[variable] = database
@@ -136,10 +137,10 @@ def _outside_transactions() -> Iterator[Cursor]:
             yield cursor
 
 
-def _there() -> set[str]:
+def _existing() -> set[str]:
     with _outside_transactions() as cursor:
         cursor.execute("SELECT datname FROM pg_catalog.pg_database")
-        return {row[0] for row in cursor.fetchall()}
+        return {row.datname for row in warehouse.fetch_all(cursor)}
 
 
 def _drop(cursor: Cursor, database: str) -> None:
@@ -150,8 +151,8 @@ def _drop(cursor: Cursor, database: str) -> None:
     retry=tenacity.retry_if_exception_type(ObjectInUse), stop=tenacity.stop_after_attempt(RENAMES), reraise=True
 )
 def _rename(*renamed: tuple[str, str]) -> None:
-    """Give databases other names, all at once or none, whoever is in them; one that is not there is left out."""
-    there = _there()
+    """Rename databases, all or none, ending the sessions in them; a database that does not exist is left out."""
+    existing = _existing()
     with closing(warehouse.connect("postgres", "postgres")) as link, link, link.cursor() as cursor:
         cursor.execute(
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity"
@@ -159,7 +160,7 @@ def _rename(*renamed: tuple[str, str]) -> None:
             ([before for before, _ in renamed],),
         )
         for before, after in renamed:
-            if before in there:
+            if before in existing:
                 cursor.execute(
                     sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(before), sql.Identifier(after))
                 )

@@ -1,4 +1,4 @@
-"""Runs the files of a folder of sql/, statement by statement, so that an error is told by its place."""
+"""Runs the files of a folder of sql/, statement by statement, so that an error names its file and line."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from psycopg2.extensions import cursor as Cursor
 
 from highwater.model import sql_text
 from highwater.model.errors import ConfigurationError
-from highwater.setup.migrations import planning
+from highwater.setup.migrations import plans
 from highwater.store import driver_errors, warehouse
 from highwater.store.driver_errors import Kind
 
 SHOWN = 60
-"""Characters of a statement that an error shows."""
+"""Number of characters of a statement that an error shows."""
 
 
 def run_folder(cursor: Cursor, folder: str) -> None:
-    """Run the files of a folder of statements, the engine's or the project's, in the order of their names.
+    """Run the files of a folder of statements, of the engine or the project, in the order of their names.
 
     Raises:
-        ConfigurationError: a statement is refused; says in which file and line, how it begins, and the way out.
+        ConfigurationError: a statement fails; names its file, line and beginning, and the way out.
     """
-    for path in planning.files(folder):
+    for path in plans.files(folder):
         name = f"{folder}/{path.name}"
         text = warehouse.read_sql(name)
         for start, statement in sql_text.statements(text):
@@ -34,29 +34,29 @@ def run_folder(cursor: Cursor, folder: str) -> None:
 
 
 def run_repeatable(cursor: Cursor) -> None:
-    """Run the files of ``highwater/sql/warehouse/``, whose objects are all gone by now.
+    """Run the files of ``highwater/sql/warehouse/``, whose objects have been dropped.
 
     Raises:
-        ConfigurationError: a statement is refused, or it makes what would be there the next time.
+        ConfigurationError: a statement fails, or creates something that would not be dropped before the next run.
     """
-    for path in planning.files("warehouse"):
+    for path in plans.files("warehouse"):
         refuse_lasting(path.name, path.read_text())
     run_folder(cursor, "warehouse")
 
 
 def refuse_lasting(file: str, text: str) -> None:
-    """Refuse a file of ``highwater/sql/warehouse/`` that does more than make functions, views, triggers and rights.
+    """Refuse a file of ``highwater/sql/warehouse/`` that does more than create functions, views, triggers and grants.
 
     Raises:
-        ConfigurationError: says where, and where such a statement belongs.
+        ConfigurationError: names the statement, and the folder where it belongs.
     """
     for start, statement in sql_text.statements(text):
         if not _REPEATABLE.match(statement):
             raise ConfigurationError(
                 f"highwater/sql/warehouse/{file}, line {sql_text.line_of(text, start)}: the statement that begins"
-                f" {_beginning(statement)!r} would not be undone before the file is run again: functions, views,"
-                " triggers and rights are made there; a published table of yours belongs into sql/datasets/, a table of"
-                " the engine's into a new folder of highwater/sql/migrations/; nothing was changed"
+                f" {_beginning(statement)!r} would not be undone before the file is run again: expected functions,"
+                " views, triggers or grants; a published table of yours belongs in sql/datasets/, a table of the engine"
+                " in a new folder of highwater/sql/migrations/; nothing was changed"
             )
 
 
@@ -70,7 +70,7 @@ def _located(name: str, text: str, start: int, statement: str) -> Iterator[None]
     try:
         yield
     except psycopg2.Error as error:
-        # What waits or breaks off is no mistake of the file, and what Highwater's functions refuse they say themselves.
+        # A lock timeout or a lost connection is not an error of the file, and Highwater's functions explain themselves.
         is_mistake = driver_errors.kind_of(error) in (Kind.CONFIGURATION, Kind.DATA) and error.pgcode is not None
         if not is_mistake or str(error.pgcode).startswith("HW"):
             raise
