@@ -61,10 +61,10 @@ def ours(dags: Path, dag_id: str) -> None:
 
 
 def seconds(dag_id: str, runs: int = 1) -> float:
-    """From the start of the DAG's first run to the end of its last, once so many have ended well and none is at work.
+    """From the start of the DAG's first run to the end of its last, once ``runs`` have succeeded and none is active.
 
     Raises:
-        HighwaterError: one failed, or they have not ended after `PATIENCE`.
+        HighwaterError: a run failed, or they have not ended after `PATIENCE`.
     """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -34,7 +35,11 @@ def table(headings: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
 
 def settings_page() -> str:
     """The settings by the sections of .env.example, which holds their meanings and defaults."""
-    fields = {str(f.validation_alias or f"HIGHWATER_{n.upper()}"): f for n, f in Settings.model_fields.items()}
+    simulated = (
+        importlib.import_module("simulation.settings").Settings.model_fields if find_spec("simulation.settings") else {}
+    )
+    known = (Settings.model_fields | simulated).items()
+    fields = {str(field.validation_alias or f"HIGHWATER_{name.upper()}"): field for name, field in known}
     parts = [f"# Settings\n\n{NOTE}\n\nPut a setting into `.env` or the environment. No setting is required.\n"]
     for section in re.split(r"^# -- ", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)[1:]:
         heading, *lines = section.splitlines()
@@ -140,9 +145,7 @@ def fresh_views() -> str:
 
 if __name__ == "__main__":
     pages = {"settings.md": settings_page, "cli.md": cli_page, "page.md": page_page}
-    parser = argparse.ArgumentParser(prog="scripts/reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
-    if parser.parse_args().check:
+    if sys.argv[1:] == ["--check"]:
         if found := [name for name, page in pages.items() if (PAGES / name).read_text() != page()]:
             sys.exit(f"out of date: {', '.join(found)} in docs/reference: type scripts/reference")
     else:

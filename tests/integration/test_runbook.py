@@ -246,7 +246,7 @@ def nobody_told(stack: ExitStack) -> None:
 def another_password(stack: ExitStack) -> None:
     stack.callback(bootstrap.run)
     stack.callback(lambda: warehouse.connect("analyst").close())
-    execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    execute("ALTER ROLE analyst PASSWORD 'changed by hand'")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         warehouse.connect("analyst")
 
@@ -321,7 +321,7 @@ AFTERWARDS = {
     "was-down": "SELECT count(DISTINCT dataset) > 4 FROM control.backfills",
     "alert": "SELECT acknowledged_by IS NOT NULL FROM ops.incidents WHERE incident_id = 7",
 }  # fmt: skip
-"""What holds once it was acted upon."""
+"""What is true after the fix."""
 
 EMPTY_HERE = {
     "SELECT backfill_id, state, running, note FROM ops.backfill_progress WHERE running > 0": "no lane runs in here",
@@ -330,9 +330,7 @@ EMPTY_HERE = {
 
 
 @pytest.mark.parametrize("key", SYMPTOMS)
-def test_what_is_written_shows_the_symptom_and_mends_it(
-    key: str, request: pytest.FixtureRequest, platform: Path
-) -> None:
+def test_the_commands_show_the_symptom_and_fix_it(key: str, request: pytest.FixtureRequest, platform: Path) -> None:
     with ExitStack() as stack:
         if BROUGHT_ABOUT[key] is other_than_the_source:
             request.getfixturevalue("small_shop")
@@ -348,7 +346,7 @@ def test_what_is_written_shows_the_symptom_and_mends_it(
             assert execute(AFTERWARDS[key])[0][0]
 
 
-def test_what_lies_in_staging_and_is_looked_at_stays() -> None:
+def test_a_set_that_is_in_use_stays_in_staging() -> None:
     with ExitStack() as stack:
         left_in_staging(stack)
         for command in SYMPTOMS["disk-full"].commands:
@@ -368,7 +366,7 @@ def test_a_window_that_lost_rows_is_whole_once_it_is_loaded_again() -> None:
 
 
 def shell(line: str) -> str:
-    """What ``scripts/highwater …`` prints; 1 is an answer of those that look, an error is none."""
+    """The output of ``scripts/highwater …``; exit code 1 is an answer of commands that check."""
     words = shlex.split(line.removeprefix("scripts/highwater "))
     done = CliRunner().invoke(app, words)
     answers = (0, 1) if "--check" in words or words[0] == "verify" else (0,)
