@@ -31,9 +31,9 @@ def _status() -> None:
 
 
 ASKED: dict[str, Callable[[], None]] = {
-    # Run by each process that schedules.
+    # By each process that schedules.
     "the policies, read every 3 s": lambda: reader.PolicyReader().look(),
-    # Run by a failed task, by most tasks during an incident, and every five minutes.
+    # By a task that fails, by most where something is wrong, and every five minutes.
     "a look for incidents": partial(_all_of, "loader", "SELECT * FROM ops.reconcile_incidents()"),
     "all gaps": partial(_all_of, "analyst", "SELECT * FROM ops.gaps"),
     "the freshness of all": partial(_all_of, "analyst", "SELECT * FROM ops.freshness"),
@@ -42,7 +42,7 @@ ASKED: dict[str, Callable[[], None]] = {
 
 
 def main(
-    datasets: Annotated[list[int] | None, typer.Option(help="Number of datasets; may be given several times.")] = None,
+    datasets: Annotated[list[int] | None, typer.Option(help="Number of datasets; may be given again.")] = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:

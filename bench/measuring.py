@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import typer
 from rich import box
 from rich.bar import Bar
@@ -169,7 +169,7 @@ def show(figures: Sequence[Figure], as_json: bool) -> None:
 
 
 def chart(figures: Sequence[Figure]) -> Table:
-    """The figures as a table with one bar per row, grouped.
+    """The figures as a table with one bar per row, those of one thing together.
 
     Bars are of the logarithm, so that twice and half are as far from 1.
     """
