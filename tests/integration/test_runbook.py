@@ -224,7 +224,7 @@ def source_away(stack: ExitStack) -> None:
     outages.start("partner", clock.now(), None, "to see", "ada")
 
 
-def looked_at(stack: ExitStack) -> None:
+def checked_source(stack: ExitStack) -> None:
     source_checks.record("partner", channels.day("2026-10-30"), Check("away", False, 0.1, False, "no"), channels.run())
 
 
@@ -234,7 +234,7 @@ def was_down(stack: ExitStack) -> None:
     unwell()
 
 
-def nobody_told(stack: ExitStack) -> None:
+def nobody_notified(stack: ExitStack) -> None:
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     patch.setenv("HIGHWATER_ALERT_URLS", "json://127.0.0.1:1")
     settings.get.cache_clear()
@@ -246,7 +246,7 @@ def nobody_told(stack: ExitStack) -> None:
 def another_password(stack: ExitStack) -> None:
     stack.callback(bootstrap.run)
     stack.callback(lambda: warehouse.connect("analyst").close())
-    execute("ALTER ROLE analyst PASSWORD 'changed by hand'")
+    execute("ALTER ROLE analyst PASSWORD 'another user changed it'")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         warehouse.connect("analyst")
 
@@ -293,9 +293,9 @@ BROUGHT_ABOUT: dict[str, Callable[[ExitStack], None]] = {
     "password": known_to_too_many,
     "role-missing": another_password,
     "outage": source_away,
-    "source-unavailable": looked_at,
+    "source-unavailable": checked_source,
     "was-down": was_down,
-    "alert": nobody_told,
+    "alert": nobody_notified,
     "upgrade": nothing,
     "restore": nothing,
     "port": nothing,
@@ -330,7 +330,9 @@ EMPTY_HERE = {
 
 
 @pytest.mark.parametrize("key", SYMPTOMS)
-def test_the_commands_show_the_symptom_and_fix_it(key: str, request: pytest.FixtureRequest, platform: Path) -> None:
+def test_what_is_written_shows_the_symptom_and_repairs_it(
+    key: str, request: pytest.FixtureRequest, platform: Path
+) -> None:
     with ExitStack() as stack:
         if BROUGHT_ABOUT[key] is other_than_the_source:
             request.getfixturevalue("small_shop")
@@ -346,7 +348,7 @@ def test_the_commands_show_the_symptom_and_fix_it(key: str, request: pytest.Fixt
             assert execute(AFTERWARDS[key])[0][0]
 
 
-def test_a_set_that_is_in_use_stays_in_staging() -> None:
+def test_what_lies_in_staging_and_is_read_stays() -> None:
     with ExitStack() as stack:
         left_in_staging(stack)
         for command in SYMPTOMS["disk-full"].commands:
