@@ -36,7 +36,7 @@ BENCHMARKS = (
     "memory",
 )
 """In the order in which the chart shows them."""
-# Rich's own format fetches its font from elsewhere.
+# Rich's own format fetches its font from another host.
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
 .{unique_id}-matrix {{ font-family: monospace; font-size: {char_height}px; line-height: {line_height}px; }}
@@ -61,17 +61,17 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 
 
 def main(
-    only: Annotated[list[str] | None, typer.Option(help="Measure these anew and keep the others' figures.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Measure these again and keep the others' figures.")] = None,
     repeat: Annotated[
-        int | None, typer.Option(min=1, help="Instead of what each benchmark measures by itself.")
+        int | None, typer.Option(min=1, help="Number of repetitions, instead of each benchmark's own.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The file of figures; the chart is drawn beside it.")] = settings.ROOT
+    out: Annotated[Path, typer.Option(help="The file of figures; the chart is written next to it.")] = settings.ROOT
     / "docs/explanation/benchmark.json",
     draw: Annotated[bool, typer.Option("--draw", help="Measure nothing; draw the chart from the file.")] = False,
 ) -> None:
-    """Measure all, an hour or two on a machine that should have nothing else to do.
+    """Run all benchmarks; one to two hours on an otherwise idle machine.
 
-    Figures are written down after each benchmark, so that an interruption loses only the one at work.
+    Figures are saved after each benchmark, so an interruption loses only the current one.
     """
     if unknown := sorted(set(only or ()) - set(BENCHMARKS)):
         raise typer.BadParameter(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
@@ -95,7 +95,7 @@ def main(
 
 
 def _measure(name: str, repeat: int | None) -> dict[str, Any]:
-    """Run one benchmark in a process of its own; its figures, with the machine and the moment they were measured."""
+    """Run one benchmark in its own process; returns its figures with the machine and the time."""
     facts = {"at": clock.now().isoformat(timespec="minutes"), **measuring.machine()}
     begun = perf_counter()
     command = [sys.executable, str(HERE / f"{name}.py"), "--json"]

@@ -17,7 +17,7 @@ from highwater.quality import audits
 from highwater.store import warehouse
 
 RULES = Path(__file__).with_name("auditing.sql")
-"""What expectations/daily_sales.json demands of the rows, a column a rule, in the suite's order."""
+"""What expectations/daily_sales.json demands of the rows, one column per rule, in the suite's order."""
 
 
 def main(
@@ -25,7 +25,7 @@ def main(
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Audit a staged day both ways, in a process that has Great Expectations imported."""
+    """Audit a staged day both ways, in a process that has imported Great Expectations."""
     figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or sales_days.SIZES)
     measuring.show(figures, as_json)
 

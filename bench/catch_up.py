@@ -39,8 +39,8 @@ empty()
 
 
 def main(
-    days: Annotated[int, typer.Option(min=1, help="Days to catch up with.")] = 30,
-    rows: Annotated[int, typer.Option(min=0, help="Rows a day.")] = 20_000,
+    days: Annotated[int, typer.Option(min=1, help="Number of days to catch up.")] = 30,
+    rows: Annotated[int, typer.Option(min=0, help="Rows per day.")] = 20_000,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +48,7 @@ def main(
 
     def month() -> tuple[float, float]:
         settings = {"HIGHWATER_HISTORY_DAYS": str(days), "SIMULATION_ROWS_PER_DAY": str(rows)}
-        # A day that closes late is there to show waiting, which is no work.
+        # A day that closes late only waits.
         with scheduled.platform(**settings, SIMULATION_LATE_CLOSE_SECONDS="0") as dags:
             scheduled.ours(dags, "historical_sales_migration")
             took = scheduled.seconds("historical_sales_migration", days)

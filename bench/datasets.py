@@ -1,4 +1,4 @@
-"""What the engine asks again and again, with ever more datasets: what breaks first on the way to ten thousand."""
+"""The engine's periodic queries with up to ten thousand datasets: which one breaks first."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ ASKED: dict[str, Callable[[], None]] = {
 
 
 def main(
-    datasets: Annotated[list[int] | None, typer.Option(help="So many datasets; may be given again.")] = None,
+    datasets: Annotated[list[int] | None, typer.Option(help="Number of datasets; may be given again.")] = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Datasets of daily windows, a week of which has landed, beside a hundred of them."""
+    """Measure datasets of daily windows with a landed week; the baseline is a hundred datasets."""
     found = []
     with measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
         few: dict[str, float] = {}
@@ -63,7 +63,7 @@ def main(
 
 
 def _add(first: int, last: int) -> None:
-    """Datasets number ``first`` to ``last``, with the policy a new one has and all of a week landed."""
+    """Datasets number ``first`` to ``last``, with the default policy and a landed week."""
     with warehouse.session("postgres") as cursor:
         cursor.execute(
             "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"

@@ -1,4 +1,4 @@
-"""What an incremental run costs on tables of different size, beside a full run of the same table.
+"""The cost of an incremental run on tables of different size, beside a full run of the same table.
 
 Each table is loaded in full, then 1,000 orders change (700 updates, 200 inserts, 100 deletions, anywhere in the table)
 and an incremental run takes them, several times over.
@@ -58,7 +58,7 @@ def timed_run(asked: str | None = None) -> dict[str, float]:
 
 
 def fill(rows: int) -> None:
-    """A shop of so many delivered orders, and nothing loaded."""
+    """A shop of this number of delivered orders, and nothing loaded."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("TRUNCATE ops.window_ledger, ops.checkpoints, ops.consistency_checks, sales.orders CASCADE")
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
@@ -87,7 +87,7 @@ def main(
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Load each table in full once, then take a thousand changes again and again; flat is a ratio of about 1."""
+    """Load each table in full once, then a thousand changes several times; constant cost is a ratio of about 1."""
     figures = []
     with measuring.platform(SIMULATION_ROWS_PER_DAY="0", SIMULATION_SHOP_ORDERS="0"):
         audits.load_suite("orders")

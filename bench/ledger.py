@@ -1,4 +1,4 @@
-"""What is asked of the ledger, with 100, 10,000 and 1,000,000 windows in it: milliseconds, beside counting its rows.
+"""Queries of the ledger with 100, 10,000 and 1,000,000 windows: milliseconds, beside counting its rows.
 
 Two times each: the clock's, and the processor's in the server process that answers, which other work on the machine
 disturbs less.
@@ -56,7 +56,7 @@ SELECT 'hourly', window_range, 'load', 'historical_sales_migration', 'scheduled_
     CASE n %% 1000 WHEN 25 THEN 'data rejected' END, upper(window_range), upper(window_range) + '5 minutes'::interval
 FROM windows WHERE n %% 1000 NOT IN (50, 75);
 """
-"""Of a thousand windows one failed, one was never begun and one is skipped by a rule; each other landed at the first
+"""Of a thousand windows one failed, one never began and one is skipped by a rule; the others landed at the first
 attempt."""
 
 LANDING = """
@@ -71,12 +71,12 @@ def main(
         list[int] | None, typer.Option(help="Windows in the ledger; may be given several times.")
     ] = None,
     repeat: Repeat = 5,
-    patience: Annotated[int, typer.Option(min=1, help="Seconds after which a question is given up.")] = 60,
+    patience: Annotated[int, typer.Option(min=1, help="Seconds after which a query is cancelled.")] = 60,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each question at several sizes of the ledger, and the same run's count of its rows."""
+    """Measure each query at several sizes of the ledger, and a count of its rows in the same run."""
     found: dict[int, dict[str, Took]] = {}
-    # What the imports of Airflow say is no part of the answer.
+    # Airflow's import messages are not part of the output.
     with redirect_stdout(sys.stderr), measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
         for size in windows or [100, 10_000, 1_000_000]:
             found[size] = _measure(size, repeat, patience)
@@ -100,14 +100,14 @@ def main(
 
 @dataclass(frozen=True)
 class Took:
-    """Milliseconds by the clock, and of the processor in the server."""
+    """Wall-clock milliseconds, and CPU milliseconds of the server."""
 
     wall: float
     cpu: float
 
 
 def _measure(size: int, repeat: int, patience: int) -> dict[str, Took]:
-    """The medians of each question; they take turns, so that a busy moment touches all."""
+    """The median of each query; they take turns, so that a busy moment affects all."""
     first = clock.now().replace(minute=0, second=0, microsecond=0) - size * HOUR
     with warehouse.session("postgres") as cursor:
         cursor.execute(FILLED, {"first": first, "windows": size})
@@ -128,7 +128,7 @@ def _measure(size: int, repeat: int, patience: int) -> dict[str, Took]:
                     cursor.connection.rollback()
                     too_long.add(question)
                 once = Took(1000 * (perf_counter() - began), _processor_ms(cursor) - busy)
-                # Only incidents that were looked for are kept: the first look opens them, later ones find them open.
+                # The first reconciliation opens the incidents, later ones find them open.
                 if role == "postgres":
                     cursor.connection.rollback()
             # The first turn fills the caches.
@@ -140,13 +140,13 @@ def _measure(size: int, repeat: int, patience: int) -> dict[str, Took]:
 
 
 def _processor_ms(cursor: Cursor) -> float:
-    """What the server process of the session has had of the processor so far; Linux says so."""
+    """The CPU time of the session's server process so far, from Linux."""
     pid = cursor.connection.info.backend_pid
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cursor], object]]]:
-    """Each with the role that asks it."""
+    """Each query with its role."""
     from highwater.page import calendar, now
     from highwater.page.params import DayRange
 
@@ -192,7 +192,7 @@ def _questions(first: datetime, size: int) -> dict[str, tuple[str, Callable[[Cur
 
 
 def _status(cursor: Cursor) -> Any:
-    """All that ``highwater status`` asks."""
+    """All queries of ``highwater status``."""
     found = status.read(cursor)
     return found, status.troubles(cursor, found), alerts.open_incidents(cursor), alerts.undelivered(cursor)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a platform of its own for each, figures beside their baselines, and how they are shown."""
+"""Shared by the benchmarks: a platform for each, figures with their baselines, and their output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import typer
 from rich import box
 from rich.bar import Bar
@@ -32,19 +32,19 @@ from highwater.setup import bootstrap
 from highwater.store import ledger, warehouse
 
 Repeat = Annotated[
-    int, typer.Option(min=1, help="So often each is measured, in turn with its baseline; the median counts.")
+    int, typer.Option(min=1, help="Number of repetitions, in turn with the baseline; the median counts.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
-Rows = Annotated[list[int] | None, typer.Option(help="Rows a day; may be given several times.")]
+Rows = Annotated[list[int] | None, typer.Option(help="Rows per day; may be given several times.")]
 WIDTH = 160
-"""Characters that a row of the table takes at most."""
+"""Maximum width of the table in characters."""
 BAR = 26
-"""Characters of the widest bar: ten times as much as the baseline, or more."""
+"""Width of the widest bar, ten times the baseline or more."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What something costs beside a baseline that was measured in the same run.
+    """A measured cost and a baseline from the same run.
 
     ``value`` and ``beside_value`` are in ``unit``. An aim is the ratio to stay under, ``aim``, or the value, ``most``.
     ``more`` holds further figures, named with their units.
@@ -62,19 +62,19 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """What it costs in baselines."""
+        """The ratio to the baseline."""
         return self.value / self.beside_value
 
     @property
     def kept(self) -> bool | None:
-        """Whether it is within its aim; None where it has none."""
+        """Whether it is within its target; None without a target."""
         if self.aim is None and self.most is None:
             return None
         return self.ratio <= (self.aim or math.inf) and self.value <= (self.most or math.inf)
 
 
 def medians(repeat: int, *works: Callable[[], float]) -> list[float]:
-    """The median of what each gives, done in turn, so that a slow minute of the machine is slow for all."""
+    """The median of each function's results; they run in turn, so that a slow minute affects all."""
     given: list[list[float]] = [[] for _ in works]
     for _ in range(repeat):
         for work, values in zip(works, given, strict=True):
@@ -83,13 +83,13 @@ def medians(repeat: int, *works: Callable[[], float]) -> list[float]:
 
 
 def medians_of_pairs(repeat: int, work: Callable[[], tuple[float, float]]) -> tuple[float, float]:
-    """The medians of what it measures of itself and of its baseline."""
+    """The medians of the measured cost and of the baseline."""
     ours, theirs = zip(*(work() for _ in range(repeat)), strict=True)
     return statistics.median(ours), statistics.median(theirs)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """The seconds it takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
@@ -114,7 +114,7 @@ def _measured(work: Callable[..., Any], *arguments: object) -> tuple[float, floa
 
 @contextmanager
 def platform(**variables: str) -> Iterator[Path]:
-    """A bootstrapped server in a scratch folder, with these settings; yields its home. Nothing is left of it."""
+    """A bootstrapped server in a scratch folder, with these settings; yields its home, and removes it."""
     home = Path(tempfile.mkdtemp(prefix="highwater-bench-"))
     home.chmod(0o755)
     os.environ |= {"HIGHWATER_HOME": str(home), **variables}
@@ -129,7 +129,7 @@ def platform(**variables: str) -> Iterator[Path]:
 
 
 def tidy(role: str, database: str | None, *tables: str) -> None:
-    """As autovacuum and the checkpointer do soon after a load, so that it is not in what comes next."""
+    """Vacuum and checkpoint now, so that they do not disturb the next measurement."""
     link = warehouse.connect(role, database)
     link.autocommit = True
     with link.cursor() as cursor:
@@ -140,7 +140,7 @@ def tidy(role: str, database: str | None, *tables: str) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on, and how busy it was."""
+    """The machine of the figures and its load."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         system.processor(),
@@ -169,7 +169,7 @@ def show(figures: Sequence[Figure], as_json: bool) -> None:
 
 
 def chart(figures: Sequence[Figure]) -> Table:
-    """The figures as a table with a bar a row, those of one thing together.
+    """The figures as a table with one bar per row, those of one thing together.
 
     Bars are of the logarithm, so that twice and half are as far from 1.
     """

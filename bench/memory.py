@@ -49,7 +49,7 @@ def main(
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Let a real scheduler run days of each size; what their tasks took at most is in ops.attempts."""
+    """Let a real scheduler run days of each size; ops.attempts records the peak memory of their tasks."""
     sizes = rows or sales_days.SIZES
     days = repeat * len(sizes)
     with scheduled.platform(

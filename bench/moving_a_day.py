@@ -1,4 +1,4 @@
-"""Moving a day of sales from the source to staging, beside psql's copy and beside Airflow's and pandas' ways."""
+"""Moving a day of sales from the source to staging, beside psql's copy, Airflow's hook and pandas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from highwater.store.ledger import Run
 
 SIZES = (*sales_days.SIZES, 5_000_000)
 LARGEST_FOR_OTHERS = 200_000
-"""Rows up to which the slow ways are measured: beyond, they take minutes a time."""
+"""Maximum rows for the slow baselines: beyond, they take minutes."""
 
 
 def main(
@@ -82,7 +82,7 @@ def _highwater(window: Window) -> Callable[[], None]:
 
 
 def _insert_rows(window: Window) -> Callable[[], None]:
-    """Airflow's own way, as its documentation has it."""
+    """Airflow's hook, as in its documentation."""
     for name, role, database in _ENDS:
         os.environ[f"AIRFLOW_CONN_{name}"] = _address(role, database, "postgres")
     from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -99,7 +99,7 @@ def _insert_rows(window: Window) -> Callable[[], None]:
 
 
 def _to_sql(window: Window) -> Callable[[], None]:
-    """The way of pandas."""
+    """Load by pandas."""
     import pandas
     from sqlalchemy import create_engine
 

@@ -25,7 +25,7 @@ SEEN = {
     "the page by itself": ("/highwater/?days=365", "a.c.landed"),
     "the page within Airflow": ("/plugin/highwater", "a.c.landed"),
 }
-"""Each with its path, and what must be seen for it to count as there."""
+"""Each with its path and the element that shows it is complete."""
 
 YEAR = """
 DELETE FROM control.sources;
@@ -52,11 +52,11 @@ ANALYZE;
 
 
 def main(
-    repeat: Annotated[int, typer.Option(min=1, help="How often each is loaded; the median counts.")] = 15,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of loads of each; the median counts.")] = 15,
     chromium: Annotated[str, typer.Option(help="The browser.")] = shutil.which("chromium") or "chromium",
     as_json: AsJson = False,
 ) -> None:
-    """Load each in turn, with a warm cache: when something is painted, and when its content is there."""
+    """Load each in turn, with a warm cache: time of first paint and of complete content."""
     with _platform():
         found = _measure(repeat, chromium)
     (beside, base), *ours = found.items()

@@ -19,7 +19,7 @@ HOURS = 87_600
 
 
 def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
-    """Plan 87,600 windows of which a third has landed, with weekdays and a date left out; then ask for them."""
+    """Plan 87,600 windows of which a third has landed, with weekdays and a date left out; then request them."""
     with _platform() as asked, warehouse.session("loader") as cursor:
 
         def bare_grid() -> None:
@@ -55,7 +55,7 @@ def main(repeat: Repeat = 5, as_json: AsJson = False) -> None:
 
 @contextmanager
 def _platform() -> Iterator[Request]:
-    """A warehouse with a dataset of hourly windows; yields what is asked for."""
+    """A warehouse with a dataset of hourly windows; yields the request."""
     with measuring.platform(HIGHWATER_HISTORY_DAYS="1", SIMULATION_ROWS_PER_DAY="10"):
         end = clock.now().replace(minute=0, second=0, microsecond=0)
         start = end - timedelta(hours=HOURS)

@@ -48,7 +48,7 @@ def main(
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a day whose every row has changed; ours counts and hashes the rows, and keeps the former version."""
+    """Publish a day with changes in every row; Highwater counts and hashes the rows and keeps the former version."""
     figures = sales_days.over_sizes(lambda window, size: _measure(window, size, repeat), rows or sales_days.SIZES)
     measuring.show(figures, as_json)
 
@@ -59,7 +59,7 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
     first, turn = sales_days.stage(window), 0
 
     def staged() -> Staged:
-        """A new set, each of its rows unlike the one that is published."""
+        """A new set in which every row differs from the published one."""
         nonlocal turn
         turn += 1
         with warehouse.session("postgres") as cursor:

@@ -1,4 +1,4 @@
-"""Days of sales of any size at the source, and the shell's way to move one."""
+"""Days of sales of any size at the source, and moving one by psql."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ COLUMNS = (
 )
 """Of what extract.sql gives."""
 SIZES = (20_000, 200_000, 1_000_000)
-"""Rows a day at which things are measured."""
+"""Rows per day to measure."""
 
 
 def make(size: int, number: int = 0) -> Window:
-    """A day of so many rows, complete at the source; ``number`` tells days of one benchmark apart."""
+    """A day of this number of rows, complete at the source; ``number`` distinguishes days of one benchmark."""
     # Before the history that bootstrap makes, and on the grid, which begins there.
     first = settings.get().days_before_anchor(simulation_settings.get().history_days)
     start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=100 - number)
@@ -58,7 +58,7 @@ def over_sizes(measure: Callable[[Window, int], list[Figure]], sizes: Sequence[i
 
 
 def change(window: Window, turn: int) -> None:
-    """Make the day's content another than in any other turn."""
+    """Make the day's content different in each turn."""
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
         cursor.execute(
             "UPDATE legacy.sales SET customer_id = %s WHERE business_date = %s AND sale_id ="
@@ -68,7 +68,7 @@ def change(window: Window, turn: int) -> None:
 
 
 def stage(window: Window) -> Staged:
-    """Bring the day into staging, cleaned, as its stages do."""
+    """Stage and clean the day, as its stages do."""
     run = Run("bench", "run")
     with sources.snapshot(SALES.connection) as source:
         made = stages.extract(SALES, Attempt(SALES.dataset, window, "extract", run), source, Completeness(None))
@@ -76,7 +76,7 @@ def stage(window: Window) -> Staged:
 
 
 def query(window: Window) -> str:
-    """What extract.sql asks the source for."""
+    """The query of extract.sql."""
     with warehouse.session("postgres", settings.get().sources_database) as cursor:
         return warehouse.bind(cursor, f"{SALES.folder}/extract.sql", sources.bounds(window))
 
@@ -94,13 +94,13 @@ def psql_copy(window: Window) -> float:
 
 
 def own_schema() -> None:
-    """Give the loader schema ``bench`` for what is measured beside ours: elsewhere it makes no table."""
+    """Give the loader schema ``bench`` for the baselines: it cannot create tables elsewhere."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS bench AUTHORIZATION loader")
 
 
 def drop_baseline() -> None:
-    """Drop what a baseline has written."""
+    """Drop a baseline's table."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("DROP TABLE IF EXISTS bench.baseline")
 

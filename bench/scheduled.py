@@ -1,4 +1,4 @@
-"""Runs by a real scheduler: a platform with just the DAGs that are put into it, and how long their runs took."""
+"""Runs by a real scheduler: a platform with only the given DAGs, and the duration of their runs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ warm_up()
 
 @contextmanager
 def platform(**variables: str) -> Iterator[Path]:
-    """A running Airflow whose first task is over, which pays for what all later ones find in memory; yields the folder
-    of its DAGs. Nothing is left of it."""
+    """A running Airflow that has run one task, so that later tasks find imports in memory; yields the folder of its
+    DAGs, and removes the platform."""
     with measuring.platform(**variables) as home:
         dags = home / "dags"
         dags.mkdir()
@@ -56,15 +56,15 @@ def platform(**variables: str) -> Iterator[Path]:
 
 
 def ours(dags: Path, dag_id: str) -> None:
-    """Put the DAG of that name among those that run."""
+    """Add the DAG of that name."""
     shutil.copy(settings.ROOT / f"dags/{dag_id}.py", dags)
 
 
 def seconds(dag_id: str, runs: int = 1) -> float:
-    """From the start of the DAG's first run to the end of its last, once so many have ended well and none is at work.
+    """From the start of the DAG's first run to the end of its last, once that number succeeded and none is at work.
 
     Raises:
-        HighwaterError: one failed, or they have not ended after `PATIENCE`.
+        HighwaterError: a run failed, or they have not ended after `PATIENCE`.
     """
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""A whole window — is it complete, extract, transform, audit, publish, summarise — beside the copying alone."""
+"""A whole window (availability, extract, transform, audit, publish, summary), beside copying alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _measure(window: Window, size: int, repeat: int) -> list[Figure]:
         sales_days.change(window, turn)
         return measuring.seconds(lambda: stages.land_window(sales_days.SALES, window, run))
 
-    # The first one pays for what a process pays once, whatever the window: Great Expectations is imported.
+    # The first one includes the one-time cost of a process: importing Great Expectations.
     land()
     whole, copying = measuring.medians(repeat, land, lambda: sales_days.psql_copy(window))
     with warehouse.session("analyst") as cursor:

@@ -1,4 +1,4 @@
-"""docs/how-to/operations.md as a program reads it: its symptoms, and the commands of each, to look and to act."""
+"""docs/how-to/operations.md as a program reads it: its symptoms, and the commands of each, to check and to fix."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from highwater.environment import settings
 
 PAGE = settings.ROOT / "docs/how-to/operations.md"
+FROM_AIRFLOW_2 = settings.ROOT / "docs/how-to/from-airflow-2.md"
 FENCE = re.compile(r"^( *)```(\w+)(?: ([\w /]+))?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:scripts/highwater|SELECT|DELETE|UPDATE) [^`…]+)`")
-ACT = "**Act**"
+FIX = "**Fix**"
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,24 @@ class Command:
 
 @dataclass(frozen=True)
 class Symptom:
-    """A section of the page."""
+    """A section of the page; its id does not depend on its heading."""
 
-    title: str
+    key: str
     text: str
     commands: list[Command] = field(default_factory=list)
 
 
 def symptoms() -> list[Symptom]:
-    """Every section with its commands, in the order of the page; what stands before the first one is one too."""
-    parts = re.split(r"^## (.+)\n", PAGE.read_text(), flags=re.MULTILINE)
-    pairs = [("before the first", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
-    return [Symptom(title, text, _commands(text)) for title, text in pairs]
+    """Every section with its commands, in the order of the page, and docs/how-to/from-airflow-2.md as one more."""
+    begin, *parts = re.split(r"^## .+\n<!-- id: (\S+) -->\n", PAGE.read_text(), flags=re.MULTILINE)
+    airflow = FROM_AIRFLOW_2.read_text()
+    pairs = [("begin", begin), *zip(parts[::2], parts[1::2], strict=True), ("from-airflow-2", airflow)]
+    return [Symptom(key, text, _commands(text)) for key, text in pairs]
 
 
 def _commands(text: str) -> list[Command]:
     """Those in fences and those in a line, in their order."""
-    begins = text.find(ACT) if ACT in text else len(text)
+    begins = text.find(FIX) if FIX in text else len(text)
     found: list[tuple[int, Command]] = []
     for match in FENCE.finditer(text):
         indent, language, about, body = match.groups()
@@ -61,7 +63,7 @@ def _commands(text: str) -> list[Command]:
         elif language == "sh":
             found += [(match.start(), Command(line, None, about or "", acts)) for line in body.splitlines()]
         else:
-            raise ValueError(f"a fence of {language} is none of SQL and shell: {body}")
+            raise ValueError(f"expected a fence of sql or sh, not {language}: {body}")
     prose = FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
     for match in INLINE.finditer(prose):
         line, acts = " ".join(match.group(1).split()), match.start() > begins

@@ -11,14 +11,14 @@ require_engine() {
   }
 }
 
-# Whether that service of docker compose runs: what is typed is then for its container.
+# Whether that service of docker compose runs: then the command is for its container.
 service_runs() {
   command -v docker >/dev/null && [ -f "$root/docker-compose.yaml" ] &&
     [ -n "$(compose ps --quiet --status running "$1" 2>/dev/null)" ]
 }
 
-# Where the platform is one of containers, and that service of it is not up, nothing of this machine is looked at in its
-# place, and no .venv is made. Containers that are stopped may be of long ago where the demo was started from here too.
+# If the platform runs in containers and that service is down, the command is refused: it neither uses this machine nor
+# creates a .venv. Stopped containers are ignored if the demo was started from this checkout too.
 refuse_stopped_compose() {
   command -v docker >/dev/null || return 0
   [ -n "$(compose ps --quiet --status running 2>/dev/null)" ] ||
@@ -29,7 +29,7 @@ refuse_stopped_compose() {
   exit 2
 }
 
-# Replaces this script by docker compose, e.g. exec SERVICE COMMAND …; with a terminal where there is one.
+# Replaces this script by docker compose, e.g. exec SERVICE COMMAND …; with a terminal if there is one.
 become_compose() {
   local verb=$1 terminal=()
   shift

@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Sourced by scripts/backup and scripts/restore: Postgres' own tools and the admin's command line, wherever the platform is.
+# Sourced by scripts/backup and scripts/restore: Postgres' tools and the admin's command line, for the platform that runs.
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 # shellcheck source-path=SCRIPTDIR source=compose.sh
 source "$(dirname "${BASH_SOURCE[0]}")/compose.sh"
 
-# The platform is the demo of this checkout where that was started, unless containers run.
+# The platform is the demo if it was started from this checkout, unless containers run.
 is_demo() {
   [ -e "${HIGHWATER_HOME:-$root/.highwater}/platform.env" ] &&
     { ! command -v docker >/dev/null || [ -z "$(compose ps --quiet --status running 2>/dev/null)" ]; }
 }
 
-# become_local [--alone] SCRIPT …: the script again, with the demo's tools at hand; see highwater/local/tools.py.
+# become_local [--alone] SCRIPT …: runs the script again with the demo's tools; see highwater/local/tools.py.
 become_local() {
   prepare_venv
   export PYTHONPATH=$root
@@ -19,9 +19,9 @@ become_local() {
 }
 
 if [ -n "${HIGHWATER_HAS_TOOLS:-}" ]; then
-  # A tool of Postgres as the warehouse's admin; the name of the database is in $WAREHOUSE there, so quote it with ''.
+  # A tool of Postgres as the warehouse's admin; $WAREHOUSE is the database there, so quote it with ''.
   pgtool() { "$@"; }
-  # The same where no server is asked: nothing is there to be changed.
+  # The same without a server.
   reader() { "$@"; }
   # The command line of the admin.
   as_admin() { "$venv/bin/python" -m highwater.cli.main "$@"; }
@@ -29,7 +29,7 @@ if [ -n "${HIGHWATER_HAS_TOOLS:-}" ]; then
   start_all() { as_admin bootstrap; }
   how_it_starts="scripts/demo starts it"
 else
-  # Our own server lets its superuser in over the socket alone, which is in its container.
+  # The server of compose lets its superuser in only over the socket, which is in its container.
   pgtool() {
     if [ -n "$(compose ps --quiet --status running warehouse)" ]; then
       compose exec --no-TTY warehouse "$@"
@@ -41,7 +41,7 @@ else
     docker run --rm --interactive --network none --read-only --cap-drop ALL --user postgres --entrypoint "$1" \
       "$(compose --profile tools config --images pgtools)" "${@:2}"
   }
-  # No more input for it: it would read what follows in a script.
+  # Without stdin: it would read the rest of the script.
   as_admin() { compose run --rm --no-TTY init highwater "$@" </dev/null; }
   stop_airflow() {
     local airflow
@@ -54,8 +54,8 @@ else
   how_it_starts="it runs"
 fi
 
-# What a dump of scripts/backup holds, read to its end, a line each: `table NAME` for those that tell whose it is, and
-# `version V` of its schema. Fails where the file is cut, damaged or no dump of Postgres.
+# Reads a whole dump of scripts/backup and prints `table NAME` for the tables that identify it, and `version V` of its
+# schema. Fails if the file is truncated, damaged or not a dump of Postgres.
 read_dump() {
   # shellcheck disable=SC2016  # $0 and $2 are awk's
   reader bash -euo pipefail -c 'pg_restore --file=- | awk '\''

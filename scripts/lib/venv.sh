@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# The Python of a machine without Docker: .venv, made from the two locks with hashes. Sourced by the scripts beside it.
+# The Python environment without Docker: .venv, from the two lock files with hashes. Sourced by the scripts.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 venv=$root/.venv
 locks=("$root/docker/airflow/requirements.lock" "$root/docker/airflow/requirements-dev.lock")
 
-# The first Python of a version the lock was made for: HIGHWATER_PYTHON if given, else what is on the path.
+# The first Python of a supported version: HIGHWATER_PYTHON if set, else from the path.
 find_python() {
   local candidate
   for candidate in ${HIGHWATER_PYTHON:+"$HIGHWATER_PYTHON"} python3 python3.13 python3.12 python3.11; do
@@ -19,7 +19,7 @@ find_python() {
   return 1
 }
 
-# Makes .venv; does nothing when the one there was made from these very locks.
+# Creates .venv; a no-op if it was created from the same lock files.
 prepare_venv() {
   local wanted python
   wanted=$(cat "${locks[@]}" | cksum)
@@ -35,7 +35,7 @@ prepare_venv() {
   echo "$wanted" > "$venv/made-from"
 }
 
-# With uv, since it is ten times faster: the machine's own, else the one the image is made with, else plain pip.
+# With uv, which is ten times faster: the machine's, else the image's version, else pip.
 install_locks() {
   local pip=("$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes) uv
   if uv=$(command -v uv) ||

@@ -41,7 +41,7 @@ def test_a_port_that_is_taken(idle: Stack, name: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         line = refusal(idle, **{name: port})
-    assert f"{name}={port} is taken on this machine" in line
+    assert f"{name}={port} is in use on this machine" in line
     assert "set another port in .env" in line
 
 
@@ -79,7 +79,7 @@ def test_an_alert_address_that_nothing_can_be_sent_to(idle: Stack) -> None:
 
 def test_too_little_memory(idle: Stack) -> None:
     line = refusal(idle, HIGHWATER_MIN_MEMORY_MIB="99999999")
-    assert "HIGHWATER_MIN_MEMORY_MIB asks for 99999999" in line
+    assert "HIGHWATER_MIN_MEMORY_MIB requires 99999999" in line
     assert "give Docker more" in line
 
 

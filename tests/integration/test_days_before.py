@@ -24,7 +24,7 @@ WORDS = ["backfill", "run", "daily_sales", "--from", "45d", "--to", "31d", "--re
 
 @pytest.fixture
 def earlier(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Somebody has set HIGHWATER_HISTORY_DAYS and started again; the source itself stays as it is."""
+    """HIGHWATER_HISTORY_DAYS was set and the platform started again; the source itself stays as it is."""
     monkeypatch.setattr(sales, "advance", lambda _moment: [])
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "45")
     monkeypatch.setenv("HIGHWATER_UI_PORT", "1")
@@ -43,7 +43,7 @@ def test_they_are_refused_with_where_the_way_is_written() -> None:
     said = str(done.exception)
     assert "from 2026-09-16 00:00 is before the first window; valid for daily_sales: from 2026-10-01 00:00" in said
     assert "docs/how-to/operations.md says how to load days before it" in said
-    assert "## Days before the first window are wanted" in (settings.ROOT / "docs/how-to/operations.md").read_text()
+    assert "<!-- id: days-before -->" in (settings.ROOT / "docs/how-to/operations.md").read_text()
 
 
 def test_a_larger_setting_moves_the_first_window_and_they_are_asked_for(earlier: None) -> None:

@@ -42,7 +42,7 @@ from highwater.sources import health
 from highwater.store import ledger, publish, warehouse
 from simulation import outages, sales
 
-SYMPTOMS = {symptom.title: symptom for symptom in runbook.symptoms()}
+SYMPTOMS = {symptom.key: symptom for symptom in runbook.symptoms()}
 DAY = day("2026-10-24")
 SALES = stages.Pipeline("daily_sales", "historical_sales_migration", "legacy", "daily_sales")
 NUMBER = 7
@@ -218,7 +218,7 @@ def source_away(stack: ExitStack) -> None:
     outages.start("partner", clock.now(), None, "to see", "ada")
 
 
-def looked_at(stack: ExitStack) -> None:
+def checked_source(stack: ExitStack) -> None:
     source_checks.record("partner", channels.day("2026-10-30"), Check("away", False, 0.1, False, "no"), channels.run())
 
 
@@ -228,7 +228,7 @@ def was_down(stack: ExitStack) -> None:
     unwell()
 
 
-def nobody_told(stack: ExitStack) -> None:
+def nobody_notified(stack: ExitStack) -> None:
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     patch.setenv("HIGHWATER_ALERT_URLS", "json://127.0.0.1:1")
     settings.get.cache_clear()
@@ -240,7 +240,7 @@ def nobody_told(stack: ExitStack) -> None:
 def another_password(stack: ExitStack) -> None:
     stack.callback(bootstrap.run)
     stack.callback(lambda: warehouse.connect("analyst").close())
-    execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    execute("ALTER ROLE analyst PASSWORD 'another user changed it'")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         warehouse.connect("analyst")
 
@@ -262,60 +262,60 @@ def nothing(stack: ExitStack) -> None:
 
 
 BROUGHT_ABOUT: dict[str, Callable[[ExitStack], None]] = {
-    "before the first": nothing,
-    "First look": nothing,
-    "A day is missing": nothing,
-    "Catch-up does not start": policy_keeps_it_off,
-    "A window is skipped, or a run is not made": skipped,
-    "A change of a policy does nothing": nothing,
-    "An audit failed": audit_failed,
-    "A dataset is stopped": stopped,
-    "A day must be loaded again": landed,
-    "A day was loaded again and is worse than before": landed_twice,
-    "The data looks wrong: ledger against table": rows_lost,
-    "The data looks wrong: source against warehouse": other_than_the_source,
-    "Too many rows in quarantine": landed,
-    "Too many runs at once": at_work,
-    "Memory is short, above all during a backfill": at_work,
-    "Loads are slow": landed,
-    "A run is stuck": at_work,
-    "A backfill does not go on": paused,
-    "You know the command from Airflow 2": landed,
-    "Days before the first window are wanted": nothing,
-    "The published table is busy": read_for_long,
-    "The disk is full": left_in_staging,
-    "A password is lost, or known to too many": known_to_too_many,
-    "A role's password was changed, a function is gone, a role is missing": another_password,
-    "A simulated source refuses its login": source_away,
-    "A source of yours is away, or is trusted too much or too little": looked_at,
-    "The platform was down": was_down,
-    "An alert did not arrive": nobody_told,
-    "Upgrade, and back": nothing,
-    "A backup is to be put back": nothing,
-    "`docker compose up` says `Invalid hostPort: …` or `port is already allocated`": nothing,
-    "A service does not start": nothing,
+    "begin": nothing,
+    "first-check": nothing,
+    "missing-day": nothing,
+    "catch-up-off": policy_keeps_it_off,
+    "skipped": skipped,
+    "policy-ignored": nothing,
+    "audit-failed": audit_failed,
+    "stopped": stopped,
+    "load-again": landed,
+    "worse-than-before": landed_twice,
+    "ledger-differs": rows_lost,
+    "source-differs": other_than_the_source,
+    "quarantine": landed,
+    "too-many-runs": at_work,
+    "memory": at_work,
+    "slow": landed,
+    "stuck": at_work,
+    "backfill-waits": paused,
+    "from-airflow-2": landed,
+    "days-before": nothing,
+    "busy-table": read_for_long,
+    "disk-full": left_in_staging,
+    "password": known_to_too_many,
+    "role-missing": another_password,
+    "outage": source_away,
+    "source-unavailable": checked_source,
+    "was-down": was_down,
+    "alert": nobody_notified,
+    "upgrade": nothing,
+    "restore": nothing,
+    "port": nothing,
+    "service": nothing,
 }
 
 AFTERWARDS = {
-    "A day is missing": "SELECT count(*) = 1 FROM control.backfills WHERE state = 'requested'",
-    "Catch-up does not start": "SELECT is_on FROM control.catchup_is_on('daily_sales')",
-    "A window is skipped, or a run is not made": "SELECT count(*) = 0 FROM ops.window_status WHERE state = 'skipped'",
-    "An audit failed": "SELECT windows_left = 1 FROM ops.backfill_progress",
-    "A day must be loaded again": "SELECT windows_left = 1 FROM ops.backfill_progress",
-    "A day was loaded again and is worse than before": "SELECT run_id ~ 'rollback' FROM ops.window_ledger",
-    "The data looks wrong: ledger against table": "SELECT windows_left = 1 FROM ops.backfill_progress",
-    "The data looks wrong: source against warehouse": "SELECT mode = 'reset' FROM ops.checkpoints",
-    "Too many runs at once": "SELECT array_agg(max_active ORDER BY backfill_id) = '{3,1}' FROM control.backfills",
-    "A backfill does not go on": "SELECT state = 'cancelled' FROM control.backfills",
-    "You know the command from Airflow 2": "SELECT which = 'all' AND via = 'cli' FROM control.backfills",
-    "A simulated source refuses its login": "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'partner_reader'",
-    "A source of yours is away, or is trusted too much or too little":
+    "missing-day": "SELECT count(*) = 1 FROM control.backfills WHERE state = 'requested'",
+    "catch-up-off": "SELECT is_on FROM control.catchup_is_on('daily_sales')",
+    "skipped": "SELECT count(*) = 0 FROM ops.window_status WHERE state = 'skipped'",
+    "audit-failed": "SELECT windows_left = 1 FROM ops.backfill_progress",
+    "load-again": "SELECT windows_left = 1 FROM ops.backfill_progress",
+    "worse-than-before": "SELECT run_id ~ 'rollback' FROM ops.window_ledger",
+    "ledger-differs": "SELECT windows_left = 1 FROM ops.backfill_progress",
+    "source-differs": "SELECT mode = 'reset' FROM ops.checkpoints",
+    "too-many-runs": "SELECT array_agg(max_active ORDER BY backfill_id) = '{3,1}' FROM control.backfills",
+    "backfill-waits": "SELECT state = 'cancelled' FROM control.backfills",
+    "from-airflow-2": "SELECT which = 'all' AND via = 'cli' FROM control.backfills",
+    "outage": "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'partner_reader'",
+    "source-unavailable":
         "SELECT (reliability_threshold, catch_up_limit) = (0.9, '14 days')"
         " FROM control.sources WHERE source = 'partner'",
-    "The platform was down": "SELECT count(DISTINCT dataset) > 4 FROM control.backfills",
-    "An alert did not arrive": "SELECT acknowledged_by IS NOT NULL FROM ops.incidents WHERE incident_id = 7",
+    "was-down": "SELECT count(DISTINCT dataset) > 4 FROM control.backfills",
+    "alert": "SELECT acknowledged_by IS NOT NULL FROM ops.incidents WHERE incident_id = 7",
 }  # fmt: skip
-"""What holds once it was acted upon."""
+"""What is true after the fix."""
 
 EMPTY_HERE = {
     "SELECT backfill_id, state, running, note FROM ops.backfill_progress WHERE running > 0": "no lane runs in here",
@@ -323,29 +323,29 @@ EMPTY_HERE = {
 """Questions that have no answer in this test, and why."""
 
 
-@pytest.mark.parametrize("title", SYMPTOMS)
-def test_what_is_written_shows_the_symptom_and_mends_it(
-    title: str, request: pytest.FixtureRequest, platform: Path
+@pytest.mark.parametrize("key", SYMPTOMS)
+def test_what_is_written_shows_the_symptom_and_repairs_it(
+    key: str, request: pytest.FixtureRequest, platform: Path
 ) -> None:
     with ExitStack() as stack:
-        if BROUGHT_ABOUT[title] is other_than_the_source:
+        if BROUGHT_ABOUT[key] is other_than_the_source:
             request.getfixturevalue("small_shop")
-        BROUGHT_ABOUT[title](stack)
-        for command in SYMPTOMS[title].commands:
+        BROUGHT_ABOUT[key](stack)
+        for command in SYMPTOMS[key].commands:
             if command.role:
                 ask(command)
             elif command.where == "" and command.words[0] != "scripts/airflow":
                 shell(command.text)
             elif command.where == "with scripts/demo":
                 on_this_machine(command.words, platform)
-        if title in AFTERWARDS:
-            assert execute(AFTERWARDS[title])[0][0]
+        if key in AFTERWARDS:
+            assert execute(AFTERWARDS[key])[0][0]
 
 
-def test_what_lies_in_staging_and_is_looked_at_stays() -> None:
+def test_what_lies_in_staging_and_is_read_stays() -> None:
     with ExitStack() as stack:
         left_in_staging(stack)
-        for command in SYMPTOMS["The disk is full"].commands:
+        for command in SYMPTOMS["disk-full"].commands:
             if "drop_set" in command.text:
                 ask(command)
         left = execute("SELECT lower(window_range) FROM ops.staging_sets")
@@ -355,14 +355,14 @@ def test_what_lies_in_staging_and_is_looked_at_stays() -> None:
 def test_a_window_that_lost_rows_is_whole_once_it_is_loaded_again() -> None:
     with ExitStack() as stack:
         rows_lost(stack)
-        shown = SYMPTOMS["The data looks wrong: ledger against table"].commands
+        shown = SYMPTOMS["ledger-differs"].commands
         compared, *_ = [c for c in shown if c.role and not c.acts]
         land(DAY)
     assert [row.day for row in execute(compared.text)] == [day("2026-10-25").start]
 
 
 def shell(line: str) -> str:
-    """What ``scripts/highwater …`` prints; 1 is an answer of those that look, an error is none."""
+    """The output of ``scripts/highwater …``; exit code 1 is an answer of commands that check."""
     words = shlex.split(line.removeprefix("scripts/highwater "))
     done = CliRunner().invoke(app, words)
     answers = (0, 1) if "--check" in words or words[0] == "verify" else (0,)
@@ -400,10 +400,10 @@ PROGRAMS = {"git", "docker", "cp", "du", "find", "rm"}
 SERVICES = yaml.safe_load((settings.ROOT / "docker-compose.yaml").read_text())["services"]
 
 
-def test_each_symptom_says_how_to_look_or_to_act() -> None:
+def test_each_symptom_says_how_to_fix_it() -> None:
     for symptom in SYMPTOMS.values():
-        if symptom.title not in ("before the first", "First look"):
-            assert runbook.ACT in symptom.text, symptom.title
+        if symptom.key not in ("begin", "first-check", "from-airflow-2"):
+            assert runbook.FIX in symptom.text, symptom.key
 
 
 def test_what_is_typed_in_a_shell_is_there(platform: Path) -> None:
@@ -435,7 +435,7 @@ def test_airflow_has_the_commands_that_are_typed(platform: Path) -> None:
     assert len(lines) >= 10
     # Of the names that Airflow 2 had for it only those that are gone are shown as such.
     gone = [["dags", "backfill", "x"], ["dags", "trigger", "x", "--exec-date", "2026-10-24"]]
-    assert all(f"`airflow {' '.join(line[:2])} DAG" in runbook.PAGE.read_text() for line in gone)
+    assert all(f"`airflow {' '.join(line[:2])} DAG" in runbook.FROM_AIRFLOW_2.read_text() for line in gone)
     program = (
         "import json, sys; from airflow.cli import cli_parser; parser = cli_parser.get_parser();"
         " [parser.parse_args(line) for line in json.loads(sys.argv[1])]"
