@@ -61,7 +61,7 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 
 
 def main(
-    only: Annotated[list[str] | None, typer.Option(help="Measure these anew and keep the others' figures.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Measure these again and keep the others' figures.")] = None,
     repeat: Annotated[
         int | None, typer.Option(min=1, help="Instead of what each benchmark measures by itself.")
     ] = None,

@@ -17,7 +17,7 @@ from highwater.quality import audits
 from highwater.store import warehouse
 
 RULES = Path(__file__).with_name("auditing.sql")
-"""What expectations/daily_sales.json demands of the rows, a column a rule, in the suite's order."""
+"""What expectations/daily_sales.json demands of the rows, one column per rule, in the suite's order."""
 
 
 def main(

@@ -42,7 +42,7 @@ ASKED: dict[str, Callable[[], None]] = {
 
 
 def main(
-    datasets: Annotated[list[int] | None, typer.Option(help="So many datasets; may be given again.")] = None,
+    datasets: Annotated[list[int] | None, typer.Option(help="Number of datasets; may be given again.")] = None,
     repeat: Repeat = 5,
     as_json: AsJson = False,
 ) -> None:

@@ -58,7 +58,7 @@ def timed_run(asked: str | None = None) -> dict[str, float]:
 
 
 def fill(rows: int) -> None:
-    """A shop of so many delivered orders, and nothing loaded."""
+    """A shop of this number of delivered orders, and nothing loaded."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("TRUNCATE ops.window_ledger, ops.checkpoints, ops.consistency_checks, sales.orders CASCADE")
     with warehouse.session("simulator", settings.get().sources_database) as cursor:

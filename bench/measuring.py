@@ -169,7 +169,7 @@ def show(figures: Sequence[Figure], as_json: bool) -> None:
 
 
 def chart(figures: Sequence[Figure]) -> Table:
-    """The figures as a table with a bar a row, those of one thing together.
+    """The figures as a table with one bar per row, those of one thing together.
 
     Bars are of the logarithm, so that twice and half are as far from 1.
     """

@@ -34,7 +34,7 @@ SIZES = (20_000, 200_000, 1_000_000)
 
 
 def make(size: int, number: int = 0) -> Window:
-    """A day of so many rows, complete at the source; ``number`` tells days of one benchmark apart."""
+    """A day of this number of rows, complete at the source; ``number`` distinguishes days of one benchmark."""
     # Before the history that bootstrap makes, and on the grid, which begins there.
     first = settings.get().days_before_anchor(settings.get().history_days)
     start = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(days=100 - number)

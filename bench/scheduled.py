@@ -61,7 +61,7 @@ def ours(dags: Path, dag_id: str) -> None:
 
 
 def seconds(dag_id: str, runs: int = 1) -> float:
-    """From the start of the DAG's first run to the end of its last, once so many have ended well and none is at work.
+    """From the start of the DAG's first run to the end of its last, once that number succeeded and none is at work.
 
     Raises:
         HighwaterError: one failed, or they have not ended after `PATIENCE`.

@@ -18,7 +18,7 @@ BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin"
 
 
 def need() -> str:
-    """The program; where there is none the test is left out, but never in CI."""
+    """The program; without it the test is skipped, but never in CI."""
     if BINARY is None:
         if os.environ.get("CI"):
             pytest.fail("pgbouncer is not installed: .ci/run installs it")

@@ -40,7 +40,7 @@ class Symptom:
 
 
 def symptoms() -> list[Symptom]:
-    """Every section with its commands, in the order of the page; what stands before the first one is one too."""
+    """Every section with its commands, in the order of the page; what comes before the first one is one too."""
     parts = re.split(r"^## (.+)\n", PAGE.read_text(), flags=re.MULTILINE)
     pairs = [("before the first", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     return [Symptom(title, text, _commands(text)) for title, text in pairs]
@@ -61,7 +61,7 @@ def _commands(text: str) -> list[Command]:
         elif language == "sh":
             found += [(match.start(), Command(line, None, about or "", acts)) for line in body.splitlines()]
         else:
-            raise ValueError(f"a fence of {language} is none of SQL and shell: {body}")
+            raise ValueError(f"a fence of {language} is neither SQL nor shell: {body}")
     prose = FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text)
     for match in INLINE.finditer(prose):
         line, acts = " ".join(match.group(1).split()), match.start() > begins

@@ -1,4 +1,4 @@
-"""What a session holds that never ends its transaction is waited for within bounds; who holds it is told."""
+"""What a session holds that never ends its transaction is waited for within bounds; the error names who holds it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_whose_turn_it_is_is_named_too() -> None:
 
 class TestAStart:
     @pytest.mark.parametrize("role", ["analyst", "loader"])
-    def test_that_waits_in_vain_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
+    def test_that_gives_up_waiting_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
         with holding(role, "SELECT count(*) FROM control.datasets") as pid:
             # It has nothing to do, and so waits for nobody.
             start()

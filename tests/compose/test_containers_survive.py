@@ -51,7 +51,7 @@ def test_init_run_again_changes_nothing_that_landed(stack: Stack, loaded: list[t
     assert stack.hashes() == loaded
 
 
-def test_an_upgrade_applies_new_statements_and_starts_everything_anew(
+def test_an_upgrade_applies_new_statements_and_starts_everything_again(
     stack: Stack, loaded: list[tuple[str, ...]]
 ) -> None:
     added = stack.folder / "sql/datasets/99_added.sql"

@@ -85,7 +85,7 @@ def test_a_mount_that_cannot_be_read(idle: Stack) -> None:
     secret.chmod(0o644)
     assert "highwater/sql/warehouse/00_schemas.sql is not readable for user 50000" in line
     owner = idle.folder.stat().st_uid
-    assert ("HIGHWATER_UID=" in line) == (owner != 0), "nobody is told to run it as root"
+    assert ("HIGHWATER_UID=" in line) == (owner != 0), "it is never advised to run it as root"
     assert "chmod -R a+rX" in line
 
 
@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_there(idle: Stack) -> None:
 
 def test_another_password_of_the_superuser_stops_no_start(idle: Stack) -> None:
     idle.compose("up", "--detach", "--wait", "warehouse")
-    idle.sql("ALTER ROLE postgres PASSWORD 'somebody changed it'")
+    idle.sql("ALTER ROLE postgres PASSWORD 'another user changed it'")
     idle.compose("run", "--rm", "-T", "init")
 
 
@@ -138,7 +138,7 @@ def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest
 def elsewhere(
     make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, str], request: pytest.FixtureRequest
 ) -> Stack:
-    """A platform whose warehouse is somebody else's server, reached by TLS alone, its certificate from their own CA."""
+    """A platform whose warehouse is another owner's server, reached by TLS alone, its certificate from their own CA."""
     stack = make_stack("elsewhere", small)
     project = stack.environment["COMPOSE_PROJECT_NAME"]
     server, tls, password = f"{project}-server", stack.folder / "tls", stack.folder / "password"
@@ -168,7 +168,7 @@ def elsewhere(
     return stack
 
 
-def test_somebody_elses_warehouse(elsewhere: Stack) -> None:
+def test_another_users_warehouse(elsewhere: Stack) -> None:
     assert not elsewhere.compose("ps", "--all", "--quiet", "warehouse").stdout
     elsewhere.compose("run", "--rm", "-T", "init")
     asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -195,7 +195,7 @@ def test_a_warehouse_that_refuses_the_login(elsewhere: Stack) -> None:
     assert "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE" in line
 
 
-def test_somebody_elses_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:
+def test_another_users_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:
     certificates.make(elsewhere.folder / "others", "elsewhere")
     stranger = str(elsewhere.folder / "others/ca.crt")
     done = elsewhere.compose("run", "--rm", "-T", "init", check=False, HIGHWATER_WAREHOUSE_CA_FILE=stranger)

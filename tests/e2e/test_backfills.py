@@ -269,7 +269,7 @@ def _scheduled_runs_kept_their_slots(mine: Backfills, now: dict[str, Any]) -> No
     assert lanes[0].at_once <= 4
 
 
-def test_a_form_that_cannot_be_meant_fails_before_anything_starts(backfills: Backfills) -> None:
+def test_an_invalid_form_fails_before_anything_starts(backfills: Backfills) -> None:
     mine = backfills
     before = mine.newest()
     days = {"first_day": mine.day(9).isoformat(), "last_day": mine.day(3).isoformat()}

@@ -26,7 +26,7 @@ STAGES = {
     "load": ("warehouse", "quarantine.rejected_rows"),
     "summarise": ("warehouse", "ops.processing_summary"),
 }
-"""Each stage with a table it needs: held, the stage stands still and can be killed in the middle."""
+"""Each stage with a table it needs: held, the stage waits and can be killed in the middle."""
 
 
 def undisturbed_hashes() -> dict[str, str]:
@@ -154,7 +154,7 @@ class TestDisturbed:
             "SELECT attempt_id, pid, run_id FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
             " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s AND pid = ANY(%s) LIMIT 1"
         )
-        # Else all runs may have passed it, and wait in vain behind the held table for as long as they have tries.
+        # Else all runs may have passed it, and wait behind the held table for as long as they have tries.
         before = list(STAGES)[: list(STAGES).index(stage)] or list(STAGES)
         on_the_way = (
             "SELECT FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
@@ -163,7 +163,7 @@ class TestDisturbed:
         month.wait("a run on its way to it", lambda: month.rows(on_the_way, (before,)))
         with holding.held(*STAGES[stage]) as waiting:
             ((attempt, pid, run_id),) = month.wait(
-                f"a run that stands still in {stage}", lambda: month.rows(running, (stage, list(waiting())))
+                f"a run held up in {stage}", lambda: month.rows(running, (stage, list(waiting())))
             )
             os.kill(pid, signal.SIGKILL)
             month.wait(

@@ -1,4 +1,4 @@
-"""Three days to recover by a real scheduler: in order, within the pools, told once, through all that may go wrong."""
+"""Three days to recover by a real scheduler: in order, within the pools, reported once, through all faults."""
 
 from __future__ import annotations
 
@@ -97,16 +97,16 @@ class TestDisturbed:
         )
         assert most == 2
 
-    def test_people_are_told_each_thing_once(self, recovered: Live, hook: Receiver) -> None:
-        recovered.wait("all to be told", lambda: not recovered.rows(OPEN))
+    def test_each_thing_is_reported_once(self, recovered: Live, hook: Receiver) -> None:
+        recovered.wait("all alerts to be sent", lambda: not recovered.rows(OPEN))
         recovered.wait("all to be sent", lambda: not recovered.rows("SELECT FROM ops.undelivered_alerts"))
         assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'source unavailable'") >= 20
-        told = [row.title.split(" (")[0] for row in recovered.rows("SELECT title FROM ops.alerts")]
-        assert Counter(hook.titles) == Counter(told)
+        titles = [row.title.split(" (")[0] for row in recovered.rows("SELECT title FROM ops.alerts")]
+        assert Counter(hook.titles) == Counter(titles)
         assert len(set(hook.ids)) == len(hook.ids)
         kinds = Counter(title.split(" since ")[0] for title in hook.titles)
         assert kinds["billing: source away"] == kinds["over: billing: source away"] == 1
-        assert not [title for title in kinds if "outage" in title or "history" in title], "a first start is none"
+        assert not [title for title in kinds if "outage" in title or "history" in title], "a first start does not count"
         assert {("first load of history", True)} == {
             (row.kind, row.is_over)
             for row in recovered.rows(
@@ -178,7 +178,7 @@ def _kill_a_task(platform: Live) -> None:
     """``kill -9`` to one that works on payments."""
     with holding.held("warehouse", "sales.payments") as waiting:
         (victim, *_) = platform.wait(
-            "a task that stands still",
+            "a task that is held up",
             lambda: [row for row in platform.rows(WORKING, ("payments",)) if row.pid in waiting()],
         )
         os.kill(victim.pid, signal.SIGKILL)

@@ -93,7 +93,7 @@ def server(scratch: Callable[[str], Path]) -> Iterator[settings.Settings]:
 def environment(
     server: settings.Settings, programs: Path, project: Path, scratch: Callable[[str], Path]
 ) -> dict[str, str]:
-    """What a shell of somebody who has installed the package would have, beside a server of Postgres."""
+    """The environment of a shell in which the package is installed, beside a server of Postgres."""
     config, home = server, scratch("home-of-wheel")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Real Airflow in the test's own process, a shop and sources to load from, somebody to be told, a clock to move."""
+"""Real Airflow in the test's own process, a shop and sources to load from, a webhook, a clock to move."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
 
 @pytest.fixture
 def source_day(simulator: Cursor) -> Iterator[Callable[[str], int]]:
-    """Changes 2026-10-05 at the source by a statement; the day is made anew at the end."""
+    """Changes 2026-10-05 at the source by a statement; the day is made again at the end."""
 
     def change(statement: str) -> int:
         simulator.execute(statement)
@@ -136,7 +136,7 @@ def three_sources(airflow: Callable[..., Any], empty_warehouse: None) -> Iterato
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A webhook that is told of incidents."""
+    """A webhook that receives the alerts."""
     with receiver() as mine:
         monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
         settings.get.cache_clear()
@@ -147,7 +147,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Moves the clock to so long after noon, when it stands still otherwise."""
+    """Moves the clock, which otherwise stays at noon, to this long after noon."""
     noon = clock.now()
 
     def move(by: timedelta) -> None:

@@ -68,7 +68,7 @@ def ask(first: int, last: int, **asked: Any) -> int:
     """Ask for days of October, the last included."""
     start = datetime(2026, 10, first, tzinfo=UTC)
     end = datetime(2026, 10, last, tzinfo=UTC) + timedelta(days=1)
-    values = {"dataset": DATASET, "reason": "a test", "requested_by": "somebody"} | asked
+    values = {"dataset": DATASET, "reason": "a test", "requested_by": "someone"} | asked
     with warehouse.session("operator") as cursor:
         return requests.request(cursor, Request(from_time=start, to_time=end, **values))
 
@@ -96,7 +96,7 @@ def states(number: int) -> list[str]:
 
 def verb(what: str, number: int) -> None:
     with warehouse.session("operator") as cursor:
-        requests.change(cursor, what, number, "somebody")
+        requests.change(cursor, what, number, "someone")
 
 
 class Lane:

@@ -59,7 +59,7 @@ def left_by_a_lane(number: int, run_id: str = RUN) -> None:
 
 
 def looked(airflow: Callable[..., Any], minutes: int) -> None:
-    """catchup_control runs so long after noon."""
+    """catchup_control runs this long after noon."""
     done = airflow("catchup_control", datetime(2026, 10, 31, 12, minutes, tzinfo=UTC))
     states = {ti.task_id: str(ti.state) for ti in done.get_task_instances()}
     assert states["end_without_run"] == "success", states
@@ -85,7 +85,7 @@ def test_one_whose_run_airflow_knows_no_more_is_begun_by_another(airflow: Callab
         assert [run_id for run_id, _ in requests.waiting(cursor)] == [f"backfill_{number}_2"]
 
 
-def test_one_whose_run_has_ended_is_stopped_and_people_are_told(
+def test_one_whose_run_has_ended_is_stopped_and_reported(
     airflow: Callable[..., Any], of_airflow: Callable[[str, str], None], later: Later
 ) -> None:
     number = ask(3, 5, via="policy")
@@ -99,7 +99,7 @@ def test_one_whose_run_has_ended_is_stopped_and_people_are_told(
     assert troubles() == []
 
 
-def test_one_whose_run_stands_waits_for_it(
+def test_one_whose_run_still_exists_waits_for_it(
     airflow: Callable[..., Any], of_airflow: Callable[[str, str], None], later: Later
 ) -> None:
     number = ask(3, 5)

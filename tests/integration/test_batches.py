@@ -124,7 +124,7 @@ class TestLanding:
         report = audits.audit(dataset, "staging", f"{staged.name}_clean", parameters)
         assert report.success, report.sentence()
 
-    def test_an_untidy_path_is_mended(self, analyst: Cursor) -> None:
+    def test_an_untidy_path_is_fixed(self, analyst: Cursor) -> None:
         land("page_views", MORNING)
         assert value(analyst, "SELECT count(*) FROM sales.page_views WHERE path <> lower(trim(path))") == 0
         with warehouse.session("web_reader", settings.get().sources_database) as cursor:

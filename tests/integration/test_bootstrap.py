@@ -68,7 +68,7 @@ def test_a_second_run_changes_nothing() -> None:
     assert everything() == before
 
 
-def test_a_command_line_that_was_printed_logs_in_with_a_password_made_anew() -> None:
+def test_a_command_line_that_was_printed_logs_in_with_a_password_made_again() -> None:
     printed = environment.psql_command("analyst")
     (settings.get().secrets / "analyst_password").unlink()
     bootstrap.run()
@@ -83,7 +83,7 @@ def _sh(line: str) -> list[str]:
 def test_a_lost_function_a_changed_password_and_a_missing_role_are_put_right(admin: Cursor) -> None:
     before = everything()
     admin.execute("DROP FUNCTION ops.skip_window")
-    admin.execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    admin.execute("ALTER ROLE analyst PASSWORD 'another user changed it'")
     admin.connection.commit()
     with warehouse.session("postgres", settings.get().sources_database) as cursor:
         cursor.execute("DROP OWNED BY legacy_reader")

@@ -135,7 +135,7 @@ def test_a_refused_key_is_not_taken_for_another_with_the_same_commas(pairs: Keye
     pairs.tamper("UPDATE TABLE SET content = 'forged'")
     assert pairs.compare().keys == ('["a,b", "c"]',)
     pairs.at_source(
-        "UPDATE {table} SET content = 'mended', changed_xid = pg_current_xact_id() WHERE a = 'a,b';"
+        "UPDATE {table} SET content = 'repaired', changed_xid = pg_current_xact_id() WHERE a = 'a,b';"
         "UPDATE {table} SET content = 'bad', changed_xid = pg_current_xact_id() WHERE a = 'a'"
     )
     land()

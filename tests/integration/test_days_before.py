@@ -24,7 +24,7 @@ WORDS = ["backfill", "run", "daily_sales", "--from", "45d", "--to", "31d", "--re
 
 @pytest.fixture
 def earlier(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Somebody has set HIGHWATER_HISTORY_DAYS and started again; the source itself stays as it is."""
+    """HIGHWATER_HISTORY_DAYS was set and the platform started again; the source itself stays as it is."""
     monkeypatch.setattr(sales, "advance", lambda _moment: [])
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "45")
     monkeypatch.setenv("HIGHWATER_UI_PORT", "1")

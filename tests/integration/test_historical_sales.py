@@ -29,7 +29,7 @@ SUITE = json.loads((settings.ROOT / "expectations/daily_sales.json").read_text()
 
 
 class Source:
-    """The day at the source, to be changed by statements; it is made anew at the end."""
+    """The day at the source, to be changed by statements; it is made again at the end."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor

@@ -1,4 +1,4 @@
-"""The DAGs of the shop, run by real Airflow: an hour, covered hours, what is asked for, an alarm that mends itself."""
+"""The DAGs of the shop, run by real Airflow: an hour, covered hours, what is asked for, what closes its incident."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_a_limit_stopped_is_loaded_by_a_run_that_accepts_it(
     assert value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0, "sets of failed runs are cleared"
 
 
-def test_a_difference_fails_the_run_and_the_next_one_mends_it(
+def test_a_difference_fails_the_run_and_the_next_one_repairs_it(
     airflow: RunDag, small_shop: Change, analyst: Cursor, admin: Cursor
 ) -> None:
     airflow(DAG, TEN)

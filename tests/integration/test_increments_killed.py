@@ -55,14 +55,14 @@ def kill_in(stage: str, given: Any, database: str, table: str) -> None:
 
         def waits() -> bool:
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
-            return _somebody_waits_for(table, database)
+            return _another_session_waits_for(table, database)
 
         wait_until(f"{stage} comes to {table}", waits, seconds=60)
         process.kill()
         assert process.wait() == -signal.SIGKILL
 
 
-def _somebody_waits_for(table: str, database: str) -> bool:
+def _another_session_waits_for(table: str, database: str) -> bool:
     with warehouse.session("postgres", getattr(settings.get(), f"{database}_database")) as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = %s::regclass AND NOT granted)", (table,))
         return bool(warehouse.fetch_value(cursor))

@@ -251,7 +251,7 @@ def test_a_busy_table_is_tried_again(analyst: Cursor, source_day: Change) -> Non
 
 
 def wait_for_tries(wanted: int) -> None:
-    """Until so many sessions of the loader, one a try, have been seen to wait for a lock."""
+    """Until this number of sessions of the loader, one per try, have been seen to wait for a lock."""
     tries: set[int] = set()
     with closing(warehouse.connect("postgres")) as link, link.cursor() as cursor:
         link.autocommit = True

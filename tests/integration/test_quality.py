@@ -133,7 +133,7 @@ def test_a_fault_is_caught_by_its_rule_alone_and_its_rows_are_listed(good: str, 
         assert finding.unexpected_count in (None, len(rows))
 
 
-def test_what_was_seen_is_told(good: str) -> None:
+def test_what_was_seen_is_reported(good: str) -> None:
     seen = {number: broken_by(FAULTS[number].statement).results[number - 1] for number in (2, 7, 14)}
     assert seen[2].observed == ROWS - 1
     assert (seen[7].observed, seen[7].unexpected_count) == (["s01%"], 1)

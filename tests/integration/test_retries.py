@@ -31,7 +31,7 @@ def wait(error: BaseException, try_number: int) -> float:
 
 
 @pytest.mark.parametrize("error", [DataRejected("x"), AuditFailed("x"), ConfigurationError("x")])
-def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> None:
+def test_what_a_retry_cannot_fix_is_not_tried_again(error: BaseException) -> None:
     from airflow.sdk import RetryAction
 
     from highwater.airflow.retries import ByKind
@@ -50,7 +50,7 @@ def test_two_that_failed_together_do_not_come_back_together() -> None:
     assert len({wait(SourceUnavailable("x"), 8) for _ in range(20)}) == 20
 
 
-def test_busy_is_soon_and_an_open_window_is_looked_at_each_minute() -> None:
+def test_busy_is_soon_and_an_open_window_is_checked_each_minute() -> None:
     assert all(2 <= wait(Busy("x"), tried) <= 10 for tried in (1, 5, 24))
     assert wait(SourceIncomplete("x"), 5) == 60
 

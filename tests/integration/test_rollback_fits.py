@@ -79,7 +79,7 @@ def land_twice(source_day: Change, between: Callable[[], None] = lambda: None) -
 
 
 def refusals() -> list[str]:
-    """What the dry run says, and what is said to somebody who asks for it."""
+    """What the dry run says, and what the rollback itself says."""
     said = []
     for options in (["--dry-run"], ["--yes", "--reason", "why"]):
         with pytest.raises(HighwaterError) as refusal:
@@ -175,7 +175,7 @@ class TestWhatDoesNotFit:
         assert dry.endswith(said)
         assert rows("SELECT version, state FROM ops.versions ORDER BY version") == [(1, "kept"), (2, "published")]
 
-    def test_what_was_changed_while_the_former_version_stood_is_told_before_too(
+    def test_what_was_changed_while_the_former_version_stood_is_reported_before_too(
         self, source_day: Change, alter: Callable[[str], None]
     ) -> None:
         """The former version has its columns as they are now, so only its content tells."""
@@ -184,7 +184,7 @@ class TestWhatDoesNotFit:
         assert dry == real == by_function
         assert dry.endswith("(as many rows, but a value or a type of them changed): load it again")
 
-    def test_a_former_version_that_somebody_made_a_view_of_is_told_before_too(
+    def test_a_former_version_that_someone_made_a_view_of_is_reported_before_too(
         self, source_day: Change, admin: Cursor
     ) -> None:
         land_twice(source_day)

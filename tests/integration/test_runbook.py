@@ -224,7 +224,7 @@ def source_away(stack: ExitStack) -> None:
     outages.start("partner", clock.now(), None, "to see", "ada")
 
 
-def looked_at(stack: ExitStack) -> None:
+def checked_source(stack: ExitStack) -> None:
     source_checks.record("partner", channels.day("2026-10-30"), Check("away", False, 0.1, False, "no"), channels.run())
 
 
@@ -234,7 +234,7 @@ def was_down(stack: ExitStack) -> None:
     unwell()
 
 
-def nobody_told(stack: ExitStack) -> None:
+def nobody_notified(stack: ExitStack) -> None:
     patch = stack.enter_context(pytest.MonkeyPatch.context())
     patch.setenv("HIGHWATER_ALERT_URLS", "json://127.0.0.1:1")
     settings.get.cache_clear()
@@ -246,7 +246,7 @@ def nobody_told(stack: ExitStack) -> None:
 def another_password(stack: ExitStack) -> None:
     stack.callback(bootstrap.run)
     stack.callback(lambda: warehouse.connect("analyst").close())
-    execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    execute("ALTER ROLE analyst PASSWORD 'another user changed it'")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         warehouse.connect("analyst")
 
@@ -293,9 +293,9 @@ BROUGHT_ABOUT: dict[str, Callable[[ExitStack], None]] = {
     "A password is lost, or known to too many": known_to_too_many,
     "A role's password was changed, a function is gone, a role is missing": another_password,
     "A simulated source refuses its login": source_away,
-    "A source of yours is away, or is trusted too much or too little": looked_at,
+    "A source of yours is away, or is trusted too much or too little": checked_source,
     "The platform was down": was_down,
-    "An alert did not arrive": nobody_told,
+    "An alert did not arrive": nobody_notified,
     "Upgrade, and back": nothing,
     "A backup is to be put back": nothing,
     "`docker compose up` says `Invalid hostPort: …` or `port is already allocated`": nothing,
@@ -330,7 +330,7 @@ EMPTY_HERE = {
 
 
 @pytest.mark.parametrize("title", SYMPTOMS)
-def test_what_is_written_shows_the_symptom_and_mends_it(
+def test_what_is_written_shows_the_symptom_and_repairs_it(
     title: str, request: pytest.FixtureRequest, platform: Path
 ) -> None:
     with ExitStack() as stack:
@@ -348,7 +348,7 @@ def test_what_is_written_shows_the_symptom_and_mends_it(
             assert execute(AFTERWARDS[title])[0][0]
 
 
-def test_what_lies_in_staging_and_is_looked_at_stays() -> None:
+def test_what_lies_in_staging_and_is_read_stays() -> None:
     with ExitStack() as stack:
         left_in_staging(stack)
         for command in SYMPTOMS["The disk is full"].commands:
@@ -368,7 +368,7 @@ def test_a_window_that_lost_rows_is_whole_once_it_is_loaded_again() -> None:
 
 
 def shell(line: str) -> str:
-    """What ``scripts/highwater …`` prints; 1 is an answer of those that look, an error is none."""
+    """What ``scripts/highwater …`` prints; exit code 1 is an answer of commands that check, and no error."""
     words = shlex.split(line.removeprefix("scripts/highwater "))
     done = CliRunner().invoke(app, words)
     answers = (0, 1) if "--check" in words or words[0] == "verify" else (0,)

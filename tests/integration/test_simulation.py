@@ -152,9 +152,9 @@ def test_weekdays_are_busy_after_work_and_weekends_are_not(simulator: Cursor, da
 
 
 def test_advance_makes_the_missing_days_and_counts_them(world: Path, legacy_reader: Cursor) -> None:
-    told: dict[date, int] = {}
-    assert simulation_sales.advance(NOON, told.__setitem__) == days("2024-03-05", 5)
-    assert told == dict.fromkeys(days("2024-03-05", 5), 60)
+    progress: dict[date, int] = {}
+    assert simulation_sales.advance(NOON, progress.__setitem__) == days("2024-03-05", 5)
+    assert progress == dict.fromkeys(days("2024-03-05", 5), 60)
     assert simulation_sales.advance(NOON) == []
     assert simulation_sales.advance(NOON + timedelta(days=2)) == days("2024-03-10", 2)
     legacy_reader.execute(
@@ -199,7 +199,7 @@ def test_two_at_once_make_each_day_once(world: Path) -> None:
     assert sorted(made[0] + made[1]) == days("2024-03-05", 5)
 
 
-def test_one_who_waits_too_long_is_told_the_day(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_too_long_names_the_day(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "1")
     settings.get.cache_clear()
     plain = psycopg2.connect

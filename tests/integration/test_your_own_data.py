@@ -32,7 +32,7 @@ CREATE TABLE helpdesk.tickets (
 );
 INSERT INTO helpdesk.tickets
 SELECT n, '2026-10-01 00:00+00'::timestamptz + n * interval '1 hour', (ARRAY['Mail', 'phone ', 'chat'])[1 + n % 3],
-    CASE WHEN n % 24 <> 7 THEN n % 90 END, 'what somebody wrote'
+    CASE WHEN n % 24 <> 7 THEN n % 90 END, 'what someone wrote'
 FROM generate_series(0, 719) AS n;
 """
 

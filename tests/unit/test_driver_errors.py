@@ -66,8 +66,8 @@ class Refused(psycopg2.DatabaseError):
 
     def __init__(self, pgcode: str, primary: str, detail: str | None = None) -> None:
         super().__init__(primary)
-        self._told = SimpleNamespace(message_primary=primary, message_detail=detail, message_hint=None)
-        self._told.constraint_name = self._told.table_name = self._told.column_name = None
+        self._diagnostics = SimpleNamespace(message_primary=primary, message_detail=detail, message_hint=None)
+        self._diagnostics.constraint_name = self._diagnostics.table_name = self._diagnostics.column_name = None
         self._pgcode = pgcode
 
     @property
@@ -76,7 +76,7 @@ class Refused(psycopg2.DatabaseError):
 
     @property
     def diag(self) -> SimpleNamespace:
-        return self._told
+        return self._diagnostics
 
 
 @pytest.mark.parametrize(

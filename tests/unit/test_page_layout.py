@@ -74,8 +74,8 @@ def test_every_cell_is_laid_out_once_and_in_its_place(step: timedelta, many: int
 def test_what_was_chosen_fills_the_form(
     step: timedelta, chosen: str, folded: bool, since: str, until: str, excluded: str, warned: bool
 ) -> None:
-    wish, said = backfills.for_cells(Choice(dataset="sales", chosen=chosen, folded=folded), dataset(step))
-    assert (wish.since, wish.until, wish.excluded, wish.which) == (since, until, excluded, "all")
+    request, said = backfills.for_cells(Choice(dataset="sales", chosen=chosen, folded=folded), dataset(step))
+    assert (request.since, request.until, request.excluded, request.which) == (since, until, excluded, "all")
     assert (said is not None) == warned
 
 

@@ -44,7 +44,7 @@ def test_a_test_that_is_named_is_there(named: str) -> None:
     )
 
 
-def test_every_role_stands_in_it() -> None:
+def test_it_lists_every_role() -> None:
     listed = {name for row in rows("Who may what in the warehouse") for name in re.findall(r"`([a-z…_]+)`", row[0])}
     there = {"…_reader" if role in extension.READERS else role for role in (*roles.logins(), roles.PUBLISHER)}
     assert listed == there | {"postgres", "airflow"}

@@ -29,7 +29,7 @@ def consoles() -> list[Any]:
 
 
 @pytest.mark.parametrize("out", consoles())
-def test_what_people_wrote_stands_as_it_is(out: Console) -> None:
+def test_what_people_wrote_is_printed_as_it_is(out: Console) -> None:
     table = Table(title=WRITTEN)
     table.add_column(WRITTEN)
     table.add_row(WRITTEN)

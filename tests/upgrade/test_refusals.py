@@ -1,4 +1,4 @@
-"""A warehouse that this code cannot work with is refused in one sentence, by whoever comes, and nothing is changed."""
+"""A warehouse that this code cannot work with is refused in one sentence, by every command, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class TestOlderThanTheCode:
         ),
     ],
 )
-def test_what_somebody_elses_platform_has_made_is_not_touched(platform: Path, made: str, said: str) -> None:
+def test_what_another_users_platform_has_made_is_not_touched(platform: Path, made: str, said: str) -> None:
     with database("elsewhere"):
         admin(made)
         before = everything()
