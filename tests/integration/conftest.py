@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
@@ -31,9 +29,7 @@ def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
         for name, value in environment.environment(port=1).items():
             patch.setenv(name, value)
         (settings.get().home / "airflow").mkdir(exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=dict(os.environ)
-        )
+        prepared.migrate_metadata()
 
         def run(dag_id: str, logical_date: datetime | None, **conf: object) -> Any:
             from airflow.dag_processing.dagbag import DagBag

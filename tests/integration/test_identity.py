@@ -75,7 +75,7 @@ def listening() -> Iterator[Impostor]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         mine.address = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
             yield mine
