@@ -17,7 +17,7 @@ service_runs() {
     [ -n "$(compose ps --quiet --status running "$1" 2>/dev/null)" ]
 }
 
-# Where the platform is one of containers, and that service of it is not up, nothing of this machine is looked at in its
+# Where the platform is one of containers, and that service of it is not up, nothing of this machine is used in its
 # place, and no .venv is made. Containers that are stopped may be of long ago where the demo was started from here too.
 refuse_stopped_compose() {
   command -v docker >/dev/null || return 0
