@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import typer
 from rich import box
 from rich.bar import Bar

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg2
+from holding import held
 
 from chaos.felt import MISSED, Felt
 from chaos.platform import Platform
@@ -19,7 +20,6 @@ from chaos.source_faults import restore_source, source_away, source_cut, source_
 from highwater.environment import settings
 from highwater.local import placement, server
 from highwater.model.errors import HighwaterError
-from tests.holding import held
 
 SMALL_DISK = 24
 """MiB of the small disk that is filled up."""

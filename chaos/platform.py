@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg2
 import tenacity
 from psycopg2.extensions import connection as Connection
+from receiver import Receiver, receiver
 
 from chaos.datasets import DAGS
 from chaos.schedule import BYSTANDERS
@@ -32,7 +33,6 @@ from highwater.model.errors import HighwaterError
 from highwater.setup import bootstrap
 from highwater.store import warehouse
 from simulation import batches, channels, sales, shop
-from tests.receiver import Receiver, receiver
 
 PATIENCE = 420
 """Seconds after which waiting ends in an error; nothing is judged by how long it took."""

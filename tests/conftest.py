@@ -14,6 +14,7 @@ import prepared
 import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers here: compose is not tested"))
 
 
-class ByFile(LoadScopeScheduling):
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """Gives each process a file at a time, and all of compose to one: its files share a platform."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -139,7 +140,7 @@ def _empty() -> None:
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " WHERE n.nspname IN ('archive', 'ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
         )
-        tables = cursor.fetchall()
+        tables = named(cursor)
         for table in (table for table in tables if table.goes):
             cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table.folder, table.name)))
         # TRUNCATE takes its time for each table and index, whether there is a row or not.

@@ -24,8 +24,10 @@ from highwater.setup import bootstrap
 FOLDER = Path(sys.prefix) / "prepared"
 KEPT = 4
 """Number of platforms that are kept, 0.1 GB each: those used last."""
-MADE_BY = ("highwater/environment", "highwater/local", "highwater/setup", "highwater/sql")
-MADE_BY += ("simulation", "sql", "config", "expectations", "tests/prepared.py")
+MADE_BY = (
+    *("highwater/environment", "highwater/local", "highwater/setup", "highwater/sql"),
+    *("simulation", "sql", "config", "expectations", "tests/prepared.py"),
+)
 """What makes a platform. Other code may change it too: a start of today's code follows on each copy."""
 LOCKS = ("docker/airflow/requirements.lock", "docker/airflow/requirements-dev.lock")
 OF_ONE_HOME = {"server.lock", "platform.env"}

@@ -17,6 +17,7 @@ from waiting import wait_until
 
 from highwater.environment import credentials, settings
 from highwater.model.errors import Busy, ConfigurationError
+from highwater.model.windows import Window
 from highwater.setup import roles
 from highwater.store import ledger, publish, rollback, warehouse
 
@@ -33,9 +34,9 @@ def holding(role: str, statement: str, database: str | None = None) -> Iterator[
         yield link.info.backend_pid
 
 
-def once(dataset: str, wanted: publish.Window, staged: publish.Staged) -> None:
+def once(dataset: str, wanted: Window, staged: publish.Staged) -> None:
     """Publish by one try, of which the engine makes several."""
-    publish.publish_window.retry_with(stop=tenacity.stop_after_attempt(1))(dataset, wanted, staged, tables.RUN)  # type: ignore[attr-defined]
+    publish.publish_window.retry_with(stop=tenacity.stop_after_attempt(1))(dataset, wanted, staged, tables.RUN)
 
 
 class TestAPublication:

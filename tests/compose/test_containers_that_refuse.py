@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
-import certificates
 import pytest
-from stack import AIRFLOW, Stack
+from compose import certificates
+from compose.stack import AIRFLOW, Stack
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def idle(stack: Stack) -> Iterator[Stack]:
     (stack.folder / ".env").unlink(missing_ok=True)
 
 
-def refusal(stack: Stack, **settings: str) -> str:
+def refusal(stack: Stack, **settings: Any) -> str:
     """The line that `docker compose up` fails with; Airflow was not started, and nothing is being restarted."""
     done = stack.compose("--ansi", "never", "up", check=False, **settings)
     assert done.returncode != 0
@@ -65,7 +66,7 @@ def test_a_broken_value_in_the_env_file(idle: Stack, name: str, value: str) -> N
 def test_an_alert_address_that_nothing_can_be_sent_to(idle: Stack) -> None:
     addresses = idle.folder / "addresses"
     addresses.write_text("json://fine.example/hook\nnonsense://user:s3cretword@host/\n")
-    setting = {"HIGHWATER_ALERT_URLS_FILE": str(addresses)}
+    setting: dict[str, Any] = {"HIGHWATER_ALERT_URLS_FILE": str(addresses)}
     line = refusal(idle, **setting)
     assert "HIGHWATER_ALERT_URLS is refused: address 2 of 2 (nonsense://…)" in line
     logs = idle.compose("logs", "--no-color", **setting).stdout

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import holding
 import httpx
-import live
 import loading
 import pytest
-from live import DAG, Live
+from e2e import live
+from e2e.live import DAG, Live
+from rows import named
 
 from highwater.environment import settings
 from highwater.store import warehouse
@@ -35,7 +36,7 @@ def undisturbed_hashes() -> dict[str, str]:
         cursor.execute(
             "SELECT window_start::date::text AS day FROM ops.window_status WHERE dataset = 'daily_sales' AND is_due"
         )
-        days = [row.day for row in cursor.fetchall()]
+        days = [row.day for row in named(cursor)]
     hashes = {}
     for day in days:
         staged = loading.stage(loading.day(day))

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import live
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 
 from highwater.environment import settings
 from highwater.store import warehouse

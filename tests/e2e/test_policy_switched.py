@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import live
 import pytest
-from live import DAG, Live
+from e2e import live
+from e2e.live import DAG, Live
 from waiting import wait_until
 
 from highwater.airflow import api

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import channels
-import live
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 
 from highwater.airflow import api
 from highwater.environment import files, settings
@@ -123,7 +123,7 @@ class Clock:
         with self.metadata.cursor() as cursor:
             cursor.execute("SELECT state FROM dag_run WHERE run_id = %s AND state IN ('success', 'failed')", (run_id,))
             row = cursor.fetchone()
-        return row and row[0]
+        return str(row[0]) if row else None
 
 
 class Played:

@@ -14,11 +14,12 @@ from typing import Any
 import batches
 import holding
 import httpx
-import live
 import loading
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 from receiver import Receiver, receiver
+from rows import named
 
 from highwater.airflow import api as airflow_api
 from highwater.environment import settings
@@ -191,4 +192,4 @@ def _kill_a_task(platform: Live) -> None:
 def _run_states() -> set[str]:
     with warehouse.session("airflow", settings.get().metadata_database) as cursor:
         cursor.execute("SELECT DISTINCT state FROM dag_run WHERE dag_id = %s", (DAG,))
-        return {row.state for row in cursor.fetchall()}
+        return {row.state for row in named(cursor)}

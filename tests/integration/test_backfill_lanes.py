@@ -153,7 +153,8 @@ class TestLanes:
         one.die()
         three = Lane(number, run)
         assert three.take() == ("take", 1)
-        two.die(), three.die()
+        two.die()
+        three.die()
 
     def test_one_that_died_after_it_had_published_is_not_loaded_twice(self) -> None:
         number = ask(1, 2)

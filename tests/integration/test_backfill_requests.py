@@ -115,7 +115,7 @@ def test_form_page_and_warehouse_take_as_many_at_once(airflow: Any, many: int) -
     with pytest.raises(ConfigurationError, match=f"max_active {many} is refused: 1 to {requests.MOST_ACTIVE}"):
         taken(max_active=many)
     with pytest.raises(ValidationError):
-        Wish(max_active=many)
+        Wish.model_validate({"max_active": many})
     schema = form.params()["max_active"].schema
     assert not schema["minimum"] <= many <= schema["maximum"]
 

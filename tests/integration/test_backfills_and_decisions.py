@@ -40,11 +40,12 @@ def rules(platform: Any) -> Iterator[None]:
 
 
 def became(number: int) -> list[tuple[int, str, str | None, str]]:
-    return rows(
+    found = rows(
         "SELECT extract(DAY FROM lower(window_range))::int, state, rule, reason FROM control.backfill_windows"
         " WHERE backfill_id = %s ORDER BY place",
         number,
     )
+    return list(found)
 
 
 def landing(monkeypatch: pytest.MonkeyPatch, after: Callable[[], object] = lambda: None) -> None:

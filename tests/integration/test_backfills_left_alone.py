@@ -30,6 +30,7 @@ def of_airflow(airflow: Callable[..., Any]) -> Iterator[Callable[[str, str], Non
     """Puts a run of selective_backfill into Airflow's metadata, by its id and state."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType
 
     def put(run_id: str, state: str) -> None:
@@ -40,7 +41,7 @@ def of_airflow(airflow: Callable[..., Any]) -> Iterator[Callable[[str, str], Non
                     run_id=run_id,
                     logical_date=None,
                     run_type="manual",
-                    state=state,
+                    state=DagRunState(state),
                     run_after=datetime(2026, 10, 31, tzinfo=UTC),
                     triggered_by=DagRunTriggeredByType.TEST,
                 )
@@ -67,7 +68,8 @@ def looked(airflow: Callable[..., Any], minutes: int) -> None:
 
 def troubles() -> list[tuple[Any, ...]]:
     alerts.look()
-    return rows("SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL AND kind ~ 'backfill' ORDER BY 1")
+    of_backfills = "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL AND kind ~ 'backfill' ORDER BY 1"
+    return list(rows(of_backfills))
 
 
 def test_one_whose_run_airflow_knows_no_more_is_begun_by_another(airflow: Callable[..., Any], later: Later) -> None:

@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 from old_states import database as empty_database
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from waiting import wait_until
 
 from highwater.environment import credentials, settings
@@ -184,7 +185,7 @@ def test_secrets_differ_and_are_not_for_everybody() -> None:
 
 def test_the_server_never_sees_a_password_in_the_clear(admin: Cursor) -> None:
     admin.execute("SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin")
-    assert all(row.rolpassword.startswith("SCRAM-SHA-256$") for row in admin.fetchall())
+    assert all(row.rolpassword.startswith("SCRAM-SHA-256$") for row in named(admin))
 
 
 def test_each_source_has_a_connection_with_its_own_reader() -> None:

@@ -19,7 +19,7 @@ from highwater.loading.changes import increments
 from highwater.store import checkpoints, warehouse
 
 LAST = 2**63 - 1
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6) | st.sampled_from(
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6) | st.sampled_from(
     ["a,b", "a", "b", ",", "'", '"', '["a"]', "%", "%s", "\\", "ä", "Z", "z", "null", "{}", " "]
 )
 KINDS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {

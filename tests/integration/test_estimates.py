@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from psycopg2.extensions import cursor as Cursor
+from rows import one
 
 START = datetime(2026, 10, 31, tzinfo=UTC)
 EXACT = 0.01
@@ -69,8 +70,7 @@ def estimate(
             by_the_clock(look, pauses),
         ),
     )
-    row = cursor.fetchone()
-    assert row is not None
+    row = one(cursor)
     return row.at_least.total_seconds(), row.at_most.total_seconds()
 
 

@@ -503,7 +503,8 @@ class TestReceiversThatFail:
             alerts.look()
         assert deliveries()[0] == ("opened", "given up", 3)
         with warehouse.session("analyst") as cursor:
-            shown = [str(line) for line in draw([], alerts.undelivered(cursor)).renderables]  # type: ignore[attr-defined]
+            drawn: Any = draw([], alerts.undelivered(cursor))
+            shown = [str(line) for line in drawn.renderables]
         assert f"given up (3 tries, answered 404): {AWAY} (" in shown[0]
 
     def test_one_that_is_gone_keeps_nothing_from_another(self, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import loading
 import pytest
 from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 
 from highwater.incidents import alerts
 from highwater.loading import source_checks
@@ -193,7 +194,7 @@ class TestShown:
         analyst.execute(
             "SELECT dataset, window_start, state, rows_published FROM ops.window_status WHERE dataset = 'daily_sales'"
         )
-        expected = {row.window_start.isoformat(): (row.state, row.rows_published) for row in analyst.fetchall()}
+        expected = {row.window_start.isoformat(): (row.state, row.rows_published) for row in named(analyst)}
         cells = admin_client.get("/calendar.json", params={"days": 60}).json()["datasets"]["daily_sales"]
         assert {cell["cell_start"]: (cell["state"], cell["rows_published"]) for cell in cells} == expected
         assert {"landed", "failed", "missing"} <= {state for state, _ in expected.values()}
@@ -207,22 +208,22 @@ class TestShown:
         loading.land(loading.day("2026-10-07"), "b")
         roll_back("2026-10-05")
         said = highwater_json("status")["datasets"]
-        shown = {of["dataset"]: {kind: of[f"windows_{kind}"] for kind in ("due", *STATES)} for of in said}
-        assert [shown["daily_sales"][state] for state in ("landed", "failed", "held", "missing")] == [1, 1, 1, 27]
-        assert all(of["due"] == sum(of[state] for state in STATES) for of in shown.values())
+        printed = {of["dataset"]: {kind: of[f"windows_{kind}"] for kind in ("due", *STATES)} for of in said}
+        assert [printed["daily_sales"][state] for state in ("landed", "failed", "held", "missing")] == [1, 1, 1, 27]
+        assert all(of["due"] == sum(of[state] for state in STATES) for of in printed.values())
 
         counts = admin_client.get("/calendar.json", params=shown).json()["counts"]
-        assert {name: {kind: of[kind] for kind in ("due", *STATES)} for name, of in counts.items()} == shown
+        assert {name: {kind: of[kind] for kind in ("due", *STATES)} for name, of in counts.items()} == printed
         fresh = {of["dataset"]: of for of in admin_client.get("/now.json").json()["datasets"]}
-        for name, of in shown.items():
+        for name, of in printed.items():
             assert [fresh[name][f"windows_{s}"] for s in ("running", "failed", "missing")] == [
                 of[state] for state in ("running", "failed", "missing")
             ]
         text = admin_client.get("/", params=shown).raise_for_status().text
-        for name, of in shown.items():
+        for name, of in printed.items():
             row = text[text.index(f'data-dataset="{name}"') :]
             assert words_of(row, "counts").startswith(sentence(of)), name
-        assert words_of(text, "glance").startswith(sentence(sum(map(Counter, shown.values()), Counter())))
+        assert words_of(text, "glance").startswith(sentence(sum(map(Counter, printed.values()), Counter())))
 
     def test_a_window_that_was_rolled_back_has_a_look_and_a_sentence_of_its_own(
         self, admin_client: httpx.Client, source_day: Callable[[str], int]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from highwater.model.errors import (
@@ -61,6 +63,7 @@ def test_it_is_what_the_tasks_of_the_recovery_use() -> None:
     from highwater.environment import settings
 
     dag = DagBag(dag_folder=settings.ROOT / "dags/system_recovery_processing.py").dags["system_recovery_processing"]
-    kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in dag.tasks}
+    tasks: list[Any] = dag.tasks
+    kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in tasks}
     assert [kind.__name__ for kind in kinds] == ["ByKind"]
     assert {task.pool for task in dag.tasks} == {"billing", "web", "default_pool"}

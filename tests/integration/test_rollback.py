@@ -17,6 +17,7 @@ from loading import DATASET, OTHER_QUANTITY, change_set, day, land, partition, r
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver
+from rows import named
 from typer.testing import CliRunner
 from waiting import wait_until
 
@@ -75,7 +76,7 @@ def release() -> None:
 
 def versions() -> list[tuple[int, str]]:
     """The versions of the day that can be read, and what each is."""
-    return rows("SELECT version, state FROM ops.versions WHERE dataset = 'daily_sales' ORDER BY version")  # type: ignore[return-value]
+    return rows("SELECT version, state FROM ops.versions WHERE dataset = 'daily_sales' ORDER BY version")
 
 
 def kept_tables() -> int:
@@ -211,8 +212,8 @@ class TestOnceAndNoFurther:
             staged, planned = stage(DAY), rollback.plan(DATASET, NAME)
             refused, done = at_once(
                 {
-                    "publish": lambda staged=staged: publish.publish_window(DATASET, DAY, staged, run("new")),
-                    "rollback": lambda planned=planned: rollback.carry_out(planned, "ada", "why"),
+                    "publish": lambda staged=staged: publish.publish_window(DATASET, DAY, staged, run("new")),  # type: ignore[misc]
+                    "rollback": lambda planned=planned: rollback.carry_out(planned, "ada", "why"),  # type: ignore[misc]
                 }
             )
             assert len(refused) == len(done) == 1
@@ -224,7 +225,7 @@ class TestOnceAndNoFurther:
     def test_of_two_rollbacks_at_once_one_is_done(self, twice_landed: Change) -> None:
         planned = rollback.plan(DATASET, NAME)
         refused, done = at_once(
-            {name: lambda name=name: rollback.carry_out(planned, name, "why") for name in ("ada", "bob")}
+            {name: lambda name=name: rollback.carry_out(planned, name, "why") for name in ("ada", "bob")}  # type: ignore[misc]
         )
         assert len(done) == len(refused) == 1
         assert value("SELECT rolled_back_by FROM ops.rollbacks") == done[0]
@@ -316,7 +317,7 @@ class TestReaders:
                 cursor.execute(
                     "SELECT pid FROM pg_stat_activity WHERE usename = 'operator' AND wait_event_type = 'Lock'"
                 )
-                tries.update(row.pid for row in cursor.fetchall())
+                tries.update(row.pid for row in named(cursor))
                 return len(tries) >= 2
 
             wait_until("two tries to wait", waited_twice, 60)
@@ -438,7 +439,7 @@ class TestHowLongVersionsAreKept:
         with closing(warehouse.connect("loader")) as link, link.cursor() as cursor:
             cursor.execute("SELECT ops.prune_versions()")
             assert warehouse.fetch_value(cursor) == 1
-            assert publish.publish_window.__wrapped__(DATASET, DAY, staged, run("new")).version == 3  # type: ignore[attr-defined]
+            assert publish.publish_window.__wrapped__(DATASET, DAY, staged, run("new")).version == 3
             link.commit()
         assert versions() == [(2, "kept"), (3, "published")]
 

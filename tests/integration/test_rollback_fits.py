@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from loading import DATASET, OTHER_QUANTITY, day, land
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from typer.testing import CliRunner
 
 from highwater.cli.main import app
@@ -37,9 +38,9 @@ def alter(admin: Cursor) -> Iterator[Callable[[str], None]]:
         " WHERE attrelid = %s::regclass AND attnum > 0",
         (TABLE,),
     )
-    columns = {row.attname: row.type for row in admin.fetchall()}
+    columns = {row.attname: row.type for row in named(admin)}
     admin.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass", (TABLE,))
-    constraints = {row.conname for row in admin.fetchall()}
+    constraints = {row.conname for row in named(admin)}
     admin.connection.commit()
 
     def change(statement: str) -> None:
@@ -49,17 +50,17 @@ def alter(admin: Cursor) -> Iterator[Callable[[str], None]]:
     yield change
     admin.connection.rollback()
     admin.execute("SELECT c.oid::regclass::text AS name FROM pg_class AS c WHERE c.relispartition AND c.relkind = 'r'")
-    for partition in admin.fetchall():
+    for partition in named(admin):
         admin.execute(f"DROP TABLE {partition.name}")
     admin.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass", (TABLE,))
-    for constraint in {row.conname for row in admin.fetchall()} - constraints:
+    for constraint in {row.conname for row in named(admin)} - constraints:
         admin.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT {constraint}")
     admin.execute(
         "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
         (TABLE,),
     )
-    for name, kind in {row.attname: row.type for row in admin.fetchall()}.items():
+    for name, kind in {row.attname: row.type for row in named(admin)}.items():
         if name not in columns:
             admin.execute(f"ALTER TABLE {TABLE} DROP COLUMN {name}")
         elif columns[name] != kind:

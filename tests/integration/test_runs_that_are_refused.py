@@ -31,7 +31,7 @@ def trigger(airflow: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunTriggeredByType
 
-    manager = DagBundlesManager()
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]
     manager.sync_bundles_to_db()
     for bundle in manager.get_all_dag_bundles():
         bundle.initialize()

@@ -247,7 +247,11 @@ def test_extras_of_libpq_count_and_options_hold_behind_a_pooler_too(
         extract="SELECT current_setting('application_name') AS name, current_setting('work_mem') AS memory,"
         " current_setting('search_path') AS path"
     )
-    extra = {"application_name": "ours", "options": r"-c work_mem=7MB --search-path=public,\ pg_temp", "keepalives": 1}
+    extra: dict[str, Any] = {
+        "application_name": "ours",
+        "options": r"-c work_mem=7MB --search-path=public,\ pg_temp",
+        "keepalives": 1,
+    }
     connect_airflow(monkeypatch, "own", source, **extra)
     assert the_day() == [("ours", "7MB", "public, pg_temp")]
     connect_airflow(monkeypatch, "own", source, pooled(), **extra)

@@ -108,13 +108,13 @@ def happen(cursor: Cursor, world: World, past: Past, living: tuple[int, int]) ->
                 " VALUES (%s, %s, %s, 'trying', 'r', 1, 'here', 1, %s, %s, %s, %s, %s)",
                 (DATASET, as_range(windows[n]), one.stage, one.state, world.now - one.ago, world.now - one.ago, *lives),
             )
-    for n, lives in past.lanes.items():
+    for n, lane_lives in past.lanes.items():
         if n in windows:
             cursor.execute(
                 "INSERT INTO control.backfill_windows (backfill_id, place, window_range, action, reason, state, claim,"
                 " backend_pid) SELECT backfill_id, %s, %s, 'load', 'x', 'running', %s, %s FROM control.backfills"
                 " WHERE dataset = %s",
-                (n + 1, as_range(windows[n]), living[0], living[1] if lives else -1, DATASET),
+                (n + 1, as_range(windows[n]), living[0], living[1] if lane_lives else -1, DATASET),
             )
     for n, ago in past.skipped.items():
         if n in windows:
@@ -153,7 +153,7 @@ def expected(world: World, past: Past, n: int, *, unwanted: bool, due: bool) -> 
     follows = latest is not None and (
         latest.state == "retrying" or (latest.state, latest.stage) == ("succeeded", "extract")
     )
-    if follows and not was_skipped and latest.ago <= MINUTE:
+    if latest is not None and follows and not was_skipped and latest.ago <= MINUTE:
         return "running"
     if unwanted:
         return "skipped"

@@ -34,7 +34,8 @@ def runs(known: Policy | None, now: datetime = NOON, latest: datetime | None = N
 
     from highwater.airflow.timetable import PolicyTimetable
 
-    timetable, last = PolicyTimetable("0 2 * * *", "daily_sales"), None
+    timetable = PolicyTimetable("0 2 * * *", "daily_sales")
+    last: Any = None
     restriction = TimeRestriction(instance(FIRST), None if latest is None else instance(latest), catchup=True)
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:

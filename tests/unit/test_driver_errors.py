@@ -71,11 +71,11 @@ class Refused(psycopg2.DatabaseError):
         self._pgcode = pgcode
 
     @property
-    def pgcode(self) -> str:
+    def pgcode(self) -> str:  # type: ignore[override]
         return self._pgcode
 
     @property
-    def diag(self) -> SimpleNamespace:
+    def diag(self) -> SimpleNamespace:  # type: ignore[override]
         return self._diagnostics
 
 

@@ -16,7 +16,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Logs of two DAGs, one closed to this user, who is not root, even if the test runs as root."""
     for name in ("dag_id=a", "dag_id=b"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(log_folder.os, "access", lambda path, mode: Path(path).name != "dag_id=b")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "dag_id=b")
     return tmp_path
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -63,7 +64,7 @@ def highwater(command: str) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()
 
 
-def everything() -> tuple[str, list[object], list[str]]:
+def everything() -> tuple[str, list[tuple[Any, ...]], list[str]]:
     """Schema, version and the files at home: what a refusal leaves as it was."""
     with warehouse.session("postgres", settings.get().warehouse_database) as cursor:
         cursor.execute("SELECT rolname, rolcanlogin, rolconfig FROM pg_roles ORDER BY 1")
