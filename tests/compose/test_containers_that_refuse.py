@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from compose import certificates
 from compose.stack import AIRFLOW, Stack
+
+USER = 50000
+"""The containers' user, unless HIGHWATER_UID names another."""
 
 
 @pytest.fixture
@@ -145,7 +150,11 @@ def elsewhere(
     server, tls, password = f"{project}-server", stack.folder / "tls", stack.folder / "password"
     certificates.make(tls, "elsewhere")
     password.write_text("not one of ours\n")
-    password.chmod(0o644)
+    password.chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(password, USER, 0)
+    else:
+        stack.environment["HIGHWATER_UID"] = str(os.getuid())
     stack.environment |= {
         "HIGHWATER_OWN_WAREHOUSE": "0",
         "HIGHWATER_WAREHOUSE_HOST": "elsewhere",
@@ -169,7 +178,7 @@ def elsewhere(
     return stack
 
 
-def test_another_users_warehouse(elsewhere: Stack) -> None:
+def test_another_users_warehouse(elsewhere: Stack, tmp_path: Path) -> None:
     assert not elsewhere.compose("ps", "--all", "--quiet", "warehouse").stdout
     elsewhere.compose("run", "--rm", "-T", "init")
     asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -180,6 +189,8 @@ def test_another_users_warehouse(elsewhere: Stack) -> None:
     datasets, encrypted = elsewhere.compose("run", "--rm", "-T", "init", "python", "-c", counted).stdout.split()
     assert int(datasets) >= 1
     assert encrypted == "True"
+    dump = tmp_path / "elsewhere.dump"
+    assert f"backup: {dump}, " in elsewhere.run("scripts/backup", str(dump)).stdout
 
 
 def test_a_warehouse_that_refuses_the_login(elsewhere: Stack) -> None:

@@ -1,7 +1,7 @@
 """Run by make_state inside a checkout of older code: bootstraps its platform and lands a small history by that code.
 
-What an older state has not got yet (a DAG, a helper of its tests) is left out of its history. Its argument is how many
-days. The server is left running, for make_state to dump from.
+What an older state has not got yet (a DAG, a helper of its tests) is left out of its history. Its argument is the number of
+days; the server is left running, for make_state to dump from. With ``stop`` it stops that server.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def _others(by_dag: Any) -> None:
 
 def _fail() -> None:
     """A stage that is refused its data, and where incidents are known one of it."""
-    ledger, refused_data = engine("ledger"), engine("errors").DataRejected
+    ledger, errors = engine("ledger"), engine("errors")
+    refused_data = getattr(errors, "DataRejected", None) or errors.RefusedData
     window = engine("windows").Window(ANCHOR - timedelta(days=9), ANCHOR - timedelta(days=8))
     with suppress(refused_data), ledger.attempt("daily_sales", window, "audit", ledger.Run(FOLDER, "run b")):
         raise refused_data("suite daily_sales: 1 expectation does not hold")
@@ -186,4 +187,7 @@ def _module(name: str) -> Any:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd() / "tests"))
-    main(int(sys.argv[1]))
+    if sys.argv[1] == "stop":
+        engine("local_server").stop()
+    else:
+        main(int(sys.argv[1]))

@@ -18,6 +18,8 @@ from highwater.store import schema_version, verify, warehouse
 Rows = dict[str, list[dict[str, Any]]]
 
 SET_BY_A_START: dict[str, set[str]] = {
+    "control.alembic_version": {"version_num"},
+    "control.repeatable": {"name", "fingerprint", "applied_at"},
     "control.platform": {"anchor", "clock_may_be_set", "keep_versions_days", "policies_applied_at"},
     "control.incident_kinds": {"needs_person", "advice", "is_trouble"},
     "control.datasets": {"first_window", "fills_gaps"},
@@ -29,6 +31,7 @@ KINDS = {
     "RefusedData": "data rejected",
     "AuditFailed": "audit failed",
     "SourceAway": "source unavailable",
+    "Held": "held",
 }
 """What the kinds of failures that are in the states were called, and are called."""
 
