@@ -1,7 +1,7 @@
 """Run by make_state inside a checkout of older code: bootstraps its platform and lands a small history by that code.
 
-What an older state has not got yet (a DAG, a helper of its tests) is left out of its history. Its argument is the number of
-days; the server is left running, for make_state to dump from. With ``stop`` it stops that server.
+What an older state has not got yet (a DAG, a helper of its tests) is left out of its history. Its argument is the
+number of days; the server is left running, for make_state to dump from. With ``stop`` it stops that server.
 """
 
 from __future__ import annotations
