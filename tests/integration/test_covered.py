@@ -109,6 +109,7 @@ def test_a_window_that_a_rule_skips_stays_skipped(scheduled: RunDag, analyst: Cu
 
 
 @pytest.mark.usefixtures("three_sources")
+@pytest.mark.slow
 def test_a_scheduled_run_of_a_day_that_was_brought_together_ends_in_one_task_unless_something_is_left(
     scheduled: RunDag, cleared: list[int]
 ) -> None:

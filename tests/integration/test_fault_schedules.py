@@ -32,7 +32,7 @@ from highwater.store import ledger, publish, warehouse
 from highwater.store.ledger import Run
 
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "one_window_due")
-SCHEDULES = 100
+SCHEDULES, QUICK = 100, 10
 NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
 WINDOW = batches.window(12)
 READERS = ("billing_reader", "web_reader")
@@ -159,7 +159,9 @@ def step(dice: random.Random, number: int, monkeypatch: pytest.MonkeyPatch) -> s
     return f"{what} {dataset} at {at}"
 
 
-@pytest.mark.parametrize("seed", range(SCHEDULES))
+@pytest.mark.parametrize(
+    "seed", [*range(QUICK), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(QUICK, SCHEDULES))]
+)
 def test_after_a_schedule_of_faults_all_is_as_without(
     seed: int, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
