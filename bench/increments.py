@@ -7,20 +7,17 @@ and an incremental run takes them, several times over.
 from __future__ import annotations
 
 import statistics
-import sys
 from time import perf_counter
 from typing import Annotated
 
 import measuring
 import typer
 from measuring import AsJson, Figure, Repeat
+from shopping import compare, identify, merge, plan, process
 
 from highwater.environment import settings
 from highwater.quality import audits
 from highwater.store import warehouse
-
-sys.path.append(str(settings.ROOT / "tests"))
-from shopping import compare, identify, merge, plan, process
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 WHOLE = "whole run"
@@ -37,7 +34,7 @@ CHANGES = (
 
 def timed_run(asked: str | None = None) -> dict[str, float]:
     """The five stages, one after the other; returns the seconds of each."""
-    seconds = []
+    seconds: list[float] = []
     begun = perf_counter()
 
     def lap() -> None:

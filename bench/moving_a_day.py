@@ -93,7 +93,7 @@ def _insert_rows(window: Window) -> Callable[[], None]:
         rows = PostgresHook("source").get_records(query)
         target = PostgresHook("target")
         target.run(f"CREATE TABLE bench.baseline ({sales_days.COLUMNS})")
-        target.insert_rows("bench.baseline", rows)
+        target.insert_rows("bench.baseline", rows)  # type: ignore[no-untyped-call]
 
     return insert
 

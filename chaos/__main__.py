@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     *,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    runs: Annotated[int, typer.Option(min=1, help="So many seeds, one after the other, on one platform.")] = 10,
+    runs: Annotated[int, typer.Option(min=1, help="Number of seeds, one after the other, on one platform.")] = 10,
     out: Annotated[
         Path | None, typer.Option(help="Keep the results here, after each seed; seeds that hold in it are left out.")
     ] = None,

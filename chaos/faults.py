@@ -1,4 +1,4 @@
-"""The faults: each is struck, held until somebody has felt it, and healed."""
+"""The faults: each is struck, held until something has met it, and healed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import psycopg2
+from holding import held
 
 from chaos.felt import MISSED, Felt
 from chaos.platform import Platform
@@ -19,7 +20,6 @@ from chaos.source_faults import restore_source, source_away, source_cut, source_
 from highwater.environment import settings
 from highwater.local import placement, server
 from highwater.model.errors import HighwaterError
-from tests.holding import held
 
 SMALL_DISK = 24
 """MiB of the small disk that is filled up."""
@@ -31,9 +31,9 @@ def strike(platform: Platform, wanted: Strike, felt: Felt) -> str:
 
 
 def kill_task(platform: Platform, table: str, felt: Felt) -> str:
-    """``kill -9`` to a task that stands still at a table it needs."""
+    """``kill -9`` to a task that waits for a table it needs."""
     with held(settings.get().warehouse_database, table) as waiting:
-        # Only when somebody waits is it asked who the tasks are, which looks at every process.
+        # Which processes are tasks is found out only when a session waits: it reads every process.
         victims = platform.until(lambda: sorted(who & platform.airflow.pids_of_tasks()) if (who := waiting()) else [])
         if victims:
             os.kill(victims[0], signal.SIGKILL)

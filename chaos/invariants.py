@@ -20,7 +20,7 @@ from highwater.model.windows import Window
 from highwater.store import ledger, warehouse
 
 MOST = 5
-"""So many of what is wrong are named."""
+"""Number of findings that are named."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,20 @@ class Finding:
 
 @dataclass
 class Stretch:
-    """What is looked at: what happened since these numbers, and what was heard and read meanwhile."""
+    """What is checked: what happened since these numbers, and what was heard and read meanwhile."""
 
     attempt: int = 0
     incident: int = 0
     taken: Sequence[str] = ()
     """The ids of the messages that the receiver took since the platform began."""
     taken_before: int = 0
-    """So many of them before the stretch."""
+    """Number of them before the stretch."""
     reads: Reads = field(default_factory=Reads)
     strikes: int = 0
     restored_to: datetime | None = None
     """From when the oldest backup is that a source was put back to since the platform began; None if none was."""
     senders_killed: int = 0
-    """So many processes that may have been about to write down that a message was taken were killed."""
+    """Number of killed processes that may have been about to record a delivered message."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def suite_holds(cursor: Cursor, stretch: Stretch) -> Finding:
 
 
 def no_torn_read(cursor: Cursor, stretch: Stretch) -> Finding:
-    """Whoever read meanwhile saw of each window the whole content of the version that the ledger told, or nothing."""
+    """Readers saw of each window the whole content of the version that the ledger named, or nothing."""
     wrong = list(stretch.reads.torn)
     for dataset, begun, content in sorted(stretch.reads.unknown):
         cursor.execute(
@@ -222,7 +222,7 @@ def no_torn_read(cursor: Cursor, stretch: Stretch) -> Finding:
 
 
 def one_message(cursor: Cursor, stretch: Stretch) -> Finding:
-    """Each opening, escalation and end of an incident was told once, in a message that came once.
+    """Each opening, escalation and end of an incident was reported once, in a message that came once.
 
     A message may come again for each process that was killed and may have been between the receiver's yes and writing
     it down. No trouble was opened more often than something was struck.
@@ -231,7 +231,7 @@ def one_message(cursor: Cursor, stretch: Stretch) -> Finding:
     known = {row.alert_id: (row.incident_id, row.event) for row in warehouse.fetch_all(cursor)}
     taken = Counter(stretch.taken)
     wrong = [f"message {each} is of no incident" for each in taken if each not in known]
-    wrong += [f"incident {known[each][0]}, {known[each][1]}, was told to nobody" for each in known if each not in taken]
+    wrong += [f"incident {known[each][0]}, {known[each][1]}, was not reported" for each in known if each not in taken]
     of_stretch = Counter(stretch.taken[stretch.taken_before :])
     again = {each: taken[each] - 1 for each in of_stretch if taken[each] > 1}
     if sum(again.values()) > stretch.senders_killed:
@@ -248,9 +248,9 @@ def one_message(cursor: Cursor, stretch: Stretch) -> Finding:
     )
     incidents = warehouse.fetch_all(cursor)
     for row in incidents:
-        told = Counter(row.events or [])
-        if told - Counter(["escalated"]) != Counter(["opened"] if row.is_open else ["opened", "closed"]):
-            wrong.append(f"incident {row.incident_id}, {row.subject}: {row.kind}, was told as {dict(told)}")
+        sent = Counter(row.events or [])
+        if sent - Counter(["escalated"]) != Counter(["opened"] if row.is_open else ["opened", "closed"]):
+            wrong.append(f"incident {row.incident_id}, {row.subject}: {row.kind}, was reported as {dict(sent)}")
         if row.is_open and not row.lasts:
             wrong.append(f"incident {row.incident_id}, {row.subject}: {row.kind}, is open, but its trouble is over")
     for trouble, times in Counter((row.kind, row.subject) for row in incidents).items():
@@ -265,7 +265,7 @@ def one_message(cursor: Cursor, stretch: Stretch) -> Finding:
 
 
 def nothing_staged(cursor: Cursor, _stretch: Stretch) -> Finding:
-    """Nothing is left in staging, but for sets that a rule refused: somebody may want to list their rows."""
+    """Nothing is left in staging, but for sets that a rule refused: a person may want to list their rows."""
     cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'staging' ORDER BY 1")
     tables = [row[0] for row in cursor.fetchall()]
     cursor.execute(

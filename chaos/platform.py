@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 import psycopg2
 import tenacity
 from psycopg2.extensions import connection as Connection
+from receiver import Receiver, receiver
 
 from chaos.datasets import DAGS
 from chaos.schedule import BYSTANDERS
@@ -32,7 +33,6 @@ from highwater.model.errors import HighwaterError
 from highwater.setup import bootstrap
 from highwater.store import warehouse
 from simulation import batches, channels, sales, shop
-from tests.receiver import Receiver, receiver
 
 PATIENCE = 420
 """Seconds after which waiting ends in an error; nothing is judged by how long it took."""
@@ -46,7 +46,7 @@ MEASURES = {
     "SIMULATION_LATE_COMMIT_SECONDS": "1",
     "SIMULATION_SHOP_ORDERS": "200",
     "SIMULATION_CHANNEL_SALES": "200",
-    # What a crash leaves behind is found in seconds: a day's story is told in less than a minute here.
+    # What a crash leaves behind is found in seconds: a day is simulated in less than a minute here.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "12",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
@@ -77,7 +77,7 @@ class StruckAirflow(LocalAirflow):
         """The components that ended though nobody had killed them."""
 
     def stop(self, patience: float = 5) -> None:
-        """As ever, but tasks that still run are not waited for: what they leave behind is not looked at."""
+        """As usual, but tasks that still run are not waited for: what they leave behind is not checked."""
         super().stop(patience)
 
     def second(self, component: str) -> psutil.Process:
@@ -316,7 +316,7 @@ class Platform:
 
 @contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
-    """The process's environment with these settings, and none of whoever started it."""
+    """The process's environment with these settings, and none of the caller's."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith(("HIGHWATER_", "SIMULATION_", "AIRFLOW"))]:
         del os.environ[name]

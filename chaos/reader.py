@@ -1,4 +1,4 @@
-"""Somebody who reads the published tables all the while: no read may show half of a window."""
+"""A session that reads the published tables all the while: no read may show half of a window."""
 
 from __future__ import annotations
 

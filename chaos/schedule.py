@@ -30,7 +30,7 @@ HELD = (
     "sales.orders",
 )
 HELD_AT_NIGHT = ("sales.daily_sales", "sales.store_sales", "sales.channel_sales")
-"""Tables that stages need: held, a task stands still at one and can be killed in the middle."""
+"""Tables that stages need: held, a task waits for one and can be killed in the middle."""
 RESTORE = "restore source"
 RESTORED = (
     "shop before identify_changes",
@@ -39,7 +39,7 @@ RESTORED = (
     "sources before identify_changes",
     "sources before update_checkpoint",
 )
-"""What is put back, one source or the database of all, and where a run that loads orders stands by then."""
+"""What is put back, one source or the database of all, and at which stage a run that loads orders is by then."""
 JUMPS = ("25 minutes", "-25 minutes", "-3 hours", "-2 days", "-400 days")
 
 NOTHING = ("",)
@@ -62,7 +62,7 @@ LATEST = {"source away": 2, "source slow": 2, "source cut": 2, "disk full": 6}
 """Up to which attempt of the stretch a fault may come, where not up to `LATEST_OTHERS`: sources are read early."""
 LATEST_OTHERS = 14
 AT_NIGHT = 2
-"""At night so many times as many attempts are made."""
+"""Factor by which more attempts are made at night."""
 BYSTANDERS = ("incident_watch", "catchup_control", "simulated_sources", "selective_backfill")
 """DAGs that have nothing due by the clock that is moved: some are started beside the others."""
 RELOADED = ("daily_sales", "payments", "store_sales")

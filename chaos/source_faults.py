@@ -88,7 +88,7 @@ def restore_source(platform: Platform, target: str, felt: Felt) -> str:
     if what == ALL_SOURCES:
         backup.prepare_database()
     platform.trigger(ORDERS_DAG)
-    run = platform.until(lambda: _stands_before(platform, stage))
+    run = platform.until(lambda: _waiting_before(platform, stage))
     if not run:
         return MISSED
     if what == ALL_SOURCES:
@@ -157,8 +157,8 @@ def _copying(platform: Platform, table: str) -> list[int]:
     return [row[0] for row in found]
 
 
-def _stands_before(platform: Platform, stage: str) -> str | None:
-    """The run that loads orders whose next task is that stage and has not begun; None where there is none."""
+def _waiting_before(platform: Platform, stage: str) -> str | None:
+    """The run that loads orders whose next task is that stage and has not begun; None without such a run."""
     found = platform.metadata(
         "SELECT r.run_id FROM dag_run AS r INNER JOIN task_instance AS done USING (dag_id, run_id)"
         " INNER JOIN task_instance AS following USING (dag_id, run_id)"

@@ -22,7 +22,7 @@ DATASETS = {"payments": BILLING, "page_views": WEB}
 FIRST = datetime(2026, 10, 28, tzinfo=UTC)
 STEP = timedelta(hours=6)
 DUE = 14
-"""So many windows of each are due by noon of the tests' anchor but one: the last closes at 12:05."""
+"""Windows of each that are due by noon of the tests' anchor but one: the last closes at 12:05."""
 
 
 def window(number: int) -> Window:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import prepared
 import pytest
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from highwater.environment import settings
 from highwater.local import server
-from highwater.setup import bootstrap
 from highwater.store import warehouse
 
 ENVIRONMENT = {
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="no Docker engine answers here: compose is not tested"))
 
 
-class ByFile(LoadScopeScheduling):
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """Gives each process a file at a time, and all of compose to one: its files share a platform."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -90,9 +91,8 @@ def platform(scratch: Callable[[str], Path]) -> Iterator[Path]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         settings.get.cache_clear()
-        server.start()
         try:
-            bootstrap.run()
+            prepared.start_platform(ENVIRONMENT)
             yield settings.get().home
         finally:
             server.remove()
@@ -136,12 +136,14 @@ def _empty() -> None:
     with warehouse.session("postgres") as cursor:
         cursor.execute(
             "SELECT n.nspname AS folder, c.relname AS name,"
-            " c.relispartition OR n.nspname IN ('archive', 'staging') AS goes"
+            " c.relispartition OR n.nspname IN ('archive', 'staging') AS goes, pg_relation_size(c.oid) = 0 AS is_empty"
             " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
             " WHERE n.nspname IN ('archive', 'ops', 'quarantine', 'sales', 'staging') AND c.relkind = 'r'"
         )
-        tables = cursor.fetchall()
+        tables = named(cursor)
         for table in (table for table in tables if table.goes):
             cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(table.folder, table.name)))
-        kept = sql.SQL(", ").join(sql.Identifier(table.folder, table.name) for table in tables if not table.goes)
-        cursor.execute(sql.SQL("TRUNCATE {}, control.backfills CASCADE").format(kept))
+        # TRUNCATE takes its time for each table and index, whether there is a row or not.
+        filled = [sql.Identifier(table.folder, table.name) for table in tables if not table.goes and not table.is_empty]
+        filled.append(sql.Identifier("control", "backfills"))
+        cursor.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(", ").join(filled)))

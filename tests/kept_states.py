@@ -39,7 +39,7 @@ def restore(state: str, database: str) -> None:
 
 
 def drop(database: str) -> None:
-    """Drop the database of that name if there is one, whoever is in it."""
+    """Drop the database of that name if there is one, with its open sessions."""
     outside_transactions("DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
 
 

@@ -62,7 +62,7 @@ class Keyed:
         with warehouse.session("simulator", settings.get().sources_database) as cursor:
             cursor.execute(statement.format(table=f"shop.{self.name}"))
 
-    def tamper(self, statement: str, values: object = None) -> None:
+    def tamper(self, statement: str, values: Any = None) -> None:
         """Change the published table behind everybody's back."""
         with warehouse.session("postgres") as cursor:
             cursor.execute(statement.replace("TABLE", f"sales.{self.name}"), values)

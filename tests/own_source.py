@@ -1,4 +1,4 @@
-"""A database of somebody's as a source, on the server of the tests: made, asked through an Airflow connection, gone."""
+"""Another owner's database as a source, on the server of the tests: made, asked through an Airflow connection, gone."""
 
 from __future__ import annotations
 

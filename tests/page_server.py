@@ -34,7 +34,7 @@ class PageServer:
         return str(httpx.post(f"{self.address}/auth/token", json=login, timeout=60).json()["access_token"])
 
     def client(self, user: str | None) -> httpx.Client:
-        """Somebody's browser, without what draws: it has the cookie of a login, or none."""
+        """A browser, without what draws: it has the cookie of a login, or none."""
         cookies = {"_token": self.token(user)} if user else None
         return httpx.Client(base_url=f"{self.address}/highwater", cookies=cookies, timeout=60)
 

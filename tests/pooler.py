@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import wait_until
@@ -18,7 +19,7 @@ BINARY = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin"
 
 
 def need() -> str:
-    """The program; where there is none the test is left out, but never in CI."""
+    """The program; without it the test is skipped, but never in CI."""
     if BINARY is None:
         if os.environ.get("CI"):
             pytest.fail("pgbouncer is not installed: .ci/run installs it")
@@ -54,11 +55,11 @@ def pooler(folder: Path, port: int, user: str, password: str, mode: str = "trans
     }
     settings = "\n".join(f"{name} = {value}" for name, value in (given | more).items())
     (folder / "ini").write_text(f"[databases]\n* = host=127.0.0.1 port={port}\n[pgbouncer]\n{settings}\n")
-    as_whom = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
+    as_whom: dict[str, Any] = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.geteuid() == 0 else {}
     for path in (folder, *folder.iterdir()):
         if as_whom:
             shutil.chown(path, "nobody", as_whom["group"])
-    running = subprocess.Popen([need(), str(folder / "ini")], stderr=subprocess.DEVNULL, **as_whom)  # type: ignore[call-overload]
+    running = subprocess.Popen([need(), str(folder / "ini")], stderr=subprocess.DEVNULL, **as_whom)
     try:
         wait_until("pgbouncer listens", lambda: _answers(mine))
         yield mine

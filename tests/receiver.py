@@ -47,7 +47,7 @@ class Receiver:
 
     @property
     def named(self) -> list[str]:
-        """The windows that the titles name, in order, as they stand in the brackets; empty where there are none."""
+        """The windows that the titles name, in order, as the brackets name them; may be empty."""
         return [message["title"].partition(" (")[2].removesuffix(")") for message in self.taken]
 
     @property

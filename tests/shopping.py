@@ -79,7 +79,7 @@ def compare(since: Merged | None = None) -> Check:
 
 
 def hours(count: int, first: datetime) -> list[Window]:
-    """So many windows of an hour."""
+    """Number of windows of an hour."""
     return [Window(first + timedelta(hours=n), first + timedelta(hours=n + 1)) for n in range(count)]
 
 

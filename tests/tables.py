@@ -86,7 +86,7 @@ def window(number: int = 0, step: timedelta = timedelta(days=1)) -> Window:
 
 
 def stage(dataset: str, wanted: Window, rows: str | int = 5, clean: str = AS_IT_CAME) -> Staged:
-    """Stage rows of a query, or so many at the window's start, and clean them by a statement."""
+    """Stage rows of a query, or that number at the window's start, and clean them by a statement."""
     with warehouse.session("loader") as cursor:
         if isinstance(rows, int):
             rows = ROWS.format(start=cursor.mogrify("%s", (wanted.start,)).decode(), count=rows)

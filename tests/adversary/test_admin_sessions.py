@@ -1,4 +1,4 @@
-"""No start and no session that Highwater opens does what somebody else has set: in a role, a database or around it."""
+"""No start and no session that Highwater opens does what another user has set: in a role, a database or around it."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class TestStart:
         start()
         assert powers() == []
 
-    def test_a_schema_of_somebody_else_where_the_admin_keeps_things_is_refused(self) -> None:
+    def test_a_schema_of_another_user_where_the_admin_keeps_things_is_refused(self) -> None:
         act("postgres", "ALTER SCHEMA setup OWNER TO publisher")
         try:
             with pytest.raises(
@@ -234,7 +234,7 @@ ENVIRONMENT = {
     "PGPASSWORD": "wrong",
     "PGDATABASE": "nowhere",
     "PGTARGETSESSIONATTRS": "standby",
-    "PGAPPNAME": "somebody else",
+    "PGAPPNAME": "another user",
     "TZ": "Asia/Tokyo",
 }
 

@@ -71,7 +71,7 @@ def test_nothing_is_given_to_others_by_default() -> None:
     assert {(row.role, row.there) for row in found} == {("publisher", "sales")}
 
 
-def test_there_is_no_event_trigger_no_cast_and_no_language_of_anybodys() -> None:
+def test_there_is_no_event_trigger_no_cast_and_no_language_of_others() -> None:
     for database in (settings.get().warehouse_database, settings.get().sources_database):
         ours = "SELECT (SELECT count(*) FROM pg_event_trigger) AS a"
         ours += ", (SELECT count(*) FROM pg_cast WHERE oid >= 16384) AS b"

@@ -1,4 +1,4 @@
-"""What a session holds that never ends its transaction is waited for within bounds; who holds it is told."""
+"""What a session holds that never ends its transaction is waited for within bounds; the error names who holds it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from waiting import wait_until
 
 from highwater.environment import credentials, settings
 from highwater.model.errors import Busy, ConfigurationError
+from highwater.model.windows import Window
 from highwater.setup import roles
 from highwater.store import ledger, publish, rollback, warehouse
 
@@ -33,9 +34,9 @@ def holding(role: str, statement: str, database: str | None = None) -> Iterator[
         yield link.info.backend_pid
 
 
-def once(dataset: str, wanted: publish.Window, staged: publish.Staged) -> None:
+def once(dataset: str, wanted: Window, staged: publish.Staged) -> None:
     """Publish by one try, of which the engine makes several."""
-    publish.publish_window.retry_with(stop=tenacity.stop_after_attempt(1))(dataset, wanted, staged, tables.RUN)  # type: ignore[attr-defined]
+    publish.publish_window.retry_with(stop=tenacity.stop_after_attempt(1))(dataset, wanted, staged, tables.RUN)
 
 
 class TestAPublication:
@@ -107,7 +108,7 @@ def test_whose_turn_it_is_is_named_too() -> None:
 
 class TestAStart:
     @pytest.mark.parametrize("role", ["analyst", "loader"])
-    def test_that_waits_in_vain_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
+    def test_that_gives_up_waiting_names_who_holds_what_and_changes_nothing(self, role: str) -> None:
         with holding(role, "SELECT count(*) FROM control.datasets") as pid:
             # It has nothing to do, and so waits for nobody.
             start()

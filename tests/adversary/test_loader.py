@@ -42,7 +42,7 @@ def begin(cursor: Cursor) -> int:
 
 
 def its_session_is_gone() -> None:
-    """A server ends a session some time after whoever was logged in has gone."""
+    """A server ends a session some time after its user has disconnected."""
     wait_until("no attempt to be alive", lambda: act("analyst", "SELECT FROM ops.live_attempts") == [])
 
 
@@ -147,9 +147,9 @@ class TestDecisions:
 
     @pytest.mark.parametrize("call", DECISIONS)
     def test_each_is_the_operators(self, call: str) -> None:
-        with pytest.raises(psycopg2.Error, match=r"not open|no checkpoint|no backfill|not landed") as told:
+        with pytest.raises(psycopg2.Error, match=r"not open|no checkpoint|no backfill|not landed") as refused:
             act("operator", f"SELECT {call}; SELECT 'incident 0 is not open'::integer")
-        assert not isinstance(told.value, psycopg2.errors.InsufficientPrivilege)
+        assert not isinstance(refused.value, psycopg2.errors.InsufficientPrivilege)
 
     def test_an_incident_that_it_has_caused_stays_until_a_person_has_seen_it(self, session: Cursor) -> None:
         session.execute("SELECT ops.skip_window('payments', '[2026-10-30 00:00+00,2026-10-30 06:00+00)', 'lost', 'x',"

@@ -294,7 +294,7 @@ def test_what_is_published_is_the_publishers_alone(analyst: Cursor) -> None:
 
 
 def being_cleaned(rows: int) -> str:
-    """A set of a shape of its own with so many raw rows, whose other tables are there to be filled."""
+    """A set of a shape of its own with this number of raw rows, whose other tables are there to be filled."""
     with warehouse.session("loader") as cursor:
         name = staging.new_set(cursor, "shaped", window(), run())
         staging.save(cursor, tables.ROWS.format(start="'2026-10-01 00:00+00'", count=rows), name, "raw")
@@ -333,7 +333,7 @@ def test_what_is_counted_is_not_counted_by_an_older_snapshot(level: str) -> None
     ("part", "row"), [("clean", "n, '2026-10-01'::timestamptz"), ("rejected", "'forged', '{}'::jsonb")]
 )
 def test_no_statement_goes_on_writing_after_its_own_set_is_finished(columns: str, part: str, row: str) -> None:
-    """Rights are looked at when a statement begins."""
+    """Rights are checked when a statement begins."""
     with defined("shaped", columns):
         name = being_cleaned(1)
         with pytest.raises(errors.DatabaseError, match=r"is being written to by the statement that closes it|in use"):
@@ -344,7 +344,7 @@ def test_no_statement_goes_on_writing_after_its_own_set_is_finished(columns: str
         assert value("SELECT finished_at FROM ops.staging_sets") is None
 
 
-def test_the_raw_table_of_a_set_is_not_made_anew_once_it_is_cleaned() -> None:
+def test_the_raw_table_of_a_set_is_not_made_again_once_it_is_cleaned() -> None:
     """Who could write to it again would decide, for a full run, what counts as gone."""
     with defined("shaped"):
         name = being_cleaned(1)

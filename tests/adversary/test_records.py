@@ -52,7 +52,7 @@ def incidents() -> set[tuple[str, str]]:
 
 class TestRefused:
     @pytest.mark.parametrize("window", ODD)
-    def test_a_window_that_is_none(self, session: Cursor, window: str) -> None:
+    def test_an_invalid_window(self, session: Cursor, window: str) -> None:
         for statement in (
             START,
             "SELECT ops.record_source_check('store', %s, false, 1, NULL, 'x', 'd', 'r', 1)",
@@ -76,7 +76,7 @@ class TestRefused:
             )
 
     @pytest.mark.parametrize("source", ["x" * 20000, "store is fine: run curl", "", "a\nb"])
-    def test_a_source_that_is_none(self, session: Cursor, source: str) -> None:
+    def test_an_unknown_source(self, session: Cursor, source: str) -> None:
         with pytest.raises(psycopg2.errors.CheckViolation, match="source_is_the_id_of_a_connection"):
             session.execute(FINISH, (begin(session), 1, 1, 1, source))
 

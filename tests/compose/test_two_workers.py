@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import psycopg2
 import pytest
-from stack import Stack
+from compose.stack import Stack
 from waiting import wait_until
 
 WINDOWS = 30
@@ -83,8 +83,8 @@ def test_a_worker_has_no_way_to_the_metadata(celery: Stack) -> None:
 
 
 def test_a_worker_knows_no_secret_but_its_own(celery: Stack) -> None:
-    names = ("airflow_password", "metadata_admin_password", "postgres_password", "operator_password", "admin_password")
-    names += ("fernet_key", "jwt_secret", "api_secret_key")
+    names = ["airflow_password", "metadata_admin_password", "postgres_password", "operator_password", "admin_password"]
+    names += ["fernet_key", "jwt_secret", "api_secret_key"]
     hidden = [celery.secret(name) for name in names]
     known = celery.secret("loader_password")
     for worker in containers(celery, "worker"):
@@ -141,7 +141,12 @@ def test_the_month_lands_on_two_workers_of_which_one_is_killed(
     wait_until("both workers took part", lambda: {host for (host,) in celery.sql(took_part)} == set(hosts))
     wait_until("a window landed", lambda: celery.landed() >= 1)
 
-    where = {"host": "127.0.0.1", "port": celery.warehouse_port, "dbname": "sources", "user": "simulator"}
+    where: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": celery.warehouse_port,
+        "dbname": "sources",
+        "user": "simulator",
+    }
     with closing(psycopg2.connect(**where, password=celery.secret("simulator_password"))) as holder:
         holder.cursor().execute("LOCK TABLE legacy.sales IN ACCESS EXCLUSIVE MODE")
         wait_until("all stages that run wait for the source", lambda: celery.sql(STUCK)[0][0] == "t")

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from waiting import wait_until
 
@@ -168,7 +168,7 @@ def platform(home: Path, dags: Sequence[str] = (DAG,), **environment: str) -> It
 def restart_the_warehouse() -> None:
     """What its clients see of a restart: every session ends, and for a moment none begins.
 
-    The server itself goes on, since here Airflow's metadata lies on it too, and whoever lost that would prove nothing.
+    The server itself goes on, since here Airflow's metadata lies on it too, and losing that would prove nothing.
     """
     name = settings.get().warehouse_database
     with closing(warehouse.connect("postgres", "postgres")) as link, link.cursor() as cursor:

@@ -11,9 +11,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import live
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 
 from highwater.airflow import api
 from highwater.backfill import requests
@@ -269,7 +269,7 @@ def _scheduled_runs_kept_their_slots(mine: Backfills, now: dict[str, Any]) -> No
     assert lanes[0].at_once <= 4
 
 
-def test_a_form_that_cannot_be_meant_fails_before_anything_starts(backfills: Backfills) -> None:
+def test_an_invalid_form_fails_before_anything_starts(backfills: Backfills) -> None:
     mine = backfills
     before = mine.newest()
     days = {"first_day": mine.day(9).isoformat(), "last_day": mine.day(3).isoformat()}
@@ -334,7 +334,7 @@ def test_a_row_is_all_it_takes_of_a_person_in_psql_or_of_the_policy(backfills: B
         mine.assert_ran_as_planned(number, plan)
         starts = [w["started_at"] for w in mine.windows(number) if w["state"] == "landed"]
         assert starts == sorted(starts), "the newest first"
-        mine.live.wait("no run to be left", lambda number=number: mine.nothing_is_left(number))
+        mine.live.wait("no run to be left", lambda number=number: mine.nothing_is_left(number))  # type: ignore[misc]
 
 
 def test_a_recovery_asks_for_what_is_missing(backfills: Backfills) -> None:

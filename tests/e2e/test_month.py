@@ -9,10 +9,11 @@ from pathlib import Path
 
 import holding
 import httpx
-import live
 import loading
 import pytest
-from live import DAG, Live
+from e2e import live
+from e2e.live import DAG, Live
+from rows import named
 
 from highwater.environment import settings
 from highwater.store import warehouse
@@ -26,7 +27,7 @@ STAGES = {
     "load": ("warehouse", "quarantine.rejected_rows"),
     "summarise": ("warehouse", "ops.processing_summary"),
 }
-"""Each stage with a table it needs: held, the stage stands still and can be killed in the middle."""
+"""Each stage with a table it needs: held, the stage waits and can be killed in the middle."""
 
 
 def undisturbed_hashes() -> dict[str, str]:
@@ -35,7 +36,7 @@ def undisturbed_hashes() -> dict[str, str]:
         cursor.execute(
             "SELECT window_start::date::text AS day FROM ops.window_status WHERE dataset = 'daily_sales' AND is_due"
         )
-        days = [row.day for row in cursor.fetchall()]
+        days = [row.day for row in named(cursor)]
     hashes = {}
     for day in days:
         staged = loading.stage(loading.day(day))
@@ -154,7 +155,7 @@ class TestDisturbed:
             "SELECT attempt_id, pid, run_id FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
             " WHERE state = 'running' AND dataset = 'daily_sales' AND stage = %s AND pid = ANY(%s) LIMIT 1"
         )
-        # Else all runs may have passed it, and wait in vain behind the held table for as long as they have tries.
+        # Else all runs may have passed it, and wait behind the held table for as long as they have tries.
         before = list(STAGES)[: list(STAGES).index(stage)] or list(STAGES)
         on_the_way = (
             "SELECT FROM ops.attempts JOIN ops.live_attempts USING (attempt_id)"
@@ -163,7 +164,7 @@ class TestDisturbed:
         month.wait("a run on its way to it", lambda: month.rows(on_the_way, (before,)))
         with holding.held(*STAGES[stage]) as waiting:
             ((attempt, pid, run_id),) = month.wait(
-                f"a run that stands still in {stage}", lambda: month.rows(running, (stage, list(waiting())))
+                f"a run held up in {stage}", lambda: month.rows(running, (stage, list(waiting())))
             )
             os.kill(pid, signal.SIGKILL)
             month.wait(

@@ -1,4 +1,4 @@
-"""The page in a browser, against the real platform: the month turns green, a day fails, is mended and loaded again."""
+"""The page in a browser, against the real platform: the month turns green, a day fails, is fixed and loaded again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import live
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 
 from highwater.environment import settings
 from highwater.store import warehouse
@@ -51,7 +51,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A browser of somebody who is not logged in; what it asks of other machines fails the test."""
+    """A browser that is not logged in; what it asks of other machines fails the test."""
     context = browser.new_context()
     elsewhere: list[str] = []
     context.on("request", lambda request: None if _is_ours(request.url) else elsewhere.append(request.url))
@@ -150,7 +150,7 @@ class TestMonth:
         assert page.inner_text("#chosen output") == "2 chosen of daily_sales"
         page.click("#chosen button:has-text('Backfill')")
         page.wait_for_selector("text=Plan: 2 of 2 windows will be loaded")
-        page.fill("input[name=why]", "the till is mended")
+        page.fill("input[name=why]", "the till is fixed")
         page.click("button:has-text('Start the backfill')")
         page.wait_for_url(re.compile(r"/backfills/\d+$"))
         page.locator("#backfill-state", has_text="done").wait_for()
@@ -159,7 +159,7 @@ class TestMonth:
         page.wait_for_selector("text=30 of 30 due windows landed")
         assert cells(page, "landed") == 30
         rows = month.rows("SELECT requested_by, via, reason FROM control.backfills")
-        assert [tuple(row) for row in rows] == [("admin", "form", "the till is mended")]
+        assert [tuple(row) for row in rows] == [("admin", "form", "the till is fixed")]
         page.goto(f"{settings.get().ui_address}/highwater/?dag_id={live.DAG}")
         page.wait_for_selector("text=Nothing is wrong.")
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import live
 import pytest
-from live import DAG, Live
+from e2e import live
+from e2e.live import DAG, Live
 from waiting import wait_until
 
 from highwater.airflow import api
@@ -48,7 +48,7 @@ class Story:
         self.parsed_after(file.stat().st_mtime + reader.PAUSE)
 
     def parsed_after(self, moment: float) -> None:
-        """Wait until the DAG's file was read after a moment, and with it the next run worked out anew."""
+        """Wait until the DAG's file was read after a moment, and with it the next run worked out again."""
         query = "SELECT extract(EPOCH FROM last_parsed_time)::float8 > %s FROM dag WHERE dag_id = %s"
         self.platform.wait("the DAG to be parsed", lambda: self.metadata(query, moment, DAG)[0][0])
 
@@ -140,11 +140,11 @@ def test_the_history_tells_the_story_and_the_incident_is_over(story: Story) -> N
         "all to be announced",
         lambda: not story.platform.rows("SELECT FROM control.catchup_policy_history WHERE announced_at IS NULL"),
     )
-    told = story.platform.rows(
+    recorded = story.platform.rows(
         "SELECT changed_by, old ->> 'enabled' AS old, new ->> 'enabled' AS new, reason"
         " FROM control.catchup_policy_history ORDER BY change_id"
     )
-    assert [tuple(row) for row in told] == [
+    assert [tuple(row) for row in recorded] == [
         ("operator", "true", "false", "the servers move"),
         ("operator", "false", "true", "they have moved"),
     ]

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import channels
-import live
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 
 from highwater.airflow import api
 from highwater.environment import files, settings
@@ -29,12 +29,12 @@ DAG = "multi_source_sync"
 ANCHOR, DAYS, SALES = "2026-03-01", 60, 100
 """Whenever the test is run: the scheduler makes no runs by itself, they are triggered as the clock moves."""
 PAST = 12
-"""So many days lie behind at the first start: their runs are for past windows."""
+"""Days that lie behind at the first start: their runs are for past windows."""
 GOLDEN = "2b515b6ae884c800"
 """Of the content of everything that landed, with seed 42: the same on every machine."""
 DISTURBED = 30
 """The place of the day whose load is killed while its source goes away."""
-STANDS_STILL = 6006
+HELD_UP = 6006
 """An advisory lock that the load of that day waits for."""
 DAY = timedelta(days=1)
 
@@ -123,7 +123,7 @@ class Clock:
         with self.metadata.cursor() as cursor:
             cursor.execute("SELECT state FROM dag_run WHERE run_id = %s AND state IN ('success', 'failed')", (run_id,))
             row = cursor.fetchone()
-        return row and row[0]
+        return str(row[0]) if row else None
 
 
 class Played:
@@ -172,18 +172,18 @@ def played(scratch: Callable[[str], Path]) -> Iterator[Played]:
 
 
 def disturb(platform: Live, now: datetime) -> None:
-    """Kill the load of the store while it stands still, and let the store go away until the next try has seen it."""
+    """Kill the load of the store while it waits, and let the store go away until the next try has seen it."""
     with warehouse.session("postgres", settings.get().sources_database) as cursor:
         cursor.execute(
             "GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint), pg_advisory_lock_shared(bigint)"
             " TO simulator, store_reader"
         )
     with (
-        channels.instead("store.sales", f"*, pg_advisory_lock_shared({STANDS_STILL})::text AS waited"),
+        channels.instead("store.sales", f"*, pg_advisory_lock_shared({HELD_UP})::text AS waited"),
         closing(warehouse.connect("simulator", settings.get().sources_database)) as link,
         link.cursor() as cursor,
     ):
-        cursor.execute("SELECT pg_advisory_lock(%s)", (STANDS_STILL,))
+        cursor.execute("SELECT pg_advisory_lock(%s)", (HELD_UP,))
         link.commit()
         platform.wait("the load of the store to stand still", _store_waits)
         ((pid,),) = platform.rows(

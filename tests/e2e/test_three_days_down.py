@@ -1,4 +1,4 @@
-"""Three days to recover by a real scheduler: in order, within the pools, told once, through all that may go wrong."""
+"""Three days to recover by a real scheduler: in order, within the pools, reported once, through all faults."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 import batches
 import holding
 import httpx
-import live
 import loading
 import pytest
-from live import Live
+from e2e import live
+from e2e.live import Live
 from receiver import Receiver, receiver
+from rows import named
 
 from highwater.airflow import api as airflow_api
 from highwater.environment import settings
@@ -97,12 +98,12 @@ class TestDisturbed:
         )
         assert most == 2
 
-    def test_people_are_told_each_thing_once(self, recovered: Live, hook: Receiver) -> None:
-        recovered.wait("all to be told", lambda: not recovered.rows(OPEN))
+    def test_each_thing_is_reported_once(self, recovered: Live, hook: Receiver) -> None:
+        recovered.wait("all alerts to be sent", lambda: not recovered.rows(OPEN))
         recovered.wait("all to be sent", lambda: not recovered.rows("SELECT FROM ops.undelivered_alerts"))
         assert recovered.value("SELECT count(*) FROM ops.attempts WHERE error_kind = 'source unavailable'") >= 20
-        told = [row.title.split(" (")[0] for row in recovered.rows("SELECT title FROM ops.alerts")]
-        assert Counter(hook.titles) == Counter(told)
+        titles = [row.title.split(" (")[0] for row in recovered.rows("SELECT title FROM ops.alerts")]
+        assert Counter(hook.titles) == Counter(titles)
         assert len(set(hook.ids)) == len(hook.ids)
         kinds = Counter(title.split(" since ")[0] for title in hook.titles)
         assert kinds["billing: source unavailable"] == kinds["over: billing: source unavailable"] == 1
@@ -178,7 +179,7 @@ def _kill_a_task(platform: Live) -> None:
     """``kill -9`` to one that works on payments."""
     with holding.held("warehouse", "sales.payments") as waiting:
         (victim, *_) = platform.wait(
-            "a task that stands still",
+            "a task that is held up",
             lambda: [row for row in platform.rows(WORKING, ("payments",)) if row.pid in waiting()],
         )
         os.kill(victim.pid, signal.SIGKILL)
@@ -191,4 +192,4 @@ def _kill_a_task(platform: Live) -> None:
 def _run_states() -> set[str]:
     with warehouse.session("airflow", settings.get().metadata_database) as cursor:
         cursor.execute("SELECT DISTINCT state FROM dag_run WHERE dag_id = %s", (DAG,))
-        return {row.state for row in cursor.fetchall()}
+        return {row.state for row in named(cursor)}

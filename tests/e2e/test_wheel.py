@@ -15,8 +15,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
+from rows import one
 from waiting import wait_until
 
 from highwater.environment import settings
@@ -49,10 +50,11 @@ def programs(scratch: Callable[[str], Path]) -> Path:
     lock = (ROOT / "docker/airflow/requirements.lock").read_text()
     known = re.findall(r"^([\w.-]+==.*?) *\\?$", lock, re.MULTILINE)
     (folder / "constraints.txt").write_text("\n".join(known))
-    for command in (
+    commands: tuple[list[str | Path], ...] = (
         [uv, "build", "--quiet", "--wheel", "--out-dir", folder / "dist", ROOT],
         [uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"],
-    ):
+    )
+    for command in commands:
         subprocess.run(command, check=True)
     (wheel,) = (folder / "dist").glob("*.whl")
     python, constraints = folder / "venv/bin/python", folder / "constraints.txt"
@@ -93,7 +95,7 @@ def server(scratch: Callable[[str], Path]) -> Iterator[settings.Settings]:
 def environment(
     server: settings.Settings, programs: Path, project: Path, scratch: Callable[[str], Path]
 ) -> dict[str, str]:
-    """What a shell of somebody who has installed the package would have, beside a server of Postgres."""
+    """The environment of a shell in which the package is installed, beside a server of Postgres."""
     config, home = server, scratch("home-of-wheel")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -169,7 +171,7 @@ def test_it_migrates_an_empty_warehouse_and_lands_three_windows(
         assert started.poll() is None, (Path(environment["AIRFLOW_HOME"]) / "log").read_text()[-3000:]
         with closing(warehouse.connect("postgres", "own_warehouse")) as link, link.cursor() as cursor:
             cursor.execute("SELECT count(*), sum(rows_published) FROM ops.window_ledger WHERE dataset = 'tickets'")
-            count, rows = cursor.fetchone()
+            count, rows = one(cursor)
         return int(count) if rows else 0
 
     wait_until("three windows have landed", lambda: landed() >= 3)

@@ -1,15 +1,13 @@
-"""Real Airflow in the test's own process, a shop and sources to load from, somebody to be told, a clock to move."""
+"""Real Airflow in the test's own process, a shop and sources to load from, a webhook, a clock to move."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import prepared
 import pytest
 from psycopg2.extensions import cursor as Cursor
 from receiver import Receiver, receiver
@@ -31,9 +29,7 @@ def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
         for name, value in environment.environment(port=1).items():
             patch.setenv(name, value)
         (settings.get().home / "airflow").mkdir(exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, env=dict(os.environ)
-        )
+        prepared.migrate_metadata()
 
         def run(dag_id: str, logical_date: datetime | None, **conf: object) -> Any:
             from airflow.dag_processing.dagbag import DagBag
@@ -48,7 +44,8 @@ def airflow(platform: Path) -> Iterator[Callable[..., Any]]:
                 return dag.test(logical_date=logical_date, run_conf=conf or None)
             finally:
                 # Tests kill the server: a session kept open until the end would find it gone.
-                airflow_settings.Session.remove()
+                if airflow_settings.Session is not None:
+                    airflow_settings.Session.remove()
 
         from airflow import settings as airflow_settings
 
@@ -91,7 +88,7 @@ def small_shop(shop_restored: None, empty_warehouse: None, simulator: Cursor) ->
 
 @pytest.fixture
 def source_day(simulator: Cursor) -> Iterator[Callable[[str], int]]:
-    """Changes 2026-10-05 at the source by a statement; the day is made anew at the end."""
+    """Changes 2026-10-05 at the source by a statement; the day is made again at the end."""
 
     def change(statement: str) -> int:
         simulator.execute(statement)
@@ -136,7 +133,7 @@ def three_sources(airflow: Callable[..., Any], empty_warehouse: None) -> Iterato
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A webhook that is told of incidents."""
+    """A webhook that receives the alerts."""
     with receiver() as mine:
         monkeypatch.setenv("HIGHWATER_ALERT_URLS", mine.url)
         settings.get.cache_clear()
@@ -147,7 +144,7 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Moves the clock to so long after noon, when it stands still otherwise."""
+    """Moves the clock, which otherwise stays at noon, to this long after noon."""
     noon = clock.now()
 
     def move(by: timedelta) -> None:

@@ -58,8 +58,8 @@ def test_a_dry_run_says_what_it_is_about_and_accepts_nothing() -> None:
 def test_it_is_kept_with_who_and_why_until_a_load_uses_it() -> None:
     done = command("daily_sales", DAY, "--reason", "the source has purged it", "--by", "ada", "--yes", "--json")
     assert done.exit_code == 0, done.exception
-    told = json.loads(done.output)
-    assert (told["version"], told["window"], told["done"]["accepted_by"]) == (None, DAY, "ada")
+    printed = json.loads(done.output)
+    assert (printed["version"], printed["window"], printed["done"]["accepted_by"]) == (None, DAY, "ada")
     assert rows(ACCEPTED) == [("daily_sales", DAY, "ada", "operator", "the source has purged it", None)]
     again = command("daily_sales", DAY, "--reason", "me too", "--by", "kim", "--yes")
     assert "accepted by ada at 2026-10-31 12:00 UTC (the source has purged it)" in again.output

@@ -12,7 +12,7 @@ from highwater.environment import settings
 
 
 def typed(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What the command comes to for somebody whose environment knows nothing of Airflow."""
+    """What the command comes to in an environment that knows nothing of Airflow."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     return subprocess.run(
         [sys.executable, "-m", "highwater.local.airflow_command", *words],

@@ -68,7 +68,7 @@ def ask(first: int, last: int, **asked: Any) -> int:
     """Ask for days of October, the last included."""
     start = datetime(2026, 10, first, tzinfo=UTC)
     end = datetime(2026, 10, last, tzinfo=UTC) + timedelta(days=1)
-    values = {"dataset": DATASET, "reason": "a test", "requested_by": "somebody"} | asked
+    values = {"dataset": DATASET, "reason": "a test", "requested_by": "someone"} | asked
     with warehouse.session("operator") as cursor:
         return requests.request(cursor, Request(from_time=start, to_time=end, **values))
 
@@ -96,7 +96,7 @@ def states(number: int) -> list[str]:
 
 def verb(what: str, number: int) -> None:
     with warehouse.session("operator") as cursor:
-        requests.change(cursor, what, number, "somebody")
+        requests.change(cursor, what, number, "someone")
 
 
 class Lane:
@@ -153,7 +153,8 @@ class TestLanes:
         one.die()
         three = Lane(number, run)
         assert three.take() == ("take", 1)
-        two.die(), three.die()
+        two.die()
+        three.die()
 
     def test_one_that_died_after_it_had_published_is_not_loaded_twice(self) -> None:
         number = ask(1, 2)

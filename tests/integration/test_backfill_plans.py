@@ -57,7 +57,7 @@ def rows(query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 def october(first: int = 1, last: int = 30, **asked: Any) -> Request:
     """Days of October, the last included."""
-    values = {"reason": "a test", "requested_by": "somebody"} | asked
+    values = {"reason": "a test", "requested_by": "someone"} | asked
     return Request(
         DATASET,
         datetime(2026, 10, first, tzinfo=UTC),
@@ -76,7 +76,7 @@ def ask(request: Request, **more: Any) -> int:
         return requests.request(cursor, request, **more)
 
 
-def told(request: Request) -> dict[int, tuple[str, str | None, str]]:
+def planned(request: Request) -> dict[int, tuple[str, str | None, str]]:
     """What happens to each day of the plan, and why."""
     return {w.start.day: (w.action, w.rule, w.reason) for w in plan(request).windows}
 
@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_row_that_cannot_be_meant_is_refused_with_its_value_and_the_valid_ones(what: str) -> None:
+def test_an_invalid_row_is_refused_with_its_value_and_the_valid_ones(what: str) -> None:
     changed, said = REFUSED[what]
     values = {"dataset": DATASET, "from_time": "2026-10-01", "to_time": "2026-10-31", "reason": "a test"} | changed
     with pytest.raises(psycopg2.Error) as refused, warehouse.session("operator") as cursor:
@@ -212,7 +212,7 @@ class TestThePlan:
         )
         change("INSERT INTO control.closed_days (day, reason) VALUES ('2026-10-05', 'stocktaking')")
         with ledger.attempt(DATASET, day("2026-10-08"), "extract", run("live")):
-            found = told(october(1, 9, excluded_dates=[date(2026, 10, 6)], weekdays=[1, 2, 3, 4, 6, 7]))
+            found = planned(october(1, 9, excluded_dates=[date(2026, 10, 6)], weekdays=[1, 2, 3, 4, 6, 7]))
         assert found == {
             1: (LOAD, None, "it is missing"),
             2: (SKIP, "weekday", "Friday is not among the requested weekdays: "
@@ -232,26 +232,26 @@ class TestThePlan:
         with pytest.raises(AuditFailed), ledger.attempt(DATASET, day("2026-10-03"), "audit", run()):
             raise AuditFailed("till 99")
         loaded = {
-            which: [n for n, (action, _, _) in told(october(1, 4, which=which)).items() if action == LOAD]
+            which: [n for n, (action, _, _) in planned(october(1, 4, which=which)).items() if action == LOAD]
             for which in ("missing", "failed", "all")
         }
         assert loaded == {"missing": [1, 3, 4], "failed": [3], "all": [1, 2, 3, 4]}
-        assert told(october(2, 2)) == {2: (SKIP, "landed", "version 1 by run a")}
-        assert told(october(2, 2, which="all")) == {2: (LOAD, None, "version 1 is loaded again")}
+        assert planned(october(2, 2)) == {2: (SKIP, "landed", "version 1 by run a")}
+        assert planned(october(2, 2, which="all")) == {2: (LOAD, None, "version 1 is loaded again")}
 
     def test_what_was_refused_waits_for_a_person_and_is_not_asked_for_by_a_policy_or_a_recovery(self) -> None:
         with pytest.raises(AuditFailed), ledger.attempt(DATASET, day("2026-10-03"), "audit", run()):
             raise AuditFailed("till 99")
         for via in ("policy", "recovery"):
-            assert told(october(3, 3, via=via))[3][:2] == (SKIP, "refused")
-        assert told(october(3, 3, via="cli"))[3][0] == LOAD
+            assert planned(october(3, 3, via=via))[3][:2] == (SKIP, "refused")
+        assert planned(october(3, 3, via="cli"))[3][0] == LOAD
 
-    def test_what_the_policy_does_not_want_is_not_loaded_whoever_asks(self) -> None:
+    def test_what_the_policy_does_not_want_is_not_loaded_for_any_caller(self) -> None:
         change(
             "UPDATE control.catchup_policies SET max_age = '10 days', skip_weekdays = '{7}'"
             " WHERE dataset = 'daily_sales'"
         )
-        found = told(october(15, 30, which="all"))
+        found = planned(october(15, 30, which="all"))
         assert {n for n, (action, _, _) in found.items() if action == SKIP} == {15, 16, 17, 18, 19, 20, 25}
         assert found[20][1:] == ("max_age", "it ended more than 10 days ago")
         assert found[25][1:] == ("skip_weekdays", "the policy skips Sundays")
@@ -264,7 +264,7 @@ class TestThePlan:
 
     def test_closed_days_are_the_backfills_own_to_load(self) -> None:
         change("INSERT INTO control.closed_days (day, reason) VALUES ('2026-10-05', 'stocktaking')")
-        assert told(october(5, 5, closed_days="load")) == {5: (LOAD, None, "it is missing")}
+        assert planned(october(5, 5, closed_days="load")) == {5: (LOAD, None, "it is missing")}
 
     def test_the_order_is_the_one_asked_for(self) -> None:
         days = [w.start.day for w in plan(october(1, 9, direction="newest")).windows]
@@ -312,7 +312,7 @@ class TestWhatIsAskedFor:
         assert [(w["start"], w["end"], w["action"], w["rule"], w["reason"]) for w in written] == list(shown.windows)
         assert {(w["action"], w["state"]) for w in written} == {(LOAD, "planned"), (SKIP, "skipped")}
         ((by, via, state),) = rows("SELECT requested_by, via, state FROM control.backfills")
-        assert (by, via, state) == ("somebody", "cli", "requested")
+        assert (by, via, state) == ("someone", "cli", "requested")
 
     def test_a_world_that_changed_since_is_refused_and_the_difference_is_named(self) -> None:
         asked = october(1, 9)
@@ -332,7 +332,7 @@ class TestWhatIsAskedFor:
         said = str(refused.value)
         assert f"backfill {first} (requested) is to load 5 of these windows of daily_sales already" in said
         assert "the first from 2026-10-05 00:00" in said and f"highwater backfill cancel {first}" in said
-        # Who only looks at the plan is told the same.
+        # The plan alone says the same.
         with pytest.raises(ConfigurationError) as looked:
             plan(october(5, 20))
         assert str(looked.value) == said
@@ -487,7 +487,7 @@ class TestTheCommandLine:
             (["--reason", "why", "--on-failure", "perhaps"], 'invalid on_failure "perhaps": expected continue or stop'),
         ],
     )
-    def test_what_would_be_refused_is_refused_before_anybody_is_asked(self, options: list[str], said: str) -> None:
+    def test_what_would_be_refused_is_refused_before_anyone_is_asked(self, options: list[str], said: str) -> None:
         days = [DATASET, "--from", "2026-10-01", "--to", "2026-10-09"]
         asked = CliRunner().invoke(app, ["backfill", "run", *days, *options], input="y\n")
         assert said in str(asked.exception)

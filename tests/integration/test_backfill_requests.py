@@ -59,7 +59,7 @@ def test_a_reason_that_the_warehouse_takes_passes_the_form_that_starts_the_run(a
         ("x" * 501, f'reason "{"x" * 40}…" has 501 characters: expected at most 500'),
     ],
 )
-def test_one_rule_refuses_a_reason_whoever_gives_it(words: str, said: str) -> None:
+def test_one_rule_refuses_a_reason_by_every_way_in(words: str, said: str) -> None:
     ways: dict[str, list[str]] = {
         "backfill": ["backfill", "run", "daily_sales", "--from", "2026-10-01", "--to", "2026-10-02", "--yes"],
         "rollback": ["rollback", "daily_sales", "2026-10-01", "--yes"],
@@ -107,7 +107,7 @@ def test_form_page_and_warehouse_take_as_many_at_once(airflow: Any, many: int) -
     with pytest.raises(ConfigurationError, match=f"invalid max_active {many}: expected 1 to {options.MAX_ACTIVE.most}"):
         taken(max_active=many)
     with pytest.raises(ValidationError):
-        Wish(max_active=many)
+        Wish.model_validate({"max_active": many})
     schema = form.params()["max_active"].schema
     assert not schema["minimum"] <= many <= schema["maximum"]
 
@@ -129,7 +129,7 @@ class TestWhatAirflowDoesNotStart:
         alerts.look()
         assert not opened()
 
-    def test_one_that_is_taken_back_is_none(self, later: Callable[[timedelta], None]) -> None:
+    def test_one_that_is_taken_back_does_not_count(self, later: Callable[[timedelta], None]) -> None:
         number = taken()
         later(timedelta(minutes=11))
         alerts.look()
@@ -139,7 +139,7 @@ class TestWhatAirflowDoesNotStart:
         alerts.look()
         assert not opened()
 
-    def test_what_airflow_says_stands_beside_it_until_it_begins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_airflow_says_is_shown_beside_it_until_it_begins(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HIGHWATER_UI_PORT", "1")
         settings.get.cache_clear()
         words = ["--from", "2026-10-01", "--to", "2026-10-02", "--reason", "t", "--yes"]

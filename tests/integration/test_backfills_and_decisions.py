@@ -1,4 +1,4 @@
-"""What people decide while a backfill runs stands: rules, holds, rollbacks, pauses, cancels, other backfills."""
+"""What people decide while a backfill runs holds: rules, holds, rollbacks, pauses, cancels, other backfills."""
 
 from __future__ import annotations
 
@@ -40,11 +40,12 @@ def rules(platform: Any) -> Iterator[None]:
 
 
 def became(number: int) -> list[tuple[int, str, str | None, str]]:
-    return rows(
+    found = rows(
         "SELECT extract(DAY FROM lower(window_range))::int, state, rule, reason FROM control.backfill_windows"
         " WHERE backfill_id = %s ORDER BY place",
         number,
     )
+    return list(found)
 
 
 def landing(monkeypatch: pytest.MonkeyPatch, after: Callable[[], object] = lambda: None) -> None:
@@ -80,7 +81,7 @@ class TestWhatIsRuledOutMeanwhile:
         ]
         assert [found[0] for found in became(number) if found[1] == "landed"] == [2, 4, 6, 8]
 
-    def test_is_loaded_where_whoever_asked_had_said_so(self, rules: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_loaded_where_the_request_named_it(self, rules: None, monkeypatch: pytest.MonkeyPatch) -> None:
         landing(monkeypatch)
         number = ask(5, 6, which="all", closed_days="load")
         run = begin(number)
@@ -182,21 +183,21 @@ def fail(number: int) -> None:
 
 
 @pytest.fixture
-def mended(platform: Any, later: Later) -> Iterator[Callable[[], None]]:
+def fixed(platform: Any, later: Later) -> Iterator[Callable[[], None]]:
     """Something of the dataset changes; what was stopped goes on."""
 
-    def mend() -> None:
+    def fix() -> None:
         change("UPDATE control.datasets SET max_lag = max_lag + '1 second' WHERE dataset = 'daily_sales'")
         later(timedelta(minutes=5))
         catchup_control.close_changed_breakers()
 
     before = rows("SELECT max_lag FROM control.datasets WHERE dataset = 'daily_sales'")[0][0]
-    yield mend
+    yield fix
     change("UPDATE control.datasets SET max_lag = %s WHERE dataset = 'daily_sales'", before)
 
 
 class TestAStoppedDataset:
-    def test_one_that_the_policy_paused_a_person_may_keep_paused(self, mended: Callable[[], None]) -> None:
+    def test_one_that_the_policy_paused_a_person_may_keep_paused(self, fixed: Callable[[], None]) -> None:
         number = ask(10, 12)
         lane = Lane(number, begin(number))
         for failed in (1, 2, 3):
@@ -206,14 +207,14 @@ class TestAStoppedDataset:
         assert rows("SELECT state, held_by FROM control.backfills") == [("paused", "policy")]
         done = CliRunner().invoke(app, ["backfill", "pause", str(number), "--by", "ada"])
         assert done.exit_code == 0, done.output
-        mended()
+        fixed()
         with warehouse.session("loader") as cursor:
             assert requests.waiting(cursor) == []
         assert (now(number)["state"], now(number)["note"]) == ("paused", "paused by ada")
         with pytest.raises(ConfigurationError, match="only one that is requested or running can be paused"):
             verb("pause", number)
 
-    def test_windows_that_another_backfill_has_by_then_are_left_to_it(self, mended: Callable[[], None]) -> None:
+    def test_windows_that_another_backfill_has_by_then_are_left_to_it(self, fixed: Callable[[], None]) -> None:
         number = ask(1, 6)
         lane = Lane(number, begin(number))
         for failed in (1, 2, 3):
@@ -223,16 +224,16 @@ class TestAStoppedDataset:
         assert lane.take() == ("end", None)
         lane.die()
         other = ask(1, 2)
-        mended()
+        fixed()
         assert states(number) == ["failed", "failed", *["planned"] * 4]
         assert states(other) == ["planned"] * 2
 
-    def test_what_a_person_cancelled_of_the_policys_is_not_asked_for_again(self, mended: Callable[[], None]) -> None:
+    def test_what_a_person_cancelled_of_the_policys_is_not_asked_for_again(self, fixed: Callable[[], None]) -> None:
         number = ask(10, 19, via="policy")
         verb("cancel", number)
         for failed in (1, 2, 3):
             fail(failed)
-        mended()
+        fixed()
         (resumed,) = catchup_control.close_changed_breakers()
         with warehouse.session("loader") as cursor:
             again = catchup_control.resume(cursor, resumed)
@@ -240,7 +241,7 @@ class TestAStoppedDataset:
         found = became(again)
         assert [each[0] for each in found if each[1] == "planned"] == [*range(1, 10), *range(20, 31)]
         assert {each[1:] for each in found if each[1] == "skipped"} == {
-            ("skipped", "cancelled", f"backfill {number} was cancelled by somebody")
+            ("skipped", "cancelled", f"backfill {number} was cancelled by someone")
         }
         # A person may.
         verb("cancel", again)

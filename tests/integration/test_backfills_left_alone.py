@@ -30,6 +30,7 @@ def of_airflow(airflow: Callable[..., Any]) -> Iterator[Callable[[str, str], Non
     """Puts a run of selective_backfill into Airflow's metadata, by its id and state."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType
 
     def put(run_id: str, state: str) -> None:
@@ -40,7 +41,7 @@ def of_airflow(airflow: Callable[..., Any]) -> Iterator[Callable[[str, str], Non
                     run_id=run_id,
                     logical_date=None,
                     run_type="manual",
-                    state=state,
+                    state=DagRunState(state),
                     run_after=datetime(2026, 10, 31, tzinfo=UTC),
                     triggered_by=DagRunTriggeredByType.TEST,
                 )
@@ -59,7 +60,7 @@ def left_by_a_lane(number: int, run_id: str = RUN) -> None:
 
 
 def looked(airflow: Callable[..., Any], minutes: int) -> None:
-    """catchup_control runs so long after noon."""
+    """catchup_control runs this long after noon."""
     done = airflow("catchup_control", datetime(2026, 10, 31, 12, minutes, tzinfo=UTC))
     states = {ti.task_id: str(ti.state) for ti in done.get_task_instances()}
     assert states["end_without_run"] == "success", states
@@ -67,7 +68,8 @@ def looked(airflow: Callable[..., Any], minutes: int) -> None:
 
 def troubles() -> list[tuple[Any, ...]]:
     alerts.look()
-    return rows("SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL AND kind ~ 'backfill' ORDER BY 1")
+    of_backfills = "SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL AND kind ~ 'backfill' ORDER BY 1"
+    return list(rows(of_backfills))
 
 
 def test_one_whose_run_airflow_knows_no_more_is_begun_by_another(airflow: Callable[..., Any], later: Later) -> None:
@@ -85,7 +87,7 @@ def test_one_whose_run_airflow_knows_no_more_is_begun_by_another(airflow: Callab
         assert [run_id for run_id, _ in requests.waiting(cursor)] == [f"backfill_{number}_2"]
 
 
-def test_one_whose_run_has_ended_is_stopped_and_people_are_told(
+def test_one_whose_run_has_ended_is_stopped_and_reported(
     airflow: Callable[..., Any], of_airflow: Callable[[str, str], None], later: Later
 ) -> None:
     number = ask(3, 5, via="policy")
@@ -99,7 +101,7 @@ def test_one_whose_run_has_ended_is_stopped_and_people_are_told(
     assert troubles() == []
 
 
-def test_one_whose_run_stands_waits_for_it(
+def test_one_whose_run_still_exists_waits_for_it(
     airflow: Callable[..., Any], of_airflow: Callable[[str, str], None], later: Later
 ) -> None:
     number = ask(3, 5)

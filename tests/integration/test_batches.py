@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 from batches import DATASETS, land, stage
 from psycopg2.extensions import cursor as Cursor
+from rows import one
 
 from highwater.environment import settings
 from highwater.model import clock
@@ -50,7 +51,7 @@ def test_payments_are_for_orders_that_the_shop_hands_over(simulator: Cursor) -> 
         "SELECT min(order_id), max(order_id), bool_or(order_id % 500 IN (7, 13)), count(DISTINCT payment_id)"
         " FROM billing.payments_of('2024-02-29', 5000, 7, 300) AS p"
     )
-    first, last, odd, keys = simulator.fetchone()
+    first, last, odd, keys = one(simulator)
     assert (first, last, odd, keys) == (1, 300, False, 5000 - BILLING.duplicates(5000))
     none = "SELECT count(order_id) FROM billing.payments_of('2024-02-29', 100, 7, 0)"
     assert value(simulator, none) == 0
@@ -76,10 +77,10 @@ def test_twelve_batches_lie_before_the_anchor_and_each_is_made_once(world: None)
     made: list[dict[str, list[Window]]] = []
     later = midnight + timedelta(hours=13)
     both = [threading.Thread(target=lambda: made.append(batches.advance(later))) for _ in range(2)]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     assert [sorted(a + b) for a, b in zip(made[0].values(), made[1].values(), strict=True)] == [
         batches.history(later)[-2:]
     ] * 2
@@ -124,7 +125,7 @@ class TestLanding:
         report = audits.audit(dataset, "staging", f"{staged.name}_clean", parameters)
         assert report.success, report.sentence()
 
-    def test_an_untidy_path_is_mended(self, analyst: Cursor) -> None:
+    def test_an_untidy_path_is_fixed(self, analyst: Cursor) -> None:
         land("page_views", MORNING)
         assert value(analyst, "SELECT count(*) FROM sales.page_views WHERE path <> lower(trim(path))") == 0
         with warehouse.session("web_reader", settings.get().sources_database) as cursor:

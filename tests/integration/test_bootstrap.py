@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 from old_states import database as empty_database
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from waiting import wait_until
 
 from highwater.environment import credentials, settings
@@ -68,7 +69,7 @@ def test_a_second_run_changes_nothing() -> None:
     assert everything() == before
 
 
-def test_a_command_line_that_was_printed_logs_in_with_a_password_made_anew() -> None:
+def test_a_command_line_that_was_printed_logs_in_with_a_password_made_again() -> None:
     printed = environment.psql_command("analyst")
     (settings.get().secrets / "analyst_password").unlink()
     bootstrap.run()
@@ -83,7 +84,7 @@ def _sh(line: str) -> list[str]:
 def test_a_lost_function_a_changed_password_and_a_missing_role_are_put_right(admin: Cursor) -> None:
     before = everything()
     admin.execute("DROP FUNCTION ops.skip_window")
-    admin.execute("ALTER ROLE analyst PASSWORD 'somebody changed it'")
+    admin.execute("ALTER ROLE analyst PASSWORD 'another user changed it'")
     admin.connection.commit()
     with warehouse.session("postgres", settings.get().sources_database) as cursor:
         cursor.execute("DROP OWNED BY legacy_reader")
@@ -184,7 +185,7 @@ def test_secrets_differ_and_are_not_for_everybody() -> None:
 
 def test_the_server_never_sees_a_password_in_the_clear(admin: Cursor) -> None:
     admin.execute("SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin")
-    assert all(row.rolpassword.startswith("SCRAM-SHA-256$") for row in admin.fetchall())
+    assert all(row.rolpassword.startswith("SCRAM-SHA-256$") for row in named(admin))
 
 
 def test_each_source_has_a_connection_with_its_own_reader() -> None:

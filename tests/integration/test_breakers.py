@@ -77,8 +77,8 @@ def test_a_dataset_is_stopped_after_three_windows_failed_in_a_row_for_one_reason
     "errors",
     [
         pytest.param([ConfigurationError(TYPO), DataRejected("x"), ConfigurationError(TYPO)], id="two reasons"),
-        pytest.param([SourceUnavailable("away", "legacy")] * 3, id="trying again may mend it"),
-        pytest.param([DataRejected("stale attempt: x")] * 3, id="somebody else was faster"),
+        pytest.param([SourceUnavailable("away", "legacy")] * 3, id="trying again may help"),
+        pytest.param([DataRejected("stale attempt: x")] * 3, id="another session was faster"),
         pytest.param([ConfigurationError(TYPO)] * 2, id="two are no row"),
     ],
 )
@@ -88,7 +88,7 @@ def test_what_does_not_stop_it(errors: list[HighwaterError]) -> None:
     assert breakers.stopped("daily_sales") is None
 
 
-def test_one_window_that_fails_again_and_again_is_one_and_a_load_between_begins_the_row_anew() -> None:
+def test_one_window_that_fails_again_and_again_is_one_and_a_load_between_restarts_the_count() -> None:
     for _ in range(4):
         fail(1, ConfigurationError(TYPO))
     fail(2, ConfigurationError(TYPO))
@@ -154,7 +154,7 @@ def test_it_goes_on_once_a_connection_changed_of_which_no_secret_is_kept(
     assert breakers.stopped("daily_sales") is None
 
 
-def test_what_failed_as_a_source_was_asked_may_be_mended_there(
+def test_what_failed_as_a_source_was_asked_may_be_fixed_there(
     monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
 ) -> None:
     monkeypatch.setattr(links, "of_airflow", lambda source: links.of_fields(source, {}))
@@ -174,7 +174,7 @@ def test_it_goes_on_once_a_file_changed_and_what_was_not_tried_and_what_failed_c
     alerts.look()
     assert ("dataset stopped", "daily_sales") in rows("SELECT kind, subject FROM ops.incidents WHERE closed_at IS NULL")
     assert catchup_control.close_changed_breakers() == []
-    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
+    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- fixed\n")
     (resumed,) = catchup_control.close_changed_breakers()
     assert (resumed.dataset, resumed.from_time, resumed.to_time) == (
         "daily_sales",
@@ -207,7 +207,7 @@ def test_what_stopped_it_and_what_failed_is_said_with_the_incident_and_not_to_ad
 
 def test_nothing_is_asked_for_where_all_has_landed_and_else_no_more_than_is_to_come_back(statements: Path) -> None:
     stop()
-    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- mended\n")
+    (statements / "clean.sql").write_text((statements / "clean.sql").read_text() + "-- fixed\n")
     (resumed,) = catchup_control.close_changed_breakers()
     for number in range(3, 31):
         land(day(f"2026-10-{number:02}"))
@@ -236,7 +236,7 @@ def test_it_goes_on_once_a_window_was_loaded_by_hand() -> None:
 
 
 @pytest.mark.parametrize("error", [AuditFailed("it is not published: 1 failed"), ConfigurationError("no column qty")])
-def test_one_window_is_let_through_an_hour_for_what_is_mended_where_nobody_sees_it(
+def test_one_window_is_let_through_an_hour_for_what_is_fixed_where_nobody_sees_it(
     statements: Path, later: Callable[[timedelta], None], error: HighwaterError
 ) -> None:
     stop(error)
@@ -275,10 +275,10 @@ def look_after(later: Callable[[timedelta], None], minute: int) -> None:
 def test_while_the_tries_fail_one_incident_stays_open_and_one_that_lands_ends_it(
     airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
 ) -> None:
-    load, mended = lanes.load, False
+    load, fixed = lanes.load, False
 
     def load_unless(pipeline: Pipeline, window: Window, run: Run) -> Landed:
-        if mended:
+        if fixed:
             return load(pipeline, window, run)
         with ledger.attempt("daily_sales", window, "audit", run):
             raise AuditFailed("it is not published: 1 of 19 failed")
@@ -288,11 +288,11 @@ def test_while_the_tries_fail_one_incident_stays_open_and_one_that_lands_ends_it
     for minute in range(5, 4 * 60, 5):
         look_after(later, minute)
     assert rows("SELECT count(*) FROM ops.incidents WHERE kind = 'dataset stopped'") == [(1,)]
-    told = "SELECT event FROM ops.alerts INNER JOIN ops.incidents USING (incident_id) WHERE kind = 'dataset stopped'"
-    assert rows(f"{told} ORDER BY alert_no") == [("opened",), ("escalated",)]
+    events = "SELECT event FROM ops.alerts INNER JOIN ops.incidents USING (incident_id) WHERE kind = 'dataset stopped'"
+    assert rows(f"{events} ORDER BY alert_no") == [("opened",), ("escalated",)]
     assert rows("SELECT count(*) FROM ops.attempts WHERE stage = 'audit'") == [(3,)], "one an hour"
     assert rows("SELECT count(*) FROM control.backfills") == [(1,)]
-    mended = True
+    fixed = True
     for minute in range(4 * 60, 5 * 60, 5):
         look_after(later, minute)
     assert rows("SELECT event FROM ops.alerts WHERE event = 'closed' AND title LIKE '%dataset stopped%'") == [
@@ -301,7 +301,7 @@ def test_while_the_tries_fail_one_incident_stays_open_and_one_that_lands_ends_it
     assert rows("SELECT count(*) FROM ops.window_ledger") == [(30,)]
 
 
-def test_what_is_mended_while_the_last_try_is_under_way_has_changed_since(statements: Path) -> None:
+def test_what_is_fixed_while_the_last_try_is_under_way_has_changed_since(statements: Path) -> None:
     clean = statements / "clean.sql"
     good = clean.read_text()
     clean.write_text(good + "-- a typo")
@@ -433,7 +433,7 @@ def test_a_scheduled_run_of_a_stopped_dataset_ends_at_once_and_leaves_its_window
 def test_a_stopped_dataset_that_is_loaded_by_its_changes_ends_its_runs_at_once(
     airflow: Callable[..., Any], nobody_asked: None, small_shop: object, later: Callable[[timedelta], None]
 ) -> None:
-    """And a merge between two failures begins the row anew, as a load does."""
+    """And a merge between two failures restarts the count, as a load does."""
     hour = datetime(2026, 10, 31, 10, tzinfo=UTC)
     for number in (1, 2):
         fail(number, ConfigurationError(TYPO), dataset="orders")
@@ -451,7 +451,7 @@ def test_a_stopped_dataset_that_is_loaded_by_its_changes_ends_its_runs_at_once(
 def test_of_a_stopped_dataset_that_is_brought_together_no_day_is_made(
     airflow: Callable[..., Any], nobody_asked: None, three_sources: None, later: Callable[[timedelta], None]
 ) -> None:
-    """But for one run an hour, to see whether it is mended."""
+    """But for one run an hour, to see whether it is fixed."""
     stop(dataset="channel_sales")
     airflow("multi_source_sync", datetime(2026, 10, 30, tzinfo=UTC))
     assert rows("SELECT DISTINCT dataset FROM ops.window_ledger ORDER BY 1") == [
@@ -510,7 +510,7 @@ def test_a_wrong_name_is_over_once_a_person_says_so_until_another_run_waits_for_
     assert rows(open_ones) == [("dayly_sales",)]
     later(timedelta(minutes=1))
     with warehouse.session("operator") as cursor:
-        cursor.execute("SELECT ops.acknowledge_incident(max(incident_id), 'ada', 'mended') FROM ops.incidents")
+        cursor.execute("SELECT ops.acknowledge_incident(max(incident_id), 'ada', 'fixed') FROM ops.incidents")
     alerts.look()
     assert rows(open_ones) == []
     later(timedelta(minutes=2))

@@ -69,7 +69,7 @@ def sixty_days(platform: Path) -> Iterator[list[date]]:
 def ask(sixty_days: list[date], simulator: Cursor) -> Ask:
     """The rows a query of the simulator gives, as tuples."""
 
-    def rows(query: str, parameters: object = None) -> list[Any]:
+    def rows(query: str, parameters: Any = None) -> list[Any]:
         simulator.execute(query, parameters)
         found = [tuple(row) for row in simulator.fetchall()]
         simulator.connection.rollback()

@@ -53,7 +53,7 @@ def test_a_day_lands_from_each_source_by_its_rule_and_comes_together(airflow: Ru
     assert flags("2026-10-29") == (True, False, False)
 
 
-def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_made_anew_once_it_is_back(
+def test_a_source_that_is_away_blocks_neither_the_others_nor_the_day_which_is_made_again_once_it_is_back(
     airflow: RunDag,
 ) -> None:
     with channels.away("store"):
@@ -140,7 +140,7 @@ def test_loads_share_a_pool_and_looks_do_not_wait_for_it(airflow: RunDag) -> Non
     assert CHANNELS.suite == "cross_source"
 
 
-def test_a_run_by_hand_for_a_day_that_somebody_holds_fails_and_says_who(
+def test_a_run_by_hand_for_a_day_that_someone_holds_fails_and_says_who(
     airflow: RunDag, capsys: pytest.CaptureFixture[str]
 ) -> None:
     airflow(DAG, TODAY.start)

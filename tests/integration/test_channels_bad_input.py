@@ -20,7 +20,7 @@ TODAY, BEFORE = day("2026-10-30"), day("2026-10-29")
 
 def nothing_landed() -> bool:
     """Neither the ledger nor staging nor a published table holds anything."""
-    return (
+    return bool(
         value("SELECT count(*) FROM ops.window_ledger") == 0
         and value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0
         and value("SELECT count(*) FROM sales.store_sales") == 0

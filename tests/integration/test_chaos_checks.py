@@ -25,7 +25,7 @@ from highwater.store import ledger, warehouse
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 FIRST, SECOND = batches.window(0), batches.window(1)
 TABLE = "{the partition}"
-"""Stands for the table of the first window, which is known once it has landed."""
+"""Placeholder of the first window's table, which is known once it has landed."""
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_half_a_window_that_is_read_before_it_has_landed_and_nobody_who_reads() 
 
 @pytest.fixture
 def incident(landed: None) -> list[str]:
-    """A source was away and is back; returns the ids of what is to be told."""
+    """A source was unavailable and is back; returns the ids of what is to be reported."""
     with pytest.raises(SourceUnavailable), ledger.attempt("payments", SECOND, "load", ledger.Run("test", "run c")):
         raise SourceUnavailable("it is away", "billing")
     alerts.look()
@@ -201,16 +201,16 @@ def test_messages_that_came_twice_never_or_from_nowhere(incident: list[str]) -> 
     assert wrong(*incident) == []
     assert "1 messages came again, 0 senders were killed" in wrong(*incident, first)[0]
     assert wrong(*incident, first, killed=1) == [], "at least once: its sender died before it could write it down"
-    assert "was told to nobody" in wrong(*others)[0]
+    assert "was not reported" in wrong(*others)[0]
     assert "is of no incident" in wrong(*incident, "from nowhere")[0]
 
 
-def test_an_incident_that_is_told_wrongly_or_stays_open(incident: list[str]) -> None:
+def test_an_incident_that_is_reported_wrongly_or_stays_open(incident: list[str]) -> None:
     stretch = Stretch(taken=incident, strikes=1)
     change("UPDATE ops.incidents SET closed_at = NULL")
     found = look(invariants.one_message, stretch, about="")
     assert any("is open, but its trouble is over" in each for each in found), found
-    assert any("was told as" in each for each in found), found
+    assert any("was reported as" in each for each in found), found
 
 
 @pytest.mark.parametrize(("kind", "most"), [("load failed", 1), ("freshness exceeded", 2)])

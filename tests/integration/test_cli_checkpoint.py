@@ -111,7 +111,7 @@ def test_status_says_so_where_there_is_no_checkpoint_yet(small_shop: Change) -> 
 
 
 @pytest.mark.parametrize("options", [(), ("--yes",)], ids=["asked", "not asked"])
-def test_what_cannot_be_reset_is_refused_before_anybody_is_asked(small_shop: Change, options: tuple[str, ...]) -> None:
+def test_what_cannot_be_reset_is_refused_before_anyone_is_asked(small_shop: Change, options: tuple[str, ...]) -> None:
     refused = highwater("checkpoint", "reset", "orders", "--reason", "why", *options)
     assert refused.returncode == 2
     assert 'dataset "orders" has no checkpoint to reset: its next run reads everything anyway' in refused.stderr

@@ -1,4 +1,4 @@
-"""Whoever replaces the file of HIGHWATER_NOW_FILE moves the clock of Python and of the database alike."""
+"""Replacing the file of HIGHWATER_NOW_FILE moves the clock of Python and of the database alike."""
 
 from __future__ import annotations
 

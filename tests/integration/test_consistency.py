@@ -46,7 +46,7 @@ def test_changes_since_the_checkpoint_make_no_difference(small_shop: Change, mer
     assert check.rows_compared == 300 - 39 - 6
 
 
-def test_a_change_that_waits_for_longer_than_the_limit_is_told(small_shop: Change, merged: Merged) -> None:
+def test_a_change_that_waits_for_longer_than_the_limit_is_reported(small_shop: Change, merged: Merged) -> None:
     small_shop("SET shop.now = '2026-10-31 09:00+00'; UPDATE shop.orders SET amount = 1000 WHERE order_id = 1")
     small_shop("SET shop.now = '2026-10-31 11:00+00'; UPDATE shop.orders SET amount = 1000 WHERE order_id = 2")
     check = compare()
@@ -72,7 +72,7 @@ def test_a_change_that_waits_for_longer_than_the_limit_is_told(small_shop: Chang
     ],
     ids=["other content", "missing", "taken for deleted", "too many"],
 )
-def test_a_difference_is_named_by_its_key_and_the_next_run_is_full_and_mends_it(
+def test_a_difference_is_named_by_its_key_and_the_next_run_is_full_and_repairs_it(
     merged: Merged, tamper: Tamper, statement: str, keys: tuple[str, ...]
 ) -> None:
     tamper(statement)
@@ -88,7 +88,7 @@ def test_a_difference_is_named_by_its_key_and_the_next_run_is_full_and_mends_it(
 
 
 def test_runs_go_round_the_rows(merged: Merged, tamper: Tamper) -> None:
-    """Of 300 orders a run compares 30: ten runs, an eleventh finds that there are no more."""
+    """Of 300 orders a run compares 30: ten runs, an eleventh finds no others."""
     tamper("UPDATE sales.orders SET amount = 1 WHERE order_id = 165")
     seen = []
     for number in range(12):

@@ -19,7 +19,7 @@ from highwater.loading.changes import increments
 from highwater.store import checkpoints, warehouse
 
 LAST = 2**63 - 1
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6) | st.sampled_from(
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6) | st.sampled_from(
     ["a,b", "a", "b", ",", "'", '"', '["a"]', "%", "%s", "\\", "ä", "Z", "z", "null", "{}", " "]
 )
 KINDS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {
@@ -135,7 +135,7 @@ def test_a_refused_key_is_not_taken_for_another_with_the_same_commas(pairs: Keye
     pairs.tamper("UPDATE TABLE SET content = 'forged'")
     assert pairs.compare().keys == ('["a,b", "c"]',)
     pairs.at_source(
-        "UPDATE {table} SET content = 'mended', changed_xid = pg_current_xact_id() WHERE a = 'a,b';"
+        "UPDATE {table} SET content = 'repaired', changed_xid = pg_current_xact_id() WHERE a = 'a,b';"
         "UPDATE {table} SET content = 'bad', changed_xid = pg_current_xact_id() WHERE a = 'a'"
     )
     land()

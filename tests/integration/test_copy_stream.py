@@ -44,7 +44,7 @@ def test_a_source_that_fails_on_its_last_word_fails_the_whole(loader: Cursor, ta
         warehouse.copy_stream(Dying(), "SELECT", loader, target)  # type: ignore[arg-type]
 
 
-def test_the_source_s_error_is_told_rather_than_the_broken_stream_it_left(
+def test_the_source_s_error_is_raised_rather_than_the_broken_stream_it_left(
     legacy_reader: Cursor, loader: Cursor, target: sql.Identifier
 ) -> None:
     with pytest.raises(psycopg2.DataError, match="division by zero"):

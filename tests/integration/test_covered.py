@@ -24,7 +24,7 @@ DAY = "2026-10-05"
 
 @pytest.fixture
 def cleared() -> list[int]:
-    """How often somebody has cleared the runs of `scheduled`."""
+    """How often the runs of `scheduled` were cleared."""
     return [0]
 
 
@@ -109,6 +109,7 @@ def test_a_window_that_a_rule_skips_stays_skipped(scheduled: RunDag, analyst: Cu
 
 
 @pytest.mark.usefixtures("three_sources")
+@pytest.mark.slow
 def test_a_scheduled_run_of_a_day_that_was_brought_together_ends_in_one_task_unless_something_is_left(
     scheduled: RunDag, cleared: list[int]
 ) -> None:
@@ -127,10 +128,10 @@ def test_a_scheduled_run_of_a_day_that_was_brought_together_ends_in_one_task_unl
     assert today in channels.landed(channels.STORE)
     cleared[0] = 1
     done = scheduled("multi_source_sync", today.start)
-    assert set(states(done).values()) == {"success"}, "somebody asked"
+    assert set(states(done).values()) == {"success"}, "someone asked"
 
 
-def test_a_day_that_was_brought_together_is_made_again_only_when_somebody_asks_or_its_sources_changed(
+def test_a_day_that_was_brought_together_is_made_again_only_when_someone_asks_or_its_sources_changed(
     three_sources: None,
 ) -> None:
     today = channels.day("2026-10-30")

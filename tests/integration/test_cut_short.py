@@ -1,4 +1,4 @@
-"""A run that is killed after it has published: somebody writes its summary, clears its staging, ends its incident."""
+"""A run that is killed after it has published: another writes its summary, clears its staging, ends its incident."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from psycopg2.extensions import cursor as Cursor
+from rows import one
 
 START = datetime(2026, 10, 31, tzinfo=UTC)
 EXACT = 0.01
@@ -44,7 +45,7 @@ def works(draw: Any) -> Work:
 
 
 def by_the_clock(moment: float, pauses: Sequence[tuple[float, float]]) -> datetime:
-    """When a second of the work is, where there were pauses: each after so many seconds, so long."""
+    """When a second of the work is, where there were pauses: (after how many seconds, how long)."""
     return START + timedelta(seconds=moment + sum(long for after, long in pauses if after < moment))
 
 
@@ -69,8 +70,7 @@ def estimate(
             by_the_clock(look, pauses),
         ),
     )
-    row = cursor.fetchone()
-    assert row is not None
+    row = one(cursor)
     return row.at_least.total_seconds(), row.at_most.total_seconds()
 
 
@@ -97,7 +97,7 @@ def test_a_pause_changes_nothing(analyst: Cursor, work: Work, part: float, pause
     ends = work.ends()
     look = ends[2] + part * (ends[-1] - ends[2])
     paused = [(round(after * ends[-1], 6), long) for after, long in pauses]
-    # Not at the very moment at which a window ends, or somebody looks.
+    # Not at the very moment at which a window ends, or someone looks.
     paused = [(after, long) for after, long in paused if min(abs(after - other) for other in (*ends, look)) > EXACT]
     assert estimate(analyst, work, look, paused) == pytest.approx(estimate(analyst, work, look), abs=EXACT, rel=1e-6)
 
@@ -151,7 +151,7 @@ def test_a_window_that_takes_longer_than_any_before_widens_the_range_bit_by_bit(
     assert said[-1] > said[0]
 
 
-def test_what_follows_within_a_lanes_pause_is_one_stretch_of_work_and_a_longer_one_is_none(analyst: Cursor) -> None:
+def test_what_follows_within_a_lanes_pause_is_the_same_work_and_after_a_longer_one_is_not(analyst: Cursor) -> None:
     def at(second: int) -> datetime:
         return START + timedelta(seconds=second)
 

@@ -41,6 +41,7 @@ def runs(airflow: Callable[..., Any]) -> Iterator[Callable[..., None]]:
     """Puts runs of the sales' DAG into Airflow's metadata; they go behind the test."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState
     from airflow.utils.types import DagRunTriggeredByType
 
     def put(state: str, *logical_dates: str | None) -> None:
@@ -56,7 +57,7 @@ def runs(airflow: Callable[..., Any]) -> Iterator[Callable[..., None]]:
                         run_type="manual",
                         # As one from before such were refused.
                         triggered_by=DagRunTriggeredByType.TEST,
-                        state=state,
+                        state=DagRunState(state),
                     )
                 )
 

@@ -98,7 +98,7 @@ class TestAStart:
             start(HIGHWATER_CHANNEL_DAYS="7")
         assert state() == before
 
-    def test_a_longer_history_becomes_due_and_what_landed_stands(self, start: Start) -> None:
+    def test_a_longer_history_becomes_due_and_what_landed_stays(self, start: Start) -> None:
         land(day("2026-10-05"))
         due = "SELECT windows_due, windows_landed FROM ops.window_totals WHERE dataset = 'daily_sales'"
         ((before, _),) = rows(due)
@@ -136,7 +136,7 @@ class TestAnybody:
             "step = '2 days'",
         ],
     )
-    def test_who_would_move_it_is_told_and_nothing_moves(self, admin: Cursor, change: str) -> None:
+    def test_the_reset_is_refused_and_nothing_moves(self, admin: Cursor, change: str) -> None:
         land(day("2026-10-05"))
         with pytest.raises(psycopg2.Error, match="1 landed windows would be off the grid") as refused:
             admin.execute(f"UPDATE control.datasets SET {change} WHERE dataset = 'daily_sales'")
@@ -154,7 +154,7 @@ class TestAnybody:
         admin.execute("SELECT windows_landed FROM ops.window_totals WHERE dataset = 'payments'")
         assert warehouse.fetch_value(admin) == 1
 
-    def test_a_window_of_a_grid_before_stands_in_nobodys_way(self, admin: Cursor) -> None:
+    def test_a_window_of_a_grid_before_blocks_nothing(self, admin: Cursor) -> None:
         admin.execute(
             "INSERT INTO ops.window_ledger VALUES ('daily_sales', '[2026-10-05 06:00+00, 2026-10-05 12:00+00)', 1, 0,"
             " 0, 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"

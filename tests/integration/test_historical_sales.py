@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 
 from highwater.environment import settings
 from highwater.model import clock
@@ -29,7 +30,7 @@ SUITE = json.loads((settings.ROOT / "expectations/daily_sales.json").read_text()
 
 
 class Source:
-    """The day at the source, to be changed by statements; it is made anew at the end."""
+    """The day at the source, to be changed by statements; it is made again at the end."""
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
@@ -71,7 +72,7 @@ def test_a_night_lands_the_day_through_six_stages(airflow: RunDag, analyst: Curs
     assert (row.window_range.lower, row.version) == (datetime(2026, 10, 5, tzinfo=UTC), 1)
     assert row.rows_quarantined == sales.refused(400)
     analyst.execute("SELECT stage, state, peak_memory_bytes FROM ops.attempts ORDER BY attempt_id")
-    attempts = analyst.fetchall()
+    attempts = named(analyst)
     assert [(a.stage, a.state) for a in attempts] == [(stage, "succeeded") for stage in STAGES]
     assert all(a.peak_memory_bytes > 2**20 for a in attempts)
     analyst.execute("SELECT rows_extracted, attempts, seconds, rows_per_second FROM ops.processing_summary")

@@ -1,4 +1,4 @@
-"""A window that a person put back is held: nothing replaces it, whoever would says so, until somebody releases it."""
+"""A window that a person put back is held: nothing replaces it, every attempt says so, until a person releases it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def planned(which: str = "all") -> list[tuple[str, str | None, str]]:
         return [(each.action, each.rule, each.reason) for each in requests.plan(cursor, wanted).windows]
 
 
-def test_nothing_is_published_into_it_and_who_tries_is_told_who_holds_it(held: None) -> None:
+def test_nothing_is_published_into_it_and_the_error_names_who_holds_it(held: None) -> None:
     with pytest.raises(
         Held, match=f"is held, {WHY}. To load it again: scripts/highwater release daily_sales --from 2026-10-0"
     ):
@@ -99,10 +99,10 @@ def test_a_run_that_a_person_starts_fails_at_once_and_is_no_trouble_of_the_datas
     assert ("load failed",) not in rows("SELECT kind FROM ops.incidents WHERE closed_at IS NULL")
 
 
-def test_what_stands_of_it_names_the_hold(held: None, loader: Cursor) -> None:
-    stands = ledger.standing(loader, "daily_sales", DAY)
-    assert stands is not None
-    assert (stands.verdict, stands.sentence.endswith(f"; held, {WHY}")) == ("held", True)
+def test_the_standing_names_the_hold(held: None, loader: Cursor) -> None:
+    found = ledger.standing(loader, "daily_sales", DAY)
+    assert found is not None
+    assert (found.verdict, found.sentence.endswith(f"; held, {WHY}")) == ("held", True)
 
 
 def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> None:
@@ -110,17 +110,17 @@ def test_a_release_says_who_and_why_and_then_it_is_loaded_again(held: None) -> N
     assert "daily_sales 2026-10-05 is held at version 3 by ada since 2026-10-31 12:00 UTC: the till was" in shown.output
     assert rows("SELECT released_at FROM ops.holds") == [(None,)]
     asked = CliRunner().invoke(
-        app, ["release", "daily_sales", "--from", NAME, "--to", NAME, "--reason", "mended"], input="n\n"
+        app, ["release", "daily_sales", "--from", NAME, "--to", NAME, "--reason", "fixed"], input="n\n"
     )
     assert (asked.exit_code, rows("SELECT released_at FROM ops.holds")) == (1, [(None,)])
-    done = command("--from", NAME, "--to", NAME, "--reason", "mended", "--by", "bob", "--yes", "--json")
+    done = command("--from", NAME, "--to", NAME, "--reason", "fixed", "--by", "bob", "--yes", "--json")
     assert (done.exit_code, json.loads(done.output)["released"]) == (0, 1)
     assert rows("SELECT held_by, reason, released_by, released_login, release_reason FROM ops.holds") == [
-        ("ada", "the till was set wrong", "bob", "operator", "mended")
+        ("ada", "the till was set wrong", "bob", "operator", "fixed")
     ]
     assert planned()[0][0] == "load"
-    assert land(DAY, by="mended").version == 4
-    again = command("--from", NAME, "--to", NAME, "--reason", "mended", "--yes")
+    assert land(DAY, by="fixed").version == 4
+    again = command("--from", NAME, "--to", NAME, "--reason", "fixed", "--yes")
     assert f"daily_sales has no held window from {NAME} to {NAME}" in again.output
 
 
@@ -137,10 +137,10 @@ def test_a_mistake_is_named(held: None, arguments: tuple[str, ...], said: str) -
         CliRunner().invoke(app, ["release", "daily_sales", *arguments], catch_exceptions=False)
 
 
-def test_a_second_rollback_holds_it_anew_and_the_first_hold_says_so(
+def test_a_second_rollback_holds_it_again_and_the_first_hold_says_so(
     held: None, source_day: Callable[[str], int]
 ) -> None:
-    command("--from", NAME, "--to", NAME, "--reason", "mended", "--yes")
+    command("--from", NAME, "--to", NAME, "--reason", "fixed", "--yes")
     source_day(OTHER_QUANTITY)
     land(DAY, by="worse")
     rollback.carry_out(rollback.plan("daily_sales", NAME), "kim", "worse than before")
@@ -166,16 +166,16 @@ def test_a_hold_that_came_after_what_was_shown_is_not_released(source_day: Calla
     shown = holds.plan("daily_sales", DAY.start, DAY.end)
     rollback.carry_out(rollback.plan("daily_sales", NAME, 1), "kim", "the second is wrong as well")
     with pytest.raises(DataRejected, match=r"as it was shown, but rolled back to version 5 by kim .* check it"):
-        holds.release(shown, "bob", "the till is mended")
+        holds.release(shown, "bob", "the till is fixed")
     assert rows("SELECT held_by FROM ops.held_windows") == [("kim",)]
     assert holds.release(holds.plan("daily_sales", DAY.start, DAY.end), "bob", "so be it") == 1
     with pytest.raises(DataRejected, match="daily_sales 2026-10-05 is no longer held as it was shown: check"):
-        holds.release(shown, "bob", "the till is mended")
+        holds.release(shown, "bob", "the till is fixed")
 
 
 def test_a_stretch_that_holds_a_part_of_it_says_so_and_releases_nothing(held: None) -> None:
     for ends in (("--from", NAME, "--to", f"{NAME}T12:00"), ("--from", f"{NAME}T12:00", "--to", "2026-10-06")):
-        done = command(*ends, "--reason", "mended", "--yes")
+        done = command(*ends, "--reason", "fixed", "--yes")
         assert done.exit_code == 0 and "has no held window" not in done.output
         assert "is held at version 3 by ada" in done.output
         assert "use --from 2026-10-05T00:00 --to 2026-10-06T00:00" in done.output

@@ -75,7 +75,7 @@ def listening() -> Iterator[Impostor]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         mine.address = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
             yield mine
@@ -96,7 +96,7 @@ def test_its_own_server_is_logged_in_to(server: PageServer, at: Callable[[str], 
         assert api.get("/version").is_success
 
 
-def test_a_proxy_of_the_environment_stands_between_nobody(
+def test_a_proxy_of_the_environment_is_not_used(
     server: PageServer, at: Callable[[str], None], impostor: Impostor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -134,7 +134,7 @@ def test_a_server_that_cannot_prove_it_is_sent_no_password(
     assert not any(credentials.secret("admin_password") in each for each in impostor.sent)
 
 
-def test_another_platform_is_told_apart_by_its_secret(
+def test_another_platform_is_recognised_by_its_secret(
     server: PageServer, at: Callable[[str], None], impostor: Impostor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A platform of the same code, whose secret is another."""

@@ -1,4 +1,4 @@
-"""Incidents: open once, collect, escalate, close by the record alone; and what people are told, each thing once."""
+"""Incidents: open once, collect, escalate, close by the record alone; and alerts, each sent once."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class TestWhatIsAnIncident:
         alerts.look()
         assert incidents() == [("audit failed", "daily_sales", 1, False)]
 
-    def test_a_load_that_failed_for_good_is_told_and_one_that_is_tried_again_is_not(self, hook: Receiver) -> None:
+    def test_a_load_that_failed_for_good_is_reported_and_one_that_is_tried_again_is_not(self, hook: Receiver) -> None:
         attempt("extract", ConfigurationError("no such column"))
         assert incidents() == [("load failed", "daily_sales", 1, True)]
         attempt("load", window=OTHER)
@@ -154,7 +154,7 @@ class TestWhatIsAnIncident:
         alerts.look()
         assert incidents() == []
 
-    def test_old_data_is_told_once_nothing_has_landed_for_an_hour(self, hook: Receiver, later: Clock) -> None:
+    def test_old_data_is_reported_once_nothing_has_landed_for_an_hour(self, hook: Receiver, later: Clock) -> None:
         land(DAY)
         alerts.look()
         assert incidents() == [], "it is being caught up with"
@@ -175,16 +175,14 @@ class TestWhatIsAnIncident:
         alerts.look()
         assert incidents() == [("freshness exceeded", "daily_sales", 0, True)]
 
-    def test_a_failure_that_nobody_looked_at_is_found_by_a_task_that_goes_well(self, hook: Receiver) -> None:
+    def test_a_failure_that_nobody_checked_is_found_by_a_task_that_goes_well(self, hook: Receiver) -> None:
         with pytest.raises(AuditFailed), ledger.attempt("daily_sales", DAY, "audit", run()):
             raise AuditFailed("x")
         attempt("extract", window=OTHER)
         assert incidents() == [("audit failed", "daily_sales", 1, True)]
 
     @pytest.mark.parametrize("look", [alerts.look, alerts.look_if_troubled])
-    def test_a_task_that_was_killed_is_found_by_whoever_looks_next(
-        self, hook: Receiver, look: Callable[[], None]
-    ) -> None:
+    def test_a_task_that_was_killed_is_found_by_the_next_check(self, hook: Receiver, look: Callable[[], None]) -> None:
         program = (
             "from loading import *; from highwater.store import ledger\n"
             "with ledger.attempt(DATASET, day('2026-10-05'), 'extract', run()): print('in', flush=True); input()"
@@ -302,7 +300,7 @@ class TestWhatNoLoadWillClose:
         assert state == "held"
         assert "by ada at 2026-10-31 12:00 UTC: bad" in reason
 
-    def test_of_one_whose_version_stands_a_person_says_that_it_is_to_stay(self, hook: Receiver, later: Clock) -> None:
+    def test_of_one_whose_version_is_kept_a_person_says_that_it_is_to_stay(self, hook: Receiver, later: Clock) -> None:
         land(DAY)
         attempt("audit", AuditFailed("it is not published"))
         later(timedelta(minutes=1))
@@ -319,7 +317,7 @@ class TestWhatNoLoadWillClose:
         later(timedelta(minutes=1))
         assert open_ones() == ["audit failed"]
 
-    def test_a_try_at_a_window_that_the_grid_has_no_more_is_none(self, admin: Cursor) -> None:
+    def test_an_attempt_at_a_window_outside_of_the_grid_does_not_count(self, admin: Cursor) -> None:
         admin.execute(
             "INSERT INTO control.datasets (dataset, dag_id, published_table, first_window, step)"
             " VALUES ('trying', 'trying', 'sales.tried', '2026-10-01', '1 day')"
@@ -348,7 +346,7 @@ class TestOneMistakeIsOneIncident:
         later(timedelta(hours=2))
         attempt("transform", ConfigurationError("clean.sql is missing"), day("2026-10-08"))
         assert open_ones() == ["dataset stopped"]
-        over = [told["message"] for told in hook.taken if told["title"].startswith("over: ")]
+        over = [alert["message"] for alert in hook.taken if alert["title"].startswith("over: ")]
         assert len(over) == 1 and "the dataset is stopped, which is an incident of its own" in over[0]
 
     def test_what_waits_for_a_person_beside_it_stays(self, later: Clock) -> None:
@@ -362,7 +360,7 @@ class TestOneMistakeIsOneIncident:
 
 
 class TestWhatPeopleAreTold:
-    def test_it_is_told_once_more_when_it_lasts_and_then_that_it_is_over(self, hook: Receiver, later: Clock) -> None:
+    def test_it_is_reported_once_more_when_it_lasts_and_then_its_end(self, hook: Receiver, later: Clock) -> None:
         attempt("extract", away())
         for minutes in (59, 60, 61, 600):
             later(timedelta(minutes=minutes))
@@ -372,7 +370,7 @@ class TestWhatPeopleAreTold:
         assert [message["type"] for message in hook.taken] == ["warning", "failure", "success"]
         assert "after 10:00:00" in hook.taken[-1]["message"]
 
-    def test_one_that_a_person_has_seen_is_not_told_again(self, hook: Receiver, later: Clock) -> None:
+    def test_one_that_a_person_has_seen_is_not_reported_again(self, hook: Receiver, later: Clock) -> None:
         attempt("extract", away())
         with warehouse.session("analyst") as cursor:
             alerts.acknowledge(alerts.open_incidents(cursor)[0].incident_id, "kim", "on it")
@@ -410,7 +408,7 @@ class TestWhatPeopleAreTold:
         attempt("extract")
         assert len(set(hook.ids)) == 2
 
-    def test_what_a_killed_task_did_not_send_is_sent_once_by_whoever_comes_next(self, hook: Receiver) -> None:
+    def test_what_a_killed_task_did_not_send_is_sent_once_by_the_next(self, hook: Receiver) -> None:
         with pytest.raises(SourceUnavailable), ledger.attempt("daily_sales", DAY, "extract", run()):
             raise away()
         with warehouse.session("loader") as cursor:
@@ -505,7 +503,8 @@ class TestReceiversThatFail:
             alerts.look()
         assert deliveries()[0] == ("opened", "given up", 3)
         with warehouse.session("analyst") as cursor:
-            shown = [str(line) for line in draw([], alerts.undelivered(cursor)).renderables]  # type: ignore[attr-defined]
+            drawn: Any = draw([], alerts.undelivered(cursor))
+            shown = [str(line) for line in drawn.renderables]
         assert f"given up (3 tries, answered 404): {AWAY} (" in shown[0]
 
     def test_one_that_is_gone_keeps_nothing_from_another(self, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

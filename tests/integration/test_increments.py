@@ -94,7 +94,7 @@ def test_a_transaction_that_commits_after_two_runs_is_taken_by_the_third(
     assert here() == there()
 
 
-def test_by_updated_at_the_overlap_decides_whether_a_late_commit_is_seen_and_the_full_run_mends_it(
+def test_by_updated_at_the_overlap_decides_whether_a_late_commit_is_seen_and_the_full_run_repairs_it(
     small_shop: Change, slow_writer: Connection
 ) -> None:
     rule("strategy = 'updated_at', overlap = '0'")
@@ -150,7 +150,7 @@ def test_a_full_run_deletes_what_vanished_and_a_second_one_changes_nothing(small
     assert here(deleted=True) == before
 
 
-def test_a_refused_order_stays_as_it_was_published_until_it_is_mended(small_shop: Change) -> None:
+def test_a_refused_order_stays_as_it_was_published_until_it_is_fixed(small_shop: Change) -> None:
     land()
     small_shop("UPDATE shop.orders SET amount = -1 WHERE order_id = 11")
     land("b")
@@ -209,7 +209,7 @@ def test_of_two_runs_at_once_one_moves_the_checkpoint_and_nothing_is_lost(small_
     assert here() == there()
 
 
-def test_a_run_whose_checkpoint_has_moved_is_told_before_it_reads(small_shop: Change) -> None:
+def test_a_run_whose_checkpoint_has_moved_learns_it_before_it_reads(small_shop: Change) -> None:
     land()
     planned = plan()
     land("b")
@@ -217,7 +217,7 @@ def test_a_run_whose_checkpoint_has_moved_is_told_before_it_reads(small_shop: Ch
         identify(planned)
 
 
-def test_rows_that_changed_while_the_audit_refuses_land_after_the_mend(small_shop: Change) -> None:
+def test_rows_that_changed_while_the_audit_refuses_land_after_the_fix(small_shop: Change) -> None:
     land()
     before = value("SELECT to_jsonb(c) FROM ops.checkpoints AS c")
     small_shop("UPDATE shop.orders SET status = 'placed' WHERE order_id = 30")

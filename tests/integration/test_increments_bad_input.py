@@ -22,14 +22,14 @@ DAG = "incremental_data_processing"
 NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
 
 
-def test_a_checkpoint_that_was_moved_by_hand_is_named_recorded_and_mended(small_shop: Change, admin: Cursor) -> None:
+def test_a_checkpoint_that_was_moved_by_hand_is_named_recorded_and_fixed(small_shop: Change, admin: Cursor) -> None:
     land()
     small_shop("UPDATE shop.orders SET amount = 321 WHERE order_id = 1")
     skipped = plan()
     assert skipped.mode == "incremental"
     admin.execute("SELECT pg_current_snapshot()::text AS snapshot")
     admin.execute(
-        "UPDATE ops.checkpoints SET source_snapshot = %s, updated_by = 'somebody', reason = 'in a hurry'",
+        "UPDATE ops.checkpoints SET source_snapshot = %s, updated_by = 'someone', reason = 'in a hurry'",
         (warehouse.fetch_value(admin),),
     )
     admin.connection.commit()
@@ -40,7 +40,7 @@ def test_a_checkpoint_that_was_moved_by_hand_is_named_recorded_and_mended(small_
     assert here() == there()
     assert (
         value("SELECT login || ' ' || (state ->> 'updated_by') FROM ops.checkpoint_history WHERE revision = 2")
-        == "postgres somebody"
+        == "postgres someone"
     )
 
 

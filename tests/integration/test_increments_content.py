@@ -238,7 +238,7 @@ def fail(number: int) -> tuple[str, str]:
     return changes.name, str(caught.value)
 
 
-def test_of_audits_that_fail_again_and_again_the_newest_set_stays_to_be_looked_at(small_shop: Change) -> None:
+def test_of_audits_that_fail_again_and_again_the_newest_set_is_kept_for_inspection(small_shop: Change) -> None:
     land()
     # The end of its run: until then it may still want its set.
     compare()

@@ -1,4 +1,4 @@
-"""The DAGs of the shop, run by real Airflow: an hour, covered hours, what is asked for, an alarm that mends itself."""
+"""The DAGs of the shop, run by real Airflow: an hour, covered hours, what is asked for, what closes its incident."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_a_limit_stopped_is_loaded_by_a_run_that_accepts_it(
     assert value("SELECT count(*) FROM pg_tables WHERE schemaname = 'staging'") == 0, "sets of failed runs are cleared"
 
 
-def test_a_difference_fails_the_run_and_the_next_one_mends_it(
+def test_a_difference_fails_the_run_and_the_next_one_repairs_it(
     airflow: RunDag, small_shop: Change, analyst: Cursor, admin: Cursor
 ) -> None:
     airflow(DAG, TEN)
@@ -105,7 +105,8 @@ def test_it_begins_a_day_before_the_anchor_and_its_policy_says_which_hours_get_a
 
     dag = DagBag(dag_folder=settings.ROOT / f"dags/{DAG}.py").dags[DAG]
     assert dag.start_date == datetime(2026, 10, 30, tzinfo=UTC)
-    assert (dag.catchup, dag.timetable.dataset) == (True, "orders")
+    timetable: Any = dag.timetable
+    assert (dag.catchup, timetable.dataset) == (True, "orders")
 
 
 def test_the_simulated_sources_move_on(airflow: RunDag, small_shop: Change, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from shopping import compare, here, land, there, value
 from stage_of_its_own import STAGES, perform
 from waiting import wait_until
 
 from highwater.environment import settings
-from highwater.local import server
+from highwater.local import placement, server
 from highwater.store import warehouse
 
 Change = Callable[[str], int]
@@ -55,14 +55,14 @@ def kill_in(stage: str, given: Any, database: str, table: str) -> None:
 
         def waits() -> bool:
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
-            return _somebody_waits_for(table, database)
+            return _another_session_waits_for(table, database)
 
         wait_until(f"{stage} comes to {table}", waits, seconds=60)
         process.kill()
         assert process.wait() == -signal.SIGKILL
 
 
-def _somebody_waits_for(table: str, database: str) -> bool:
+def _another_session_waits_for(table: str, database: str) -> bool:
     with warehouse.session("postgres", getattr(settings.get(), f"{database}_database")) as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = %s::regclass AND NOT granted)", (table,))
         return bool(warehouse.fetch_value(cursor))
@@ -98,7 +98,7 @@ def test_a_merge_whose_database_is_killed_has_not_happened(small_shop: Change) -
     small_shop("UPDATE shop.orders SET amount = 600 WHERE order_id <= 50")
     changes = perform("process_changes", perform("identify_changes", perform("determine_mode", None)))
     kill_in("update_checkpoint", changes, TARGET, "quarantine.refused_keys")
-    postmaster = int((server.data_folder() / "postmaster.pid").read_text().splitlines()[0])
+    postmaster = int((placement.data_folder() / "postmaster.pid").read_text().splitlines()[0])
     os.kill(postmaster, signal.SIGQUIT)
     wait_until("the server to be gone", lambda: not psutil.pid_exists(postmaster), seconds=60)
     server.start()

@@ -1,4 +1,4 @@
-"""Every change at the source is marked, whoever makes it and how; where that is not sure, the run is a full one."""
+"""Every change at the source is marked, by any session or statement; where that is not sure, the run is a full one."""
 
 from __future__ import annotations
 

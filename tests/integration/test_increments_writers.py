@@ -21,9 +21,9 @@ from highwater.store import warehouse
 log = logging.getLogger(__name__)
 Change = Callable[[str], int]
 WRITERS, TRANSACTIONS, RUNS = 5, 600, 6
-"""Each writer commits so many transactions, and goes on until there were so many runs."""
+"""Transactions that each writer commits, and runs that it waits for."""
 PATIENT_WRITERS, RUNS_TO_WAIT = 3, 2
-"""These keep each of their transactions open until so many runs have come and gone."""
+"""These keep each of their transactions open for this number of runs."""
 NEXT = (
     "CASE status WHEN 'placed' THEN 'paid' WHEN 'paid' THEN 'shipped' WHEN 'shipped' THEN 'delivered' ELSE status END"
 )
@@ -40,7 +40,7 @@ class Load:
         self.ran = threading.Condition()
         self.threads = [threading.Thread(target=self._write, args=(n,)) for n in range(WRITERS)]
         self.threads += [
-            threading.Thread(target=self._write_patiently, args=(WRITERS + n,)) for n in range(PATIENT_WRITERS)
+            threading.Thread(target=self._write_slowly, args=(WRITERS + n,)) for n in range(PATIENT_WRITERS)
         ]
         for thread in self.threads:
             thread.start()
@@ -67,7 +67,7 @@ class Load:
                 with self.ran:
                     self.committed += 1
 
-    def _write_patiently(self, number: int) -> None:
+    def _write_slowly(self, number: int) -> None:
         dice = random.Random(number)
         with closing(_connect()) as link, link.cursor() as cursor:
             while self.is_busy:

@@ -44,9 +44,9 @@ def test_a_kept_state_is_restored_with_what_landed(roles_put_right: None, state:
 
 
 def test_the_readme_tells_of_each_state() -> None:
-    told = (settings.ROOT / "tests/upgrade/README.md").read_text()
+    readme = (settings.ROOT / "tests/upgrade/README.md").read_text()
     assert len(kept_states.STATES) >= 7
-    assert not [state for state in kept_states.STATES if f"| `{state}` |" not in told]
+    assert not [state for state in kept_states.STATES if f"| `{state}` |" not in readme]
 
 
 def test_they_stay_small() -> None:

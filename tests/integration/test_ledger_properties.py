@@ -93,7 +93,7 @@ class Windows(RuleBasedStateMachine):
     @rule(number=WINDOWS)
     def release(self, number: int) -> None:
         window = self.window(number)
-        holds.release(holds.plan(self.dataset, window.start, window.end), "ada", "mended")
+        holds.release(holds.plan(self.dataset, window.start, window.end), "ada", "fixed")
 
     @rule(number=WINDOWS, length=st.integers(1, 3))
     def skip(self, number: int, length: int) -> None:

@@ -1,4 +1,4 @@
-"""The embedded Postgres comes back from what befalls a server on somebody's machine."""
+"""The embedded Postgres comes back from what happens to a server on a person's machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from highwater.environment import settings
@@ -76,22 +76,22 @@ def test_data_outlives_a_kill_of_the_server(home: Path) -> None:
     assert _ask("SELECT n FROM public.kept") == "7"
 
 
-def test_a_lock_file_whose_pid_is_somebody_else_s_by_now_is_stale(home: Path) -> None:
+def test_a_lock_file_whose_pid_is_another_process_by_now_is_stale(home: Path) -> None:
     local_server.start()
     lock = placement.data_folder() / "postmaster.pid"
     left, owner = lock.read_text(), lock.stat()
     pid = str(_postmaster())
     local_server.stop()
     # of the server's own user: Postgres itself takes only the pids of others for stale
-    with subprocess.Popen(["sleep", "600"], user=owner.st_uid if os.geteuid() == 0 else None) as somebody:
+    with subprocess.Popen(["sleep", "600"], user=owner.st_uid if os.geteuid() == 0 else None) as other:
         try:
-            lock.write_text(left.replace(pid, str(somebody.pid), 1))
+            lock.write_text(left.replace(pid, str(other.pid), 1))
             os.chown(lock, owner.st_uid, owner.st_gid)
             assert not local_server.running()
             local_server.start()
             assert local_server.running()
         finally:
-            somebody.kill()
+            other.kill()
 
 
 def test_a_port_taken_meanwhile_is_given_up_for_a_free_one(home: Path) -> None:

@@ -80,7 +80,7 @@ def test_an_outage_begins_and_ends_on_the_minute(now: datetime) -> None:
     assert seen == [([], False), (["partner"], True), ([], True), (["partner"], False)]
 
 
-def test_somebody_who_logs_in_while_the_door_closes_is_put_out_the_next_time(now: datetime) -> None:
+def test_someone_who_logs_in_while_the_door_closes_is_put_out_the_next_time(now: datetime) -> None:
     """The login was taken before the role lost it, the session was seen only after the others were ended."""
     straggler = warehouse.connect("store_reader", settings.get().sources_database)
     with warehouse.session("simulator", settings.get().sources_database) as cursor:
@@ -222,7 +222,7 @@ def test_a_password_that_was_changed_in_an_outage_is_put_right_and_the_outage_go
     now: datetime, admin: Cursor
 ) -> None:
     outages.start("store", now, None, "to see", "ada")
-    admin.execute("ALTER ROLE store_reader PASSWORD 'somebody changed it'")
+    admin.execute("ALTER ROLE store_reader PASSWORD 'another user changed it'")
     admin.connection.commit()
     roles.prepare_login(admin, "store_reader")
     admin.connection.commit()
@@ -253,7 +253,7 @@ def test_bootstrap_adds_the_channels_to_an_installation_that_has_none(now: datet
 
 @pytest.fixture
 def landlord(scratch: Callable[[str], Path]) -> Iterator[str]:
-    """A server of somebody else's, whose admin may make roles and databases and is no superuser."""
+    """Another owner's server, whose admin may make roles and databases and is no superuser."""
     with pytest.MonkeyPatch.context() as patch:
         home = scratch("landlord")
         patch.setenv("HIGHWATER_HOME", str(home))

@@ -1,4 +1,4 @@
-"""Policies in the warehouse: who may change them, what is kept, told and refused, conditions, the gaps they fill."""
+"""Policies in the warehouse: who may change them, what is kept, sent and refused, conditions, the gaps they fill."""
 
 from __future__ import annotations
 
@@ -139,14 +139,14 @@ class TestHistory:
         file = tmp_path / "mine.yaml"
         file.write_text("{policies: {daily_sales: {max_windows: 9}}, closed_days: []}")
         shell("apply", str(file), "--by", "kim")
-        told = [line.removeprefix("2026-10-31 12:00:00 ") for line in shell("history").splitlines()]
-        assert told[:3] == [
+        reported = [line.removeprefix("2026-10-31 12:00:00 ") for line in shell("history").splitlines()]
+        assert reported[:3] == [
             "operator, policy of daily_sales: enabled on -> off",
             "operator (kim), policy of daily_sales: enabled off -> on, max_age none -> 20 days: all is well",
             "operator, closed day of every dataset: day none -> 2026-12-25: Christmas",
         ]
-        assert told[3].startswith("operator, source rule of partner_sales: reliability_threshold 0.8 -> 0.7")
-        assert told[5:] == [
+        assert reported[3].startswith("operator, source rule of partner_sales: reliability_threshold 0.8 -> 0.7")
+        assert reported[5:] == [
             "operator (kim), policy of daily_sales: max_age 20 days -> none, max_windows none -> 9: as mine.yaml says",
             "operator (kim), closed day of every dataset: day 2026-12-25 -> none",
         ]
@@ -160,8 +160,8 @@ class TestHistory:
             assert catchup_control.announce(cursor) == []
 
 
-def told(hook: Receiver) -> list[str]:
-    """What was told of the month's sales: of other datasets everything is missing."""
+def reported(hook: Receiver) -> list[str]:
+    """The alerts about the month's sales: of other datasets everything is missing."""
     return [title for title in hook.titles if "daily_sales" in title]
 
 
@@ -171,26 +171,26 @@ class TestRisks:
         change(SET.format("enabled = false"))
         alerts.look()
         title = "daily_sales: catch-up off while windows are missing since 2026-10-31 12:00 UTC"
-        assert told(hook) == [title]
+        assert reported(hook) == [title]
         change(SET.format("enabled = true"))
         alerts.look()
-        assert told(hook) == [title, f"over: {title}"]
+        assert reported(hook) == [title, f"over: {title}"]
 
-    def test_off_with_the_newest_window_missing_is_none(self, hook: Receiver) -> None:
+    def test_off_with_the_newest_window_missing_does_not_count(self, hook: Receiver) -> None:
         change("UPDATE control.catchup_policies SET enabled = false, max_windows = 1 WHERE dataset = 'daily_sales'")
         alerts.look()
         assert rows("SELECT windows FROM ops.gaps WHERE dataset = 'daily_sales'") == [(1,)]
-        assert told(hook) == []
+        assert reported(hook) == []
 
     def test_what_a_closed_day_leaves_out_is_in_trouble_no_more_and_makes_nothing_stale(self, hook: Receiver) -> None:
         wanted = day("2026-10-30")
         with pytest.raises(OSError, match="gone"), ledger.attempt("daily_sales", wanted, "extract", run()):
             raise OSError("gone")
         alerts.look()
-        assert [title.split(" since")[0] for title in told(hook)] == ["daily_sales: load failed"]
+        assert [title.split(" since")[0] for title in reported(hook)] == ["daily_sales: load failed"]
         change("INSERT INTO control.closed_days VALUES ('2026-10-30', NULL, 'stocktaking')")
         alerts.look()
-        assert [title.split(" since")[0] for title in told(hook)][1:] == ["over: daily_sales: load failed"]
+        assert [title.split(" since")[0] for title in reported(hook)][1:] == ["over: daily_sales: load failed"]
         assert rows(
             "SELECT state, reason FROM ops.window_status WHERE dataset = 'daily_sales' AND window_start = '2026-10-30'"
         ) == [("skipped", "skip_closed_days: 2026-10-30 is closed: stocktaking")]
@@ -310,7 +310,7 @@ class TestConditions:
         assert conditions.ask("off_peak_hours", "daily_sales"), "a Saturday"
         assert conditions.ask("warehouse_not_busy", "daily_sales")
         assert conditions.ask("source_reliable", "daily_sales")
-        assert not conditions.ask("source_reliable", "partner_sales"), "nobody has looked at it yet"
+        assert not conditions.ask("source_reliable", "partner_sales"), "it was never checked"
 
     def test_off_peak_is_the_night_of_a_working_day(self, later: Clock) -> None:
         monday = timedelta(days=2)
@@ -374,7 +374,7 @@ class TestReader:
         assert known is not None and known.is_on
 
     @pytest.mark.parametrize("text", ["", "[", '[{"dataset": 3}]'])
-    def test_a_file_that_was_spoilt_is_none(
+    def test_a_spoilt_file_counts_as_missing(
         self, reader: Readers, away: None, monkeypatch: pytest.MonkeyPatch, text: str
     ) -> None:
         monkeypatch.setattr(policy_reader, "FIRST_READ", 0.1)
@@ -476,8 +476,8 @@ class TestTheCommands:
         shown = json.loads(shell("show", "--json"))
         (mine,) = (row for row in shown["policies"] if row["dataset"] == "daily_sales")
         assert (mine["is_on"], mine["skip_weekdays"]) == (False, [6, 7])
-        told = json.loads(shell("explain", "daily_sales", "--last", "3", "--next", "2", "--json"))
-        assert [(row["window_start"][:10], row["state"], row["verdict"]) for row in told] == [
+        reported = json.loads(shell("explain", "daily_sales", "--last", "3", "--next", "2", "--json"))
+        assert [(row["window_start"][:10], row["state"], row["verdict"]) for row in reported] == [
             ("2026-10-29", "missing", "wanted, not loaded automatically"),
             ("2026-10-30", "missing", "wanted"),
             ("2026-10-31", "skipped", "not wanted: skip_weekdays"),

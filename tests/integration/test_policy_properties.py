@@ -145,7 +145,9 @@ def runs(world: World, known: Policy, latest: datetime | None) -> list[Window]:
 
     from highwater.airflow.timetable import PolicyTimetable
 
-    timetable, last, found = PolicyTimetable(CRONS[world.step], DATASET), None, []
+    timetable = PolicyTimetable(CRONS[world.step], DATASET)
+    last: Any = None
+    found = []
     restriction = TimeRestriction(instance(BEGIN), None if latest is None else instance(latest), catchup=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(clock.SETTING, world.now.isoformat())

@@ -141,7 +141,7 @@ class TestWhereItIsWritten:
 
 class TestWhatIsThereAlready:
     @pytest.mark.parametrize("bad", BAD_DAYS)
-    def test_a_day_that_makes_no_sense_takes_nothing_along_and_is_told(
+    def test_a_day_that_makes_no_sense_takes_nothing_along_and_is_reported(
         self, older: Callable[[str], None], bad: str
     ) -> None:
         change("INSERT INTO control.closed_days VALUES ('2026-10-06', 'daily_sales', 'stocktaking')")
@@ -206,7 +206,7 @@ class TestWhatIsThereAlready:
 
 
 class TestTheReader:
-    def test_a_row_that_it_cannot_read_is_told_at_once_and_stays_as_it_was(self, admin: Cursor) -> None:
+    def test_a_row_that_it_cannot_read_is_reported_at_once_and_stays_as_it_was(self, admin: Cursor) -> None:
         reader = PolicyReader()
         reader.read()
         before = reader._known["page_views"]
@@ -225,7 +225,7 @@ class TestTheReader:
         reader.read()
         assert incidents() == []
 
-    def test_a_file_that_cannot_be_written_is_told(self) -> None:
+    def test_a_file_that_cannot_be_written_is_reported(self) -> None:
         file = settings.get().policies_file
         kept = file.read_text()
         file.unlink()

@@ -11,6 +11,7 @@ import pytest
 from loading import DATASET, OTHER_QUANTITY, day, land, landed, partition, run, stage
 from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from waiting import wait_until
 
 from highwater.loading import stages, staging
@@ -253,14 +254,14 @@ def test_a_busy_table_is_tried_again(analyst: Cursor, source_day: Change) -> Non
 
 
 def wait_for_tries(wanted: int) -> None:
-    """Until so many sessions of the loader, one a try, have been seen to wait for a lock."""
+    """Until this number of sessions of the loader, one per try, have been seen to wait for a lock."""
     tries: set[int] = set()
     with closing(warehouse.connect("postgres")) as link, link.cursor() as cursor:
         link.autocommit = True
 
         def seen() -> bool:
             cursor.execute("SELECT pid FROM pg_stat_activity WHERE usename = 'loader' AND wait_event_type = 'Lock'")
-            tries.update(row.pid for row in cursor.fetchall())
+            tries.update(row.pid for row in named(cursor))
             return len(tries) >= wanted
 
         wait_until(f"{wanted} tries to wait", seen, seconds=60)

@@ -146,7 +146,7 @@ def test_what_cannot_be_kept_is_refused_before_a_row_moves(shape: str) -> None:
         ("WITH w AS (INSERT INTO raw VALUES (1)) SELECT r.* FROM raw AS r", "clean.sql must not write"),
     ],
 )
-def test_a_clean_sql_that_does_not_keep_its_contract_is_told_so(clean: str, said: str) -> None:
+def test_a_clean_sql_that_does_not_keep_its_contract_is_named(clean: str, said: str) -> None:
     with defined("shaped") as table:
         with pytest.raises(HighwaterError, match=f"(?s){said}"):
             land("shaped", W, clean=clean)
@@ -347,7 +347,7 @@ class TestSnapshots:
 
 
 class TestVolume:
-    def test_a_reload_that_loses_most_rows_stops_until_somebody_accepts_it(self) -> None:
+    def test_a_reload_that_loses_most_rows_stops_until_someone_accepts_it(self) -> None:
         with defined("shaped") as table:
             land("shaped", W, 24)
             for count in (0, 11):

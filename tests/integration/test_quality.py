@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from waiting import wait_until
 
 from highwater.model.errors import Busy, ConfigurationError
@@ -32,7 +33,7 @@ class Fault:
     """A statement on the table ``t`` that breaks one rule, and the sales that the rule's query must list."""
 
     statement: str
-    listed: set[int | None] | None = frozenset({7})
+    listed: Set[int | None] | None = frozenset({7})
     verdict: str = "failed"
 
 
@@ -126,14 +127,14 @@ def test_a_fault_is_caught_by_its_rule_alone_and_its_rows_are_listed(good: str, 
     assert finding.expectation in report.sentence()
     assert "\n" not in report.sentence()
     analyst.execute(finding.rows_query)
-    rows = analyst.fetchall()
+    rows = named(analyst)
     assert rows, f"{finding.rows_query} lists nothing"
     if fault.listed is not None:
         assert {row.sale_id for row in rows} == fault.listed
         assert finding.unexpected_count in (None, len(rows))
 
 
-def test_what_was_seen_is_told(good: str) -> None:
+def test_what_was_seen_is_reported(good: str) -> None:
     seen = {number: broken_by(FAULTS[number].statement).results[number - 1] for number in (2, 7, 14)}
     assert seen[2].observed == ROWS - 1
     assert (seen[7].observed, seen[7].unexpected_count) == (["s01%"], 1)
@@ -157,7 +158,7 @@ def test_a_report_is_stored_whole(good: str, loader: Cursor) -> None:
     loader.execute(
         "SELECT * FROM ops.validation_results WHERE run_id = 'manual__1' AND verdict <> 'passed' ORDER BY rule_number"
     )
-    (row,) = loader.fetchall()
+    (row,) = named(loader)
     assert (row.dataset, row.try_number, row.suite, row.column_name) == ("daily_sales", 2, "daily_sales", "currency")
     assert (row.window_range.lower, row.window_range.upper, row.window_range.upper_inc) == (DAY.start, DAY.end, False)
     assert (row.observed, row.unexpected_count, row.severity) == (["XXX"], 1, "critical")
@@ -174,7 +175,7 @@ def suite_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_suite(folder: Path, *expectations: dict[str, object]) -> None:
+def write_suite(folder: Path, *expectations: Mapping[str, object]) -> None:
     (folder / "small.json").write_text(
         json.dumps({"name": "small", "expectations": [{"description": "why", **rule} for rule in expectations]})
     )

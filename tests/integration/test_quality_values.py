@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 
 from highwater.model.errors import ConfigurationError
 from highwater.model.windows import Window
@@ -148,7 +149,7 @@ def test_the_query_lists_only_rows_that_the_rule_looks_at(
     )
     (found,) = audited(rules((kind, kwargs | condition)))
     analyst.execute(str(found.rows_query))
-    rows = analyst.fetchall()
+    rows = named(analyst)
     assert (len(rows), {row.kind for row in rows}) == (listed, {"on"})
 
 

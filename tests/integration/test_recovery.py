@@ -1,4 +1,4 @@
-"""Back after an outage: the backlog by the ledger, what is lost, how far it is, whether it is whole, what is told."""
+"""Back after an outage: the backlog by the ledger, what is lost, how far it is, whether it is whole, the alerts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from simulation import batches, drills
 pytestmark = pytest.mark.usefixtures("empty_warehouse", "batches_restored")
 RUN = Run("system_recovery_processing", "run r")
 DUE = 13
-"""So many windows of each dataset are due at noon of the anchor."""
+"""Windows of each dataset that are due at noon of the anchor."""
 BEGIN = "UPDATE control.datasets SET first_window = '{}' WHERE dag_id = 'system_recovery_processing'"
 Clock = Callable[[timedelta], None]
 
@@ -106,7 +106,7 @@ class TestBacklog:
 
 
 class TestLost:
-    def test_what_the_source_no_longer_keeps_is_recorded_told_and_waits_for_a_person(
+    def test_what_the_source_no_longer_keeps_is_recorded_reported_and_waits_for_a_person(
         self, short: None, hook: Receiver
     ) -> None:
         change("DELETE FROM billing.closed_batches WHERE batch_start < '2026-10-31'", "simulator", "sources")
@@ -140,13 +140,13 @@ FOUND = "system_recovery_processing: outage found since 2026-10-30 12:00 UTC"
 
 
 def outages(hook: Receiver) -> list[str]:
-    """What was told of outages alone."""
+    """The alerts about outages alone."""
     return [title for title in hook.titles if "outage" in title]
 
 
 @pytest.mark.usefixtures("short")
 class TestOutages:
-    def test_one_is_told_when_found_and_when_the_last_window_is_back(self, hook: Receiver) -> None:
+    def test_one_is_reported_when_found_and_when_the_last_window_is_back(self, hook: Receiver) -> None:
         alerts.look()
         land_all(10, 11, 12, datasets=["payments"])
         land_all(10, 11, datasets=["page_views"])
@@ -206,8 +206,9 @@ class TestOutages:
         assert "critical 3/3, non-critical 3/3" in said and "recovered at 2026-10-31 12:00:00, counted then" in said
         shell = CliRunner()
         assert said in shell.invoke(app, ["status"]).output.replace("\n", " ")
-        (told,) = json.loads(shell.invoke(app, ["status", "--json"]).output)["recoveries"]
-        assert (told["critical_done"], told["non_critical_total"], told["recovered_at"] is None) == (3, 3, False)
+        (recovery,) = json.loads(shell.invoke(app, ["status", "--json"]).output)["recoveries"]
+        assert recovery["recovered_at"] is not None
+        assert (recovery["critical_done"], recovery["non_critical_total"]) == (3, 3)
         later(timedelta(minutes=30))
         drills.forget_since(window(11).start)
         change("DELETE FROM ops.attempts")
@@ -258,7 +259,7 @@ class TestOutages:
             ("first load of history",), ("outage found",)
         ]  # fmt: skip
 
-    def test_a_backlog_that_grows_is_told(self, hook: Receiver, later: Clock) -> None:
+    def test_a_backlog_that_grows_is_reported(self, hook: Receiver, later: Clock) -> None:
         alerts.look()
         later(timedelta(hours=11))
         alerts.look()
@@ -317,7 +318,7 @@ BROKEN = {
 
 class TestIntegrity:
     @pytest.mark.parametrize("what", BROKEN)
-    def test_what_differs_is_named_and_an_incident_until_it_is_mended(self, what: str, hook: Receiver) -> None:
+    def test_what_differs_is_named_and_an_incident_until_it_is_fixed(self, what: str, hook: Receiver) -> None:
         statement, said = BROKEN[what]
         land_all(0, 1, 2)
         check(0, 1, 2)
@@ -372,7 +373,7 @@ class TestHealth:
         finally:
             change("ALTER ROLE web_reader LOGIN")
         said = str(unwell.value)
-        assert "ledger" not in said, "it is told, and holds nothing up"
+        assert "ledger" not in said, "it is reported, and holds nothing up"
         detail = "SELECT detail FROM ops.health_checks WHERE check_name = 'ledger' AND verdict = 'unwell'"
         assert rows(detail) == [("payments has 1 landed windows and 0 partitions",)]
         assert "MiB are free in" in said
@@ -461,7 +462,7 @@ class TestTheDag:
         assert str(airflow(DAG, window(10).start + timedelta(minutes=15)).state) == "success"
 
     def test_page_views_wait_while_a_payment_is_to_land(self, airflow: RunDag) -> None:
-        """Its batch is not closed: the window is due, and this run has tried in vain."""
+        """Its batch is not closed: the window is due, and this run could not load it."""
         land_all(10, 11)
         late = "UPDATE billing.closed_batches SET closed_at = '2027-01-01' WHERE batch_start = '2026-10-31'"
         change(late, "simulator", "sources")
@@ -476,7 +477,7 @@ class TestTheDag:
         assert "payments: audit failed since 2026-10-31 12:00 UTC" in hook.titles
         assert rows("SELECT count(*) FROM ops.window_ledger WHERE dataset = 'payments'") == [(2,)]
 
-    def test_a_partition_that_is_gone_is_told_and_holds_no_recovery_up(self, airflow: RunDag, hook: Receiver) -> None:
+    def test_a_partition_that_is_gone_is_reported_and_blocks_no_recovery(self, airflow: RunDag, hook: Receiver) -> None:
         land_all(10, 11)
         change(f"DROP TABLE {partition('payments', window(10))}")
         assert str(airflow(DAG, FIRST + timedelta(minutes=15)).state) == "success"
@@ -496,7 +497,7 @@ class TestTheDag:
         assert rows("SELECT count(*) FROM ops.attempts") == [(0,)]
         assert "billing: source unavailable since 2026-10-31 12:00 UTC" in hook.titles
 
-    def test_a_source_that_goes_away_behind_the_health_checks_is_told_and_waited_for(
+    def test_a_source_that_goes_away_behind_the_health_checks_is_reported_and_waited_for(
         self, airflow: RunDag, hook: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         land_all(10, 11)

@@ -199,7 +199,7 @@ def test_a_backup_takes_the_place_of_what_came_after_it(kept: Path) -> None:
         f"restore: {kept} is whole and can be restored here, schema {schema_version.head()}\n"
     )
     loading.land(loading.day("2026-10-07"))
-    # Whoever is in the warehouse does not keep it from being replaced.
+    # Open sessions in the warehouse do not keep it from being replaced.
     with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
         cursor.execute("SELECT 1")
         done = typed("scripts/restore", str(kept))

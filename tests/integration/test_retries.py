@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from highwater.model.errors import (
@@ -31,7 +33,7 @@ def wait(error: BaseException, try_number: int) -> float:
 
 
 @pytest.mark.parametrize("error", [DataRejected("x"), AuditFailed("x"), ConfigurationError("x")])
-def test_what_a_retry_cannot_mend_is_not_tried_again(error: BaseException) -> None:
+def test_what_a_retry_cannot_fix_is_not_tried_again(error: BaseException) -> None:
     from airflow.sdk import RetryAction
 
     from highwater.airflow.retries import ByKind
@@ -50,7 +52,7 @@ def test_two_that_failed_together_do_not_come_back_together() -> None:
     assert len({wait(SourceUnavailable("x"), 8) for _ in range(20)}) == 20
 
 
-def test_busy_is_soon_and_an_open_window_is_looked_at_each_minute() -> None:
+def test_busy_is_soon_and_an_open_window_is_checked_each_minute() -> None:
     assert all(2 <= wait(Busy("x"), tried) <= 10 for tried in (1, 5, 24))
     assert wait(SourceIncomplete("x"), 5) == 60
 
@@ -61,6 +63,7 @@ def test_it_is_what_the_tasks_of_the_recovery_use() -> None:
     from highwater.environment import settings
 
     dag = DagBag(dag_folder=settings.ROOT / "dags/system_recovery_processing.py").dags["system_recovery_processing"]
-    kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in dag.tasks}
+    tasks: list[Any] = dag.tasks
+    kinds = {type(task.partial_kwargs["retry_policy"] if task.is_mapped else task.retry_policy) for task in tasks}
     assert [kind.__name__ for kind in kinds] == ["ByKind"]
     assert {task.pool for task in dag.tasks} == {"billing", "web", "default_pool"}

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from loading import DATASET, OTHER_QUANTITY, day, land
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 from typer.testing import CliRunner
 
 from highwater.cli.main import app
@@ -37,9 +38,9 @@ def alter(admin: Cursor) -> Iterator[Callable[[str], None]]:
         " WHERE attrelid = %s::regclass AND attnum > 0",
         (TABLE,),
     )
-    columns = {row.attname: row.type for row in admin.fetchall()}
+    columns = {row.attname: row.type for row in named(admin)}
     admin.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass", (TABLE,))
-    constraints = {row.conname for row in admin.fetchall()}
+    constraints = {row.conname for row in named(admin)}
     admin.connection.commit()
 
     def change(statement: str) -> None:
@@ -49,17 +50,17 @@ def alter(admin: Cursor) -> Iterator[Callable[[str], None]]:
     yield change
     admin.connection.rollback()
     admin.execute("SELECT c.oid::regclass::text AS name FROM pg_class AS c WHERE c.relispartition AND c.relkind = 'r'")
-    for partition in admin.fetchall():
+    for partition in named(admin):
         admin.execute(f"DROP TABLE {partition.name}")
     admin.execute("SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass", (TABLE,))
-    for constraint in {row.conname for row in admin.fetchall()} - constraints:
+    for constraint in {row.conname for row in named(admin)} - constraints:
         admin.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT {constraint}")
     admin.execute(
         "SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute"
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
         (TABLE,),
     )
-    for name, kind in {row.attname: row.type for row in admin.fetchall()}.items():
+    for name, kind in {row.attname: row.type for row in named(admin)}.items():
         if name not in columns:
             admin.execute(f"ALTER TABLE {TABLE} DROP COLUMN {name}")
         elif columns[name] != kind:
@@ -79,7 +80,7 @@ def land_twice(source_day: Change, between: Callable[[], None] = lambda: None) -
 
 
 def refusals() -> list[str]:
-    """What the dry run says, and what is said to somebody who asks for it."""
+    """What the dry run says, and what the rollback itself says."""
     said = []
     for options in (["--dry-run"], ["--yes", "--reason", "why"]):
         with pytest.raises(HighwaterError) as refusal:
@@ -175,7 +176,7 @@ class TestWhatDoesNotFit:
         assert dry.endswith(said)
         assert rows("SELECT version, state FROM ops.versions ORDER BY version") == [(1, "kept"), (2, "published")]
 
-    def test_what_was_changed_while_the_former_version_stood_is_told_before_too(
+    def test_what_was_changed_while_the_former_version_stood_is_reported_before_too(
         self, source_day: Change, alter: Callable[[str], None]
     ) -> None:
         """The former version has its columns as they are now, so only its content tells."""
@@ -184,7 +185,7 @@ class TestWhatDoesNotFit:
         assert dry == real == by_function
         assert dry.endswith("(as many rows, but a value or a type changed): load it again")
 
-    def test_a_former_version_that_somebody_made_a_view_of_is_told_before_too(
+    def test_a_former_version_that_someone_made_a_view_of_is_reported_before_too(
         self, source_day: Change, admin: Cursor
     ) -> None:
         land_twice(source_day)

@@ -1,4 +1,4 @@
-"""A rule that somebody changes just now is waited for, and holds for what is published then."""
+"""A rule that another session changes just now is waited for, and holds for what is published then."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_another_grid() -> None:
 def test_another_table() -> None:
     with defined("shaped") as table:
         staged = tables.stage("shaped", window())
-        admin(f"CREATE TABLE sales.shaped_anew ({tables.COLUMNS}, {tables.KEYED}")
-        change = "UPDATE control.datasets SET published_table = 'sales.shaped_anew' WHERE dataset = 'shaped'"
+        admin(f"CREATE TABLE sales.shaped_again ({tables.COLUMNS}, {tables.KEYED}")
+        change = "UPDATE control.datasets SET published_table = 'sales.shaped_again' WHERE dataset = 'shaped'"
         try:
             assert "published" in came_to(publication(staged), change, "postgres")
-            assert len(tables.rows_of("sales.shaped_anew", role="postgres")) == 5
+            assert len(tables.rows_of("sales.shaped_again", role="postgres")) == 5
             assert tables.rows_of(table, role="postgres") == []
         finally:
             admin(f"UPDATE control.datasets SET published_table = '{table}' WHERE dataset = 'shaped'")
-            admin("DROP TABLE sales.shaped_anew")
+            admin("DROP TABLE sales.shaped_again")
 
 
 def test_the_guard_on_volume() -> None:

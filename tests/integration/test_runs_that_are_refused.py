@@ -18,7 +18,7 @@ from highwater.setup import metadata
 pytestmark = pytest.mark.usefixtures("empty_warehouse")
 SALES, WATCH = "historical_sales_migration", "catchup_control"
 PROMISED = {SALES: 3, "incremental_data_processing": 1, "multi_source_sync": 3}
-"""So many tasks of a DAG are at work at once, whoever made the runs."""
+"""Number of tasks of a DAG that run at once, of any kind of run."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def trigger(airflow: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunTriggeredByType
 
-    manager = DagBundlesManager()
+    manager = DagBundlesManager()  # type: ignore[no-untyped-call]
     manager.sync_bundles_to_db()
     for bundle in manager.get_all_dag_bundles():
         bundle.initialize()
@@ -89,7 +89,7 @@ def test_what_another_dag_triggers_nobody_asked_for(airflow: Callable[..., Any])
     assert {kind.value for kind in DagRunType} - tasks.AUTOMATIC == {"manual", "backfill"}
 
 
-def test_the_command_line_of_airflow_is_told_so_too(trigger: Callable[..., Any]) -> None:
+def test_the_command_line_of_airflow_is_refused_too(trigger: Callable[..., Any]) -> None:
     """In a process of its own, which nothing but Airflow's settings has prepared."""
     asked = [sys.executable, "-m", "airflow", "dags", "trigger", WATCH, "--logical-date", "2127-06-01T00:00:00+00:00"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)

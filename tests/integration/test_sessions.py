@@ -100,7 +100,7 @@ def test_the_clock_of_a_session_is_that_of_its_start(monkeypatch: pytest.MonkeyP
             assert warehouse.fetch_value(cursor) == datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-def test_an_attempt_gives_up_its_claim_when_it_ends_though_its_connection_stands() -> None:
+def test_an_attempt_gives_up_its_claim_when_it_ends_though_its_connection_stays() -> None:
     with warehouse.keeping_links():
         with ledger.attempt("daily_sales", DAY, "extract", Run("d", "r")):
             assert live_attempts() == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from psycopg2.extensions import cursor as Cursor
+from rows import one
 
 from highwater.environment import settings
 from highwater.model.errors import Busy, ConfigurationError
@@ -68,7 +69,7 @@ def days(first: str, count: int) -> list[date]:
 
 def test_the_same_seed_gives_the_same_bytes(simulator: Cursor) -> None:
     simulator.execute(CHECKSUM, {"day": DAY, "rows": 10_000, "seed": 7})
-    assert tuple(simulator.fetchone()) == GOLDEN
+    assert tuple(one(simulator)) == GOLDEN
 
 
 @pytest.mark.parametrize("other", [{"seed": 8}, {"day": date(2024, 3, 1)}])
@@ -88,14 +89,14 @@ def test_keys_are_unique_across_days(simulator: Cursor) -> None:
         "SELECT count(DISTINCT sale_id) AS keys, count(*) AS rows"
         " FROM generate_series('2024-02-01'::timestamp, '2024-02-29', '1 day') AS d, legacy.rows_of_day(d::date, 3, 7)"
     )
-    assert tuple(simulator.fetchone()) == (87, 87)
+    assert tuple(one(simulator)) == (87, 87)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 16, 17, 50, 3012, 3013, 20_000])
 def test_a_day_holds_exactly_the_defects_that_arithmetic_says(simulator: Cursor, rows: int) -> None:
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in KINDS.values())
     simulator.execute(f"SELECT ARRAY[{counts}] FROM {ROWS}", {"day": DAY, "rows": rows, "seed": 7})
-    seen = dict(zip(KINDS, simulator.fetchone()[0], strict=True))
+    seen = dict(zip(KINDS, one(simulator)[0], strict=True))
     simulator.execute(
         f"WITH sales AS (SELECT s, s.sale_id FROM {ROWS} AS s),"
         " claims AS (SELECT count(*) AS copies, count(DISTINCT s) AS contents FROM sales WHERE sale_id IS NOT NULL"
@@ -104,7 +105,7 @@ def test_a_day_holds_exactly_the_defects_that_arithmetic_says(simulator: Cursor,
         " count(*) FILTER (WHERE contents = 2 AND copies = 2) AS contested, count(*) AS claimed_twice FROM claims",
         {"day": DAY, "rows": rows, "seed": 7},
     )
-    copied, contested, claimed_twice = simulator.fetchone()
+    copied, contested, claimed_twice = one(simulator)
     assert claimed_twice == copied + contested
     assert seen | {"duplicate": copied, "conflicting duplicate": contested} == simulation_sales.planted(rows)
 
@@ -112,7 +113,7 @@ def test_a_day_holds_exactly_the_defects_that_arithmetic_says(simulator: Cursor,
 def test_no_row_has_two_defects(simulator: Cursor) -> None:
     faults = " + ".join(f"coalesce({condition}, false)::integer" for condition in KINDS.values())
     simulator.execute(f"SELECT max({faults}) FROM {ROWS}", {"day": DAY, "rows": 20_000, "seed": 7})
-    assert simulator.fetchone()[0] == 1
+    assert one(simulator)[0] == 1
     assert len(set(simulation_sales.SLOTS.values())) == len(simulation_sales.SLOTS)
 
 
@@ -131,7 +132,7 @@ def test_sales_look_like_those_of_a_till_system(simulator: Cursor) -> None:
         f" avg((currency = 'EUR')::integer) AS euros FROM {ROWS}",
         {"day": DAY, "rows": 20_000, "seed": 7},
     )
-    seen = simulator.fetchone()
+    seen = one(simulator)
     assert (seen.stores, seen.products, seen.prices, seen.payments) == (40, 500, 500, 4)
     assert (seen.first_till, seen.last_till) == (1, 8)
     assert 0.23 < seen.anonymous < 0.27
@@ -146,15 +147,15 @@ def test_weekdays_are_busy_after_work_and_weekends_are_not(simulator: Cursor, da
         f" min(sold_at::time) AS opening, max(sold_at::time) AS closing FROM {ROWS}",
         {"day": day, "rows": 20_000, "seed": 7},
     )
-    seen = simulator.fetchone()
+    seen = one(simulator)
     assert (seen.after_work > 0.2) is after_work
     assert (seen.opening.hour, seen.closing.hour) == (8, 19)
 
 
 def test_advance_makes_the_missing_days_and_counts_them(world: Path, legacy_reader: Cursor) -> None:
-    told: dict[date, int] = {}
-    assert simulation_sales.advance(NOON, told.__setitem__) == days("2024-03-05", 5)
-    assert told == dict.fromkeys(days("2024-03-05", 5), 60)
+    progress: dict[date, int] = {}
+    assert simulation_sales.advance(NOON, progress.__setitem__) == days("2024-03-05", 5)
+    assert progress == dict.fromkeys(days("2024-03-05", 5), 60)
     assert simulation_sales.advance(NOON) == []
     assert simulation_sales.advance(NOON + timedelta(days=2)) == days("2024-03-10", 2)
     legacy_reader.execute(
@@ -171,7 +172,7 @@ def test_a_day_that_is_there_is_left_alone(world: Path, simulator: Cursor) -> No
     simulator.connection.commit()
     assert simulation_sales.advance(NOON) == []
     simulator.execute("SELECT count(*) FROM legacy.sales WHERE business_date = '2024-03-06'")
-    assert simulator.fetchone()[0] == 0
+    assert one(simulator)[0] == 0
 
 
 def test_days_close_at_one_in_the_night_but_the_third_later(world: Path, simulator: Cursor) -> None:
@@ -192,17 +193,17 @@ def test_a_short_history_has_no_late_day(world: Path, monkeypatch: pytest.Monkey
 def test_two_at_once_make_each_day_once(world: Path) -> None:
     made: list[list[date]] = []
     both = [threading.Thread(target=lambda: made.append(simulation_sales.advance(NOON))) for _ in range(2)]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join()
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
     assert sorted(made[0] + made[1]) == days("2024-03-05", 5)
 
 
-def test_one_who_waits_too_long_is_told_the_day(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_too_long_names_the_day(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "1")
     settings.get.cache_clear()
-    plain = psycopg2.connect
+    plain: Callable[..., object] = psycopg2.connect
 
     def impatient(options: str, **rest: object) -> object:
         return plain(options=f"{options} -c lock_timeout=50ms", **rest)
@@ -239,4 +240,4 @@ def test_the_file_may_run_again(world: Path, simulator: Cursor) -> None:
         "SELECT count(*) FROM legacy.sales JOIN legacy.closed_days USING (business_date)"
         " WHERE business_date < '2025-01-01'"
     )
-    assert simulator.fetchone()[0] == 300
+    assert one(simulator)[0] == 300

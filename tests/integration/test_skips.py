@@ -88,7 +88,7 @@ def test_one_window_of_the_grid_is_taken_and_taken_back(loader: Cursor) -> None:
     assert tuple(warehouse.fetch(loader)) == (30, 0)
 
 
-def test_a_landed_window_stands(analyst: Cursor) -> None:
+def test_a_landed_window_stays(analyst: Cursor) -> None:
     land(day("2026-10-05"))
     assert not publish.skip_window("daily_sales", day("2026-10-05"), "a rule", "a reason", run())
     analyst.execute("SELECT count(*) FROM ops.skipped_windows")
@@ -131,7 +131,7 @@ def test_one_that_lands_while_it_is_skipped_is_not_skipped(admin: Cursor, analys
     assert warehouse.fetch_value(analyst) == 0
 
 
-def test_what_an_older_warehouse_took_for_a_skip_is_taken_back_and_told_at_the_next_start(
+def test_what_an_older_warehouse_took_for_a_skip_is_taken_back_and_named_at_the_next_start(
     admin: Cursor, analyst: Cursor, caplog: pytest.LogCaptureFixture
 ) -> None:
     land(day("2026-10-07"))

@@ -34,7 +34,7 @@ ROWS = (
     "CREATE TABLE t AS SELECT n AS id, timestamptz '2026-10-01 00:00+00' + n * interval '1 hour' AS at"
     " FROM generate_series(0, 719) AS n"
 )
-OF_THE_DAY = "SELECT id, at, at::text AS told FROM t WHERE at::date = (%(window_start)s)::date\n"
+OF_THE_DAY = "SELECT id, at, at::text AS written FROM t WHERE at::date = (%(window_start)s)::date\n"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def own(airflow: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cal
 
 @pytest.fixture(scope="module")
 def hours(airflow: object) -> Iterator[str]:
-    """A database with a row an hour, that keeps another zone, another style of dates and short digits."""
+    """A database with one row per hour, that keeps another zone, another style of dates and short digits."""
     with database("own_source", ROWS) as name:
         with closing(admin(name)) as link, link.cursor() as cursor:
             for setting in (
@@ -129,7 +129,7 @@ def test_what_others_set_on_a_pooled_connection_does_not_reach_the_session(
     assert [row[0] for row in the_day()] == list(range(96, 120))
 
 
-def test_a_pooler_that_allows_no_transactions_is_told_of(own: object, pooled: Callable[..., Any]) -> None:
+def test_a_pooler_that_allows_no_transactions_is_named(own: object, pooled: Callable[..., Any]) -> None:
     pooled(mode="statement")
     with pytest.raises(SourceUnavailable, match=r"'own' is unavailable: .* transaction began; .* not by statement"):
         the_day()
@@ -177,7 +177,7 @@ def test_text_of_another_encoding_arrives_as_it_is(
             assert arrived(cursor, "own/extract.sql", {"word": word})[1] == [(word, word)]
 
 
-def test_a_source_that_does_not_know_its_encoding_is_refused_until_somebody_says_it(
+def test_a_source_that_does_not_know_its_encoding_is_refused_until_someone_says_it(
     own: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own(
@@ -247,7 +247,11 @@ def test_extras_of_libpq_count_and_options_hold_behind_a_pooler_too(
         extract="SELECT current_setting('application_name') AS name, current_setting('work_mem') AS memory,"
         " current_setting('search_path') AS path"
     )
-    extra = {"application_name": "ours", "options": r"-c work_mem=7MB --search-path=public,\ pg_temp", "keepalives": 1}
+    extra: dict[str, Any] = {
+        "application_name": "ours",
+        "options": r"-c work_mem=7MB --search-path=public,\ pg_temp",
+        "keepalives": 1,
+    }
     connect_airflow(monkeypatch, "own", source, **extra)
     assert the_day() == [("ours", "7MB", "public, pg_temp")]
     connect_airflow(monkeypatch, "own", source, pooled(), **extra)

@@ -226,9 +226,9 @@ def test_the_command_shows_each_source_with_what_it_is_trusted_with_and_why(thre
     channels.load(SUPPLIER, TODAY)
     channels.check(PARTNER, TODAY)
     with channels.away("partner"):
-        told = json.loads(highwater("sources", "--json").stdout)
+        listed = json.loads(highwater("sources", "--json").stdout)
         shown = highwater("sources")
-    partner, store, supplier = told
+    partner, store, supplier = listed
     assert (partner["source"], partner["reachable"], partner["catches_up"]) == ("partner", False, False)
     assert "not permitted to log in" in partner["away_because"]
     assert partner["reason"] == "1 of the last 1 checks were good, 10 are needed to judge by"
@@ -242,7 +242,7 @@ def test_the_command_shows_each_source_with_what_it_is_trusted_with_and_why(thre
     assert "never checked" in shown.stdout
 
 
-def test_the_pool_of_loading_slots_is_made_once_and_keeps_the_size_somebody_gave_it(airflow: object) -> None:
+def test_the_pool_of_loading_slots_is_made_once_and_keeps_the_size_someone_gave_it(airflow: object) -> None:
     metadata.create_pools()
     with closing(warehouse.connect_metadata("airflow", settings.get().metadata_database)) as link, link:
         cursor = link.cursor()

@@ -26,7 +26,7 @@ STATE = "SELECT '1' AS snapshot, now() AS moment, {} AS identity, false AS is_re
 
 
 @pytest.fixture(scope="module")
-def somebodys(airflow: object) -> Iterator[str]:
+def others(airflow: object) -> Iterator[str]:
     """A database of one table ``t``, with types of its own."""
     with database(
         "own_statements",
@@ -38,10 +38,10 @@ def somebodys(airflow: object) -> Iterator[str]:
 
 
 @pytest.fixture
-def own(somebodys: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+def own(others: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
     """Writes statements by their names into the folder ``own`` of that source."""
     folder = own_source.own_folder(monkeypatch, tmp_path)
-    connect_airflow(monkeypatch, "own", somebodys)
+    connect_airflow(monkeypatch, "own", others)
 
     def write(**given: str) -> None:
         for name, text in given.items():

@@ -27,7 +27,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Try:
-    """An attempt at a stage: how it stands, how long ago it began and ended, whether its process lives."""
+    """An attempt at a stage: its state, how long ago it began and ended, whether its process lives."""
 
     state: str
     stage: str
@@ -37,7 +37,7 @@ class Try:
 
 @dataclass(frozen=True)
 class Past:
-    """What has happened beside what landed, each by the places of its windows; ``skipped`` so long ago."""
+    """What has happened beside what landed, each by the places of its windows; ``skipped``: how long ago."""
 
     tries: dict[int, list[Try]]
     lanes: dict[int, bool]
@@ -108,13 +108,13 @@ def happen(cursor: Cursor, world: World, past: Past, living: tuple[int, int]) ->
                 " VALUES (%s, %s, %s, 'trying', 'r', 1, 'here', 1, %s, %s, %s, %s, %s)",
                 (DATASET, as_range(windows[n]), one.stage, one.state, world.now - one.ago, world.now - one.ago, *lives),
             )
-    for n, lives in past.lanes.items():
+    for n, lane_lives in past.lanes.items():
         if n in windows:
             cursor.execute(
                 "INSERT INTO control.backfill_windows (backfill_id, place, window_range, action, reason, state, claim,"
                 " backend_pid) SELECT backfill_id, %s, %s, 'load', 'x', 'running', %s, %s FROM control.backfills"
                 " WHERE dataset = %s",
-                (n + 1, as_range(windows[n]), living[0], living[1] if lives else -1, DATASET),
+                (n + 1, as_range(windows[n]), living[0], living[1] if lane_lives else -1, DATASET),
             )
     for n, ago in past.skipped.items():
         if n in windows:
@@ -153,7 +153,7 @@ def expected(world: World, past: Past, n: int, *, unwanted: bool, due: bool) -> 
     follows = latest is not None and (
         latest.state == "retrying" or (latest.state, latest.stage) == ("succeeded", "extract")
     )
-    if follows and not was_skipped and latest.ago <= MINUTE:
+    if latest is not None and follows and not was_skipped and latest.ago <= MINUTE:
         return "running"
     if unwanted:
         return "skipped"
@@ -192,9 +192,9 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
 
     states = Counter(row.state for row in seen if row.is_due)
     (status,) = [one for one in statuses.read(tables) if one.dataset == DATASET]
-    told = {state: getattr(status, f"windows_{state}") for state in statuses.STATES}
-    assert told == {state: states[state] for state in statuses.STATES}
-    assert status.windows_due == sum(told.values())
+    counted = {state: getattr(status, f"windows_{state}") for state in statuses.STATES}
+    assert counted == {state: states[state] for state in statuses.STATES}
+    assert status.windows_due == sum(counted.values())
     assert status.is_whole == (states["running"] + states["failed"] + states["missing"] == 0)
 
     (mine,) = [row for row in asked_datasets(tables) if row.dataset == DATASET]
@@ -202,7 +202,7 @@ def test_a_window_is_in_one_state_and_every_view_counts_the_same(
     shown = params.DayRange(since, since + timedelta(days=days), folded)
     cells = calendar.read(tables, [mine], shown)
     (row,) = calendar.rows([mine], cells, calendar.totals(tables, [mine]), shown)
-    assert {state: row.counts[state] for state in statuses.STATES} == told
+    assert {state: row.counts[state] for state in statuses.STATES} == counted
     assert row.counts["due"] == status.windows_due
     within = Counter(one.state for one in seen if one.is_due and since <= one.window_range.lower < shown.until)
     for state in statuses.STATES:
@@ -232,7 +232,7 @@ def asked_datasets(cursor: Cursor) -> list[Any]:
     return warehouse.fetch_all(cursor)
 
 
-def told(dataset: str, start: datetime) -> tuple[str, str]:
+def shown(dataset: str, start: datetime) -> tuple[str, str]:
     """State and reason of the window that begins then, by a session that has the clock of now."""
     with warehouse.session("analyst") as cursor:
         cursor.execute(
@@ -274,11 +274,11 @@ class TestWhatIsGone:
     ) -> None:
         window = loading.day("2026-10-05")
         with ledger.attempt("daily_sales", window, "extract", loading.run("a")):
-            assert told("daily_sales", window.start) == ("running", "extract is running")
-        assert told("daily_sales", window.start) == ("running", "extract is done, the next stage follows")
+            assert shown("daily_sales", window.start) == ("running", "extract is running")
+        assert shown("daily_sales", window.start) == ("running", "extract is done, the next stage follows")
         later(timedelta(seconds=61))
         said = "extract is done, and nothing has followed: its run no longer exists, or waits"
-        assert told("daily_sales", window.start) == ("missing", said)
+        assert shown("daily_sales", window.start) == ("missing", said)
 
     def test_one_that_waits_for_its_next_try_has_failed_within_a_minute(
         self, later: Callable[[timedelta], None]
@@ -287,10 +287,10 @@ class TestWhatIsGone:
         run = ledger.Run("historical_sales_migration", "a", last_try=False)
         with pytest.raises(ZeroDivisionError), ledger.attempt("daily_sales", window, "extract", run):
             raise ZeroDivisionError("no")
-        assert told("daily_sales", window.start) == ("running", "extract is retried: ZeroDivisionError: no")
+        assert shown("daily_sales", window.start) == ("running", "extract is retried: ZeroDivisionError: no")
         later(timedelta(seconds=61))
         said = "extract, to be retried while its run exists: ZeroDivisionError: no"
-        assert told("daily_sales", window.start) == ("failed", said)
+        assert shown("daily_sales", window.start) == ("failed", said)
 
     def test_what_is_taken_out_of_the_record_is_missing_at_once_and_everybody_says_so(self, analyst: Cursor) -> None:
         window = loading.day("2026-10-05")
@@ -300,7 +300,7 @@ class TestWhatIsGone:
         with warehouse.session("postgres") as cursor:
             for row in drills.landed(cursor, "daily_sales", window.start):
                 drills.forget_window(cursor, "daily_sales", row)
-        assert told("daily_sales", window.start) == (
+        assert shown("daily_sales", window.start) == (
             "missing",
             "it had landed, and is no longer in the ledger: it is loaded again",
         )
@@ -308,14 +308,14 @@ class TestWhatIsGone:
         assert (status.windows_landed, status.windows_running, status.windows_missing) == (0, 0, 30)
 
     def test_a_dataset_that_runs_by_watermark_is_not_at_work_after_its_run(self) -> None:
-        """A full run that somebody asks for is about the hour under way, which no change set covers yet."""
+        """A full run that a person requests is about the hour under way, which no change set covers yet."""
         start = clock.now().replace(minute=0, second=0, microsecond=0)
         hour = Window(start, start + timedelta(hours=1))
         run = ledger.Run("incremental_data_processing", "manual__full")
         for stage in ("determine_mode", "update_checkpoint", "validate_consistency"):
             with ledger.attempt("orders", hour, stage, run):
-                assert told("orders", start)[0] == "running"
-        assert told("orders", start)[0] == "not due"
+                assert shown("orders", start)[0] == "running"
+        assert shown("orders", start)[0] == "not due"
 
     def test_a_window_that_landed_before_its_time_is_counted_when_it_is_due(self, analyst: Cursor) -> None:
         with warehouse.session("postgres") as cursor:
@@ -323,7 +323,7 @@ class TestWhatIsGone:
                 "INSERT INTO ops.window_ledger VALUES ('payments', '[2026-10-31 06:00+00, 2026-10-31 12:00+00)', 1, 0,"
                 " 0, 0, 0, 'x', NULL, 's', 'd', 'r', ops.clock())"
             )
-        assert told("payments", datetime.fromisoformat("2026-10-31T06:00+00:00"))[0] == "landed"
+        assert shown("payments", datetime.fromisoformat("2026-10-31T06:00+00:00"))[0] == "landed"
         (status,) = [one for one in statuses.read(analyst) if one.dataset == "payments"]
         assert status.windows_landed == 0
         assert status.windows_due == status.windows_missing

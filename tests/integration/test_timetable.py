@@ -24,7 +24,7 @@ NOON = datetime(2026, 10, 31, 12, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def airflow_is_ours(airflow: Callable[..., Any]) -> None:
-    """Whoever imports Airflow first settles which home and which plugins it has."""
+    """The first import of Airflow settles which home and which plugins it has."""
 
 
 def runs(known: Policy | None, now: datetime = NOON, latest: datetime | None = None, most: int = 40) -> list[Any]:
@@ -34,7 +34,8 @@ def runs(known: Policy | None, now: datetime = NOON, latest: datetime | None = N
 
     from highwater.airflow.timetable import PolicyTimetable
 
-    timetable, last = PolicyTimetable("0 2 * * *", "daily_sales"), None
+    timetable = PolicyTimetable("0 2 * * *", "daily_sales")
+    last: Any = None
     restriction = TimeRestriction(instance(FIRST), None if latest is None else instance(latest), catchup=True)
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -91,7 +92,7 @@ class TestTimetable:
             asked = TimeRestriction(instance(FIRST), None, catchup=True)
             assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=asked) is None
 
-    def test_a_run_to_come_waits_for_our_clock_where_it_stands_apart_from_airflows(self) -> None:
+    def test_a_run_to_come_waits_for_our_clock_where_it_differs_from_airflows(self) -> None:
         (*_, coming) = runs(ALL)
         assert coming.run_after > datetime.now(UTC) + timedelta(hours=13)
 

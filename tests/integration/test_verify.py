@@ -84,7 +84,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_every_damage_is_found_and_told(table: str, damage: str) -> None:
+def test_every_damage_is_found_and_reported(table: str, damage: str) -> None:
     statement, said = DAMAGE[damage]
     assert shell("checked").exit_code == 0
     change(statement.format(t=partition("checked", window(1)), parent=table))
@@ -167,7 +167,7 @@ def test_a_reload_of_the_same_content_replaces_a_partition_that_is_not_safe(tabl
         assert set(warehouse.fetch_value(cursor) or []) <= {"analyst SELECT"}, "the version that it was kept as"
 
 
-def test_a_partition_that_is_anothers_is_not_replaced_but_told(table: str) -> None:
+def test_a_partition_that_is_anothers_is_not_replaced_but_reported(table: str) -> None:
     change(f"ALTER TABLE {partition('checked', window(1))} OWNER TO postgres")
     with pytest.raises(ConfigurationError, match=r"belongs to postgres: ALTER TABLE .* OWNER TO publisher"):
         land("checked", window(1))
@@ -255,7 +255,7 @@ def test_a_publication_meanwhile_is_no_difference(table: str) -> None:
 
 
 @pytest.mark.parametrize("change_of", ["RENAME TO checked_old", "RENAME COLUMN at TO moment", "RENAME COLUMN x TO y"])
-def test_a_table_that_is_gone_or_renamed_is_told_and_the_others_are_compared(table: str, change_of: str) -> None:
+def test_a_table_that_is_gone_or_renamed_is_reported_and_the_others_are_compared(table: str, change_of: str) -> None:
     with defined("other"):
         land("other", window(0))
         admin(f"ALTER TABLE {table} {change_of}")
@@ -269,8 +269,8 @@ def test_a_table_that_is_gone_or_renamed_is_told_and_the_others_are_compared(tab
                 admin("ALTER TABLE sales.checked_old RENAME TO checked")
 
 
-def test_somebody_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
-    """An analyst has looked at all before the damage, and ends the transaction after the other look."""
+def test_someone_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
+    """An analyst has read all before the damage, and ends the transaction after the second check."""
     everything = "SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger"
     with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
         cursor.execute(everything)
@@ -283,11 +283,11 @@ def test_somebody_who_holds_a_comparison_holds_up_no_other(table: str) -> None:
         land("checked", window(0))
         list(verify.compare("loader", verify.landed("checked")))
         cursor.execute("SELECT count(*) FROM ops.content_checks")
-        assert warehouse.fetch_value(cursor) == 3, "a row a window is left"
+        assert warehouse.fetch_value(cursor) == 3, "one row per window is left"
 
 
-def test_orders_that_somebody_holds_a_comparison_of_are_compared(small_shop: Callable[[str], int]) -> None:
-    """Of what is loaded by its changes the look at an earlier window is none any more."""
+def test_orders_that_someone_holds_a_comparison_of_are_compared(small_shop: Callable[[str], int]) -> None:
+    """Of what is loaded by its changes a comparison of an earlier window does not count any more."""
     shopping.land()
     with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
         change("UPDATE sales.orders SET amount = amount + 1 WHERE order_id = 77")
@@ -301,14 +301,14 @@ def test_orders_that_somebody_holds_a_comparison_of_are_compared(small_shop: Cal
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_a_snapshot_of_before_is_not_looked_at(table: str, level: str) -> None:
+def test_a_snapshot_of_before_is_not_checked(table: str, level: str) -> None:
     with closing(warehouse.connect("analyst")) as link, link.cursor() as cursor:
         link.set_session(isolation_level=level)
         with pytest.raises(psycopg2.Error, match="expected READ COMMITTED"):
             cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
 
 
-def test_a_window_that_could_not_be_compared_is_told(
+def test_a_window_that_could_not_be_compared_is_reported(
     table: str, airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "NIGHTS", 1)
@@ -339,7 +339,7 @@ MONTHS = {
 
 
 @pytest.mark.parametrize("damage", MONTHS)
-def test_sums_that_are_not_of_the_ledger_are_told_until_they_are_counted_again(table: str, damage: str) -> None:
+def test_sums_that_are_not_of_the_ledger_are_reported_until_they_are_counted_again(table: str, damage: str) -> None:
     def troubles() -> list[Any]:
         with warehouse.session("analyst") as cursor:
             cursor.execute("SELECT kind, subject FROM ops.current_troubles WHERE kind = 'sums differ'")

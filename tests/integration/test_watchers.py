@@ -64,7 +64,7 @@ def test_one_that_is_cancelled_or_killed_is_known_by_its_session() -> None:
     assert troubles() == []
 
 
-def test_what_begins_while_somebody_looks_is_not_taken_for_dead() -> None:
+def test_what_begins_while_someone_looks_is_not_taken_for_dead() -> None:
     with warehouse.session("loader") as looking:
         # The look has asked who lives, and waits for its turn.
         looking.execute("SELECT count(*) FROM pg_stat_activity")

@@ -1,4 +1,4 @@
-"""The addresses of HIGHWATER_ALERT_URLS: how they are told apart, and what a wrong one gets."""
+"""The addresses of HIGHWATER_ALERT_URLS: how they are distinguished, and what a wrong one gets."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_an_aim_is_a_ratio_or_an_amount_and_is_kept_or_not(measuring: ModuleType) -> None:
-    def figure(**aims: float) -> object:
+    def figure(**aims: float) -> Any:
         return measuring.Figure("a thing", "a case", 3.0, "another", 2.0, **aims)
 
     kept = [figure().kept, figure(aim=1.5).kept, figure(aim=1.4).kept, figure(most=3).kept, figure(most=2.9).kept]

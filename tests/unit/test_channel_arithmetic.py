@@ -35,7 +35,7 @@ def test_the_day_is_one_of_utc() -> None:
     assert channels.days(datetime.fromisoformat("2024-03-11T00:59:00+02:00"))[-1] == date(2024, 3, 9)
 
 
-def test_before_the_first_day_there_is_none() -> None:
+def test_nothing_is_before_the_first_day() -> None:
     assert channels.days(datetime(2024, 1, 1, tzinfo=UTC)) == []
     assert channels.deliveries(datetime(2024, 1, 1, tzinfo=UTC)) == []
 

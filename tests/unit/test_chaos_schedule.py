@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos import faults, report, schedule, source_faults
+from chaos import faults, felt, report, schedule, source_faults
 from highwater.environment import settings
 from highwater.model.errors import ConfigurationError
 
@@ -69,7 +69,7 @@ def test_the_tables_count_what_was_felt_and_name_what_is_broken(tmp_path: Path) 
     }
     bad = good | {
         "seed": 2,
-        "strikes": [{"kind": "kill task", "target": "ops.alerts", "at": 3, "outcome": faults.MISSED}],
+        "strikes": [{"kind": "kill task", "target": "ops.alerts", "at": 3, "outcome": felt.MISSED}],
         "findings": [{"name": "no gap", "saw": "", "wrong": ["payments [2025-01-01, …)"]}],
         "passed": False,
         "home": "somewhere",

@@ -66,17 +66,17 @@ class Refused(psycopg2.DatabaseError):
 
     def __init__(self, pgcode: str, primary: str, detail: str | None = None) -> None:
         super().__init__(primary)
-        self._told = SimpleNamespace(message_primary=primary, message_detail=detail, message_hint=None)
-        self._told.constraint_name = self._told.table_name = self._told.column_name = None
+        self._diagnostics = SimpleNamespace(message_primary=primary, message_detail=detail, message_hint=None)
+        self._diagnostics.constraint_name = self._diagnostics.table_name = self._diagnostics.column_name = None
         self._pgcode = pgcode
 
     @property
-    def pgcode(self) -> str:
+    def pgcode(self) -> str:  # type: ignore[override]
         return self._pgcode
 
     @property
-    def diag(self) -> SimpleNamespace:
-        return self._told
+    def diag(self) -> SimpleNamespace:  # type: ignore[override]
+        return self._diagnostics
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A changed HIGHWATER_UID meets the logs of the former one: taken where the group may write, else told."""
+"""A changed HIGHWATER_UID meets the logs of the former one: taken where the group may write, else reported."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from highwater.setup import log_folder
 
 @pytest.fixture
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Logs of two DAGs, one closed to this user, who is not root whoever runs the test."""
+    """Logs of two DAGs, one closed to this user, who is not root, even if the test runs as root."""
     for name in ("dag_id=a", "dag_id=b"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(log_folder.os, "access", lambda path, mode: Path(path).name != "dag_id=b")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "dag_id=b")
     return tmp_path
 
 
-def test_one_that_is_closed_is_told_with_what_hands_it_over(logs: Path) -> None:
+def test_one_that_is_closed_is_reported_with_what_hands_it_over(logs: Path) -> None:
     owner = logs.stat().st_uid
     with pytest.raises(ConfigurationError) as refused:
         log_folder.refuse_closed(logs)

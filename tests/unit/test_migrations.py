@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,8 @@ from highwater.setup.migrations import statements, tables
 from highwater.store import schema_version
 
 MIGRATIONS = settings.ROOT / "highwater/sql/migrations"
-RELEASED = dict(
-    reversed(line.split("  ")) for line in (MIGRATIONS / "released.sha256").read_text().splitlines() if line
-)
+LINES = [line.split("  ") for line in (MIGRATIONS / "released.sha256").read_text().splitlines() if line]
+RELEASED = {name: known for known, name in LINES}
 REPEATABLE = sorted((settings.ROOT / "highwater/sql/warehouse").glob("*.sql"))
 
 
@@ -40,7 +40,7 @@ def test_each_version_is_a_revision_after_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("path", REPEATABLE, ids=lambda path: path.name)
-def test_a_file_that_runs_again_makes_nothing_that_stays(path: settings.Path) -> None:
+def test_a_file_that_runs_again_makes_nothing_that_stays(path: Path) -> None:
     statements.refuse_lasting(path.name, path.read_text())
 
 

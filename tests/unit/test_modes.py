@@ -106,7 +106,7 @@ def test_each_reason_for_a_full_run_is_named(situation: Situation, reason: str) 
     assert re.search(reason, decision.reason), decision.reason
 
 
-def test_a_source_that_stands_still_is_not_taken_for_a_restored_one() -> None:
+def test_an_idle_source_is_not_taken_for_a_restored_one() -> None:
     assert decide(by(source=source("90:100:95")), lambda: 0).mode == "incremental"
 
 
@@ -122,7 +122,7 @@ def test_as_many_changes_as_allowed_are_allowed() -> None:
         ("on_changed_schema", by(on_changed_schema="stop", source=source(columns={"order_id": "bigint"}))),
     ],
 )
-def test_a_rule_that_says_stop_stops_until_somebody_accepts(rule: str, situation: Situation) -> None:
+def test_a_rule_that_says_stop_stops_until_someone_accepts(rule: str, situation: Situation) -> None:
     with pytest.raises(DataRejected, match=f"control.sources.{rule} says stop. Nothing was loaded"):
         decide(situation, no_counting)
     assert decide(replace(situation, accept=True), no_counting).mode == "full"

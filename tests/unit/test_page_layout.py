@@ -74,7 +74,9 @@ def test_every_cell_is_laid_out_once_and_in_its_place(step: timedelta, many: int
 def test_what_was_chosen_fills_the_form(
     step: timedelta, chosen: str, folded: bool, since: str, until: str, excluded: str, warned: bool
 ) -> None:
-    form, notice = backfills.for_cells(Choice(dataset="sales", chosen=chosen, folded=folded), dataset(step))
+    form, notice = backfills.for_cells(
+        Choice.model_validate({"dataset": "sales", "chosen": chosen, "folded": folded}), dataset(step)
+    )
     assert (form.since, form.until, form.excluded, form.which) == (since, until, excluded, "all")
     assert (notice is not None) == warned
 
@@ -82,7 +84,7 @@ def test_what_was_chosen_fills_the_form(
 def test_too_many_cells_are_refused() -> None:
     many = ",".join(f"{FIRST + n * DAY:%Y-%m-%d}" for n in range(backfills.MOST_CHOSEN + 1))
     with pytest.raises(Problem, match="expected at most 1,000"):
-        backfills.for_cells(Choice(dataset="sales", chosen=many), dataset(DAY))
+        backfills.for_cells(Choice.model_validate({"dataset": "sales", "chosen": many}), dataset(DAY))
 
 
 @pytest.mark.parametrize(

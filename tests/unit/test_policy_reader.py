@@ -1,4 +1,4 @@
-"""A process that forks while its policies are looked at; one of its own, in which nobody else has hooks or threads."""
+"""A process that forks while its policies are read; one of its own, in which nobody else has hooks or threads."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class TestVerdict:
         assert verdict is not None
         assert (verdict.reason, verdict.until) == ("it ended more than 2 days ago", day(28).end)
 
-    def test_of_the_newest_due_windows_so_many_are_wanted(self) -> None:
+    def test_a_number_of_the_newest_due_windows_is_wanted(self) -> None:
         assert max(left_out(replace(ALL, max_windows=2))) == 28
         before_two = datetime(2026, 10, 31, 1, tzinfo=UTC)
         assert max(left_out(replace(ALL, max_windows=2), before_two)) == 27, "the 30th is not due yet"

@@ -64,7 +64,7 @@ class TestAnImage:
     def test_of_this_checkout_is_taken(self, preflight: ModuleType) -> None:
         assert preflight.built_from_others() is None
 
-    def test_of_another_checkout_is_told(self, preflight: ModuleType) -> None:
+    def test_of_another_checkout_is_reported(self, preflight: ModuleType) -> None:
         (preflight.ROOT / "docker/airflow/requirements.lock").write_text("airflow==3.3.3\n")
         said = preflight.built_from_others()
         assert "built from another docker/airflow/requirements.lock than this checkout's" in said

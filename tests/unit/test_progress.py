@@ -48,7 +48,7 @@ def test_over_and_whole(change: dict[str, int], over: bool, whole: bool) -> None
     assert (changed.is_over, changed.is_complete) == (over, whole)
 
 
-def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_told_of_once() -> None:
+def test_a_warehouse_that_is_busy_for_a_while_ends_nothing_and_is_logged_once() -> None:
     answers: list[Exception] = [
         DeadlockDetected("deadlock detected"),
         LockNotAvailable("held"),

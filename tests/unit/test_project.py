@@ -43,14 +43,14 @@ def test_its_roles_and_pools_are_the_platforms(named: Path) -> None:
         ("EXTENSION = 1", "its EXTENSION is a int"),
     ],
 )
-def test_a_module_that_is_none_is_refused_with_its_setting(named: Path, text: str | None, said: str) -> None:
+def test_an_invalid_module_is_refused_with_its_setting(named: Path, text: str | None, said: str) -> None:
     if text is not None:
         named.write_text(text)
     with pytest.raises(ConfigurationError, match=f"HIGHWATER_EXTENSION=own_extension is refused: .*{said}"):
         project.extension()
 
 
-def test_without_one_the_engine_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_one_the_engine_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "get", lambda: settings.Settings(extension=None))
     assert project.extension() == project.Extension()
     assert credentials.logins() == credentials.LOGINS

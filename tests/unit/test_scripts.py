@@ -65,7 +65,7 @@ OF = {"airflow": "scheduler", "highwater": "apiserver"}
 
 @pytest.mark.parametrize("name", ASKED)
 @pytest.mark.parametrize(("state", "demo"), [("stopped", False), ("partly", False), ("partly", True)])
-def test_a_container_that_is_stopped_is_told_of(tmp_path: Path, name: str, state: str, demo: bool) -> None:
+def test_a_container_that_is_stopped_is_named(tmp_path: Path, name: str, state: str, demo: bool) -> None:
     (tmp_path / "home").mkdir()
     if demo:
         (tmp_path / "home/platform.env").touch()

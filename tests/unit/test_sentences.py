@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -27,7 +28,7 @@ REFUSED = (
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A home in which nothing was started, of a process that knows nothing else."""
     for name in ("HIGHWATER_PLACE", "HIGHWATER_WAREHOUSE_HOST"):
         monkeypatch.delenv(name, raising=False)

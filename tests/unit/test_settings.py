@@ -1,5 +1,6 @@
 """A bad setting is refused by name and value; unset ones have their defaults."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from simulation import settings as simulation_settings
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("HIGHWATER_HOME", str(tmp_path))
     monkeypatch.delenv("HIGHWATER_ANCHOR", raising=False)
     monkeypatch.delenv("HIGHWATER_NOW", raising=False)

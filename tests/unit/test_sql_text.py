@@ -58,7 +58,7 @@ def test_an_unknown_parameter_is_named_with_its_line_and_those_that_there_are() 
         ("SELECT 1 -- no more", "SELECT 1"),
     ],
 )
-def test_the_one_statement_stands_without_what_follows_it(text: str, statement: str) -> None:
+def test_the_one_statement_is_found_without_what_follows_it(text: str, statement: str) -> None:
     assert one_statement(text, "f") == statement
 
 

@@ -135,8 +135,8 @@ def test_the_columns_that_a_table_should_have_are_for_the_audit_to_judge(folder:
 
 
 def test_a_parameter_that_is_not_given_is_refused(folder: Path) -> None:
-    assert "$PARAMETER of expectation 2 (expect_column_values_to_be_between) 'least' is unknown" in refused({"lest": 1})
-    assert "did you mean lest?" in refused({"lest": 1})
+    assert "$PARAMETER of expectation 2 (expect_column_values_to_be_between) 'least' is unknown" in refused({"leas": 1})
+    assert "did you mean leas?" in refused({"leas": 1})
     assert "$PARAMETER 'least' of expectation 2 (expect_column_values_to_be_between) is None" in refused(
         {"least": None}
     )

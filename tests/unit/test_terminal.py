@@ -29,7 +29,7 @@ def consoles() -> list[Any]:
 
 
 @pytest.mark.parametrize("out", consoles())
-def test_what_people_wrote_stands_as_it_is(out: Console) -> None:
+def test_what_people_wrote_is_printed_as_it_is(out: Console) -> None:
     table = Table(title=WRITTEN)
     table.add_column(WRITTEN)
     table.add_row(WRITTEN)
@@ -41,10 +41,13 @@ def test_what_people_wrote_stands_as_it_is(out: Console) -> None:
 
 
 def test_the_note_of_a_backfill_that_is_watched_too() -> None:
-    out = console(file=io.StringIO(), force_terminal=True, width=200)
-    now = dict.fromkeys(("backfill_id", "windows_total", "windows_done", "landed", "failed", "skipped"), 0)
+    written = io.StringIO()
+    out = console(file=written, force_terminal=True, width=200)
+    now: dict[str, Any] = dict.fromkeys(
+        ("backfill_id", "windows_total", "windows_done", "landed", "failed", "skipped"), 0
+    )
     now |= {"cancelled": 0, "running": 0, "planned": 0, "windows_per_minute": None, "at_least": None, "at_most": None}
     now |= {"dataset": "daily_sales", "state": "paused", "note": "paused by [/x] ada", "ended_at": None}
     with Bar(out, now, quiet=False) as bar:
         bar.update(now)
-    assert "paused by [/x] ada" in out.file.getvalue()
+    assert "paused by [/x] ada" in written.getvalue()

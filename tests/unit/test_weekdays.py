@@ -15,7 +15,7 @@ def test_a_policy_takes_what_a_backfill_takes(given: object) -> None:
     assert weekdays.weekdays_of([str(given)]) == [5]
 
 
-def test_what_is_none_is_refused_alike_and_says_what_may_be() -> None:
+def test_invalid_weekdays_are_refused_alike_with_the_valid_ones() -> None:
     said = f"expected {weekdays.SAID}"
     assert "Monday, Tuesday, Wednesday" in said and "(mon), or 1 (Monday) to 7" in said
     with pytest.raises(ConfigurationError) as of_backfill:

@@ -152,7 +152,8 @@ def _dag() -> Any:
         for task in dag.tasks:
             task.retries = 0
         state = dag.test(logical_date=logical_date).state
-        airflow_settings.Session.remove()
+        if airflow_settings.Session is not None:
+            airflow_settings.Session.remove()
         sys.stderr.write(f"{dag_id} {logical_date:%F %H:%M}: {state}\n")
 
     return run

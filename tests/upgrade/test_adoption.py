@@ -44,7 +44,7 @@ def refused() -> str:
     return str(said.value)
 
 
-def test_records_that_are_none_stay_behind_and_the_start_says_so(
+def test_invalid_records_stay_behind_and_the_start_says_so(
     older: None, fresh: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     admin(

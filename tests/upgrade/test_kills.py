@@ -23,13 +23,13 @@ TIMES = 10
 LEDGER = "SELECT dataset, window_range::text, version, content_hash FROM ops.window_ledger ORDER BY 1, 2"
 
 
-@pytest.fixture(params=["a new warehouse", "an adoption", "functions made anew"])
+@pytest.fixture(params=["a new warehouse", "an adoption", "functions made again"])
 def before(request: pytest.FixtureRequest, platform: Path) -> Iterator[str]:
     """A warehouse that a start has something to do in, of each kind."""
     with database("killed"):
         if request.param == "an adoption":
             restore(STATES[-1])
-        elif request.param == "functions made anew":
+        elif request.param == "functions made again":
             restore(STATES[-1])
             bootstrap.run()
             disturb()
@@ -37,7 +37,7 @@ def before(request: pytest.FixtureRequest, platform: Path) -> Iterator[str]:
 
 
 def disturb() -> None:
-    """All functions are to be made anew."""
+    """All functions are to be made again."""
     admin("DROP FUNCTION IF EXISTS ops.skip_window")
 
 
@@ -58,9 +58,9 @@ def is_as_before(what: str, former: str) -> bool:
     return schema() == former
 
 
-def begin_anew(what: str) -> None:
+def begin_again(what: str) -> None:
     """Where a start has got to its end, there is something to do again."""
-    if what == "functions made anew":
+    if what == "functions made again":
         disturb()
 
 
@@ -78,7 +78,7 @@ def test_the_process_is_killed_at_a_random_moment(before: str, fresh: str, scrat
         assert ledger(before) == rows
         if not is_as_before(before, former):
             assert schema() == fresh
-            begin_anew(before)
+            begin_again(before)
     bootstrap.run()
     assert schema() == fresh
     assert ledger(before) == rows

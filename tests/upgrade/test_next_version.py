@@ -101,15 +101,15 @@ def test_it_comes_whole_and_is_what_a_new_warehouse_has(checkout: Checkout, mine
 BROKEN = {
     "a migration": (
         f"highwater/sql/migrations/{NEXT}/20_more.sql",
-        "CREATE TABLE ops.more (n integer);\n\n-- It has none.\nALTER TABLE ops.attempts\nDROP COLUMN nought;\n",
-        f'highwater/sql/migrations/{NEXT}/20_more.sql, line 4 is refused: column "nought" of relation "attempts" does'
-        " not exist: correct the statement that begins 'ALTER TABLE ops.attempts DROP COLUMN nought'",
+        "CREATE TABLE ops.more (n integer);\n\n-- It has none.\nALTER TABLE ops.attempts\nDROP COLUMN missed;\n",
+        f'highwater/sql/migrations/{NEXT}/20_more.sql, line 4 is refused: column "missed" of relation "attempts" does'
+        " not exist: correct the statement that begins 'ALTER TABLE ops.attempts DROP COLUMN missed'",
     ),
     "a function": (
         "highwater/sql/warehouse/99_more.sql",
-        "CREATE VIEW ops.more AS SELECT 1 AS n;\nCREATE VIEW ops.less AS\nSELECT\n    nought\nFROM ops.attempts;\n",
-        'highwater/sql/warehouse/99_more.sql, line 4 is refused: column "nought" does not exist:'
-        " correct the statement that begins 'CREATE VIEW ops.less AS SELECT nought FROM ops.attempts'",
+        "CREATE VIEW ops.more AS SELECT 1 AS n;\nCREATE VIEW ops.less AS\nSELECT\n    missed\nFROM ops.attempts;\n",
+        'highwater/sql/warehouse/99_more.sql, line 4 is refused: column "missed" does not exist:'
+        " correct the statement that begins 'CREATE VIEW ops.less AS SELECT missed FROM ops.attempts'",
     ),
     "a table where functions are made": (
         "highwater/sql/warehouse/90_tickets.sql",
@@ -130,7 +130,7 @@ BROKEN = {
         "sql/datasets/90_tickets.sql, line 2 is refused: a row of datasets breaks the rule"
         ' "dataset_is_a_short_lower_case_name"',
     ),
-    "a word that is none": (
+    "an unknown word": (
         "sql/datasets/90_tickets.sql",
         "CREATE TABLE IF NOT EXISTS sales.tickets (n integer);\n\nCREATE TABEL sales.more (n integer);\n",
         'sql/datasets/90_tickets.sql, line 3 is refused: syntax error at or near "TABEL"',
@@ -158,7 +158,7 @@ def test_an_error_in_a_file_is_a_sentence_and_leaves_the_former_state(
 
 
 class TestWhatOthersHaveMade:
-    def test_a_view_of_somebodys_stands_in_the_way_until_it_is_dropped(self, checkout: Checkout, mine: None) -> None:
+    def test_a_view_of_another_user_blocks_it_until_it_is_dropped(self, checkout: Checkout, mine: None) -> None:
         make_next(checkout)
         admin("CREATE SCHEMA bi", "CREATE VIEW bi.late AS SELECT dataset FROM ops.freshness")
         before = schema()
@@ -192,7 +192,7 @@ class TestWhatOthersHaveMade:
                 "GRANT SELECT ON ops.window_ledger TO dashboards WITH GRANT OPTION",
                 "GRANT EXECUTE ON FUNCTION ops.windows_between(text, timestamptz, timestamptz) TO dashboards",
             )
-            assert bootstrap.plan().in_words() == [], "it is no reason to make anything anew"
+            assert bootstrap.plan().in_words() == [], "it is no reason to make anything again"
             assert checkout.run("migrate").returncode == 0
             assert admin(rights) == [(True, True, True)]
         finally:

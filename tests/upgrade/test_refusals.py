@@ -1,4 +1,4 @@
-"""A warehouse that this code cannot work with is refused in one sentence, by whoever comes, and nothing is changed."""
+"""A warehouse that this code cannot work with is refused in one sentence, by every command, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -63,7 +64,7 @@ def highwater(command: str) -> tuple[int, list[str]]:
     return done.returncode, done.stderr.splitlines()
 
 
-def everything() -> tuple[str, list[object], list[str]]:
+def everything() -> tuple[str, list[tuple[Any, ...]], list[str]]:
     """Schema, version and the files at home: what a refusal leaves as it was."""
     with warehouse.session("postgres", settings.get().warehouse_database) as cursor:
         cursor.execute("SELECT rolname, rolcanlogin, rolconfig FROM pg_roles ORDER BY 1")
@@ -187,7 +188,7 @@ class TestOlderThanTheCode:
         ),
     ],
 )
-def test_what_somebody_elses_platform_has_made_is_not_touched(platform: Path, made: str, said: str) -> None:
+def test_what_another_users_platform_has_made_is_not_touched(platform: Path, made: str, said: str) -> None:
     with database("elsewhere"):
         admin(made)
         before = everything()

@@ -1,4 +1,4 @@
-"""What is told of a trouble counts what it is about: new data, what was lost, each dataset's own windows, once."""
+"""What is reported of a trouble counts what it is about: new data, what was lost, each dataset's own windows, once."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_rollback_after_an_acknowledgement_is_another_incident(
     later(timedelta(minutes=1))
     with warehouse.session("operator") as cursor:
         cursor.execute("SELECT ops.acknowledge_incident(%s, 'bob', 'seen')", (number,))
-        cursor.execute("SELECT ops.release_windows('daily_sales', '-infinity', 'infinity', 'bob', 'mended')")
+        cursor.execute("SELECT ops.release_windows('daily_sales', '-infinity', 'infinity', 'bob', 'fixed')")
     later(timedelta(minutes=2))
     land(DAY, by="worse again")
     rollback.carry_out(rollback.plan("daily_sales", NAME), "kim", "two")

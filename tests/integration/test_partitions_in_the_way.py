@@ -1,4 +1,4 @@
-"""What stands in the bounds of a window and is no load's: it is refused, named and told how to get out of the way."""
+"""A table in the bounds of a window that no load made: the publish is refused, names it and the way out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_rows_that_no_load_has_put_there_are_refused_until_they_are_detached(tab
 
 @pytest.mark.parametrize("same", [False, True], ids=["no row", "the same rows"])
 def test_a_partition_whose_rows_are_not_lost_is_replaced(table: str, same: bool) -> None:
-    """As where somebody made partitions in advance, or took a window out of the ledger."""
+    """As where a person made partitions in advance, or took a window out of the ledger."""
     admin(f"CREATE TABLE sales.by_hand PARTITION OF {table} {BOUNDS}")
     if same:
         admin(f"INSERT INTO {table} SELECT n, '{W.start}' FROM generate_series(1, 5) AS n")

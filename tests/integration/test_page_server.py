@@ -1,4 +1,4 @@
-"""The page before a real API server: who is let in, what is told, what is done, what bad input gets."""
+"""The page before a real API server: who is let in, what is shown, what is done, what bad input gets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import loading
 import pytest
 from page_server import PageServer, page_server
 from psycopg2.extensions import cursor as Cursor
+from rows import named
 
 from highwater.incidents import alerts
 from highwater.loading import source_checks
@@ -186,14 +187,14 @@ class TestLogin:
         assert seen.stdout.split() == ["False", "False"]
 
 
-class TestTold:
+class TestShown:
     pytestmark = pytest.mark.usefixtures("ledger_of_two")
 
     def test_the_calendar_says_what_window_status_says(self, admin_client: httpx.Client, analyst: Cursor) -> None:
         analyst.execute(
             "SELECT dataset, window_start, state, rows_published FROM ops.window_status WHERE dataset = 'daily_sales'"
         )
-        expected = {row.window_start.isoformat(): (row.state, row.rows_published) for row in analyst.fetchall()}
+        expected = {row.window_start.isoformat(): (row.state, row.rows_published) for row in named(analyst)}
         cells = admin_client.get("/calendar.json", params={"days": 60}).json()["datasets"]["daily_sales"]
         assert {cell["cell_start"]: (cell["state"], cell["rows_published"]) for cell in cells} == expected
         assert {"landed", "failed", "missing"} <= {state for state, _ in expected.values()}
@@ -207,22 +208,22 @@ class TestTold:
         loading.land(loading.day("2026-10-07"), "b")
         roll_back("2026-10-05")
         said = highwater_json("status")["datasets"]
-        told = {of["dataset"]: {kind: of[f"windows_{kind}"] for kind in ("due", *STATES)} for of in said}
-        assert [told["daily_sales"][state] for state in ("landed", "failed", "held", "missing")] == [1, 1, 1, 27]
-        assert all(of["due"] == sum(of[state] for state in STATES) for of in told.values())
+        printed = {of["dataset"]: {kind: of[f"windows_{kind}"] for kind in ("due", *STATES)} for of in said}
+        assert [printed["daily_sales"][state] for state in ("landed", "failed", "held", "missing")] == [1, 1, 1, 27]
+        assert all(of["due"] == sum(of[state] for state in STATES) for of in printed.values())
 
         counts = admin_client.get("/calendar.json", params=shown).json()["counts"]
-        assert {name: {kind: of[kind] for kind in ("due", *STATES)} for name, of in counts.items()} == told
+        assert {name: {kind: of[kind] for kind in ("due", *STATES)} for name, of in counts.items()} == printed
         fresh = {of["dataset"]: of for of in admin_client.get("/now.json").json()["datasets"]}
-        for name, of in told.items():
+        for name, of in printed.items():
             assert [fresh[name][f"windows_{s}"] for s in ("running", "failed", "missing")] == [
                 of[state] for state in ("running", "failed", "missing")
             ]
         text = admin_client.get("/", params=shown).raise_for_status().text
-        for name, of in told.items():
+        for name, of in printed.items():
             row = text[text.index(f'data-dataset="{name}"') :]
             assert words_of(row, "counts").startswith(sentence(of)), name
-        assert words_of(text, "glance").startswith(sentence(sum(map(Counter, told.values()), Counter())))
+        assert words_of(text, "glance").startswith(sentence(sum(map(Counter, printed.values()), Counter())))
 
     def test_a_window_that_was_rolled_back_has_a_look_and_a_sentence_of_its_own(
         self, admin_client: httpx.Client, source_day: Callable[[str], int]
@@ -240,7 +241,7 @@ class TestTold:
         assert "daily_sales" in highwater("status").stdout
         assert "1 held" in highwater("status").stdout
         day = loading.day("2026-10-05")
-        holds.release(holds.plan("daily_sales", day.start, day.end), "ada", "the till is mended")
+        holds.release(holds.plan("daily_sales", day.start, day.end), "ada", "the till is fixed")
         loading.land(day, "c")
         assert admin_client.get(f"{WINDOW}.json").json()["window"]["state"] == "landed"
 
@@ -262,7 +263,7 @@ class TestTold:
         assert 'windows/daily_sales/2026-10-06">daily_sales</a>: 2026-10-06</p>' in page
         assert "windows 2026-10-06 00:00 to 2026-10-07 00:00" in highwater("incidents", "list").stdout
 
-    def test_an_old_look_at_a_source_is_told_as_one(self, admin_client: httpx.Client) -> None:
+    def test_an_old_look_at_a_source_is_reported_as_one(self, admin_client: httpx.Client) -> None:
         run = ledger.Run("incremental_data_processing", "a")
         with ledger.attempt("orders", loading.day("2026-10-30"), "identify_changes", run):
             pass
@@ -283,10 +284,10 @@ class TestTold:
                 source_checks.record("partner", loading.day("2026-10-30"), found, run)
             alerts.look()
             page = admin_client.get("/now").raise_for_status().text
-            told = re.sub("<[^>]+>", "", page.split("<b>partner</b> ")[1]).split(" at ")[0]
+            shown = re.sub("<[^>]+>", "", page.split("<b>partner</b> ")[1]).split(" at ")[0]
             with warehouse.session("postgres") as cursor:
                 cursor.execute("UPDATE ops.source_checks SET checked_at = checked_at - '1 hour'::interval")
-            return told, "partner: source unavailable since" in highwater("status").stdout
+            return shown, "partner: source unavailable since" in highwater("status").stdout
 
         assert [shown(good), shown(None)] == [("reachable", False), ("was reachable", False)]
         assert [shown(away), shown(None)] == [("unavailable", True), ("unavailable", True)]
@@ -327,10 +328,10 @@ class TestTold:
         assert admin_client.get("/calendar", params={"seen": mark[1]}).status_code == 200
 
     def test_a_window_tells_its_ledger_row_its_refused_rows_and_its_stages(self, admin_client: httpx.Client) -> None:
-        told = admin_client.get(f"{WINDOW}.json").json()
-        assert told["window"]["state"] == "landed"
-        assert told["window"]["rows_extracted"] == 400
-        assert sum(reason["rows_refused"] for reason in told["quarantine"]) == told["window"]["rows_quarantined"]
+        shown = admin_client.get(f"{WINDOW}.json").json()
+        assert shown["window"]["state"] == "landed"
+        assert shown["window"]["rows_extracted"] == 400
+        assert sum(reason["rows_refused"] for reason in shown["quarantine"]) == shown["window"]["rows_quarantined"]
         failed = admin_client.get(f"{FAILED}.json").json()
         assert [(a["stage"], a["state"]) for a in failed["attempts"]] == [("audit", "failed")]
         assert failed["links"]["run"] == "/dags/historical_sales_migration/runs/run%20b"
@@ -347,13 +348,13 @@ class TestTold:
         source_day(loading.OTHER_QUANTITY)
         loading.land(loading.day("2026-10-05"), "b")
         roll_back("2026-10-05")
-        told = admin_client.get(f"{WINDOW}.json").raise_for_status().json()["versions"]
-        assert [(v["version"], v["state"]) for v in told] == [(3, "published"), (2, "rolled back")]
+        shown = admin_client.get(f"{WINDOW}.json").raise_for_status().json()["versions"]
+        assert [(v["version"], v["state"]) for v in shown] == [(3, "published"), (2, "rolled back")]
         # Numbers go on where other tests of this warehouse left them.
         with warehouse.session("analyst") as cursor:
             cursor.execute("SELECT max(rollback_id) FROM ops.rollbacks")
             by = f"rollback {warehouse.fetch_value(cursor)} by ada"
-        assert told[0]["run_id"] == by
+        assert shown[0]["run_id"] == by
         shown = admin_client.get(WINDOW).raise_for_status().text
         assert "rolled back, until 2026-11-07 12:00" in shown
         assert f"{by}</td>" in shown
@@ -365,14 +366,14 @@ class TestTold:
                 (SCRIPT,),
             )
         try:
-            told = admin_client.get("/windows/daily_sales/2026-10-08.json").json()["window"]
+            shown = admin_client.get("/windows/daily_sales/2026-10-08.json").json()["window"]
             page = admin_client.get("/windows/daily_sales/2026-10-08").text
             changes = admin_client.get("/now.json").json()["policy_changes"]
         finally:
             with warehouse.session("postgres") as cursor:
                 cursor.execute("DELETE FROM control.closed_days")
                 cursor.execute("DELETE FROM control.catchup_policy_history")
-        assert told["policy_rule"] == "skip_closed_days"
+        assert shown["policy_rule"] == "skip_closed_days"
         assert SCRIPT not in page
         assert html.escape(SCRIPT) in page
         assert changes[0]["changed_by"] == "operator"
@@ -450,8 +451,8 @@ class TestBadInput:
         assert SCRIPT not in answer.text
 
     def test_a_million_days_are_answered_by_as_many_as_are_shown(self, admin_client: httpx.Client) -> None:
-        told = admin_client.get("/calendar.json", params={"days": 1_000_000}).json()
-        assert told["since"][:4] == "2025"
+        shown = admin_client.get("/calendar.json", params={"days": 1_000_000}).json()
+        assert shown["since"][:4] == "2025"
         asked = admin_client.get("/calendar.json", params={"since": "1990-01-01", "until": "2026-11-01"}).json()
         assert asked["since"][:4] == "2025"
 
@@ -558,7 +559,7 @@ class TestDone:
         analyst.execute("SELECT count(*) FROM control.backfills")
         assert analyst.fetchone() == (0,)
 
-    def test_the_form_of_somebody_else_is_refused(
+    def test_the_form_of_another_user_is_refused(
         self, server: PageServer, admin_client: httpx.Client, vera: httpx.Client, two_days: dict[str, str]
     ) -> None:
         answer = vera.post("/backfills", data=two_days)
