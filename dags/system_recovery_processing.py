@@ -20,6 +20,7 @@ are not retried. The first run after an outage does the work; the runs after it 
 """
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import dag
 
@@ -65,8 +66,9 @@ def system_recovery_processing() -> None:
         .partial(pipeline=PAGE_VIEWS)
         .expand(window=page_views)
     )
-    compared = recovery_tasks.validate_integrity(RECOVERED, [payments, page_views])
-    recovery_tasks.notify(RECOVERED, [payments, page_views], compared)
+    planned: list[Any] = [payments, page_views]
+    compared = recovery_tasks.validate_integrity(RECOVERED, planned)
+    recovery_tasks.notify(RECOVERED, planned, compared)
     recovery_tasks.check_health(RECOVERED) >> payments >> critical >> page_views
     non_critical >> compared
 

@@ -55,7 +55,7 @@ def start_platform(environment: Mapping[str, str]) -> None:
 
 
 def migrate_metadata() -> None:
-    """Make Airflow's metadata in the empty database of the settings: from the dump, or by Airflow if there is none."""
+    """Make Airflow's metadata in the empty database of the settings: from the dump, or by Airflow if there is no dump."""
     kept = FOLDER / f"metadata-{_hash((*LOCKS, 'tests/prepared.py'), {})}.sql"
     database = f"--dbname={settings.get().metadata_database}"
     if kept.exists():
@@ -90,7 +90,7 @@ def _fetch(kept: Path, home: Path) -> bool:
         os.utime(kept)
         _copy(kept, home)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        # There is none, or another session has just dropped it.
+        # There is no such database, or another session has just dropped it.
         for path in home.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return False

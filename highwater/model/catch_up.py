@@ -1,4 +1,4 @@
-"""Which windows of a source a run loads, which it skips, and why: a pure decision from what is known."""
+"""Which windows to load from a source in a run, which to skip, and why: a pure decision from what is known."""
 
 from __future__ import annotations
 

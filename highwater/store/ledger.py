@@ -128,7 +128,7 @@ LANDED, HELD, SKIPPED, STOPPED, UNREGISTERED = "landed", "held", "skipped", "sto
 
 def standing(cursor: Cursor, dataset: str, window: Window) -> Standing | None:
     """Why the window is not loaded unless a person requests it; None if it is."""
-    warehouse.run_file(cursor, "ops/window_stands.sql", {"dataset": dataset, "window_range": as_range(window)})
+    warehouse.run_file(cursor, "ops/why_not_loaded.sql", {"dataset": dataset, "window_range": as_range(window)})
     row = warehouse.fetch(cursor)
     return Standing(row.verdict, row.sentence) if row else None
 

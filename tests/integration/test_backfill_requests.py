@@ -102,12 +102,12 @@ def test_form_page_and_warehouse_take_as_many_at_once(airflow: Any, many: int) -
     from pydantic import ValidationError
 
     from highwater.backfill import form
-    from highwater.page.backfills import Wish
+    from highwater.page.backfills import BackfillForm
 
     with pytest.raises(ConfigurationError, match=f"invalid max_active {many}: expected 1 to {options.MAX_ACTIVE.most}"):
         taken(max_active=many)
     with pytest.raises(ValidationError):
-        Wish.model_validate({"max_active": many})
+        BackfillForm.model_validate({"max_active": many})
     schema = form.params()["max_active"].schema
     assert not schema["minimum"] <= many <= schema["maximum"]
 

@@ -205,7 +205,7 @@ def test_a_backup_takes_the_place_of_what_came_after_it(kept: Path) -> None:
         done = typed("scripts/restore", str(kept))
     assert done.returncode == 0, done.stderr
     assert ledger() == landed
-    assert "anew" not in done.stderr, "a restored schema is as this code made it"
+    assert "recreate" not in done.stderr, "a restored schema is as this code made it"
     assert "the former warehouse is kept as database warehouse_replaced until the next restore" in done.stdout
     assert databases()["warehouse_replaced"] == before["warehouse"]
     assert len(ledger("warehouse_replaced")) == len(landed) + 1

@@ -18,7 +18,7 @@ BEGIN
 END;
 $$;
 
--- Another backfill that is to load some of these windows, as a sentence with the way out; null if there is none. A
+-- Another backfill that is to load some of these windows, as a sentence with the way out; null if no other does. A
 -- window is in one backfill at a time. A plan and a request show the same sentence.
 CREATE OR REPLACE FUNCTION control.overlap_of(p_dataset text, p_windows tstzrange[], p_backfill integer DEFAULT NULL)
 RETURNS text
