@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batches import DATASETS, FIRST, STEP, land, recovered, window
+from batches import DATASETS, FIRST, RECOVERED, STEP, land, window
 from batches import stage as stage_batch
 from loading import change_set, known_source, partition
 from receiver import Receiver
@@ -111,9 +112,7 @@ class TestLost:
     ) -> None:
         change("DELETE FROM billing.closed_batches WHERE batch_start < '2026-10-31'", "simulator", "sources")
         with warehouse.session("billing_reader", settings.get().sources_database) as source:
-            kept = recovery_backlog.give_up_lost(
-                source, recovered()[0].pipeline, [window(n) for n in (10, 11, 12)], RUN
-            )
+            kept = recovery_backlog.give_up_lost(source, RECOVERED[0].pipeline, [window(n) for n in (10, 11, 12)], RUN)
         assert kept == [window(12)]
         assert (
             rows("SELECT rule, reason FROM ops.skipped_windows")
@@ -133,7 +132,7 @@ class TestLost:
     def test_a_source_that_is_empty_has_lost_nothing(self) -> None:
         change("TRUNCATE web.closed_batches", "simulator", "sources")
         with warehouse.session("web_reader", settings.get().sources_database) as source:
-            assert recovery_backlog.give_up_lost(source, recovered()[1].pipeline, [window(0)], RUN) == [window(0)]
+            assert recovery_backlog.give_up_lost(source, RECOVERED[1].pipeline, [window(0)], RUN) == [window(0)]
 
 
 FOUND = "system_recovery_processing: outage found since 2026-10-30 12:00 UTC"
@@ -172,7 +171,7 @@ class TestOutages:
         assert (now.outage_from, now.outage_to) == (window(10).start, window(12).end)
         assert (now.attempts, now.failures, now.lost) == (2, 0, 0)
         assert (now.at_least, now.at_most) == (None, None)
-        assert "critical 2/3, non-critical 0/3, too few landed to say how much is left; 2 attempts" in str(now)
+        assert "critical 2/3, non-critical 0/3, too few landed to estimate the rest; 2 attempts" in str(now)
 
     def test_its_attempts_are_no_stages(self) -> None:
         alerts.look()
@@ -280,11 +279,11 @@ def check(*numbers: int) -> None:
             stack.enter_context(
                 closing(warehouse.connect(f"{each.pipeline.connection}_reader", settings.get().sources_database))
             )
-            for each in recovered()
+            for each in RECOVERED
         ]
         loaded = [
             Loaded(each, stack.enter_context(link.cursor()), windows)
-            for each, link in zip(recovered(), links, strict=True)
+            for each, link in zip(RECOVERED, links, strict=True)
         ]
         recovery_backlog.check_integrity(loaded, stack.enter_context(warehouse.session("loader")), RUN)
 
@@ -416,6 +415,9 @@ RunDag = Callable[[str, datetime], Any]
 @pytest.mark.usefixtures("short")
 class TestTheDag:
     """Real tasks, one after the other, each run by `dag.test`."""
+
+    def test_it_declares_the_pipelines_and_checks_that_the_tests_above_use(self, airflow: RunDag) -> None:
+        assert runpy.run_path(str(settings.ROOT / "dags/system_recovery_processing.py"))["RECOVERED"] == RECOVERED
 
     def test_all_of_the_backlog_lands_payments_first_and_the_next_run_finds_nothing(self, airflow: RunDag) -> None:
         land_all(11, datasets=["payments"])

@@ -179,7 +179,7 @@ def other_than_the_source(stack: ExitStack) -> None:
         warehouse.session("loader") as target,
         pytest.raises(IntegrityBroken),
     ):
-        payments = Loaded(batches.recovered()[0], billing.cursor(), [batches.window(0)])
+        payments = Loaded(batches.RECOVERED[0], billing.cursor(), [batches.window(0)])
         backlog.check_integrity([payments], target, run())
 
 
