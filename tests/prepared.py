@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from old_states import as_admin
@@ -20,6 +20,7 @@ from old_states import as_admin
 from highwater.environment import settings
 from highwater.local import placement, server
 from highwater.setup import bootstrap
+from highwater.store import warehouse
 
 FOLDER = Path(sys.prefix) / "prepared"
 KEPT = 4
@@ -55,16 +56,22 @@ def start_platform(environment: Mapping[str, str]) -> None:
 
 
 def migrate_metadata() -> None:
-    """Make Airflow's metadata in the empty database of the settings: from the dump, or by Airflow if there is no dump."""
+    """Make Airflow's metadata in the database of the settings: from the dump if it is empty and there is one, else by
+    Airflow itself."""
     kept = FOLDER / f"metadata-{_hash((*LOCKS, 'tests/prepared.py'), {})}.sql"
     database = f"--dbname={settings.get().metadata_database}"
-    if kept.exists():
+    with closing(warehouse.connect("postgres", settings.get().metadata_database)) as link, link.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('public.alembic_version') IS NULL")
+        is_empty = warehouse.fetch_value(cursor)
+    if is_empty and kept.exists():
         options = ("--no-psqlrc", "--quiet", "--output", os.devnull, "--set=ON_ERROR_STOP=1", database)
         psql = (placement.binaries() / "psql", *options, "--command=SET ROLE airflow", f"--file={kept}")
         subprocess.run(psql, check=True, capture_output=True, env=as_admin())
         return
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
+    if not is_empty:
+        return
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as draft:
         dump = Path(draft, kept.name)

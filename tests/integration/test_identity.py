@@ -129,7 +129,7 @@ def test_a_server_that_cannot_prove_it_is_sent_no_password(
         airflow_api.log_in()
     assert f"the server at {impostor.address} {said}" in str(refused.value)
     assert "set HIGHWATER_UI_PORT to the port" in str(refused.value)
-    with pytest.raises(ApiUnavailable, match="was sent no password"):
+    with pytest.raises(ApiUnavailable, match="no password was sent"):
         airflow_api.start("selective_backfill", "run", {})
     assert not any(credentials.secret("admin_password") in each for each in impostor.sent)
 

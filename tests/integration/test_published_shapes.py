@@ -415,7 +415,7 @@ class TestContent:
     def test_rows_outside_the_window_are_named(self) -> None:
         with (
             defined("shaped"),
-            pytest.raises(DataRejected, match=r"rows lie outside the window: at reaches .* 2026-10-02"),
+            pytest.raises(DataRejected, match=r"rows lie outside the window: at ranges .* 2026-10-02"),
         ):
             land("shaped", W, clean="SELECT r.id, r.at + '1 day' AS at FROM raw AS r")
 
