@@ -272,6 +272,7 @@ def look_after(later: Callable[[timedelta], None], minute: int) -> None:
     alerts.look()
 
 
+@pytest.mark.slow
 def test_while_the_tries_fail_one_incident_stays_open_and_one_that_lands_ends_it(
     airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, later: Callable[[timedelta], None]
 ) -> None:
