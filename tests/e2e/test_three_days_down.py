@@ -107,7 +107,9 @@ class TestDisturbed:
         assert len(set(hook.ids)) == len(hook.ids)
         kinds = Counter(title.split(" since ")[0] for title in hook.titles)
         assert kinds["billing: source unavailable"] == kinds["over: billing: source unavailable"] == 1
-        assert not [title for title in kinds if "outage" in title or "history" in title], "a first start is not an outage"
+        assert not [title for title in kinds if "outage" in title or "history" in title], (
+            "a first start is not an outage"
+        )
         assert {("first load of history", True)} == {
             (row.kind, row.is_over)
             for row in recovered.rows(

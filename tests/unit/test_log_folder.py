@@ -25,7 +25,9 @@ def test_one_that_is_closed_is_reported_with_what_hands_it_over(logs: Path) -> N
     with pytest.raises(ConfigurationError) as refused:
         log_folder.refuse_closed(logs)
     said = str(refused.value)
-    assert said.startswith(f"{logs}/dag_id=b belongs to user {owner} and is closed to user {os.getuid()}, since HIGHWATER_UID was changed:")
+    assert said.startswith(
+        f"{logs}/dag_id=b belongs to user {owner} and is closed to user {os.getuid()}, since HIGHWATER_UID was changed:"
+    )
     assert f"`docker compose run --rm --no-deps --user {owner}:0 init chmod -R g+rwX {logs}`" in said
     assert "\n" not in said
 
