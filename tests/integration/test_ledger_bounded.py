@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ QUESTIONS = {
 
 
 @pytest.fixture
-def ledger(platform: Path) -> Iterator[Cursor]:
+def ledger(empty_warehouse: None) -> Iterator[Cursor]:
     """A transaction with two datasets of hours, each with a gap; nothing of it stays."""
     with warehouse.session("postgres") as cursor:
         cursor.execute("SET LOCAL ROLE publisher")
