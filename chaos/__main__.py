@@ -1,4 +1,4 @@
-"""``scripts/chaos``: faults by the dice on a whole platform, seed after seed, and what must hold all the same."""
+"""``scripts/chaos``: random faults on a whole platform, seed after seed, and checks that nothing is lost or wrong."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Number of seeds, one after the other, on one platform.")] = 10,
     out: Annotated[
-        Path | None, typer.Option(help="Keep the results here, after each seed; seeds that hold in it are left out.")
+        Path | None, typer.Option(help="File of results, written after each seed; seeds that hold in it are left out.")
     ] = None,
     fault: Annotated[
-        str | None, typer.Option(help="Strike with this fault in each seed, such as 'restore source'.")
+        str | None, typer.Option(help="Replace the first fault of each seed by this one, such as 'restore source'.")
     ] = None,
     tables: Annotated[
         Path | None,
-        typer.Option(help="Play nothing; write the tables of --out into this file."),
+        typer.Option(help="Run nothing; write the tables of --out into this file."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program.")] = False,
 ) -> None:
-    """Strike a platform of its own by the schedule of each seed, and check what must hold after each.
+    """Inject the faults of each seed into a new platform, and check the invariants after each.
 
-    A seed is six hours of the simulated clock. The exit code is 0 if all holds after every seed, else 1: then the
-    schedule, what is broken and the way to play it again are printed, and the home of the platform is kept.
+    A seed is six hours of the simulated clock. The exit code is 0 if every invariant holds after every seed, else 1:
+    then the schedule, the broken invariants and the command that replays the seed are printed, and the home of the
+    platform is kept.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(stderr=True, soft_wrap=True)
@@ -56,7 +57,7 @@ def main(
         console.print(f"chaos: {error}", markup=False, highlight=False)
         raise SystemExit(MISTAKE) from None
     except KeyboardInterrupt:
-        console.print("stopped; with --out the same command goes on from here")
+        console.print("stopped; with --out the same command continues from here")
         raise SystemExit(INTERRUPTED) from None
     seeds = [known[number] for number in range(seed, seed + runs) if number in known]
     if as_json:

@@ -48,7 +48,7 @@ def broken(seed: Seed) -> str:
 
 
 def explain(seed: Seed) -> str:
-    """All there is to say of a seed that failed: its schedule, what is broken, its home, and how to play it again."""
+    """A seed that failed: its schedule, the broken invariants, its home, and the command that replays it."""
     wrong = [f"  {f['name']}: " + "\n    ".join(f["wrong"]) for f in seed["findings"] if f["wrong"]]
     if seed["error"]:
         wrong.append(f"  {seed['error']}")

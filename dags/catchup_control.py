@@ -1,5 +1,5 @@
 """
-### Policies, watched
+### Catch-up policies: conditions, changes, gaps
 
 Every five minutes: checks the conditions of the policies, announces changes of policies, and requests backfills of gaps
 that the policy wants filled and that the schedule has passed.

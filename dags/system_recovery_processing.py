@@ -14,8 +14,8 @@ come first: their whole backlog lands before the first window of page views star
 | `validate_integrity` | payments to the cent, their orders, no gap, views within a tolerance | names the difference |
 | `notify` | logs the progress, sends waiting alerts | fails the run if something did not land |
 
-An unavailable source is retried with growing, jittered pauses, a busy table soon; refused data and wrong configuration
-are not retried. The first run after an outage does the work; the runs after it find nothing left.
+An unavailable source is retried with growing, jittered pauses, a busy table soon; rejected data and wrong
+configuration are not retried. The first run after an outage does the work; the runs after it find nothing left.
 `scripts/highwater recovery` and `ops.recovery_progress` show the progress, `ops.incidents` the incidents.
 """
 

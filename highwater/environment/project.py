@@ -1,7 +1,7 @@
 """The user's project: what its code adds to the engine.
 
 A project is a folder with ``dags/``, ``sql/``, ``expectations/`` and ``config/``. Its code may add roles, connections,
-pools and commands: ``HIGHWATER_EXTENSION`` names a module whose ``EXTENSION`` says which.
+pools, commands and settings: ``HIGHWATER_EXTENSION`` names a module whose ``EXTENSION`` says which.
 """
 
 from __future__ import annotations

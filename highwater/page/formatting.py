@@ -19,7 +19,7 @@ STATES = {
     "running": ("▶", "running"),
     "failed": ("✕", "failed"),
     "skipped": ("-", "skipped by a rule"),
-    "held": ("◆", "held: a former version was put back"),
+    "held": ("◆", "held: a former version was restored"),
     "missing": ("?", "missing"),
     "not due": ("·", "not due yet"),
 }

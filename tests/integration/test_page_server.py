@@ -236,7 +236,7 @@ class TestShown:
         assert cell.endswith(">◆</a>")
         assert said in cell
         page = admin_client.get(WINDOW).text
-        assert "held: a former version was put back" in page
+        assert "held: a former version was restored" in page
         assert said in page
         assert "daily_sales" in highwater("status").stdout
         assert "1 held" in highwater("status").stdout
