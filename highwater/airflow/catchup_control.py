@@ -64,7 +64,7 @@ class Gap:
 def announce(cursor: Cursor) -> list[Change]:
     """The changes that were not announced yet; marks them as announced."""
     cursor.execute("SELECT * FROM control.announce_changes()")
-    return [Change(*row) for row in cursor.fetchall()]
+    return [warehouse.as_dataclass(Change, row) for row in warehouse.fetch_all(cursor)]
 
 
 def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[Change]:
@@ -74,7 +74,7 @@ def history(cursor: Cursor, dataset: str | None = None, most: int = 50) -> list[
         " OR dataset = %(dataset)s ORDER BY change_id DESC LIMIT %(most)s",
         {"dataset": dataset, "most": most},
     )
-    return [Change(*row) for row in cursor.fetchall()][::-1]
+    return [warehouse.as_dataclass(Change, row) for row in warehouse.fetch_all(cursor)][::-1]
 
 
 def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None = None) -> list[Gap]:
@@ -87,7 +87,7 @@ def gaps_to_fill(cursor: Cursor, live: Mapping[str, Collection[Window]] | None =
         for dataset, windows in (live or {}).items()
     }
     warehouse.run_file(cursor, "policy/gaps_to_fill.sql", {"live": json.dumps(waiting)})
-    return [Gap(*row) for row in cursor.fetchall()]
+    return [warehouse.as_dataclass(Gap, row) for row in warehouse.fetch_all(cursor)]
 
 
 def windows_of_live_runs(gap: Gap, grid: Grid, newest_before: Callable[[datetime], datetime | None]) -> set[Window]:
@@ -137,7 +137,7 @@ def close_changed_breakers() -> list[Resumed]:
             log.warning("%s", why)
     with warehouse.session("loader") as cursor:
         warehouse.run_file(cursor, "policy/resumed.sql")
-        return [Resumed(*row) for row in cursor.fetchall()]
+        return [warehouse.as_dataclass(Resumed, row) for row in warehouse.fetch_all(cursor)]
 
 
 def resume(cursor: Cursor, resumed: Resumed) -> int | None:

@@ -267,7 +267,7 @@ def check_addresses() -> None:
 def open_incidents(cursor: Cursor) -> list[Incident]:
     """The incidents that are open, oldest first."""
     warehouse.run_file(cursor, "ops/open_incidents.sql")
-    return [Incident(*row) for row in cursor.fetchall()]
+    return [warehouse.as_dataclass(Incident, row) for row in warehouse.fetch_all(cursor)]
 
 
 def undelivered(cursor: Cursor) -> list[dict[str, Any]]:

@@ -122,13 +122,13 @@ def progress(cursor: Cursor) -> Progress | None:
     """The progress of the newest recovery or first load of history; None if there was neither."""
     cursor.execute("SELECT * FROM ops.recovery_progress ORDER BY incident_id DESC LIMIT 1")
     row = warehouse.fetch(cursor)
-    return Progress(**row._asdict()) if row else None
+    return warehouse.as_dataclass(Progress, row) if row else None
 
 
 def recent(cursor: Cursor) -> list[Progress]:
     """The recoveries and first loads that are under way or ended in the last day, oldest first."""
     warehouse.run_file(cursor, "ops/recent_recoveries.sql")
-    return [Progress(**row._asdict()) for row in warehouse.fetch_all(cursor)]
+    return [warehouse.as_dataclass(Progress, row) for row in warehouse.fetch_all(cursor)]
 
 
 def check_integrity(loaded: Sequence[Loaded], target: Cursor, run: Run) -> None:
