@@ -198,7 +198,7 @@ def main() -> None:
         asked.show()
         raise SystemExit(USAGE_ERROR) from None
     except usage.ClickException as mistake:
-        _refuse(usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:]))
+        _refuse(_usage_sentence(mistake))
     except typer.Abort:
         err.print("highwater: nothing was done")
         raise SystemExit(ABORTED) from None
@@ -207,6 +207,13 @@ def main() -> None:
     else:
         # A command returns nothing, or its exit code.
         raise SystemExit(code or 0)
+
+
+def _usage_sentence(mistake: usage.ClickException) -> str:
+    try:
+        return usage.sentence(mistake, typer.main.get_command(app), sys.argv[1:])
+    except ConfigurationError as error:
+        return sentences.of(error)
 
 
 def _refuse(sentence: str) -> NoReturn:

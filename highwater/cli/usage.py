@@ -32,12 +32,16 @@ def sentence(error: ClickException, root: Any, typed: Sequence[str]) -> str:
         error: raised by the parser of the command line.
         root: the root command.
         typed: the arguments, without the program.
+
+    Raises:
+        ConfigurationError: the commands of the project cannot be read.
     """
     path, command = commands.PROGRAM, root
     for word in typed:
-        if word not in _subcommands(command):
+        below = command.get_command(None, word) if hasattr(command, "get_command") else None
+        if below is None:
             break
-        path, command = f"{path} {word}", command.get_command(None, word)
+        path, command = f"{path} {word}", below
     known = sorted(name for name in _subcommands(command) if not command.get_command(None, name).hidden)
     return f"{_problem(error, path, known)}; see {path} --help"
 

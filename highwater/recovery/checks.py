@@ -68,7 +68,7 @@ class SameTotals(Check):
                     f"sql/{pipeline.folder}/source_totals.sql gives the columns {', '.join(there)}: expected those of"
                     f" published_totals.sql, {', '.join(found)}"
                 )
-            if any(abs(found[name] - there[name]) > self.tolerance * max(there[name], 1) for name in found):
+            if any(abs(found[name] - there[name]) > self.tolerance * float(max(there[name], 1)) for name in found):
                 return f"{window} has {_words(found, pipeline.dataset)}, its source {_words(there, pipeline.dataset)}"
         return None
 

@@ -287,7 +287,9 @@ def _stored_anchor(cursor: Cursor) -> date | None:
 def _set_parameters(cursor: Cursor, anchor: date) -> None:
     """Set the parameters that the files of highwater/sql/start/ and sql/datasets/ read, until the transaction ends."""
     config = settings.get()
-    parameters = {
+    extra = project.extension().settings()
+    # A project adds parameters; it does not replace the engine's.
+    parameters = {name.removeprefix("HIGHWATER_").lower(): value for name, value in extra.items()} | {
         "anchor": anchor.isoformat(),
         # Without it, the start is refused as one of an older version.
         "schema_version": schema_version.head(),
@@ -295,8 +297,6 @@ def _set_parameters(cursor: Cursor, anchor: date) -> None:
         # Only a test, or the user who starts the platform, may set its clock.
         "clock_may_be_set": clock.frozen() is not None,
     }
-    extra = project.extension().settings()
-    parameters |= {name.removeprefix("HIGHWATER_").lower(): value for name, value in extra.items()}
     for name, value in parameters.items():
         cursor.execute("SELECT set_config(%s, %s, true)", (f"highwater.{name}", str(value)))
 

@@ -178,6 +178,7 @@ def test_a_stretch_that_holds_a_part_of_it_says_so_and_releases_nothing(held: No
         done = command(*ends, "--reason", "fixed", "--yes")
         assert done.exit_code == 0 and "has no held window" not in done.output
         assert "is held at version 3 by ada" in done.output
+        assert "it stays held, since only part of it is in" in done.output
         assert "use --from 2026-10-05T00:00 --to 2026-10-06T00:00" in done.output
     assert rows("SELECT held_by FROM ops.held_windows") == [("ada",)]
     assert (

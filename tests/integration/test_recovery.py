@@ -310,7 +310,8 @@ BROKEN = {
     ),
     "views": (
         "DELETE FROM sales.page_views WHERE view_id IN (SELECT view_id FROM sales.page_views ORDER BY 1 LIMIT 1)",
-        "page_views, within tolerance of the source: 2026-10-28T00:00/2026-10-28T06:00 has 98 page_views, its",
+        "page_views, within tolerance of the source: 2026-10-28T00:00/2026-10-28T06:00 has 98 page_views,"
+        " its source 99 page_views",
     ),
 }
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from highwater import __version__
+from highwater.environment import settings
 from highwater.environment.settings import ROOT
 
 
@@ -58,6 +59,17 @@ def test_root_is_refused(preflight: ModuleType, monkeypatch: pytest.MonkeyPatch)
     assert preflight.runs_as_root().startswith("HIGHWATER_UID=0 is refused: nothing of the platform runs as root")
     monkeypatch.setattr(preflight.os, "getuid", lambda: 50000)
     assert preflight.runs_as_root() is None
+
+
+def test_a_setting_of_the_project_is_refused(preflight: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIMULATION_ROWS_PER_DAY", "many")
+    settings.get.cache_clear()
+    try:
+        assert "SIMULATION_ROWS_PER_DAY='many' is refused: expected a whole number" in preflight.bad_setting()
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    assert preflight.bad_setting() is None
 
 
 class TestAnImage:

@@ -216,6 +216,32 @@ def test_what_is_typed_wrongly_is_said_in_one_line(
 
 
 @pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("status --bogus", "unknown option --bogus of scripts/highwater status; "),
+        ("backfill plan", "argument DATASET is missing; "),
+        ("--bogus", "setting HIGHWATER_HISTORY_DAYS='0' is refused: expected at least 1"),
+        ("nothing", "setting HIGHWATER_HISTORY_DAYS='0' is refused: expected at least 1"),
+    ],
+)
+def test_beside_a_setting_of_the_project_that_is_wrong_it_is_one_line_too(
+    typed: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HIGHWATER_HISTORY_DAYS", "0")
+    monkeypatch.setattr("sys.argv", ["highwater", *typed.split()])
+    settings.get.cache_clear()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        monkeypatch.undo()
+        settings.get.cache_clear()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out, shown.err.count("\n")) == (2, "", 1)
+    assert shown.err.startswith(f"highwater: {said}")
+
+
+@pytest.mark.parametrize(
     ("typed", "warning"),
     [
         ("drill forget", ""),

@@ -96,27 +96,34 @@ SELECT
     r.non_critical_total,
     r.lost,
     r.windows_per_minute,
-    (e.at_least + e.at_most) / 2 AS eta,
+    (r.at_least + r.at_most) / 2 AS eta,
     r.attempts,
     r.failures,
     i.kind,
-    e.at_least,
-    e.at_most
+    r.at_least,
+    r.at_most
 FROM ops.incidents AS i
 CROSS JOIN
     LATERAL (
-        SELECT c.* FROM ops.count_recovery(i.*) AS c
+        SELECT
+            c.*,
+            e.at_least,
+            e.at_most
+        FROM ops.count_recovery(i.*) AS c
+        CROSS JOIN
+            LATERAL ops.estimate_load(
+                i.datasets, i.window_ranges, i.opened_at,
+                c.critical_total - c.critical_done + c.non_critical_total - c.non_critical_done
+            ) AS e
         WHERE i.closed_at IS NULL
         UNION ALL
-        SELECT k.* FROM ops.recovery_results AS k
+        SELECT
+            k.*,
+            NULL AS at_least,
+            NULL AS at_most
+        FROM ops.recovery_results AS k
         WHERE k.incident_id = i.incident_id AND i.closed_at IS NOT NULL
     ) AS r
-LEFT JOIN
-    LATERAL ops.estimate_load(
-        i.datasets, i.window_ranges, i.opened_at,
-        r.critical_total - r.critical_done + r.non_critical_total - r.non_critical_done
-    ) AS e
-    ON i.closed_at IS NULL
 WHERE i.kind IN ('outage found', 'first load of history');
 
 REVOKE EXECUTE ON FUNCTION ops.count_recovery, ops.keep_recovery_result, ops.recovery_closes FROM public;

@@ -413,7 +413,9 @@ CREATE OR REPLACE FUNCTION control.plan_fingerprint(
 ) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT md5(string_agg(extract(EPOCH FROM lower(p.window_range))::text || p.action || coalesce(p.rule, ''), E'\n' ORDER BY p.place))
+    SELECT md5(string_agg(
+        extract(EPOCH FROM lower(p.window_range))::text || p.action || coalesce(p.rule, ''), E'\n' ORDER BY p.place
+    ))
     FROM unnest(p_windows, p_actions, p_rules) WITH ORDINALITY AS p (window_range, action, rule, place)
 $$;
 

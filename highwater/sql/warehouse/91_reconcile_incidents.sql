@@ -40,7 +40,10 @@ BEGIN
     is_new := NOT found;
     IF is_new THEN
         INSERT INTO ops.incidents AS i (kind, subject, datasets, since, window_ranges, opened_at, last_seen_at)
-        VALUES (p_trouble.kind, p_trouble.subject, p_trouble.datasets, p_trouble.since, p_trouble.window_ranges, ops.clock(), ops.clock())
+        VALUES (
+            p_trouble.kind, p_trouble.subject, p_trouble.datasets, p_trouble.since, p_trouble.window_ranges, ops.clock(),
+            ops.clock()
+        )
         RETURNING i.* INTO incident;
     END IF;
     INSERT INTO ops.incident_attempts (incident_id, attempt_id)

@@ -1,4 +1,4 @@
-"""Kinds of failures, and former versions of windows in schema archive."""
+"""Kinds of failures and of incidents, and former versions of windows in schema archive."""
 
 from highwater.setup.migrations import tables
 
