@@ -141,6 +141,7 @@ class TestUndisturbed:
         assert month.hashes() == before
 
 
+@pytest.mark.slow
 class TestDisturbed:
     """Forty-five days, so that a later start date is seen as well; the last thirty are the same sales."""
 
@@ -194,6 +195,7 @@ class TestDisturbed:
         assert month.value("SELECT count(*) FROM ops.staging_sets WHERE dataset = 'daily_sales'") == 0
 
 
+@pytest.mark.slow
 def test_a_start_date_seven_days_back_makes_seven_windows(scratch: Callable[[str], Path]) -> None:
     with live.platform(scratch("week"), HIGHWATER_HISTORY_DAYS="7") as platform:
         platform.wait_until_whole()

@@ -308,6 +308,7 @@ def test_a_snapshot_of_before_is_not_checked(table: str, level: str) -> None:
             cursor.execute("SELECT ops.verify_window(dataset, window_range) FROM ops.window_ledger")
 
 
+@pytest.mark.slow
 def test_a_window_that_could_not_be_compared_is_reported(
     table: str, airflow: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

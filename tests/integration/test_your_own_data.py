@@ -99,6 +99,7 @@ def trusting(dag: Path) -> None:
     dag.write_text(text)
 
 
+@pytest.mark.slow
 def test_a_table_of_another_owner_becomes_a_dataset(checkout: Checkout) -> None:
     assert sum(text.count("\n") for text in FILES.values()) < 100
     assert not [name for name in FILES if name.startswith("highwater/")]
