@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 from contextlib import closing
+from pathlib import Path
 
 from psycopg2 import sql
 
@@ -32,9 +33,19 @@ def restore(state: str, database: str) -> None:
 
     Roles of the server become what they were then; the start that follows puts them right.
     """
+    create(database)
+    fill(database, FOLDER / f"{state}.sql.gz")
+
+
+def create(database: str) -> None:
+    """Make an empty database of that name, in place of one that there is."""
     drop(database)
     outside_transactions("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", database)
-    said = psql(database, gzip.decompress((FOLDER / f"{state}.sql.gz").read_bytes()))
+
+
+def fill(database: str, state: Path) -> None:
+    """Run the statements of a kept state in an empty database."""
+    said = psql(database, gzip.decompress(state.read_bytes()))
     assert said.returncode == 0, said.stderr.decode()
 
 
@@ -63,11 +74,13 @@ def run_tool(name: str, *arguments: str) -> None:
     assert said.returncode == 0, said.stderr.decode()
 
 
-def _tool(name: str, *arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def as_admin() -> dict[str, str]:
+    """The environment in which a program of Postgres is the admin of the platform's server."""
     config = settings.get()
     login = {"PGUSER": config.warehouse_admin, "PGPASSWORD": credentials.password("postgres")}
-    where = {"PGHOST": config.warehouse_host, "PGPORT": str(config.warehouse_port)}
-    program = str(server.program(name))
-    return subprocess.run(
-        [program, *arguments], input=text, capture_output=True, check=False, env={**os.environ, **where, **login}
-    )
+    return {**os.environ, "PGHOST": config.warehouse_host, "PGPORT": str(config.warehouse_port), **login}
+
+
+def _tool(name: str, *arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [str(server.program(name)), *arguments]
+    return subprocess.run(command, input=text, capture_output=True, check=False, env=as_admin())

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
-from old_states import as_admin
+from kept_states import as_admin
 
 from highwater.environment import settings
 from highwater.local import placement, server
