@@ -128,13 +128,18 @@ class Backfills:
         return int(self.live.value("SELECT coalesce(max(backfill_id), 0) FROM control.backfills"))
 
     def loads(self, number: int) -> dict[datetime, int]:
-        """How often each window was published by the runs of a backfill, by the attempts."""
+        """How often each window was published by the runs of a backfill.
+
+        By its attempts that succeeded; a lane that was cut off after it had published left only the ledger row.
+        """
         found = self.live.rows(
-            "SELECT lower(a.window_range), count(*) FROM ops.attempts AS a WHERE a.stage = 'load'"
-            " AND a.state = 'succeeded' AND a.dag_id = 'selective_backfill' AND EXISTS (SELECT"
-            " FROM control.backfill_windows AS w WHERE w.backfill_id = %s AND w.window_range = a.window_range"
-            " AND w.run_id = a.run_id) GROUP BY 1",
-            (number,),
+            "SELECT start, times FROM (SELECT lower(w.window_range) AS start, greatest((SELECT count(*)"
+            " FROM ops.attempts AS a WHERE a.dataset = %s AND a.window_range = w.window_range"
+            " AND a.run_id = w.run_id AND a.stage = 'load' AND a.state = 'succeeded'), (SELECT count(*)"
+            " FROM ops.window_ledger AS l WHERE l.dataset = %s AND l.window_range = w.window_range"
+            " AND l.run_id = w.run_id)) AS times FROM control.backfill_windows AS w"
+            " WHERE w.backfill_id = %s) AS published WHERE times > 0",
+            (DATASET, DATASET, number),
         )
         return dict(found)
 
